@@ -1,0 +1,106 @@
+#include "kernels/base.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MESSAGE_BYTES = 2048 };
+static _Thread_local char message[MESSAGE_BYTES];
+
+kern_status kern_fail(kern_status status, const char *format, ...) {
+    ASSERT(status != KERN_OK);
+    char text[MESSAGE_BYTES]; /* arguments may point into `message` */
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    memcpy(message, text, sizeof text);
+    return status;
+}
+
+kern_status kern_fail_context(kern_status status, const char *format, ...) {
+    ASSERT(status != KERN_OK);
+    char text[MESSAGE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    int used = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (used >= 0 && used < MESSAGE_BYTES)
+        snprintf(text + used, (size_t)(MESSAGE_BYTES - used), ": %s", message);
+    memcpy(message, text, sizeof text);
+    return status;
+}
+
+const char *kern_error(void) { return message; }
+
+_Noreturn void kern_assert_failed(const char *condition, const char *file, int line) {
+    fprintf(stderr, "ttt: internal error: %s:%d: %s\n", file, line, condition);
+    fflush(NULL);
+    abort();
+}
+
+size_t kern_dtype_bytes(kern_dtype dtype) {
+    static const size_t bytes[KERN_DTYPES] = {4, 8, 2, 4};
+    ASSERT((unsigned)dtype < KERN_DTYPES);
+    return bytes[dtype];
+}
+
+const char *kern_dtype_name(kern_dtype dtype) {
+    static const char *const names[KERN_DTYPES] = {"f32", "f64", "bf16", "i32"};
+    ASSERT((unsigned)dtype < KERN_DTYPES);
+    return names[dtype];
+}
+
+kern_status kern_alloc(void **memory, size_t bytes, const char *what) {
+    size_t rounded = (bytes + 63) / 64 * 64;
+    *memory = NULL;
+    if (rounded < bytes || !(*memory = aligned_alloc(64, rounded ? rounded : 64)))
+        return kern_fail(KERN_ERR_MEMORY, "no memory for %s (%.1f MB)", what, (double)bytes * 1e-6);
+    return KERN_OK;
+}
+
+kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what) {
+    kern_status status = kern_alloc(memory, bytes, what);
+    if (status == KERN_OK) memset(*memory, 0, bytes);
+    return status;
+}
+
+void kern_free(void *memory) { free(memory); }
+
+void *kern_grow(void *memory, int64_t *capacity, int64_t needed, size_t item) {
+    if (needed <= *capacity) return memory;
+    int64_t wanted = *capacity ? *capacity : 16;
+    while (wanted < needed) wanted *= 2;
+    void *grown = realloc(memory, (size_t)wanted * item);
+    if (!grown) {
+        fprintf(stderr, "ttt: out of memory (%zu bytes)\n", (size_t)wanted * item);
+        exit(1);
+    }
+    *capacity = wanted;
+    return grown;
+}
+
+double kern_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static size_t status_field(const char *name) {
+    FILE *file = fopen("/proc/self/status", "r");
+    if (!file) return 0;
+    char line[256];
+    size_t kilobytes = 0;
+    while (fgets(line, sizeof line, file))
+        if (!strncmp(line, name, strlen(name))) {
+            kilobytes = strtoull(line + strlen(name), NULL, 10);
+            break;
+        }
+    fclose(file);
+    return kilobytes * 1024;
+}
+
+size_t kern_resident_bytes(void) { return status_field("VmRSS:"); }
+size_t kern_peak_resident_bytes(void) { return status_field("VmHWM:"); }
