@@ -27,8 +27,9 @@ kern_status kern_fail_context(kern_status status, const char *format, ...) {
     va_start(arguments, format);
     int used = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    if (used >= 0 && used < MESSAGE_BYTES)
-        snprintf(text + used, (size_t)(MESSAGE_BYTES - used), ": %s", message);
+    if (used >= 0 && used < MESSAGE_BYTES &&
+        snprintf(text + used, (size_t)(MESSAGE_BYTES - used), ": %s", message) < 0)
+        text[used] = 0;
     memcpy(message, text, sizeof text);
     return status;
 }
