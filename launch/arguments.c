@@ -32,8 +32,7 @@ static int64_t edit_distance(const char *a, const char *b) {
 }
 
 const char *launch_nearest(const char *word, const char *const *names, int64_t count) {
-    int64_t limit = (int64_t)strlen(word) / 3;
-    int64_t best = limit > 1 ? limit : 1;
+    int64_t best = ((int64_t)strlen(word) + 2) / 3;
     const char *nearest = NULL;
     for (int64_t i = 0; i < count; i++) {
         int64_t distance = edit_distance(word, names[i]);

@@ -1,0 +1,109 @@
+#!/bin/bash
+# Installs what building, testing and the quick start need, on Debian 12 and 13, Ubuntu 22.04 and
+# newer. Touches neither the network nor any package when all is there.
+#   --no-install   only names what is missing; exit 1 if anything is
+set -euo pipefail
+
+usage() {
+    sed -n '2,4s/^# \{0,1\}//p' "$0"
+}
+
+install=yes
+for word in "$@"; do
+    case $word in
+        --no-install) install=no ;;
+        -h | --help) usage; exit 0 ;;
+        *) echo "install.sh: no option '$word'; there is --no-install" >&2; exit 2 ;;
+    esac
+done
+
+# What must exist, and the package that brings it. Commands are looked for on PATH, headers where a
+# compiler finds them, so that a library built by hand counts too.
+commands="
+gcc gcc
+cmake cmake
+ninja ninja-build
+pkg-config pkg-config
+gnuplot gnuplot-nox
+python3 python3-minimal
+"
+headers="
+stdlib.h libc6-dev
+dnnl.h libdnnl-dev
+hdf5.h libhdf5-dev
+libfyaml.h libfyaml-dev
+jansson.h libjansson-dev
+pcre2.h libpcre2-dev
+zlib.h zlib1g-dev
+cmocka.h libcmocka-dev
+"
+
+have_header() {
+    local folder
+    for folder in /usr/local/include /usr/include /usr/include/hdf5/serial \
+                  "/usr/include/$(uname -m)-linux-gnu"; do
+        [ -e "$folder/$1" ] && return 0
+    done
+    command -v gcc >/dev/null && echo "#include <$1>" | gcc -E -x c - >/dev/null 2>&1
+}
+
+missing_packages() {
+    local thing package
+    while read -r thing package; do
+        [ -z "$thing" ] || command -v "$thing" >/dev/null || echo "$package"
+    done <<<"$commands"
+    while read -r thing package; do
+        [ -z "$thing" ] || have_header "$thing" || echo "$package"
+    done <<<"$headers"
+    python3 -c 'import argparse, json, struct, zlib' 2>/dev/null || echo python3
+}
+
+packages=$(missing_packages | sort -u | xargs)
+if [ -z "$packages" ]; then
+    echo "install: everything is there"
+    exit 0
+fi
+echo "install: missing: $packages"
+if [ $install = no ]; then
+    echo "install: bash launch/install.sh installs them; by hand: apt-get install $packages"
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "install: no apt-get here; install the counterparts of these Debian packages" >&2
+    exit 1
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "install: needs root: become root, or install sudo, and run this again" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+        -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@"
+}
+
+# Package lists that are missing, or older than a day, name versions that the mirror may have dropped.
+lists=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 2>/dev/null | head -n 1)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+run() {
+    "$@" >"$log" 2>&1 || { cat "$log" >&2; echo "install: failed: $*" >&2; exit 1; }
+}
+if [ -z "$lists" ]; then
+    echo "install: reading the package lists"
+    run apt update
+fi
+echo "install: installing them with apt-get"
+# shellcheck disable=SC2086  # one word a package
+run apt install --no-install-recommends $packages
+
+left=$(missing_packages | sort -u | xargs)
+if [ -n "$left" ]; then
+    echo "install: still missing after the installation: $left" >&2
+    exit 1
+fi
+echo "install: done"

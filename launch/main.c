@@ -1,0 +1,95 @@
+/* The program: finds the command that the first word names and returns its exit code. */
+#include "launch/arguments.h"
+#include "launch/commands.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define VERSION "0.1.0"
+
+typedef struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} command;
+
+/* In the order in which one meets them; ends with the row without a name. */
+static const command commands[] = {
+    {NULL, NULL, NULL},
+};
+
+enum { MOST_COMMANDS = 32 };
+_Static_assert(sizeof commands / sizeof *commands <= MOST_COMMANDS, "nearest name has no room");
+
+static void print_usage(FILE *to) {
+    fprintf(to, "usage: ttt COMMAND [words and options]\n\n"
+                "Language models that learn while they read: trained end to end to take one\n"
+                "gradient step per chunk of text.\n\ncommands:\n");
+    for (const command *row = commands; row->name; row++)
+        fprintf(to, "  %-10s %s\n", row->name, row->summary);
+    fprintf(to, "  %-10s %s\n", "help", "what a command does and its options: ttt help COMMAND");
+    fprintf(to, "\nttt --version prints the version.\n");
+}
+
+static const command *find_command(const char *name) {
+    for (const command *row = commands; row->name; row++)
+        if (!strcmp(row->name, name)) return row;
+    return NULL;
+}
+
+static int unknown_command(const char *name) {
+    const char *names[MOST_COMMANDS];
+    int64_t count = 0;
+    for (const command *row = commands; row->name; row++) names[count++] = row->name;
+    names[count++] = "help";
+    const char *nearest = launch_nearest(name, names, count);
+    fprintf(stderr, "ttt: no command '%s'; ", name);
+    if (nearest)
+        fprintf(stderr, "did you mean '%s'?\n", nearest);
+    else
+        fprintf(stderr, "ttt --help lists them\n");
+    return 2;
+}
+
+static int help(int argc, char **argv) {
+    if (argc < 2 || !strcmp(argv[1], "help")) {
+        print_usage(stdout);
+        return 0;
+    }
+    const command *row = find_command(argv[1]);
+    if (!row) return unknown_command(argv[1]);
+    char name[] = "help", option[] = "--help";
+    char *words[] = {name, option, NULL};
+    return row->run(2, words);
+}
+
+static int dispatch(int argc, char **argv) {
+    if (argc < 2) {
+        print_usage(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
+        return help(argc - 1, argv + 1);
+    if (!strcmp(name, "--version")) {
+        printf("ttt " VERSION "\n");
+        return 0;
+    }
+    const command *row = find_command(name);
+    return row ? row->run(argc - 1, argv + 1) : unknown_command(name);
+}
+
+/* Output that could not be written (a full disk) is a fault even where the command did not look. */
+static int close_output(int code) {
+    bool failed = ferror(stdout) != 0;
+    if (!fflush(stdout) && !failed) return code;
+    fprintf(stderr, "ttt: the output could not be written; is there room on its disk?\n");
+    return code ? code : 1;
+}
+
+int main(int argc, char **argv) {
+    /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
+     * ignores SIGPIPE. */
+    signal(SIGPIPE, SIG_DFL);
+    return close_output(dispatch(argc, argv));
+}
