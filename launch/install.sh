@@ -22,10 +22,8 @@ done
 commands="
 gcc gcc
 cmake cmake
-ninja ninja-build
 pkg-config pkg-config
 gnuplot gnuplot-nox
-python3 python3-minimal
 "
 headers="
 stdlib.h libc6-dev
@@ -55,7 +53,8 @@ missing_packages() {
     while read -r thing package; do
         [ -z "$thing" ] || have_header "$thing" || echo "$package"
     done <<<"$headers"
-    python3 -c 'import argparse, json, struct, zlib' 2>/dev/null || echo python3
+    command -v ninja >/dev/null || command -v make >/dev/null || echo ninja-build
+    python3 -c 'import gzip, json, struct, zlib' 2>/dev/null || echo python3
 }
 
 packages=$(missing_packages | sort -u | xargs)
@@ -86,14 +85,18 @@ apt() {
         -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@"
 }
 
-# Package lists that are missing, or older than a day, name versions that the mirror may have dropped.
-lists=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 2>/dev/null | head -n 1)
+# Lists that are missing, or older than a day, may name versions that the mirror has dropped. Their
+# own times are the mirror's; the folder `partial` is touched by each apt-get update.
+lists_are_fresh() {
+    [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' 2>/dev/null | head -n 1)" ] &&
+        [ -n "$(find /var/lib/apt/lists/partial -maxdepth 0 -mmin -1440 2>/dev/null)" ]
+}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 run() {
     "$@" >"$log" 2>&1 || { cat "$log" >&2; echo "install: failed: $*" >&2; exit 1; }
 }
-if [ -z "$lists" ]; then
+if ! lists_are_fresh; then
     echo "install: reading the package lists"
     run apt update
 fi
