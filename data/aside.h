@@ -1,0 +1,43 @@
+/* A file written aside: it grows under the name PATH.partial in the same folder, is flushed to the
+ * disk and takes its name only when complete, so that a reader sees the old file or the new one,
+ * never a torn one. A killed writer leaves PATH.partial, which the next writer of PATH reuses.
+ * Processes that ignore SIGXFSZ get a file-size limit as an error instead of being killed.
+ * All functions are local; different files may be written by different threads. */
+#ifndef DATA_ASIDE_H
+#define DATA_ASIDE_H
+
+#include "kernels/base.h"
+
+typedef struct data_aside data_aside;
+
+/* Begins PATH: opens PATH.partial empty and locks it. Errors: KERN_ERR_FILE (no such folder, no
+ * permission, another process is writing the same file); *file is then NULL. */
+kern_status data_aside_create(data_aside **file, const char *path);
+
+/* Where it does not hold a committed file: removes PATH.partial; PATH stays as it was. NULL is
+ * fine. */
+void data_aside_destroy(data_aside *file);
+
+/* Writes `bytes` bytes at `offset` of the file. Errors: KERN_ERR_FILE naming PATH (disk full, ...).
+ */
+kern_status data_aside_write(data_aside *file, int64_t offset, const void *memory, size_t bytes);
+
+/* Asks the file system for room for `bytes` bytes from the start without changing the size, so that
+ * a full disk shows before the work. Where the file system cannot say, this does nothing. Errors as
+ * for writing. */
+kern_status data_aside_reserve(data_aside *file, int64_t bytes);
+
+/* Flushes the contents to the disk. Errors as for writing. */
+kern_status data_aside_flush(data_aside *file);
+
+/* Flushes, gives the file its name and flushes the folder. Errors as for writing: the old PATH is
+ * then untouched (or, where only the last flush of the folder failed, already replaced). */
+kern_status data_aside_commit(data_aside *file);
+
+/* The open descriptor (for reading back), the final name, and the name until then; owned by `file`.
+ */
+int data_aside_descriptor(const data_aside *file);
+const char *data_aside_path(const data_aside *file);
+const char *data_aside_partial(const data_aside *file);
+
+#endif
