@@ -1,48 +1,14 @@
 #include "launch/arguments.h"
 
+#include "configs/options.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES = 64 };
-
-static int64_t smallest(int64_t a, int64_t b, int64_t c) {
-    int64_t least = a < b ? a : b;
-    return least < c ? least : c;
-}
-
-/* Letters to insert, remove or replace to turn one into the other. Names beyond NAME_BYTES - 1
- * letters are compared by their beginnings. */
-static int64_t edit_distance(const char *a, const char *b) {
-    int64_t row[NAME_BYTES];
-    int64_t length = (int64_t)strnlen(b, NAME_BYTES - 1);
-    for (int64_t j = 0; j <= length; j++) row[j] = j;
-    for (int64_t i = 0; a[i] && i < NAME_BYTES - 1; i++) {
-        int64_t corner = row[0]; /* distance of a[0 .. i) to b[0 .. j) */
-        row[0] = i + 1;
-        for (int64_t j = 0; j < length; j++) {
-            int64_t above = row[j + 1];
-            row[j + 1] = smallest(above + 1, row[j] + 1, corner + (a[i] != b[j]));
-            corner = above;
-        }
-    }
-    return row[length];
-}
-
-const char *launch_nearest(const char *word, const char *const *names, int64_t count) {
-    int64_t best = ((int64_t)strlen(word) + 2) / 3;
-    const char *nearest = NULL;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t distance = edit_distance(word, names[i]);
-        if (distance < best || (distance == best && !nearest)) {
-            best = distance;
-            nearest = names[i];
-        }
-    }
-    return nearest;
-}
+enum { NAME_BYTES = 64, MOST_OPTIONS = 32 };
 
 int launch_report(const char *command, kern_status status) {
     if (status == KERN_OK) return 0;
@@ -66,14 +32,14 @@ static void print_help(const launch_syntax *syntax) {
 }
 
 static kern_status unknown_option(const launch_syntax *syntax, const char *name) {
-    const char *names[NAME_BYTES];
+    const char *names[MOST_OPTIONS];
     int64_t count = 0;
     for (const launch_option *option = syntax->options; option && option->name; option++) {
-        ASSERT(count < NAME_BYTES - 1);
+        ASSERT(count < MOST_OPTIONS - 1);
         names[count++] = option->name;
     }
     names[count++] = "help";
-    const char *nearest = launch_nearest(name, names, count);
+    const char *nearest = conf_nearest(name, names, count);
     if (nearest)
         return kern_fail(KERN_ERR_USAGE, "no option --%s; did you mean --%s?", name, nearest);
     return kern_fail(KERN_ERR_USAGE, "no option --%s; ttt %s --help lists them", name,

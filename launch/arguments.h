@@ -46,8 +46,4 @@ int launch_parse(const launch_syntax *syntax, int *argc, char **argv);
  * for KERN_OK, 2 for KERN_ERR_USAGE, 1 for the rest. */
 int launch_report(const char *command, kern_status status);
 
-/* The nearest of `count` names to a misspelt word; NULL where none is near: more than a third of the
- * word's letters, rounded up, would have to change. */
-const char *launch_nearest(const char *word, const char *const *names, int64_t count);
-
 #endif

@@ -1,5 +1,5 @@
 /* The program: finds the command that the first word names and returns its exit code. */
-#include "launch/arguments.h"
+#include "configs/options.h"
 #include "launch/commands.h"
 
 #include <signal.h>
@@ -42,7 +42,7 @@ static int unknown_command(const char *name) {
     int64_t count = 0;
     for (const command *row = commands; row->name; row++) names[count++] = row->name;
     names[count++] = "help";
-    const char *nearest = launch_nearest(name, names, count);
+    const char *nearest = conf_nearest(name, names, count);
     fprintf(stderr, "ttt: no command '%s'; ", name);
     if (nearest)
         fprintf(stderr, "did you mean '%s'?\n", nearest);

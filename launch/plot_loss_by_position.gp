@@ -14,7 +14,7 @@ set ytics nomirror out
 set border 3 linewidth 1.5
 set grid xtics ytics linetype 1 linewidth 1 linecolor rgb "#e4e4e4"
 set rmargin 4
-set key top right reverse Left samplen 3 spacing 1.3
+set key top right reverse Left samplen 3 spacing 1.3 height 0.5
 set offsets graph 0.03, graph 0.03, graph 0.08, graph 0.05
 
 middle(first, last) = 0.5 * (first + last)
