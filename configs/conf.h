@@ -9,7 +9,12 @@
 typedef enum { CONF_ATTN_WINDOW, CONF_ATTN_FULL, CONF_ATTN_HYBRID, CONF_ATTN_NONE } conf_attention;
 /* e2e: gradient through the inner updates. first_order: the same, g_i held constant. naive: trained
  * without inner steps, evaluated with them. off: no inner steps anywhere. */
-typedef enum { CONF_INNER_OFF, CONF_INNER_E2E, CONF_INNER_FIRST_ORDER, CONF_INNER_NAIVE } conf_inner;
+typedef enum {
+    CONF_INNER_OFF,
+    CONF_INNER_E2E,
+    CONF_INNER_FIRST_ORDER,
+    CONF_INNER_NAIVE
+} conf_inner;
 typedef enum { CONF_F32, CONF_BF16, CONF_F64 } conf_precision;
 
 typedef struct {
@@ -25,10 +30,11 @@ typedef struct {
 
 typedef struct {
     conf_inner mode;
-    int64_t suffix;         /* S: blocks that run chunk by chunk */
-    int64_t chunk;          /* C */
-    const char *fast_blocks; /* "suffix" or a comma-separated list of block numbers within it */
-    bool separate_mlp;      /* a fast MLP of its own; false: the ordinary MLP is the fast one */
+    int64_t suffix;          /* S: blocks that run chunk by chunk */
+    int64_t chunk;           /* C */
+    const char *fast_blocks; /* "suffix" or a comma-separated list of block numbers (0: the first
+                              * block of the model, as in parameter names), all in the suffix */
+    bool separate_mlp;       /* a fast MLP of its own; false: the ordinary MLP is the fast one */
     double lr, clip;
     int64_t warmup_steps;
     double warmup_from;
@@ -42,9 +48,9 @@ typedef struct {
     double lr, end_lr, beta1, beta2, eps, weight_decay, clip;
     int64_t seed;
     conf_precision precision;
-    int64_t threads;        /* 0: all cores */
-    const char *init_from;  /* run or checkpoint to start from; "": random */
-    double memory_limit;    /* bytes the plan may use; 0: what the machine has free */
+    int64_t threads;       /* 0: all cores */
+    const char *init_from; /* run or checkpoint to start from; "": random */
+    double memory_limit;   /* bytes the plan may use; 0: what the machine has free */
 } conf_train;
 
 typedef struct {
@@ -53,7 +59,7 @@ typedef struct {
 } conf_data;
 
 typedef struct {
-    const char *dir;     /* where the run lives; "": runs/NAME */
+    const char *dir; /* where the run lives; "": runs/NAME */
     int64_t log_every, eval_every, eval_windows /* per document; 0: all */;
     int64_t save_every, keep_last, keep_every /* steps; 0: no such rule */;
 } conf_run;
@@ -68,8 +74,8 @@ typedef struct {
 } ttt_conf;
 
 /* The configuration `source` (a shipped name such as "125m-e2e-8k", or a path of a YAML file) with
- * `overrides` ("section.field=value") on top, checked. On failure *conf is NULL and the message names
- * file, line, key, and the nearest valid name. Free with conf_destroy. */
+ * `overrides` ("section.field=value") on top, checked. On failure *conf is NULL and the message
+ * names file, line, key, and the nearest valid name. Free with conf_destroy. */
 kern_status conf_load(ttt_conf **conf, const char *source, int overrides,
                       const char *const *override);
 void conf_destroy(ttt_conf *conf);
@@ -78,9 +84,40 @@ void conf_destroy(ttt_conf *conf);
 kern_status conf_create(ttt_conf **conf);
 /* One "section.field=value"; the old value stays on failure. */
 kern_status conf_set(ttt_conf *conf, const char *assignment);
-/* Refuses an impossible combination with the reason. */
+/* Refuses a value outside its option's bounds and an impossible combination, with the reason and
+ * what would work. */
 kern_status conf_check(const ttt_conf *conf);
-/* Writes the resolved configuration as YAML that conf_load reads back to an equal struct. */
+/* Writes the resolved configuration as YAML that conf_load reads back to an equal struct: aside
+ * first, then renamed, so that a full disk leaves no torn file. */
 kern_status conf_write(const ttt_conf *conf, const char *path);
+
+/* The text that conf_write writes. The caller frees it with free(). */
+kern_status conf_text(char **text, const ttt_conf *conf);
+/* FNV-1a (64 bit) of that text: equal on all ranks if and only if (but for chance) they agree. */
+kern_status conf_hash(uint64_t *hash, const ttt_conf *conf);
+/* A configuration of its own, strings included; on failure *to is NULL. */
+kern_status conf_copy(ttt_conf **to, const ttt_conf *from);
+/* Every option and the name; reals bit for bit. */
+bool conf_equal(const ttt_conf *a, const ttt_conf *b);
+
+/* The shipped configurations by name, in the order single files, then compositions by size, method,
+ * stage. The caller frees with conf_list_destroy. */
+kern_status conf_list(char ***names, int64_t *count);
+void conf_list_destroy(char **names, int64_t count);
+
+/* What follows from a checked configuration; `block` is 0 .. model.blocks - 1. */
+int64_t conf_head_size(const ttt_conf *conf);
+int64_t conf_kv_heads(const ttt_conf *conf);
+int64_t conf_total_steps(const ttt_conf *conf);
+/* Is the block one of the last inner.suffix? */
+bool conf_suffix_block(const ttt_conf *conf, int64_t block);
+/* Has the block fast weights, whether or not they are stepped (inner.mode off)? */
+bool conf_fast_block(const ttt_conf *conf, int64_t block);
+/* Does the block attend to everything before it? */
+bool conf_block_is_full(const ttt_conf *conf, int64_t block);
+/* Tokens that the block's attention sees, itself included: train.context where it is full, 0
+ * where the model has no attention. */
+int64_t conf_block_window(const ttt_conf *conf, int64_t block);
+double conf_block_rope_theta(const ttt_conf *conf, int64_t block);
 
 #endif

@@ -1,0 +1,135 @@
+#include "configs/conf.h"
+#include "configs/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The text of a text option, which may still be NULL while the configuration is being made. */
+static const char **text_of(ttt_conf *conf, const conf_option *option) {
+    return (const char **)((char *)conf + option->offset);
+}
+
+void conf_destroy(ttt_conf *conf) {
+    if (!conf) return;
+    int64_t count;
+    const conf_option *options = conf_options(&count);
+    for (int64_t i = 0; i < count; i++)
+        if (options[i].type == CONF_TEXT) free((void *)*text_of(conf, &options[i]));
+    free((void *)conf->name);
+    free(conf);
+}
+
+kern_status conf_create(ttt_conf **conf) {
+    kern_status status = KERN_OK;
+    int64_t count;
+    const conf_option *options = conf_options(&count);
+    ttt_conf *made = calloc(1, sizeof *made);
+    *conf = NULL;
+    if (!made || !(made->name = strdup("unnamed")))
+        TRY(kern_fail(KERN_ERR_MEMORY, "no memory for a configuration"));
+    for (int64_t i = 0; i < count; i++)
+        TRY(conf_option_set(made, &options[i], options[i].fallback));
+    *conf = made;
+    made = NULL;
+done:
+    conf_destroy(made);
+    return status;
+}
+
+kern_status conf_copy(ttt_conf **to, const ttt_conf *from) {
+    kern_status status = KERN_OK;
+    int64_t count;
+    const conf_option *options = conf_options(&count);
+    ttt_conf *made = malloc(sizeof *made);
+    *to = NULL;
+    if (!made) return kern_fail(KERN_ERR_MEMORY, "no memory for a configuration");
+    *made = *from;
+    made->name = strdup(from->name);
+    bool complete = made->name != NULL;
+    for (int64_t i = 0; i < count; i++) { /* every text, so that none stays shared */
+        if (options[i].type != CONF_TEXT) continue;
+        const char **text = text_of(made, &options[i]);
+        *text = strdup(*text);
+        complete = complete && *text;
+    }
+    if (!complete) TRY(kern_fail(KERN_ERR_MEMORY, "no memory for a configuration"));
+    *to = made;
+    made = NULL;
+done:
+    conf_destroy(made);
+    return status;
+}
+
+bool conf_equal(const ttt_conf *a, const ttt_conf *b) {
+    int64_t count;
+    const conf_option *options = conf_options(&count);
+    for (int64_t i = 0; i < count; i++)
+        if (!conf_option_equal(a, b, &options[i])) return false;
+    return !strcmp(a->name, b->name);
+}
+
+kern_status conf_set(ttt_conf *conf, const char *assignment) {
+    char name[64];
+    const char *equals = strchr(assignment, '=');
+    if (!equals)
+        return kern_fail(KERN_ERR_CONFIG, "'%.200s' sets nothing; write section.field=value",
+                         assignment);
+    size_t length = (size_t)(equals - assignment);
+    snprintf(name, sizeof name, "%.*s", (int)(length < 64 ? length : 63), assignment);
+    const conf_option *option = length < sizeof name ? conf_option_find(name) : NULL;
+    if (option) return conf_option_set(conf, option, equals + 1);
+    const char *nearest = conf_option_nearest(name);
+    if (nearest)
+        return kern_fail(KERN_ERR_CONFIG, "no option '%s' (in '%.200s'); did you mean %s?", name,
+                         assignment, nearest);
+    return kern_fail(KERN_ERR_CONFIG,
+                     "no option '%s' (in '%.200s'); ttt configs --options lists them", name,
+                     assignment);
+}
+
+int64_t conf_head_size(const ttt_conf *conf) {
+    const conf_model *model = &conf->model;
+    return model->head_size ? model->head_size : model->dim / model->heads;
+}
+
+int64_t conf_kv_heads(const ttt_conf *conf) {
+    return conf->model.kv_heads ? conf->model.kv_heads : conf->model.heads;
+}
+
+int64_t conf_total_steps(const ttt_conf *conf) {
+    return conf->train.total_steps ? conf->train.total_steps : conf->train.steps;
+}
+
+bool conf_suffix_block(const ttt_conf *conf, int64_t block) {
+    return block >= conf->model.blocks - conf->inner.suffix && block < conf->model.blocks;
+}
+
+bool conf_fast_block(const ttt_conf *conf, int64_t block) {
+    if (!conf_suffix_block(conf, block)) return false;
+    if (!strcmp(conf->inner.fast_blocks, "suffix")) return true;
+    for (const char *at = conf->inner.fast_blocks; *at;) {
+        char *end;
+        if (strtoll(at, &end, 10) == block && end != at) return true;
+        at = strchr(at, ',');
+        if (!at) break;
+        at++;
+    }
+    return false;
+}
+
+bool conf_block_is_full(const ttt_conf *conf, int64_t block) {
+    const conf_model *model = &conf->model;
+    return model->attention == CONF_ATTN_FULL ||
+           (model->attention == CONF_ATTN_HYBRID && (block + 1) % model->full_every == 0);
+}
+
+int64_t conf_block_window(const ttt_conf *conf, int64_t block) {
+    if (conf->model.attention == CONF_ATTN_NONE) return 0;
+    return conf_block_is_full(conf, block) ? conf->train.context : conf->model.window;
+}
+
+double conf_block_rope_theta(const ttt_conf *conf, int64_t block) {
+    const conf_model *model = &conf->model;
+    bool own = model->rope_theta_full != 0 && conf_block_is_full(conf, block);
+    return own ? model->rope_theta_full : model->rope_theta;
+}

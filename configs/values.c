@@ -1,0 +1,237 @@
+/* Values of options: text to field and back. */
+#include "configs/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *field(ttt_conf *conf, const conf_option *option) {
+    return (char *)conf + option->offset;
+}
+
+static const void *field_of(const ttt_conf *conf, const conf_option *option) {
+    return (const char *)conf + option->offset;
+}
+
+/* Enums differ in type but not in size, so they go by bytes. */
+_Static_assert(sizeof(conf_attention) == sizeof(int) && sizeof(conf_inner) == sizeof(int) &&
+                   sizeof(conf_precision) == sizeof(int),
+               "a choice is stored as an int");
+
+static int choice_of(const ttt_conf *conf, const conf_option *option) {
+    int choice;
+    memcpy(&choice, field_of(conf, option), sizeof choice);
+    return choice;
+}
+
+void conf_option_print_allowed(FILE *to, const conf_option *option) {
+    switch (option->type) {
+    case CONF_BOOLEAN: fputs("true or false", to); break;
+    case CONF_TEXT: fputs("text without control characters", to); break;
+    case CONF_CHOICE:
+        fputs("one of ", to);
+        for (int i = 0; option->choices[i]; i++)
+            fprintf(to, "%s%s", i ? ", " : "", option->choices[i]);
+        break;
+    case CONF_INTEGER:
+    case CONF_REAL:
+    case CONF_BYTES:
+        if (isinf(option->most))
+            fprintf(to, "at least %.16g", option->least);
+        else
+            fprintf(to, "%.16g to %.16g", option->least, option->most);
+    }
+}
+
+/* "name: 'text' PROBLEM; allowed: ... unit" */
+static kern_status refuse(const conf_option *option, const char *text, const char *problem) {
+    char *allowed = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&allowed, &bytes);
+    if (!to) return kern_fail(KERN_ERR_MEMORY, "no memory for an error message");
+    conf_option_print_allowed(to, option);
+    if (*option->unit) fprintf(to, " (%s)", option->unit);
+    fclose(to);
+    kern_fail(KERN_ERR_CONFIG, "%s: '%.200s' %s; allowed: %s", option->name, text, problem,
+              allowed);
+    free(allowed);
+    return KERN_ERR_CONFIG;
+}
+
+/* A decimal number: strtod without its hexadecimals, infinities, blanks and half-read text. *rest
+ * is what follows the number. */
+static bool read_number(double *number, const char *text, const char **rest) {
+    size_t digits = strspn(text, "0123456789+-.eE");
+    char plain[64];
+    char *end;
+    if (!digits || digits >= sizeof plain) return false;
+    memcpy(plain, text, digits);
+    plain[digits] = 0;
+    errno = 0;
+    *number = strtod(plain, &end);
+    *rest = text + (end - plain);
+    return end != plain && isfinite(*number);
+}
+
+static bool ends_in_multiplier(const char *rest) {
+    return *rest && strchr("kKmMgG", *rest) && !rest[1];
+}
+
+static kern_status read_integer(int64_t *integer, const conf_option *option, const char *text) {
+    const char *rest;
+    char *end;
+    double number;
+    if (!read_number(&number, text, &rest)) return refuse(option, text, "is not a whole number");
+    if (ends_in_multiplier(rest))
+        return refuse(option, text, "is not a plain number (write it out: 8192, not 8k)");
+    if (*rest || number != floor(number)) return refuse(option, text, "is not a whole number");
+    if (number < option->least || number > option->most)
+        return refuse(option, text, "is out of bounds");
+    *integer = strtoll(text, &end, 10); /* exact where a double is not */
+    if (*end) *integer = (int64_t)number;
+    return KERN_OK;
+}
+
+static kern_status read_real(double *real, const conf_option *option, const char *text) {
+    const char *rest;
+    double number;
+    if (!read_number(&number, text, &rest) || *rest) return refuse(option, text, "is not a number");
+    if (number < option->least || number > option->most)
+        return refuse(option, text, "is out of bounds");
+    *real = number + 0.0; /* no negative zero */
+    return KERN_OK;
+}
+
+static kern_status read_bytes(double *real, const conf_option *option, const char *text) {
+    static const struct {
+        const char *name;
+        double bytes;
+    } units[] = {
+        {"", 1},      {"B", 1},      {"kB", 1e3},      {"MB", 1e6},         {"GB", 1e9},
+        {"TB", 1e12}, {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}, {"TiB", 1099511627776}};
+    const char *rest;
+    double number;
+    if (!read_number(&number, text, &rest)) return refuse(option, text, "is not a size");
+    rest += strspn(rest, " ");
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(rest, units[i].name)) continue;
+        if (number < 0 || !isfinite(number * units[i].bytes))
+            return refuse(option, text, "is out of bounds");
+        *real = number * units[i].bytes + 0.0;
+        return KERN_OK;
+    }
+    return refuse(option, text,
+                  "is not a size (a number, then nothing, kB, MB, GB, TB, KiB, MiB, GiB or TiB)");
+}
+
+static kern_status read_choice(void *to, const conf_option *option, const char *text) {
+    int count = 0;
+    for (; option->choices[count]; count++)
+        if (!strcmp(option->choices[count], text)) {
+            memcpy(to, &count, sizeof count);
+            return KERN_OK;
+        }
+    const char *nearest = conf_nearest(text, option->choices, count);
+    if (!nearest) return refuse(option, text, "is not known");
+    char problem[96];
+    snprintf(problem, sizeof problem, "is not known (did you mean %s?)", nearest);
+    return refuse(option, text, problem);
+}
+
+static kern_status read_text(const char **to, const conf_option *option, const char *text) {
+    if (conf_check_utf8(text, strlen(text), false) != KERN_OK)
+        return kern_fail_context(KERN_ERR_CONFIG, "%s", option->name);
+    char *copy = strdup(text);
+    if (!copy) return kern_fail(KERN_ERR_MEMORY, "no memory for the text of %s", option->name);
+    free((void *)*to);
+    *to = copy;
+    return KERN_OK;
+}
+
+kern_status conf_option_set(ttt_conf *conf, const conf_option *option, const char *text) {
+    void *to = field(conf, option);
+    switch (option->type) {
+    case CONF_INTEGER: return read_integer(to, option, text);
+    case CONF_REAL: return read_real(to, option, text);
+    case CONF_BYTES: return read_bytes(to, option, text);
+    case CONF_CHOICE: return read_choice(to, option, text);
+    case CONF_TEXT: return read_text(to, option, text);
+    case CONF_BOOLEAN:
+        if (strcmp(text, "true") && strcmp(text, "false"))
+            return refuse(option, text, "is neither true nor false");
+        *(bool *)to = *text == 't';
+        return KERN_OK;
+    }
+    ASSERT(!"a type without a rule");
+    return KERN_OK;
+}
+
+/* The fewest digits that give the same bits back. */
+static void print_real(FILE *to, double real) {
+    char text[32];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, real);
+        if (strtod(text, NULL) == real) break;
+    }
+    double whole;
+    if (modf(real, &whole) == 0 && fabs(real) < 1e15) snprintf(text, sizeof text, "%.0f", real);
+    fputs(text, to);
+}
+
+static void print_quoted(FILE *to, const char *text) {
+    putc('"', to);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') putc('\\', to);
+        putc(*text, to);
+    }
+    putc('"', to);
+}
+
+void conf_option_print(FILE *to, const ttt_conf *conf, const conf_option *option) {
+    const void *from = field_of(conf, option);
+    switch (option->type) {
+    case CONF_INTEGER: fprintf(to, "%lld", (long long)*(const int64_t *)from); break;
+    case CONF_REAL:
+    case CONF_BYTES: print_real(to, *(const double *)from); break;
+    case CONF_BOOLEAN: fputs(*(const bool *)from ? "true" : "false", to); break;
+    case CONF_CHOICE: fputs(option->choices[choice_of(conf, option)], to); break;
+    case CONF_TEXT: print_quoted(to, *(const char *const *)from); break;
+    }
+}
+
+kern_status conf_option_check(const ttt_conf *conf, const conf_option *option) {
+    const void *from = field_of(conf, option);
+    double number = 0;
+    switch (option->type) {
+    case CONF_BOOLEAN:
+    case CONF_TEXT: return KERN_OK;
+    case CONF_CHOICE: {
+        int count = 0, choice = choice_of(conf, option);
+        while (option->choices[count]) count++;
+        ASSERT(choice >= 0 && choice < count);
+        return KERN_OK;
+    }
+    case CONF_INTEGER: number = (double)*(const int64_t *)from; break;
+    case CONF_REAL:
+    case CONF_BYTES: number = *(const double *)from; break;
+    }
+    if (number >= option->least && number <= option->most) return KERN_OK;
+    char text[32];
+    snprintf(text, sizeof text, "%.16g", number);
+    return refuse(option, text, "is out of bounds");
+}
+
+bool conf_option_equal(const ttt_conf *a, const ttt_conf *b, const conf_option *option) {
+    const void *of_a = field_of(a, option), *of_b = field_of(b, option);
+    switch (option->type) {
+    case CONF_INTEGER: return *(const int64_t *)of_a == *(const int64_t *)of_b;
+    case CONF_REAL:
+    case CONF_BYTES: return !memcmp(of_a, of_b, sizeof(double));
+    case CONF_BOOLEAN: return *(const bool *)of_a == *(const bool *)of_b;
+    case CONF_CHOICE: return choice_of(a, option) == choice_of(b, option);
+    case CONF_TEXT: return !strcmp(*(const char *const *)of_a, *(const char *const *)of_b);
+    }
+    ASSERT(!"a type without a rule");
+    return false;
+}

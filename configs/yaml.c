@@ -1,0 +1,413 @@
+#include "configs/options.h"
+#include "configs/reader.h"
+
+#include <libfyaml.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_BYTES = 64 };
+
+const char *const conf_axis_names[CONF_AXES] = {"size", "method", "stage"};
+static const char *const sections[] = {"model", "inner", "train", "data", "run"};
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
+/* A file while it is read: the reader and the file's name for messages. */
+typedef struct {
+    const conf_reader *reader;
+    const char *file;
+} source;
+
+/* A key of a mapping as text, its line (from 1), its value. */
+typedef struct {
+    char key[KEY_BYTES];
+    int line;
+    struct fy_node *value;
+} entry;
+
+/* Puts "file:line: " before the message that is there. */
+static kern_status at_line(const source *from, int line, kern_status status) {
+    return kern_fail_context(status, "%s:%d", from->file, line);
+}
+
+/* A plain scalar's text; the caller frees it. NULL with a message where it is something else. */
+static char *scalar_text(struct fy_node *node) {
+    size_t bytes = 0;
+    const char *text;
+    const char *found = NULL;
+    if (!node || fy_node_is_null(node))
+        found = "no value (empty text is written \"\")";
+    else if (fy_node_is_alias(node))
+        found = "an alias (write the value itself)";
+    else if (fy_node_is_mapping(node))
+        found = "a mapping where one value belongs";
+    else if (fy_node_is_sequence(node))
+        found = "a list where one value belongs";
+    else if (fy_node_get_tag_token(node))
+        found = "a tag (options know their types)";
+    else if (!(text = fy_node_get_scalar(node, &bytes)) || memchr(text, 0, bytes))
+        found = "a zero byte";
+    else if (fy_node_get_style(node) == FYNS_PLAIN && (bytes == 0 || (bytes == 1 && *text == '~') ||
+                                                       (bytes == 4 && !memcmp(text, "null", 4))))
+        found = "no value (empty text is written \"\")";
+    if (found) {
+        kern_fail(KERN_ERR_CONFIG, "there is %s", found);
+        return NULL;
+    }
+    char *copy = strndup(text, bytes);
+    if (!copy) kern_fail(KERN_ERR_MEMORY, "no memory for a value");
+    return copy;
+}
+
+/* The next pair of a mapping; *entry of the end has no value and an empty key. */
+static kern_status next_entry(entry *next, const source *from, struct fy_node *mapping,
+                              void **cursor) {
+    struct fy_node_pair *pair = fy_node_mapping_iterate(mapping, cursor);
+    next->key[0] = 0;
+    next->value = NULL;
+    if (!pair) return KERN_OK;
+    struct fy_node *key = fy_node_pair_key(pair);
+    struct fy_token *token = key && fy_node_is_scalar(key) ? fy_node_get_scalar_token(key) : NULL;
+    const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
+    if (mark) next->line = mark->line + 1; /* else about the line of the key before */
+    next->value = fy_node_pair_value(pair);
+    char *text = scalar_text(key);
+    if (!text) return at_line(from, next->line, kern_fail_context(KERN_ERR_CONFIG, "a key"));
+    snprintf(next->key, sizeof next->key, "%s", *text ? text : "''");
+    free(text);
+    return KERN_OK;
+}
+
+/* Replaces {size}, {method}, {stage}; the caller frees. */
+static char *substitute(const conf_reader *reader, const char *text) {
+    char *result = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&result, &bytes);
+    if (!to) return NULL;
+    while (*text) {
+        bool replaced = false;
+        for (int axis = 0; axis < CONF_AXES && *text == '{' && !replaced; axis++) {
+            size_t length = strlen(conf_axis_names[axis]);
+            replaced = reader->axes[axis] && !strncmp(text + 1, conf_axis_names[axis], length) &&
+                       text[1 + length] == '}';
+            if (!replaced) continue;
+            fputs(reader->axes[axis], to);
+            text += length + 2;
+        }
+        if (!replaced) putc(*text++, to);
+    }
+    fclose(to);
+    return result;
+}
+
+static kern_status read_option(const source *from, const conf_option *option,
+                               struct fy_node *value) {
+    const conf_reader *reader = from->reader;
+    char *text = scalar_text(value);
+    if (!text) return kern_fail_context(KERN_ERR_CONFIG, "%s", option->name);
+    if (option->type == CONF_TEXT && reader->folder) {
+        char *whole = substitute(reader, text);
+        free(text);
+        if (!(text = whole)) return kern_fail(KERN_ERR_MEMORY, "no memory for %s", option->name);
+    }
+    kern_status status = conf_option_set(reader->conf, option, text);
+    free(text);
+    return status;
+}
+
+static kern_status unknown_key(const char *section, const char *key) {
+    char name[2 * KEY_BYTES];
+    snprintf(name, sizeof name, "%s.%s", section, key);
+    const char *nearest = conf_option_nearest(name);
+    if (!nearest) nearest = conf_option_nearest(key);
+    if (!nearest)
+        return kern_fail(KERN_ERR_CONFIG, "no option %s; ttt configs --options lists them", name);
+    return kern_fail(KERN_ERR_CONFIG, "no option %s; did you mean %s?", name, nearest);
+}
+
+/* Nothing, or a null written out: a section whose keys are all commented out. */
+static bool is_null(struct fy_node *node) {
+    char *text;
+    if (!node || fy_node_is_null(node)) return true;
+    if (!fy_node_is_scalar(node) || fy_node_get_style(node) != FYNS_PLAIN) return false;
+    text = scalar_text(node);
+    free(text);
+    return !text;
+}
+
+static kern_status read_section(const source *from, const entry *section) {
+    kern_status status = KERN_OK;
+    void *cursor = NULL;
+    entry next = {.line = section->line};
+    if (is_null(section->value)) return KERN_OK;
+    if (!fy_node_is_mapping(section->value))
+        return at_line(
+            from, section->line,
+            kern_fail(KERN_ERR_CONFIG, "section %s must hold keys with values", section->key));
+    for (;;) {
+        char name[2 * KEY_BYTES];
+        TRY(next_entry(&next, from, section->value, &cursor));
+        if (!next.key[0]) break;
+        snprintf(name, sizeof name, "%s.%s", section->key, next.key);
+        const conf_option *option = conf_option_find(name);
+        status =
+            option ? read_option(from, option, next.value) : unknown_key(section->key, next.key);
+        if (status != KERN_OK) TRY(at_line(from, next.line, status));
+    }
+done:
+    return status;
+}
+
+static bool is_section(const char *key) {
+    for (int i = 0; i < SECTIONS; i++)
+        if (!strcmp(key, sections[i])) return true;
+    return false;
+}
+
+static int axis_of(const char *key) {
+    int axis = 0;
+    while (axis < CONF_AXES && strcmp(key, conf_axis_names[axis])) axis++;
+    return axis;
+}
+
+static kern_status unknown_top_key(const source *from, const entry *at, bool in_when) {
+    const char *const top[] = {"model", "inner", "train", "data", "run", "name", "include", "when"};
+    const char *const when[] = {"model", "inner", "train",  "data",
+                                "run",   "size",  "method", "stage"};
+    const char *nearest = conf_nearest(at->key, in_when ? when : top, 8);
+    const char *option = conf_option_nearest(at->key);
+    char section[KEY_BYTES];
+    if (!nearest && option) { /* a key that belongs into a section */
+        const char *dot = strchr(option, '.');
+        snprintf(section, sizeof section, "%.*s", (int)(dot - option), option);
+        kern_fail(KERN_ERR_CONFIG, "no section %s; did you mean %s: {%s: ...}?", at->key, section,
+                  dot + 1);
+    } else if (nearest) {
+        kern_fail(KERN_ERR_CONFIG, "no section %s; did you mean %s?", at->key, nearest);
+    } else {
+        kern_fail(KERN_ERR_CONFIG, "no section %s; there are model, inner, train, data, run",
+                  at->key);
+    }
+    return at_line(from, at->line, KERN_ERR_CONFIG);
+}
+
+/* Does one name of a condition fit? It must exist, or a slip of the pen would never fit. */
+static kern_status condition_fits(bool *fits, const source *from, int axis, struct fy_node *value) {
+    const char *actual = from->reader->axes[axis];
+    char *text = scalar_text(value);
+    if (!text) return KERN_ERR_CONFIG;
+    kern_status status = KERN_OK;
+    if (!conf_axis_has(from->reader, axis, text))
+        status = kern_fail(KERN_ERR_CONFIG, "no %s '%.60s' (no file of that name)",
+                           conf_axis_names[axis], text);
+    if (!strcmp(text, actual)) *fits = true;
+    free(text);
+    return status;
+}
+
+/* A condition of a `when` entry: a name or a list of names. *holds turns false where none fits. */
+static kern_status read_condition(bool *holds, const source *from, int axis, const entry *at) {
+    kern_status status = KERN_OK;
+    bool fits = false;
+    if (at->value && fy_node_is_sequence(at->value)) {
+        void *cursor = NULL;
+        struct fy_node *item;
+        while (status == KERN_OK && (item = fy_node_sequence_iterate(at->value, &cursor)))
+            status = condition_fits(&fits, from, axis, item);
+    } else {
+        status = condition_fits(&fits, from, axis, at->value);
+    }
+    if (status != KERN_OK) {
+        kern_fail_context(status, "condition %s", at->key);
+        return at_line(from, at->line, status);
+    }
+    *holds = *holds && fits;
+    return KERN_OK;
+}
+
+/* Whether all conditions of the entry hold. */
+static kern_status entry_holds(bool *holds, const source *from, int line, struct fy_node *mapping) {
+    kern_status status = KERN_OK;
+    void *cursor = NULL;
+    entry next = {.line = line};
+    *holds = true;
+    for (;;) {
+        TRY(next_entry(&next, from, mapping, &cursor));
+        if (!next.key[0]) break;
+        int axis = axis_of(next.key);
+        if (axis < CONF_AXES)
+            TRY(read_condition(holds, from, axis, &next));
+        else if (!is_section(next.key))
+            TRY(unknown_top_key(from, &next, true));
+    }
+done:
+    return status;
+}
+
+static kern_status read_sections(const source *from, int line, struct fy_node *mapping) {
+    kern_status status = KERN_OK;
+    void *cursor = NULL;
+    entry next = {.line = line};
+    for (;;) {
+        TRY(next_entry(&next, from, mapping, &cursor));
+        if (!next.key[0]) break;
+        if (is_section(next.key)) TRY(read_section(from, &next));
+    }
+done:
+    return status;
+}
+
+/* One entry of `when`. Where it does not hold it is read into a copy all the same, so that its
+ * mistakes do not wait for the day on which it does. */
+static kern_status read_when_entry(const source *from, int line, struct fy_node *item) {
+    kern_status status = KERN_OK;
+    conf_reader aside = *from->reader;
+    source trial = {&aside, from->file};
+    bool holds;
+    aside.conf = NULL;
+    if (!fy_node_is_mapping(item))
+        TRY(at_line(
+            from, line,
+            kern_fail(KERN_ERR_CONFIG, "an entry of when must hold conditions and sections")));
+    TRY(entry_holds(&holds, from, line, item));
+    if (holds) {
+        TRY(read_sections(from, line, item));
+    } else {
+        TRY(conf_copy(&aside.conf, from->reader->conf));
+        TRY(read_sections(&trial, line, item));
+    }
+done:
+    conf_destroy(aside.conf);
+    return status;
+}
+
+static kern_status read_when(const source *from, const entry *when) {
+    kern_status status = KERN_OK;
+    void *cursor = NULL;
+    struct fy_node *item;
+    if (!from->reader->folder)
+        return at_line(from, when->line,
+                       kern_fail(KERN_ERR_CONFIG, "when needs a configuration composed of size, "
+                                                  "method and stage; set the values directly"));
+    if (!when->value || !fy_node_is_sequence(when->value))
+        return at_line(from, when->line,
+                       kern_fail(KERN_ERR_CONFIG, "when must be a list of entries"));
+    while ((item = fy_node_sequence_iterate(when->value, &cursor)))
+        TRY(read_when_entry(from, when->line, item));
+done:
+    return status;
+}
+
+static kern_status read_include_item(const source *from, int line, struct fy_node *item) {
+    char *what = scalar_text(item);
+    kern_status status = what ? conf_read_include(from->reader, what, from->file) : KERN_ERR_CONFIG;
+    free(what);
+    if (status != KERN_OK) {
+        kern_fail_context(status, "include");
+        return at_line(from, line, status);
+    }
+    return KERN_OK;
+}
+
+static kern_status read_include(const source *from, const entry *include) {
+    kern_status status = KERN_OK;
+    void *cursor = NULL;
+    struct fy_node *item;
+    if (!include->value || !fy_node_is_sequence(include->value))
+        return read_include_item(from, include->line, include->value);
+    while ((item = fy_node_sequence_iterate(include->value, &cursor)))
+        TRY(read_include_item(from, include->line, item));
+done:
+    return status;
+}
+
+static kern_status read_name(const source *from, const entry *name) {
+    char *text = scalar_text(name->value);
+    kern_status status = text ? conf_rename(from->reader->conf, text) : KERN_ERR_CONFIG;
+    free(text);
+    return status == KERN_OK ? KERN_OK : at_line(from, name->line, status);
+}
+
+static kern_status read_root(const source *from, struct fy_node *root) {
+    kern_status status = KERN_OK;
+    void *cursor = NULL;
+    entry next = {.line = 1}, include = {.line = 0}, name = include, when = include;
+    if (is_null(root)) return KERN_OK; /* an empty file: all defaults */
+    if (!fy_node_is_mapping(root))
+        return at_line(from, 1, kern_fail(KERN_ERR_CONFIG, "the file must hold sections"));
+    for (;;) {
+        TRY(next_entry(&next, from, root, &cursor));
+        if (!next.key[0]) break;
+        if (!strcmp(next.key, "include"))
+            include = next;
+        else if (!strcmp(next.key, "name"))
+            name = next;
+        else if (!strcmp(next.key, "when"))
+            when = next;
+        else if (!is_section(next.key))
+            TRY(unknown_top_key(from, &next, false));
+    }
+    if (include.line) TRY(read_include(from, &include));
+    if (name.line && !from->reader->depth)
+        TRY(read_name(from, &name)); /* the includer's name counts */
+    TRY(read_sections(from, 1, root));
+    if (when.line) TRY(read_when(from, &when));
+done:
+    return status;
+}
+
+/* The first collected message of the parser, with its line. */
+static kern_status refuse_yaml(const source *from, struct fy_diag *diag) {
+    void *cursor = NULL;
+    struct fy_diag_error *error = fy_diag_errors_iterate(diag, &cursor);
+    if (!error || !error->msg)
+        return kern_fail(KERN_ERR_CONFIG, "%s: the YAML parser refuses it", from->file);
+    int length = (int)strcspn(error->msg, "\n");
+    return kern_fail(KERN_ERR_CONFIG, "%s:%d: malformed YAML: %.*s", from->file, error->line,
+                     length, error->msg);
+}
+
+static kern_status parse(const source *from, struct fy_parser *parser, struct fy_diag *diag,
+                         const char *text, size_t bytes) {
+    struct fy_document *document = NULL, *second = NULL;
+    kern_status status = KERN_OK;
+    if (fy_parser_set_string(parser, text, bytes)) TRY(refuse_yaml(from, diag));
+    document = fy_parse_load_document(parser);
+    if (fy_parser_get_stream_error(parser)) TRY(refuse_yaml(from, diag));
+    if (!document) goto done; /* nothing but comments: all defaults */
+    second = fy_parse_load_document(parser);
+    if (fy_parser_get_stream_error(parser)) TRY(refuse_yaml(from, diag));
+    if (second)
+        TRY(kern_fail(KERN_ERR_CONFIG,
+                      "%s: a second document begins (---); one file is one "
+                      "configuration",
+                      from->file));
+    TRY(read_root(from, fy_document_root(document)));
+done:
+    if (second) fy_parse_document_destroy(parser, second);
+    if (document) fy_parse_document_destroy(parser, document);
+    return status;
+}
+
+kern_status conf_read_text(const conf_reader *reader, const char *text, size_t bytes,
+                           const char *file) {
+    source from = {reader, file};
+    if (conf_check_utf8(text, bytes, true) != KERN_OK)
+        return kern_fail_context(KERN_ERR_CONFIG, "%s", file);
+    struct fy_diag_cfg quiet;
+    fy_diag_cfg_default(&quiet);
+    quiet.fp = NULL;
+    struct fy_diag *diag = fy_diag_create(&quiet);
+    if (!diag) return kern_fail(KERN_ERR_MEMORY, "%s: no memory for the YAML parser", file);
+    fy_diag_set_collect_errors(diag, true);
+    struct fy_parse_cfg settings = {
+        .flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE,
+        .diag = diag,
+    };
+    struct fy_parser *parser = fy_parser_create(&settings);
+    kern_status status =
+        parser ? parse(&from, parser, diag, text, bytes)
+               : kern_fail(KERN_ERR_MEMORY, "%s: no memory for the YAML parser", file);
+    fy_parser_destroy(parser);
+    fy_diag_destroy(diag);
+    return status;
+}
