@@ -1,6 +1,6 @@
 /* Softmax attention, twice differentiable in O(T) memory (docs/attention.md has the formulas).
- * Three stages: forward, its vjp, the vjp of its vjp. Nothing of size rows x keys is stored for more
- * than a tile of rows of one head. */
+ * Three stages: forward, its vjp, the vjp of its vjp. Nothing of size rows x keys is stored for
+ * more than a tile of rows of one head. */
 #ifndef KERNELS_ATTENTION_H
 #define KERNELS_ATTENTION_H
 
@@ -8,12 +8,12 @@
 
 /* Axes: B batch, C new rows, H query heads, G key heads (G divides H; query head h reads key head
  * floor(h G / H)), K head size.
- *   q, o, ct_q, ct_o ... [B, C, H, K]; k, v, ... [B, C, G, K]; lse [B, C, H] (f64 for f64, else f32)
- *   past_k, past_v: item b at element b * past_stride, then [past, G, K]: the `past` rows that come
- *   right before the new rows. New row t sees key s of past ++ new iff s <= past + t and
- *   past + t - s < window.
- * scores = scale * q.k. dtype is that of q, k, v, their past, ct_o and the cotangents a, b, c fed to
- * the products: f32, f64 or bf16; with bf16 all results are f32 (o included) and sums run in f32. */
+ *   q, o, ct_q, ct_o ... [B, C, H, K]; k, v, ... [B, C, G, K]; lse [B, C, H] (f64 for f64, else
+ * f32) past_k, past_v: item b at element b * past_stride, then [past, G, K]: the `past` rows that
+ * come right before the new rows. New row t sees key s of past ++ new iff s <= past + t and past +
+ * t - s < window. scores = scale * q.k. dtype is that of q, k, v, their past, ct_o and the
+ * cotangents a, b, c fed to the products: f32, f64 or bf16; with bf16 all results are f32 (o
+ * included) and sums run in f32. */
 typedef struct {
     kern_dtype dtype;
     int64_t batch, rows, heads, groups, head_size;
@@ -34,14 +34,14 @@ typedef struct {
     int64_t stride;
 } kern_attention_past_ct;
 
-/* Bytes of scratch for stage 0, 1 or 2 with up to `threads` threads and at most `past` past rows. */
+/* Bytes of scratch for stage 0, 1 or 2 with up to `threads` threads and at most `past` past rows.
+ */
 size_t kern_attention_workspace(const kern_attention_shape *shape, int stage, int64_t past,
                                 int threads);
 
 /* o = softmax(scores) v and lse = row log-sum-exp of the scores. */
 void kern_attention(const kern_attention_shape *shape, void *o, void *lse, const void *q,
-                    const void *k, const void *v, const kern_attention_past *past,
-                    void *workspace);
+                    const void *k, const void *v, const kern_attention_past *past, void *workspace);
 
 /* Given ct_o: ct_q, ct_k, ct_v (written; NULL where not wanted) and the past's (added). o and lse
  * are the forward's results. */

@@ -33,7 +33,8 @@ kern_status kern_fail_context(kern_status status, const char *format, ...)
 /* The calling thread's last message; "" before the first. Valid until the next failure. */
 const char *kern_error(void);
 
-/* In a function with `kern_status status = KERN_OK` and one `done:` exit that frees what it owns. */
+/* In a function with `kern_status status = KERN_OK` and one `done:` exit that frees what it owns.
+ */
 #define TRY(call)                                                                                  \
     do {                                                                                           \
         status = (call);                                                                           \
@@ -50,14 +51,15 @@ typedef enum { KERN_F32, KERN_F64, KERN_BF16, KERN_I32, KERN_DTYPES } kern_dtype
 size_t kern_dtype_bytes(kern_dtype dtype);
 const char *kern_dtype_name(kern_dtype dtype); /* "f32" */
 
-/* `bytes` of memory aligned to 64 bytes, contents undefined; `what` names it in the error. Free with
- * kern_free (NULL is fine). Zero bytes give a valid pointer. */
+/* `bytes` of memory aligned to 64 bytes, contents undefined; `what` names it in the error. Free
+ * with kern_free (NULL is fine). Zero bytes give a valid pointer. */
 kern_status kern_alloc(void **memory, size_t bytes, const char *what);
 kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what);
 void kern_free(void *memory);
 
 /* Grows `*memory` to hold at least `needed` items of `item` bytes, doubling; contents kept. Memory
- * from here is freed with free(). Running out of such small memory ends the program with a message. */
+ * from here is freed with free(). Running out of such small memory ends the program with a message.
+ */
 void *kern_grow(void *memory, int64_t *capacity, int64_t needed, size_t item);
 
 double kern_seconds(void); /* monotonic clock */

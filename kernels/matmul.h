@@ -5,8 +5,8 @@
 
 #include "kernels/base.h"
 
-/* c[i] = op(a[i]) op(b[i]) (+ c[i] if accumulate), i < batch; op(a) is [m, k], op(b) [k, n], c [m, n].
- * Stored row-major and dense: a is [m, k], or [k, m] if transpose_a; b is [k, n], or [n, k] if
+/* c[i] = op(a[i]) op(b[i]) (+ c[i] if accumulate), i < batch; op(a) is [m, k], op(b) [k, n], c [m,
+ * n]. Stored row-major and dense: a is [m, k], or [k, m] if transpose_a; b is [k, n], or [n, k] if
  * transpose_b. stride_*: elements between consecutive matrices (0 repeats one; never for c).
  * dtype is that of a and b: f32 (c f32), f64 (c f64), bf16 (c f32, accumulated in f32). */
 typedef struct {

@@ -1,7 +1,7 @@
 /* Row programs: what chains of elementwise operations and reductions over the last axis become.
  * A program runs over `rows` rows of `n` elements, tile by tile: load, compute, reduce, compute,
- * store, all registers of a tile in cache. Parallel over parts of the rows; the partition depends on
- * the shape alone, so bits do not depend on the number of threads. */
+ * store, all registers of a tile in cache. Parallel over parts of the rows; the partition depends
+ * on the shape alone, so bits do not depend on the number of threads. */
 #ifndef KERNELS_ROWS_H
 #define KERNELS_ROWS_H
 
@@ -24,17 +24,17 @@ typedef enum {
     KERN_ROW_MAX,      /* d = a > b ? a : b, NaN if either is NaN */
     KERN_ROW_NEG,      /* d = -a */
     KERN_ROW_ABS,      /* d = |a| */
-    KERN_ROW_EXP,      /* d = e^a, at most 1 ulp off in f64, 2 in f32; 0 below, inf above the range */
-    KERN_ROW_LOG,      /* d = ln a, likewise; -inf at 0, NaN below */
-    KERN_ROW_SQRT,     /* d = sqrt a */
-    KERN_ROW_SIGMOID,  /* d = 1 / (1 + e^-a), no overflow on either side */
-    KERN_ROW_GREATER,  /* d = a > b ? 1 : 0 */
-    KERN_ROW_SELECT,   /* d = a != 0 ? b : c */
-    KERN_ROW_ROW_SUM,  /* narrow d = sum of wide a over the row, in a fixed order */
-    KERN_ROW_ROW_MAX,  /* narrow d = largest of wide a over the row; NaN if any is NaN */
-    KERN_ROW_ROTATE,   /* wide d: d[2i] = -a[2i+1], d[2i+1] = a[2i]; n is even */
-    KERN_ROW_PICK,     /* narrow d = a[row][index], index = the narrow i32 operand[operand] */
-    KERN_ROW_UNPICK,   /* wide d = 0 but d[row][index] = narrow a; index likewise */
+    KERN_ROW_EXP,  /* d = e^a, at most 1 ulp off in f64, 2 in f32; 0 below, inf above the range */
+    KERN_ROW_LOG,  /* d = ln a, likewise; -inf at 0, NaN below */
+    KERN_ROW_SQRT, /* d = sqrt a */
+    KERN_ROW_SIGMOID, /* d = 1 / (1 + e^-a), no overflow on either side */
+    KERN_ROW_GREATER, /* d = a > b ? 1 : 0 */
+    KERN_ROW_SELECT,  /* d = a != 0 ? b : c */
+    KERN_ROW_ROW_SUM, /* narrow d = sum of wide a over the row, in a fixed order */
+    KERN_ROW_ROW_MAX, /* narrow d = largest of wide a over the row; NaN if any is NaN */
+    KERN_ROW_ROTATE,  /* wide d: d[2i] = -a[2i+1], d[2i+1] = a[2i]; n is even */
+    KERN_ROW_PICK,    /* narrow d = a[row][index], index = the narrow i32 operand[operand] */
+    KERN_ROW_UNPICK,  /* wide d = 0 but d[row][index] = narrow a; index likewise */
     KERN_ROW_OPS
 } kern_row_op;
 
@@ -48,7 +48,8 @@ typedef struct {
 
 /* A tensor that the program reads or writes. Element (i0, i1, i2, i3, j) lies at
  * i0*stride[0] + ... + i3*stride[3] + (wide ? j : 0); a stride of 0 repeats along its axis (for
- * SUM_LEAD strides of summed axes are 0 and the kept ones are dense). Elements of a row are adjacent. */
+ * SUM_LEAD strides of summed axes are 0 and the kept ones are dense). Elements of a row are
+ * adjacent. */
 typedef struct {
     kern_dtype dtype; /* f32, f64, bf16; i32 for indices */
     bool wide;
