@@ -1,0 +1,152 @@
+#!/bin/bash
+# Runs what the documentation tells its reader to run. Every block fenced as ```sh in README.md and
+# docs/*.md is executed, in order, README first, in one scratch copy of the project, where `ttt` and
+# `build/ttt` are the program under test and out/books holds small texts under the real books' names.
+# Arguments: the program, the source directory.
+#
+# A line of HTML comment right before a block changes how it is run:
+#   <!-- test: skip REASON -->          not at all; the reason is printed
+#   <!-- test: cut KEY=VALUE ... -->    with these overrides added to each ttt train and ttt bench
+# Lines that call launch/test.sh or launch/quickstart.sh, which take minutes, are left out.
+set -euo pipefail
+program=$(realpath "$1")
+source=$(realpath "$2")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Splits the Markdown file $1 into $2/N.sh, with the annotation, if any, in $2/N.note.
+extract() {
+    mkdir -p "$2"
+    awk -v folder="$2" '
+        /^```/ && inside { close(block); inside = 0; next }
+        inside == 1 { print > block; next }
+        inside { next }
+        /^ *```(bash|shell|console|zsh)/ { print "line " FNR ": fence commands as ```sh"; bad = 1 }
+        /^ +```sh/ { print "line " FNR ": an indented block is not run"; bad = 1 }
+        /^```sh$/ {
+            block = sprintf("%s/%03d.sh", folder, ++count)
+            printf "" > block
+            if (note) { name = sprintf("%s/%03d.note", folder, count); print note > name; close(name) }
+            inside = 1
+        }
+        /^```/ && !inside { inside = 2 }
+        { note = "" }
+        /^<!-- test:/ {
+            note = $0
+            if (!sub(/^<!-- test: */, "", note) || !sub(/ *-->$/, "", note) ||
+                note !~ /^(skip [^ ]|cut [^ ]+=)/) {
+                print "line " FNR ": neither skip REASON nor cut KEY=VALUE"; bad = 1
+            }
+        }
+        END { if (inside) { print "a block is not closed"; bad = 1 } exit bad }' "$1"
+}
+
+make_copy() { # the scratch copy in $1
+    local folder=$1 name
+    mkdir -p "$folder/build" "$folder/bin" "$folder/out/books"
+    for name in CMakeLists.txt README.md LICENSE kernels autodiff data configs infer train launch \
+        tests docs; do
+        [ ! -e "$source/$name" ] || cp -r "$source/$name" "$folder/"
+    done
+    cat >"$folder/bin/ttt" <<END
+#!/bin/bash
+case "\${1:-} \$*" in
+    *--resume* | *--help*) ;;
+    train* | bench*) set -- "\$@" \${TTT_DOCS_CUT:-} ;;
+esac
+exec "$program" "\$@"
+END
+    chmod +x "$folder/bin/ttt"
+    cp "$folder/bin/ttt" "$folder/build/ttt"
+    # About 100 KB each, different from each other.
+    for name in doyle-sherlock twain-tomsawyer newton-opticks melville-mobydick \
+        austen-prideprejudice austen-sensesensibility austen-mansfieldpark austen-emma \
+        austen-northangerabbey austen-persuasion; do
+        find "$source/kernels" "$source/autodiff" "$source/data" "$source/configs" -type f |
+            sort | xargs cat | LC_ALL=C tr -c '\n -~' '?' | awk -v name=$name '
+                bytes < 100000 { line = name " " NR ": " $0; print line; bytes += length(line) + 1 }' \
+            >"$folder/out/books/$name.txt"
+    done
+}
+
+# Runs the blocks of folder $1 in the copy $2; $3 names the document. Prints a line a block.
+run_blocks() {
+    local block note cut failed=0 start
+    for block in "$1"/*.sh; do
+        [ -e "$block" ] || continue
+        note=$(cat "${block%.sh}.note" 2>/dev/null || true)
+        if [[ $note == "skip "* ]]; then
+            echo "$3 block $(basename "$block" .sh): left out: ${note#skip }"
+            continue
+        fi
+        cut=
+        [[ $note != "cut "* ]] || cut=${note#cut }
+        sed -i -E '/launch\/(test|quickstart)\.sh/d' "$block"
+        start=$SECONDS
+        if (cd "$2" && PATH="$2/bin:$PATH" TTT_DOCS_CUT=$cut timeout 240 \
+            bash -euo pipefail "$block" >"$scratch/output" 2>&1 </dev/null); then
+            echo "$3 block $(basename "$block" .sh): runs ($((SECONDS - start)) s)"
+        else
+            echo "$3 block $(basename "$block" .sh): FAILS with exit code $?:"
+            sed 's/^/    $ /' "$block"
+            tail -n 20 "$scratch/output" | sed 's/^/    /'
+            failed=1
+        fi
+    done
+    return $failed
+}
+
+# Relative links lead to something.
+check_links() {
+    local link failed=0
+    while read -r link; do
+        [ -e "$(dirname "$1")/${link%%#*}" ] || { echo "$1: nothing at the link $link"; failed=1; }
+    done < <(grep -oE '\]\([^)#][^)]*\)' "$1" | sed 's/^](//; s/)$//' |
+        grep -vE '^(https?|mailto):' || true)
+    return $failed
+}
+
+# The test tests itself: what must fail does, what is annotated is obeyed.
+self_check() {
+    local folder=$scratch/self
+    mkdir -p "$folder/bin"
+    # shellcheck disable=SC2016  # expands in that script
+    printf '#!/bin/bash\necho "$@" "$TTT_DOCS_CUT" >>said\n' >"$folder/bin/ttt"
+    chmod +x "$folder/bin/ttt"
+    printf '%s\n' 'Text' '```sh' 'ttt one' 'bash launch/test.sh' '```' '```' 'false' '```' \
+        '<!-- test: cut a.b=2 -->' '```sh' 'ttt two' '```' '<!-- test: skip long -->' '```sh' \
+        'false' '```' >"$folder/good.md"
+    printf '%s\n' '```sh' 'false' 'true' '```' >"$folder/failing.md"
+    printf '%s\n' '```bash' 'true' '```' >"$folder/fence.md"
+    printf '%s\n' '<!-- test: maybe -->' '```sh' 'true' '```' >"$folder/note.md"
+    printf '%s\n' 'See [this](good.md#part), [that](gone.md).' >"$folder/link.md"
+    extract "$folder/good.md" "$folder/good" && run_blocks "$folder/good" "$folder" good &&
+        [ "$(cat "$folder/said")" = "$(printf 'one \ntwo a.b=2')" ] || return 1
+    extract "$folder/failing.md" "$folder/failing" || return 1
+    ! run_blocks "$folder/failing" "$folder" failing || return 1
+    ! extract "$folder/fence.md" "$folder/fence" || return 1
+    ! extract "$folder/note.md" "$folder/note" || return 1
+    [ "$(check_links "$folder/link.md")" = "$folder/link.md: nothing at the link gone.md" ]
+}
+self_check >"$scratch/self.log" 2>&1 || { cat "$scratch/self.log"; echo "self-check failed"; exit 1; }
+
+failed=0
+copy=$scratch/copy
+make_copy "$copy"
+for document in "$source/README.md" "$source"/docs/*.md; do
+    name=${document#"$source"/}
+    if [ ! -e "$document" ]; then
+        [ "$name" != README.md ] || { echo "there is no README.md"; failed=1; }
+        continue
+    fi
+    extract "$document" "$scratch/blocks/$name" || { echo "$name: not as agreed"; failed=1; }
+    run_blocks "$scratch/blocks/$name" "$copy" "$name" || failed=1
+    check_links "$document" || failed=1
+done
+
+# The table of commands is complete.
+for command in $("$program" --help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    [ "$command" = help ] || grep -qsF "ttt $command" "$source/README.md" ||
+        { echo "README.md does not mention ttt $command"; failed=1; }
+done
+exit $failed
