@@ -1,0 +1,156 @@
+#include "scratch.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "train/metrics.h"
+
+static char *path_of(const char *name) {
+    return train_text("%s/%s", scratch, name);
+}
+
+static void write_steps(const char *path, int64_t first, int64_t end) {
+    train_metrics *metrics;
+    assert_ok(train_metrics_open(&metrics, path, first));
+    for (int64_t step = first; step < end; step++) {
+        const train_value values[] = {{"loss", 6.0 / (double)(step + 1), false},
+                                      {"tokens", 4096.0 * (double)(step + 1), true}};
+        assert_ok(train_metrics_write(metrics, step, 2, values));
+    }
+    assert_ok(train_metrics_sync(metrics));
+    train_metrics_close(metrics);
+}
+
+static void lines_read_back_exactly(void **state) {
+    (void)state;
+    train_metrics *metrics;
+    char *path = path_of("metrics.jsonl");
+    const double numbers[] = {0.1, 1.0 / 3, 1e-300, 5e17, 3.0, -0.0};
+    train_value values[8];
+    for (int i = 0; i < 6; i++) values[i] = (train_value){"number", numbers[i], false};
+    assert_ok(train_metrics_open(&metrics, path, 0));
+    for (int i = 0; i < 6; i++) assert_ok(train_metrics_write(metrics, i, 1, &values[i]));
+    values[0] = (train_value){"whole", 9007199254740992.0, true};
+    values[1] = (train_value){"nothing", NAN, false};
+    values[2] = (train_value){"endless", INFINITY, true};
+    assert_ok(train_metrics_write(metrics, 6, 3, values));
+
+    /* Flushed per line: everything is there while the file is still open. */
+    char *text = slurp(NULL, path), *line = text;
+    for (int i = 0; i < 6; i++) {
+        json_t *object = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
+        assert_int_equal(json_integer_value(json_object_get(object, "step")), i);
+        assert_true(json_number_value(json_object_get(object, "number")) == numbers[i]);
+        json_decref(object);
+        line = strchr(line, '\n') + 1;
+    }
+    assert_string_equal(line, "{\"step\": 6, \"whole\": 9007199254740992, \"nothing\": null, "
+                              "\"endless\": null}\n");
+    train_metrics_close(metrics);
+    free(text);
+    free(path);
+}
+
+/* Whatever step the process died in and wherever its last line was torn, the file of the resumed
+ * run is that of an uninterrupted one. */
+static void resumed_file_equals_uninterrupted(void **state) {
+    (void)state;
+    char *whole = path_of("whole.jsonl"), *resumed = path_of("resumed.jsonl");
+    write_steps(whole, 0, 30);
+    size_t count, length;
+    char *expected = slurp(&count, whole);
+    uint64_t seed = 7;
+    for (int trial = 0; trial < 40; trial++) {
+        int64_t first = next_random(&seed) % 20;
+        size_t cut = next_random(&seed) % (count + 1);
+        /* At least the lines of the steps that the checkpoint covers are there: they were synced.
+         */
+        char *covered = expected;
+        for (int64_t i = 0; i < first; i++) covered = strchr(covered, '\n') + 1;
+        if (cut < (size_t)(covered - expected)) cut = (size_t)(covered - expected);
+        spill(resumed, expected, cut);
+        write_steps(resumed, first, 30);
+        char *got = slurp(&length, resumed);
+        assert_int_equal(length, count);
+        assert_memory_equal(got, expected, count);
+        free(got);
+    }
+    char **names;
+    int64_t files;
+    assert_ok(train_list(&names, &files, scratch));
+    assert_int_equal(files, 2); /* nothing written aside is left */
+    train_free_names(names, files);
+    free(expected);
+    free(whole);
+    free(resumed);
+}
+
+static void damaged_line_in_the_middle_is_named(void **state) {
+    (void)state;
+    train_metrics *metrics;
+    char *path = path_of("metrics.jsonl");
+    static const char text[] = "{\"step\": 0}\n{\"step\": 1, \"lo\n{\"step\": 2}\n";
+    spill(path, text, sizeof text - 1);
+    assert_int_equal(train_metrics_open(&metrics, path, 1), KERN_ERR_DATA);
+    assert_null(metrics);
+    assert_says("metrics.jsonl:2");
+    char *after = slurp(NULL, path);
+    assert_string_equal(after, text);
+    free(after);
+
+    static const char other[] = "{\"step\": 0}\n[3]\n{\"step\": 2}\n";
+    spill(path, other, sizeof other - 1);
+    assert_int_equal(train_metrics_open(&metrics, path, 1), KERN_ERR_DATA);
+
+    static const char last[] = "{\"step\": 0}\n\0\0\0\n"; /* a block that never reached the disk */
+    spill(path, last, sizeof last - 1);
+    assert_ok(train_metrics_open(&metrics, path, 1));
+    train_metrics_close(metrics);
+    after = slurp(NULL, path);
+    assert_string_equal(after, "{\"step\": 0}\n");
+    free(after);
+    free(path);
+}
+
+/* In a child, whose files may not grow beyond `limit` bytes: the write fails, names the file, and
+ * leaves no half line. */
+static void full_disk_leaves_whole_lines(void **state) {
+    (void)state;
+    char *path = path_of("metrics.jsonl");
+    fflush(NULL);
+    pid_t child = fork();
+    if (!child) {
+        train_metrics *metrics;
+        struct rlimit limit = {100, 100};
+        signal(SIGXFSZ, SIG_IGN);
+        if (setrlimit(RLIMIT_FSIZE, &limit)) _exit(1);
+        if (train_metrics_open(&metrics, path, 0) != KERN_OK) _exit(2);
+        const train_value value = {"loss", 0.25, false};
+        kern_status status = KERN_OK;
+        for (int step = 0; step < 20 && status == KERN_OK; step++)
+            status = train_metrics_write(metrics, step, 1, &value);
+        train_metrics_close(metrics);
+        _exit(status == KERN_ERR_FILE && strstr(kern_error(), path) ? 0 : 3);
+    }
+    int code;
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_int_equal(code, 0);
+    char *text = slurp(NULL, path);
+    assert_string_equal(text, "{\"step\": 0, \"loss\": 0.25}\n{\"step\": 1, \"loss\": 0.25}\n"
+                              "{\"step\": 2, \"loss\": 0.25}\n");
+    free(text);
+    free(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(lines_read_back_exactly),
+        SCRATCH_TEST(resumed_file_equals_uninterrupted),
+        SCRATCH_TEST(damaged_line_in_the_middle_is_named),
+        SCRATCH_TEST(full_disk_leaves_whole_lines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,87 @@
+#include "scratch.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include "train/signals.h"
+
+static void first_signal_sets_the_flag(void **state) {
+    (void)state;
+    const int numbers[] = {SIGINT, SIGTERM};
+    int quiet = open("/dev/null", O_WRONLY), kept = dup(STDERR_FILENO);
+    for (int i = 0; i < 2; i++) {
+        train_signals saved;
+        train_signals_install(&saved);
+        assert_int_equal(train_signals_received(), 0);
+        dup2(quiet, STDERR_FILENO);
+        raise(numbers[i]);
+        dup2(kept, STDERR_FILENO);
+        assert_int_equal(train_signals_received(), numbers[i]);
+        train_signals_restore(&saved);
+        assert_int_equal(train_signals_received(), numbers[i]);
+    }
+    close(kept);
+    close(quiet);
+}
+
+static int own_calls;
+static void own_handler(int number) {
+    own_calls += number == SIGINT;
+}
+
+static void old_handlers_come_back(void **state) {
+    (void)state;
+    struct sigaction own = {.sa_handler = own_handler}, before, now;
+    train_signals saved;
+    assert_int_equal(sigaction(SIGINT, &own, &before), 0);
+    train_signals_install(&saved);
+    train_signals_restore(&saved);
+    raise(SIGINT);
+    assert_int_equal(own_calls, 1);
+    assert_int_equal(sigaction(SIGINT, &before, NULL), 0);
+    assert_int_equal(sigaction(SIGTERM, NULL, &now), 0);
+    assert_true(now.sa_handler == SIG_DFL);
+    assert_int_equal(sigaction(SIGXFSZ, NULL, &now), 0);
+    assert_true(now.sa_handler == SIG_DFL);
+}
+
+/* The child says on a pipe that it survived the first signal and waits for the second. */
+static void second_signal_ends_at_once(void **state) {
+    (void)state;
+    const int first[] = {SIGINT, SIGTERM, SIGINT}, second[] = {SIGINT, SIGTERM, SIGTERM};
+    for (int i = 0; i < 3; i++) {
+        int ends[2], code;
+        char byte = 0;
+        assert_int_equal(pipe(ends), 0);
+        fflush(NULL);
+        pid_t child = fork();
+        if (!child) {
+            train_signals saved;
+            close(STDERR_FILENO);    /* also: a closed stderr does no harm */
+            signal(SIGINT, SIG_IGN); /* as in the background of a shell */
+            train_signals_install(&saved);
+            raise(first[i]);
+            byte = train_signals_received() == first[i] ? 'y' : 'n';
+            if (write(ends[1], &byte, 1) != 1) _exit(1);
+            for (;;) pause();
+        }
+        assert_int_equal(read(ends[0], &byte, 1), 1);
+        assert_int_equal(byte, 'y');
+        assert_int_equal(waitpid(child, &code, WNOHANG), 0);
+        assert_int_equal(kill(child, second[i]), 0);
+        assert_int_equal(waitpid(child, &code, 0), child);
+        assert_true(WIFSIGNALED(code));
+        assert_int_equal(WTERMSIG(code), second[i]);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_signal_sets_the_flag),
+        cmocka_unit_test(old_handlers_come_back),
+        cmocka_unit_test(second_signal_ends_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

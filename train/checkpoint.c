@@ -1,0 +1,173 @@
+#include "train/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "data/checksum.h"
+#include "data/safetensors.h"
+#include "train/files.h"
+
+static size_t tensor_bytes(const train_tensor *tensor) {
+    size_t bytes = kern_dtype_bytes(tensor->dtype);
+    for (int axis = 0; axis < tensor->rank; axis++) bytes *= (size_t)tensor->shape[axis];
+    return bytes;
+}
+
+static kern_status write_tensors(train_state_file *file, const char *path,
+                                 const train_tensors *tensors) {
+    kern_status status = KERN_OK;
+    data_safetensors_writer *writer = NULL;
+    TRY(data_safetensors_create(&writer, path));
+    for (int64_t i = 0; i < tensors->count; i++) {
+        const train_tensor *tensor = &tensors->items[i];
+        TRY(data_safetensors_declare(writer, tensor->name, data_dtype_of(tensor->dtype),
+                                     tensor->rank, tensor->shape));
+    }
+    for (int64_t i = 0; i < tensors->count; i++) {
+        const train_tensor *tensor = &tensors->items[i];
+        TRY(data_safetensors_write(writer, tensor->name, tensor->data, tensor_bytes(tensor)));
+    }
+    TRY(data_safetensors_finish(writer, &file->crc, &file->bytes));
+done:
+    data_safetensors_writer_destroy(writer);
+    return status;
+}
+
+/* All files of the checkpoint into the directory `aside`, which is created. */
+static kern_status write_files(const char *aside, const train_state *state,
+                               const train_tensors *const lists[TRAIN_STATE_FILES]) {
+    kern_status status = KERN_OK;
+    train_state_file files[TRAIN_STATE_FILES];
+    char *path = train_text("%s/state.json", aside);
+    TRY(train_remove(aside));
+    TRY(train_make_directory(aside));
+    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
+        char *tensor_path = train_text("%s/%s", aside, train_state_file_names[i]);
+        status = write_tensors(&files[i], tensor_path, lists[i]);
+        free(tensor_path);
+        if (status != KERN_OK) goto done;
+    }
+    TRY(train_state_write(path, state, files));
+done:
+    free(path);
+    return status;
+}
+
+kern_status train_checkpoint_save(const char *directory, const train_state *state,
+                                  const train_tensors *parameters, const train_tensors *moments) {
+    kern_status status = KERN_OK;
+    struct stat info;
+    const train_tensors *const lists[TRAIN_STATE_FILES] = {parameters, moments};
+    char *path = train_text("%s/step-%08lld", directory, (long long)state->step);
+    char *aside = train_text("%s.tmp", path), *old = train_text("%s.old", path);
+    status = write_files(aside, state, lists);
+    if (status != KERN_OK) {
+        /* The first failure is the one to report; what cannot be removed now is at the next start.
+         */
+        char *reason = train_text("%s", kern_error());
+        train_remove(aside);
+        status = kern_fail(status,
+                           "checkpoint of step %lld not saved: %s; earlier checkpoints are "
+                           "unharmed",
+                           (long long)state->step, reason);
+        free(reason);
+        goto done;
+    }
+    if (!lstat(path, &info)) {
+        TRY(train_remove(old));
+        TRY(train_rename(path, old)); /* train_history_clean puts it back if we end right here */
+    }
+    TRY(train_rename(aside, path));
+    TRY(train_remove(old));
+done:
+    free(old);
+    free(aside);
+    free(path);
+    return status;
+}
+
+static kern_status verify_file(const char *path, const train_state_file *expected) {
+    int64_t bytes = 0;
+    uint32_t crc = 0;
+    kern_status status = data_crc32_file(&crc, &bytes, path);
+    if (status != KERN_OK) return status;
+    if (bytes != expected->bytes)
+        return kern_fail(KERN_ERR_DATA, "%s has %lld bytes where %lld were written", path,
+                         (long long)bytes, (long long)expected->bytes);
+    if (crc != expected->crc)
+        return kern_fail(KERN_ERR_DATA,
+                         "%s was changed since it was written: its checksum is %08x, not %08x",
+                         path, crc, expected->crc);
+    return KERN_OK;
+}
+
+kern_status train_checkpoint_verify(train_state *state, const char *path) {
+    train_state read;
+    train_state_file files[TRAIN_STATE_FILES];
+    char *name = train_text("%s/state.json", path);
+    kern_status status = train_state_read(&read, files, name);
+    free(name);
+    for (int i = 0; status == KERN_OK && i < TRAIN_STATE_FILES; i++) {
+        name = train_text("%s/%s", path, train_state_file_names[i]);
+        status = verify_file(name, &files[i]);
+        free(name);
+    }
+    if (status == KERN_OK) *state = read;
+    return status;
+}
+
+static bool is_listed(const char *name, const train_tensors *tensors) {
+    for (int64_t i = 0; i < tensors->count; i++)
+        if (!strcmp(tensors->items[i].name, name)) return true;
+    return false;
+}
+
+/* That `file` holds exactly `tensors`. */
+static kern_status match(const data_safetensors *file, const train_tensors *tensors) {
+    static const char hint[] = "the checkpoint belongs to another model configuration";
+    const data_tensor *found;
+    for (int64_t i = 0; i < tensors->count; i++) {
+        const train_tensor *tensor = &tensors->items[i];
+        if (data_safetensors_expect(&found, file, tensor->name, data_dtype_of(tensor->dtype),
+                                    tensor->rank, tensor->shape) != KERN_OK)
+            return kern_fail(KERN_ERR_CONFIG, "%s; %s", kern_error(), hint);
+    }
+    const data_tensor *all = data_safetensors_tensors(file);
+    for (int64_t i = 0; i < data_safetensors_count(file); i++)
+        if (data_safetensors_count(file) != tensors->count && !is_listed(all[i].name, tensors))
+            return kern_fail(KERN_ERR_CONFIG,
+                             "%s: unexpected tensor %s, which this configuration does not have; %s",
+                             data_safetensors_path(file), all[i].name, hint);
+    return KERN_OK;
+}
+
+static void copy(const train_tensors *tensors, const data_safetensors *file) {
+    for (int64_t i = 0; i < tensors->count; i++) {
+        const data_tensor *found = data_safetensors_find(file, tensors->items[i].name);
+        if (found->bytes) memcpy(tensors->items[i].data, found->data, found->bytes);
+    }
+}
+
+kern_status train_checkpoint_load(train_state *state, const char *path,
+                                  const train_tensors *parameters, const train_tensors *moments) {
+    kern_status status = KERN_OK;
+    const train_tensors *const lists[TRAIN_STATE_FILES] = {parameters, moments};
+    data_safetensors *files[TRAIN_STATE_FILES] = {NULL};
+    train_state read;
+    TRY(train_checkpoint_verify(&read, path));
+    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
+        if (!lists[i]) continue;
+        char *name = train_text("%s/%s", path, train_state_file_names[i]);
+        status = data_safetensors_open(&files[i], name);
+        free(name);
+        if (status != KERN_OK) goto done;
+        TRY(match(files[i], lists[i]));
+    }
+    for (int i = 0; i < TRAIN_STATE_FILES; i++)
+        if (lists[i]) copy(lists[i], files[i]);
+    *state = read;
+done:
+    for (int i = 0; i < TRAIN_STATE_FILES; i++) data_safetensors_destroy(files[i]);
+    return status;
+}

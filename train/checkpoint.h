@@ -1,0 +1,45 @@
+/* One checkpoint: a directory with model.safetensors (parameters), optimizer.safetensors (moments)
+ * and state.json. It gets its name only when it is complete and on the disk, so a directory without
+ * the suffix .tmp is whole. Which checkpoints a run has is the matter of train/history.h. */
+#ifndef TRAIN_CHECKPOINT_H
+#define TRAIN_CHECKPOINT_H
+
+#include "train/state.h"
+
+enum { TRAIN_TENSOR_RANK = 5 };
+
+/* Name and memory are borrowed; `data` is row-major in host memory. */
+typedef struct {
+    const char *name;
+    kern_dtype dtype;
+    int rank;
+    int64_t shape[TRAIN_TENSOR_RANK];
+    void *data;
+} train_tensor;
+
+typedef struct {
+    int64_t count;
+    const train_tensor *items; /* names are unique */
+} train_tensors;
+
+/* Writes DIRECTORY/step-00000400 (the number is state->step); DIRECTORY must exist. A checkpoint of
+ * the same step that is there is replaced, and kept until the new one is complete. Errors:
+ * KERN_ERR_FILE naming the file (disk full, ...); the checkpoints that were there are then as
+ * before and nothing of the new one is left. */
+kern_status train_checkpoint_save(const char *directory, const train_state *state,
+                                  const train_tensors *parameters, const train_tensors *moments);
+
+/* Reads the checkpoint directory `path` into the tensors' memory. `moments` may be NULL: the
+ * weights alone are wanted, as for fine-tuning. All is verified before any memory is overwritten:
+ * checksums, and that each file holds exactly the tensors of the list with exactly these types and
+ * shapes. Errors leave memory and *state as they were: KERN_ERR_DATA where the checkpoint is
+ * damaged, KERN_ERR_CONFIG where it is intact but of another model (names the tensor and both
+ * shapes), KERN_ERR_FILE where it cannot be read. */
+kern_status train_checkpoint_load(train_state *state, const char *path,
+                                  const train_tensors *parameters, const train_tensors *moments);
+
+/* Reads state.json and the whole of both tensor files and compares sizes and checksums. Errors as
+ * for train_checkpoint_load; *state is then unchanged. */
+kern_status train_checkpoint_verify(train_state *state, const char *path);
+
+#endif

@@ -1,0 +1,131 @@
+#include "train/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "train/files.h"
+
+struct train_metrics {
+    int descriptor;
+    char *path;
+};
+
+/* Files of a run of millions of steps stay far below this; more is a mistaken path. */
+static const size_t LIMIT_BYTES = (size_t)4 << 30;
+
+/* The step of the line [line, end), or -1 if it is not such an object. */
+static int64_t line_step(const char *line, const char *end) {
+    json_t *object = json_loadb(line, (size_t)(end - line), JSON_REJECT_DUPLICATES, NULL);
+    json_t *step = json_object_get(object, "step");
+    int64_t value = json_is_integer(step) ? json_integer_value(step) : -1;
+    json_decref(object);
+    return value;
+}
+
+/* Moves the lines of steps below `first_step` to the front of `text` and sets *count to their
+ * bytes. */
+static kern_status keep_lines(char *text, size_t *count, int64_t first_step, const char *path) {
+    char *out = text, *end = text + *count;
+    int64_t number = 1;
+    for (char *line = text; line < end; number++) {
+        char *stop = memchr(line, '\n', (size_t)(end - line));
+        if (!stop) break; /* torn: the newline is the last byte of a line's write */
+        int64_t step = line_step(line, stop);
+        size_t length = (size_t)(stop + 1 - line);
+        if (step < 0 && stop + 1 < end)
+            return kern_fail(KERN_ERR_DATA,
+                             "%s:%lld: not an object with a \"step\"; remove the line or move the "
+                             "file away, then resume",
+                             path, (long long)number);
+        if (step >= 0 && step < first_step) {
+            memmove(out, line, length);
+            out += length;
+        }
+        line = stop + 1;
+    }
+    *count = (size_t)(out - text);
+    return KERN_OK;
+}
+
+static kern_status drop_lines(const char *path, int64_t first_step) {
+    kern_status status = KERN_OK;
+    char *text = NULL;
+    size_t count = 0;
+    struct stat info;
+    if (stat(path, &info) && errno == ENOENT) goto done;
+    TRY(train_read_file(&text, &count, path, LIMIT_BYTES));
+    size_t before = count;
+    TRY(keep_lines(text, &count, first_step, path));
+    if (count == before) goto done;
+    TRY(train_write_file(path, text, count));
+done:
+    free(text);
+    return status;
+}
+
+kern_status train_metrics_open(train_metrics **metrics, const char *path, int64_t first_step) {
+    *metrics = NULL;
+    kern_status status = drop_lines(path, first_step);
+    if (status != KERN_OK) return status;
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (descriptor < 0)
+        return kern_fail(KERN_ERR_FILE, "cannot open %s: %s", path, strerror(errno));
+    int64_t capacity = 0;
+    *metrics = kern_grow(NULL, &capacity, 1, sizeof **metrics);
+    **metrics = (train_metrics){.descriptor = descriptor, .path = train_text("%s", path)};
+    return KERN_OK;
+}
+
+void train_metrics_close(train_metrics *metrics) {
+    if (!metrics) return;
+    close(metrics->descriptor);
+    free(metrics->path);
+    free(metrics);
+}
+
+static json_t *number(const train_value *value) {
+    if (!isfinite(value->value)) return json_null();
+    return value->whole ? json_integer((json_int_t)value->value) : json_real(value->value);
+}
+
+kern_status train_metrics_write(train_metrics *metrics, int64_t step, int64_t count,
+                                const train_value *values) {
+    kern_status status = KERN_OK;
+    struct stat info;
+    char *text = NULL, *line = NULL;
+    json_t *object = json_object();
+    bool built = object && !json_object_set_new(object, "step", json_integer(step));
+    for (int64_t i = 0; built && i < count; i++)
+        built = !json_object_set_new(object, values[i].name, number(&values[i]));
+    if (built) text = json_dumps(object, JSON_REAL_PRECISION(17));
+    json_decref(object);
+    if (!text)
+        return kern_fail(KERN_ERR_MEMORY, "cannot build the line of step %lld for %s",
+                         (long long)step, metrics->path);
+    line = train_text("%s\n", text);
+    free(text);
+    if (fstat(metrics->descriptor, &info)) {
+        status = kern_fail(KERN_ERR_FILE, "cannot write %s: %s", metrics->path, strerror(errno));
+        goto done;
+    }
+    status = train_write_all(metrics->descriptor, line, strlen(line), metrics->path);
+    /* The failure is reported either way, and a torn last line is understood when resuming. */
+    if (status != KERN_OK && ftruncate(metrics->descriptor, info.st_size)) goto done;
+done:
+    free(line);
+    return status;
+}
+
+kern_status train_metrics_sync(train_metrics *metrics) {
+    if (fsync(metrics->descriptor))
+        return kern_fail(KERN_ERR_FILE, "cannot sync %s to the disk: %s", metrics->path,
+                         strerror(errno));
+    return KERN_OK;
+}

@@ -1,0 +1,35 @@
+/* metrics.jsonl of a run: one JSON object a line, one line per outer step (and one more for an
+ * evaluation). Kept so that after a resume the file equals that of an uninterrupted run, apart from
+ * times. */
+#ifndef TRAIN_METRICS_H
+#define TRAIN_METRICS_H
+
+#include "kernels/base.h"
+
+/* A named number. Whole ones (`whole`: counts, at most 2^53) are printed without a point. */
+typedef struct {
+    const char *name;
+    double value;
+    bool whole;
+} train_value;
+
+typedef struct train_metrics train_metrics;
+
+/* Opens `path` for appending; creates it where it is missing. `first_step` is the next step to be
+ * done (steps count from 0): lines whose "step" is not below it belong to steps that will be done
+ * again and are dropped, by writing the others aside and renaming. A last line that is torn is
+ * dropped too. KERN_ERR_DATA if another line is not an object with a whole "step" (file and line
+ * are named, the file stays as it is); KERN_ERR_FILE. Close with train_metrics_close. */
+kern_status train_metrics_open(train_metrics **metrics, const char *path, int64_t first_step);
+void train_metrics_close(train_metrics *metrics);
+
+/* Appends {"step": step, name: value, ...} in the order given, with 17 significant digits, and
+ * hands the line to the operating system in one write. A value that is not finite is written as
+ * null, which is all JSON has. On failure the file ends with the line before. */
+kern_status train_metrics_write(train_metrics *metrics, int64_t step, int64_t count,
+                                const train_value *values);
+
+/* Waits until all lines are on the disk: before a checkpoint, so that a resumed run misses none. */
+kern_status train_metrics_sync(train_metrics *metrics);
+
+#endif

@@ -1,0 +1,37 @@
+/* state.json of a checkpoint: what resuming needs besides tensors, and the sizes and checksums of
+ * the tensor files. Its last line is a checksum of all bytes before it, so that no flipped bit
+ * anywhere goes unseen. Format: docs/run-directory.md. */
+#ifndef TRAIN_STATE_H
+#define TRAIN_STATE_H
+
+#include "kernels/base.h"
+
+typedef struct {
+    int64_t step;         /* outer steps done; the next one has this number */
+    int64_t samples;      /* samples consumed since the run began: where the data order goes on */
+    int64_t tokens;       /* trained on since the run began */
+    double seconds;       /* spent training since the run began */
+    uint64_t config_hash; /* of the resolved configuration, as the caller computes it */
+} train_state;
+
+enum { TRAIN_STATE_FILES = 2 };
+
+/* model.safetensors, optimizer.safetensors */
+extern const char *const train_state_file_names[TRAIN_STATE_FILES];
+
+typedef struct {
+    int64_t bytes;
+    uint32_t crc; /* CRC-32 of the whole file */
+} train_state_file;
+
+/* Writes `path` aside, syncs and renames it. KERN_ERR_FILE. All numbers must be finite and >= 0. */
+kern_status train_state_write(const char *path, const train_state *state,
+                              const train_state_file files[TRAIN_STATE_FILES]);
+
+/* Reads what train_state_write wrote. KERN_ERR_FILE where it cannot be read; KERN_ERR_DATA, naming
+ * the file and the reason, where it is torn, changed, or of a format version that this program does
+ * not know. *state and files are then unchanged. */
+kern_status train_state_read(train_state *state, train_state_file files[TRAIN_STATE_FILES],
+                             const char *path);
+
+#endif
