@@ -34,6 +34,9 @@ const data_shard_about *data_shard_describe(const data_shard *shard);
 int64_t data_shard_document_begin(const data_shard *shard, int64_t i);
 const char *data_shard_document_name(const data_shard *shard, int64_t i);
 
+/* A number that names the contents: two shards with the same one hold the same tokens. */
+uint32_t data_shard_fingerprint(const data_shard *shard);
+
 /* Tokens [begin, begin + count) of the shard, which must have them, to tokens [count]. The checksum
  * of each block of DATA_SHARD_BLOCK tokens is verified when the block is first touched, and every
  * token against the vocabulary. Errors: KERN_ERR_DATA (damaged, out of the vocabulary, cut since it

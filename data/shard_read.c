@@ -164,6 +164,13 @@ const char *data_shard_document_name(const data_shard *shard, int64_t i) {
     return shard->names + (size_t)i * shard->name_bytes;
 }
 
+uint32_t data_shard_fingerprint(const data_shard *shard) {
+    int64_t blocks = (shard->about.tokens + DATA_SHARD_BLOCK - 1) / DATA_SHARD_BLOCK;
+    size_t documents = (size_t)shard->about.documents;
+    uint32_t crc = data_crc32(0, shard->checksums, (size_t)blocks * sizeof *shard->checksums);
+    return data_crc32(crc, shard->offsets, (documents + 1) * sizeof *shard->offsets);
+}
+
 /* Byte of the file where token i begins. */
 static int64_t place_of(const data_shard *shard, int64_t i) {
     return shard->tokens_begin + i * (int64_t)shard->width;

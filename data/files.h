@@ -1,0 +1,23 @@
+/* Names of files from what a user writes. Internal to data/. */
+#ifndef DATA_FILES_H
+#define DATA_FILES_H
+
+#include "kernels/base.h"
+
+/* A growing list of paths; begin with zeros. */
+typedef struct {
+    char **paths;
+    int64_t count, capacity;
+} data_files;
+
+/* Adds the path, or what the glob matches, sorted by name. A file of that very name wins over its
+ * meaning as a glob; a path without glob characters is added without looking. Errors:
+ * KERN_ERR_USAGE where nothing matches. */
+kern_status data_files_add(data_files *files, const char *pattern);
+
+/* Adds each of a list separated by commas; spaces around a comma do not count. Errors: as above. */
+kern_status data_files_add_list(data_files *files, const char *list);
+
+void data_files_clear(data_files *files);
+
+#endif
