@@ -1,11 +1,9 @@
+#include "configs/node.h"
 #include "configs/options.h"
 #include "configs/reader.h"
 
-#include <libfyaml.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { KEY_BYTES = 64 };
 
 const char *const conf_axis_names[CONF_AXES] = {"size", "method", "stage"};
 static const char *const sections[] = {"model", "inner", "train", "data", "run"};
@@ -17,64 +15,9 @@ typedef struct {
     const char *file;
 } source;
 
-/* A key of a mapping as text, its line (from 1), its value. */
-typedef struct {
-    char key[KEY_BYTES];
-    int line;
-    struct fy_node *value;
-} entry;
-
 /* Puts "file:line: " before the message that is there. */
 static kern_status at_line(const source *from, int line, kern_status status) {
     return kern_fail_context(status, "%s:%d", from->file, line);
-}
-
-/* A plain scalar's text; the caller frees it. NULL with a message where it is something else. */
-static char *scalar_text(struct fy_node *node) {
-    size_t bytes = 0;
-    const char *text;
-    const char *found = NULL;
-    if (!node || fy_node_is_null(node))
-        found = "no value (empty text is written \"\")";
-    else if (fy_node_is_alias(node))
-        found = "an alias (write the value itself)";
-    else if (fy_node_is_mapping(node))
-        found = "a mapping where one value belongs";
-    else if (fy_node_is_sequence(node))
-        found = "a list where one value belongs";
-    else if (fy_node_get_tag_token(node))
-        found = "a tag (options know their types)";
-    else if (!(text = fy_node_get_scalar(node, &bytes)) || memchr(text, 0, bytes))
-        found = "a zero byte";
-    else if (fy_node_get_style(node) == FYNS_PLAIN && (bytes == 0 || (bytes == 1 && *text == '~') ||
-                                                       (bytes == 4 && !memcmp(text, "null", 4))))
-        found = "no value (empty text is written \"\")";
-    if (found) {
-        kern_fail(KERN_ERR_CONFIG, "there is %s", found);
-        return NULL;
-    }
-    char *copy = strndup(text, bytes);
-    if (!copy) kern_fail(KERN_ERR_MEMORY, "no memory for a value");
-    return copy;
-}
-
-/* The next pair of a mapping; *entry of the end has no value and an empty key. */
-static kern_status next_entry(entry *next, const source *from, struct fy_node *mapping,
-                              void **cursor) {
-    struct fy_node_pair *pair = fy_node_mapping_iterate(mapping, cursor);
-    next->key[0] = 0;
-    next->value = NULL;
-    if (!pair) return KERN_OK;
-    struct fy_node *key = fy_node_pair_key(pair);
-    struct fy_token *token = key && fy_node_is_scalar(key) ? fy_node_get_scalar_token(key) : NULL;
-    const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
-    if (mark) next->line = mark->line + 1; /* else about the line of the key before */
-    next->value = fy_node_pair_value(pair);
-    char *text = scalar_text(key);
-    if (!text) return at_line(from, next->line, kern_fail_context(KERN_ERR_CONFIG, "a key"));
-    snprintf(next->key, sizeof next->key, "%s", *text ? text : "''");
-    free(text);
-    return KERN_OK;
 }
 
 /* Replaces {size}, {method}, {stage}; the caller frees. */
@@ -102,7 +45,7 @@ static char *substitute(const conf_reader *reader, const char *text) {
 static kern_status read_option(const source *from, const conf_option *option,
                                struct fy_node *value) {
     const conf_reader *reader = from->reader;
-    char *text = scalar_text(value);
+    char *text = conf_node_text(value);
     if (!text) return kern_fail_context(KERN_ERR_CONFIG, "%s", option->name);
     if (option->type == CONF_TEXT && reader->folder) {
         char *whole = substitute(reader, text);
@@ -115,37 +58,29 @@ static kern_status read_option(const source *from, const conf_option *option,
 }
 
 static kern_status unknown_key(const char *section, const char *key) {
-    char name[2 * KEY_BYTES];
+    char name[2 * CONF_KEY_BYTES];
+    const char *elsewhere = conf_option_nearest(key); /* perhaps right but for the section */
+    bool exact = elsewhere && !strcmp(strchr(elsewhere, '.') + 1, key);
     snprintf(name, sizeof name, "%s.%s", section, key);
-    const char *nearest = conf_option_nearest(name);
-    if (!nearest) nearest = conf_option_nearest(key);
+    const char *nearest = exact ? elsewhere : conf_option_nearest(name);
+    if (!nearest) nearest = elsewhere;
     if (!nearest)
         return kern_fail(KERN_ERR_CONFIG, "no option %s; ttt configs --options lists them", name);
     return kern_fail(KERN_ERR_CONFIG, "no option %s; did you mean %s?", name, nearest);
 }
 
-/* Nothing, or a null written out: a section whose keys are all commented out. */
-static bool is_null(struct fy_node *node) {
-    char *text;
-    if (!node || fy_node_is_null(node)) return true;
-    if (!fy_node_is_scalar(node) || fy_node_get_style(node) != FYNS_PLAIN) return false;
-    text = scalar_text(node);
-    free(text);
-    return !text;
-}
-
-static kern_status read_section(const source *from, const entry *section) {
+static kern_status read_section(const source *from, const conf_entry *section) {
     kern_status status = KERN_OK;
     void *cursor = NULL;
-    entry next = {.line = section->line};
-    if (is_null(section->value)) return KERN_OK;
+    conf_entry next = {.line = section->line};
+    if (conf_node_is_null(section->value)) return KERN_OK;
     if (!fy_node_is_mapping(section->value))
         return at_line(
             from, section->line,
             kern_fail(KERN_ERR_CONFIG, "section %s must hold keys with values", section->key));
     for (;;) {
-        char name[2 * KEY_BYTES];
-        TRY(next_entry(&next, from, section->value, &cursor));
+        char name[2 * CONF_KEY_BYTES];
+        TRY(conf_node_next(&next, from->file, section->value, &cursor));
         if (!next.key[0]) break;
         snprintf(name, sizeof name, "%s.%s", section->key, next.key);
         const conf_option *option = conf_option_find(name);
@@ -169,13 +104,13 @@ static int axis_of(const char *key) {
     return axis;
 }
 
-static kern_status unknown_top_key(const source *from, const entry *at, bool in_when) {
+static kern_status unknown_top_key(const source *from, const conf_entry *at, bool in_when) {
     const char *const top[] = {"model", "inner", "train", "data", "run", "name", "include", "when"};
     const char *const when[] = {"model", "inner", "train",  "data",
                                 "run",   "size",  "method", "stage"};
     const char *nearest = conf_nearest(at->key, in_when ? when : top, 8);
     const char *option = conf_option_nearest(at->key);
-    char section[KEY_BYTES];
+    char section[CONF_KEY_BYTES];
     if (!nearest && option) { /* a key that belongs into a section */
         const char *dot = strchr(option, '.');
         snprintf(section, sizeof section, "%.*s", (int)(dot - option), option);
@@ -193,7 +128,7 @@ static kern_status unknown_top_key(const source *from, const entry *at, bool in_
 /* Does one name of a condition fit? It must exist, or a slip of the pen would never fit. */
 static kern_status condition_fits(bool *fits, const source *from, int axis, struct fy_node *value) {
     const char *actual = from->reader->axes[axis];
-    char *text = scalar_text(value);
+    char *text = conf_node_text(value);
     if (!text) return KERN_ERR_CONFIG;
     kern_status status = KERN_OK;
     if (!conf_axis_has(from->reader, axis, text))
@@ -204,8 +139,9 @@ static kern_status condition_fits(bool *fits, const source *from, int axis, stru
     return status;
 }
 
-/* A condition of a `when` entry: a name or a list of names. *holds turns false where none fits. */
-static kern_status read_condition(bool *holds, const source *from, int axis, const entry *at) {
+/* A condition of a `when` entry: a name or a list of names. *holds turns false where none
+ * fits. */
+static kern_status read_condition(bool *holds, const source *from, int axis, const conf_entry *at) {
     kern_status status = KERN_OK;
     bool fits = false;
     if (at->value && fy_node_is_sequence(at->value)) {
@@ -228,10 +164,10 @@ static kern_status read_condition(bool *holds, const source *from, int axis, con
 static kern_status entry_holds(bool *holds, const source *from, int line, struct fy_node *mapping) {
     kern_status status = KERN_OK;
     void *cursor = NULL;
-    entry next = {.line = line};
+    conf_entry next = {.line = line};
     *holds = true;
     for (;;) {
-        TRY(next_entry(&next, from, mapping, &cursor));
+        TRY(conf_node_next(&next, from->file, mapping, &cursor));
         if (!next.key[0]) break;
         int axis = axis_of(next.key);
         if (axis < CONF_AXES)
@@ -246,9 +182,9 @@ done:
 static kern_status read_sections(const source *from, int line, struct fy_node *mapping) {
     kern_status status = KERN_OK;
     void *cursor = NULL;
-    entry next = {.line = line};
+    conf_entry next = {.line = line};
     for (;;) {
-        TRY(next_entry(&next, from, mapping, &cursor));
+        TRY(conf_node_next(&next, from->file, mapping, &cursor));
         if (!next.key[0]) break;
         if (is_section(next.key)) TRY(read_section(from, &next));
     }
@@ -280,7 +216,7 @@ done:
     return status;
 }
 
-static kern_status read_when(const source *from, const entry *when) {
+static kern_status read_when(const source *from, const conf_entry *when) {
     kern_status status = KERN_OK;
     void *cursor = NULL;
     struct fy_node *item;
@@ -298,7 +234,7 @@ done:
 }
 
 static kern_status read_include_item(const source *from, int line, struct fy_node *item) {
-    char *what = scalar_text(item);
+    char *what = conf_node_text(item);
     kern_status status = what ? conf_read_include(from->reader, what, from->file) : KERN_ERR_CONFIG;
     free(what);
     if (status != KERN_OK) {
@@ -308,7 +244,7 @@ static kern_status read_include_item(const source *from, int line, struct fy_nod
     return KERN_OK;
 }
 
-static kern_status read_include(const source *from, const entry *include) {
+static kern_status read_include(const source *from, const conf_entry *include) {
     kern_status status = KERN_OK;
     void *cursor = NULL;
     struct fy_node *item;
@@ -320,8 +256,8 @@ done:
     return status;
 }
 
-static kern_status read_name(const source *from, const entry *name) {
-    char *text = scalar_text(name->value);
+static kern_status read_name(const source *from, const conf_entry *name) {
+    char *text = conf_node_text(name->value);
     kern_status status = text ? conf_rename(from->reader->conf, text) : KERN_ERR_CONFIG;
     free(text);
     return status == KERN_OK ? KERN_OK : at_line(from, name->line, status);
@@ -330,12 +266,12 @@ static kern_status read_name(const source *from, const entry *name) {
 static kern_status read_root(const source *from, struct fy_node *root) {
     kern_status status = KERN_OK;
     void *cursor = NULL;
-    entry next = {.line = 1}, include = {.line = 0}, name = include, when = include;
-    if (is_null(root)) return KERN_OK; /* an empty file: all defaults */
+    conf_entry next = {.line = 1}, include = {.line = 0}, name = include, when = include;
+    if (conf_node_is_null(root)) return KERN_OK; /* an empty file: all defaults */
     if (!fy_node_is_mapping(root))
         return at_line(from, 1, kern_fail(KERN_ERR_CONFIG, "the file must hold sections"));
     for (;;) {
-        TRY(next_entry(&next, from, root, &cursor));
+        TRY(conf_node_next(&next, from->file, root, &cursor));
         if (!next.key[0]) break;
         if (!strcmp(next.key, "include"))
             include = next;
