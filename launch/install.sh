@@ -94,7 +94,10 @@ lists_are_fresh() {
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 run() {
-    "$@" >"$log" 2>&1 || { cat "$log" >&2; echo "install: failed: $*" >&2; exit 1; }
+    "$@" >"$log" 2>&1 && return
+    cat "$log" >&2
+    echo "install: apt-get failed; is the network there, and (on Ubuntu) universe enabled?" >&2
+    exit 1
 }
 if ! lists_are_fresh; then
     echo "install: reading the package lists"

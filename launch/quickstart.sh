@@ -21,24 +21,18 @@ ttt=build/ttt
 mkdir -p $books $runs
 
 say() { printf '\n== %s\n' "$*"; }
+trap '[ $? = 0 ] || echo "quickstart: stopped; run it again and it goes on from here" >&2' EXIT
 
-# A step writes $1 by the command that follows; the name appears when it is complete.
-once() {
-    local result=$1
-    shift
-    if [ -e "$result" ]; then
-        echo "$result is there"
-    else
-        "$@"
-    fi
-}
-
-# pack SPLIT BOOK...: whole books into one shard, with the byte vocabulary.
+# pack SPLIT BOOK...: whole books into one shard, which exists only when it is complete.
 pack() {
-    local split=$1 files=()
+    local shard=$books/$1.h5 split=$1 files=() book
     shift
+    if [ -e "$shard" ]; then
+        echo "$shard is there"
+        return
+    fi
     for book in "$@"; do files+=("$books/$book.txt"); done
-    once "$books/$split.h5" $ttt pack "$books/$split.h5" "${files[@]}" --split "$split"
+    $ttt pack "$shard" "${files[@]}" --split "$split"
 }
 
 # train NAME CONFIG: a finished run leaves NAME.finished; an interrupted one goes on.
@@ -48,7 +42,7 @@ train() {
         echo "$dir is trained"
         return
     fi
-    if ls "$dir"/checkpoints/step-* >/dev/null 2>&1; then
+    if ls -d "$dir"/checkpoints/step-???????? >/dev/null 2>&1; then
         $ttt train --resume "$dir"
     else
         rm -rf "$dir" # stopped before its first checkpoint
