@@ -1,0 +1,341 @@
+#include "kernels/rows.h"
+
+#include "kernels/isa.h"
+#include "kernels/rows_plan.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kern_rows {
+    kern_row_shape shape;
+    kern_row_plan fast, safe; /* no output aliases an input; some may */
+    const kern_row_arithmetic *arithmetic;
+    bool *loaded, *stored; /* [operands] */
+    int operands;
+    double work, flops, bytes;
+};
+
+/* Below this many element steps a parallel region costs more than it gains. */
+static const double PARALLEL_WORK = 65536;
+
+static const struct {
+    const char *name;
+    int sources;
+} ops[KERN_ROW_OPS] = {
+    [KERN_ROW_LOAD] = {"load", 0},         [KERN_ROW_STORE] = {"store", 1},
+    [KERN_ROW_SUM_LEAD] = {"sum_lead", 1}, [KERN_ROW_CONST] = {"const", 0},
+    [KERN_ROW_ADD] = {"add", 2},           [KERN_ROW_SUB] = {"sub", 2},
+    [KERN_ROW_MUL] = {"mul", 2},           [KERN_ROW_DIV] = {"div", 2},
+    [KERN_ROW_MAX] = {"max", 2},           [KERN_ROW_NEG] = {"neg", 1},
+    [KERN_ROW_ABS] = {"abs", 1},           [KERN_ROW_EXP] = {"exp", 1},
+    [KERN_ROW_LOG] = {"log", 1},           [KERN_ROW_SQRT] = {"sqrt", 1},
+    [KERN_ROW_SIGMOID] = {"sigmoid", 1},   [KERN_ROW_GREATER] = {"greater", 2},
+    [KERN_ROW_SELECT] = {"select", 3},     [KERN_ROW_ROW_SUM] = {"row_sum", 1},
+    [KERN_ROW_ROW_MAX] = {"row_max", 1},   [KERN_ROW_ROTATE] = {"rotate", 1},
+    [KERN_ROW_PICK] = {"pick", 1},         [KERN_ROW_UNPICK] = {"unpick", 1},
+};
+
+const char *kern_row_op_name(kern_row_op op) {
+    ASSERT((unsigned)op < KERN_ROW_OPS);
+    return ops[op].name;
+}
+
+int kern_row_op_sources(kern_row_op op) {
+    ASSERT((unsigned)op < KERN_ROW_OPS);
+    return ops[op].sources;
+}
+
+extern const kern_row_arithmetic kern_row_arithmetic_f32_v2, kern_row_arithmetic_f64_v2;
+#if defined(__x86_64__)
+extern const kern_row_arithmetic kern_row_arithmetic_f32_v3, kern_row_arithmetic_f64_v3;
+extern const kern_row_arithmetic kern_row_arithmetic_f32_v4, kern_row_arithmetic_f64_v4;
+#endif
+
+const kern_row_arithmetic *kern_row_arithmetic_of(kern_dtype compute) {
+    bool f64 = compute == KERN_F64;
+#if defined(__x86_64__)
+    if (kern_isa() == KERN_ISA_V4)
+        return f64 ? &kern_row_arithmetic_f64_v4 : &kern_row_arithmetic_f32_v4;
+    if (kern_isa() == KERN_ISA_V3)
+        return f64 ? &kern_row_arithmetic_f64_v3 : &kern_row_arithmetic_f32_v3;
+#endif
+    return f64 ? &kern_row_arithmetic_f64_v2 : &kern_row_arithmetic_f32_v2;
+}
+
+static void *allocate(int count, size_t item) {
+    int64_t capacity = 0;
+    void *memory = kern_grow(NULL, &capacity, count + 1, item);
+    memset(memory, 0, (size_t)capacity * item);
+    return memory;
+}
+
+static bool uses_operand(kern_row_op op) {
+    return op == KERN_ROW_LOAD || op == KERN_ROW_STORE || op == KERN_ROW_SUM_LEAD ||
+           op == KERN_ROW_PICK || op == KERN_ROW_UNPICK;
+}
+
+static void check_instr(const kern_row_program *p, const kern_row_instr *instr, bool *made) {
+    const int source[3] = {instr->a, instr->b, instr->c};
+    ASSERT((unsigned)instr->op < KERN_ROW_OPS);
+    for (int k = 0; k < ops[instr->op].sources; k++)
+        ASSERT(source[k] >= 0 && source[k] < p->registers && made[source[k]]);
+    if (uses_operand(instr->op)) {
+        ASSERT(instr->operand >= 0 && instr->operand < p->operands);
+        bool index = instr->op == KERN_ROW_PICK || instr->op == KERN_ROW_UNPICK;
+        const kern_row_operand *o = &p->operand[instr->operand];
+        ASSERT(!index || (o->dtype == KERN_I32 && !o->wide));
+        ASSERT(o->dtype != KERN_I32 || index || instr->op == KERN_ROW_LOAD);
+        ASSERT(instr->op != KERN_ROW_SUM_LEAD ||
+               (instr->kept >= 0 && instr->kept <= KERN_ROW_LEAD));
+    }
+    if (instr->op == KERN_ROW_STORE || instr->op == KERN_ROW_SUM_LEAD) {
+        ASSERT(p->operand[instr->operand].wide || !p->wide[instr->a] || p->n == 1);
+        return;
+    }
+    ASSERT(instr->d >= 0 && instr->d < p->registers && !made[instr->d]);
+    made[instr->d] = true;
+    ASSERT(instr->op != KERN_ROW_ROTATE || p->n % 2 == 0);
+    bool narrows = instr->op == KERN_ROW_ROW_SUM || instr->op == KERN_ROW_ROW_MAX ||
+                   instr->op == KERN_ROW_PICK;
+    for (int k = 0; k < ops[instr->op].sources && !narrows; k++)
+        ASSERT(p->wide[instr->d] || !p->wide[source[k]] || p->n == 1);
+    ASSERT(!narrows || !p->wide[instr->d] || p->n == 1);
+}
+
+static void measure(kern_rows *rows, const kern_row_program *p) {
+    double elements[2] = {(double)rows->shape.rows, (double)rows->shape.rows * (double)p->n};
+    for (int i = 0; i < p->instrs; i++) {
+        const kern_row_instr *instr = &p->instr[i];
+        bool makes = instr->op != KERN_ROW_STORE && instr->op != KERN_ROW_SUM_LEAD;
+        bool reduces = ops[instr->op].sources == 1 && p->wide[instr->a];
+        double here = elements[reduces || (makes && p->wide[instr->d])];
+        rows->work +=
+            instr->op == KERN_ROW_EXP || instr->op == KERN_ROW_LOG || instr->op == KERN_ROW_SIGMOID
+                ? 8 * here
+                : here;
+        bool moves = instr->op == KERN_ROW_LOAD || instr->op == KERN_ROW_STORE ||
+                     instr->op == KERN_ROW_CONST || instr->op == KERN_ROW_UNPICK ||
+                     instr->op == KERN_ROW_ROTATE || instr->op == KERN_ROW_PICK;
+        if (!moves) rows->flops += here;
+        if (!uses_operand(instr->op)) continue;
+        const kern_row_operand *o = &p->operand[instr->operand];
+        double distinct = o->wide ? (double)p->n : 1;
+        for (int axis = 0; axis < KERN_ROW_LEAD; axis++)
+            if (instr->op == KERN_ROW_SUM_LEAD ? axis < instr->kept : o->stride[axis] != 0)
+                distinct *= (double)p->lead[axis];
+        rows->bytes += distinct * (double)kern_dtype_bytes(o->dtype);
+    }
+}
+
+kern_rows *kern_rows_create(const kern_row_program *program) {
+    kern_row_program p = *program;
+    kern_rows *rows = allocate(1, sizeof *rows);
+    kern_row_operand *operand = allocate(p.operands, sizeof *operand);
+    bool *wide = allocate(p.registers, sizeof *wide), *made = allocate(p.registers, sizeof *made);
+    ASSERT(p.n >= 1 && (p.compute == KERN_F32 || p.compute == KERN_F64));
+    rows->operands = p.operands;
+    rows->loaded = allocate(p.operands, sizeof *rows->loaded);
+    rows->stored = allocate(p.operands, sizeof *rows->stored);
+    rows->shape.rows = 1;
+    for (int axis = 0; axis < KERN_ROW_LEAD; axis++) {
+        ASSERT(p.lead[axis] >= 1);
+        rows->shape.rows *= p.lead[axis];
+    }
+    for (int i = 0; i < p.instrs; i++) {
+        const kern_row_instr *instr = &p.instr[i];
+        check_instr(&p, instr, made);
+        if (instr->op == KERN_ROW_LOAD) rows->loaded[instr->operand] = true;
+        if (instr->op == KERN_ROW_STORE) rows->stored[instr->operand] = true;
+    }
+    measure(rows, &p);
+    memcpy(operand, p.operand, (size_t)p.operands * sizeof *operand);
+    memcpy(wide, p.wide, (size_t)p.registers * sizeof *wide);
+    p.operand = operand;
+    p.wide = wide;
+    rows->arithmetic = kern_row_arithmetic_of(p.compute);
+    kern_row_shape_make(&rows->shape, &p, operand, wide);
+    kern_row_plan_make(&rows->fast, &rows->shape, &p, false);
+    kern_row_plan_make(&rows->safe, &rows->shape, &p, true);
+    free(operand);
+    free(wide);
+    free(made);
+    return rows;
+}
+
+void kern_rows_destroy(kern_rows *rows) {
+    if (!rows) return;
+    kern_row_plan_free(&rows->fast);
+    kern_row_plan_free(&rows->safe);
+    free(rows->loaded);
+    free(rows->stored);
+    free(rows);
+}
+
+static int threads_for(const kern_rows *rows, int threads) {
+    if (rows->work < PARALLEL_WORK || threads < 1) return 1;
+    return rows->shape.parts < threads ? (int)rows->shape.parts : threads;
+}
+
+size_t kern_rows_workspace(const kern_rows *rows, int threads) {
+    size_t each = rows->fast.thread_bytes > rows->safe.thread_bytes ? rows->fast.thread_bytes
+                                                                    : rows->safe.thread_bytes;
+    return rows->fast.partial_bytes + (size_t)threads_for(rows, threads) * each;
+}
+
+double kern_rows_flops(const kern_rows *rows) {
+    return rows->flops;
+}
+double kern_rows_bytes(const kern_rows *rows) {
+    return rows->bytes;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* One thread's view of a run. */
+typedef struct {
+    const kern_rows *rows;
+    const kern_row_plan *plan;
+    void *const *operand;
+    char *partials;
+    kern_row_tile tile;
+} runner;
+
+static void find_index(int64_t *index, const kern_row_shape *shape, int64_t row) {
+    for (int axis = shape->axes - 1; axis > 0; axis--) {
+        index[axis] = row % shape->lead[axis];
+        row /= shape->lead[axis];
+    }
+    index[0] = row;
+    for (int axis = shape->axes ? shape->axes : 1; axis < KERN_ROW_LEAD; axis++) index[axis] = 0;
+}
+
+static void start_thread(runner *r, const kern_rows *rows, const kern_row_plan *plan,
+                         void *const *operand, char *workspace, int thread) {
+    const kern_row_shape *shape = &rows->shape;
+    char *memory = workspace + plan->partial_bytes + (size_t)thread * plan->thread_bytes;
+    size_t pointers = (size_t)plan->slots * sizeof(void *);
+    *r = (runner){.rows = rows, .plan = plan, .operand = operand, .partials = workspace};
+    r->tile.shape = shape;
+    r->tile.operand = operand;
+    r->tile.slot = (void **)(void *)(memory + plan->thread_bytes - (pointers + 63) / 64 * 64);
+    for (int i = 0; i < plan->slots; i++) r->tile.slot[i] = memory + plan->slot_offset[i];
+    for (int i = 0; i < plan->prologues; i++) {
+        const kern_row_step *step = &plan->prologue[i];
+        r->tile.rows = step->wide ? shape->tile_rows : 1;
+        r->tile.cols = step->wide ? shape->tile_cols : 1;
+        step->run(step, &r->tile);
+    }
+}
+
+static void run_tile(runner *r) {
+    const kern_row_plan *plan = r->plan;
+    kern_row_tile *tile = &r->tile;
+    for (int i = 0; i < plan->bounds; i++) {
+        const kern_row_bound *bound = &plan->bound[i];
+        int64_t offset = bound->wide ? tile->col : 0;
+        for (int axis = 0; axis < tile->shape->axes; axis++)
+            offset += tile->index[axis] * bound->stride[axis];
+        tile->slot[bound->slot] =
+            (char *)r->operand[bound->operand] + offset * (int64_t)tile->shape->bytes;
+    }
+    for (int i = 0; i < plan->steps; i++) plan->step[i].run(&plan->step[i], tile);
+}
+
+static void finish_sums(runner *r, int64_t row_part, int64_t col, int64_t cols) {
+    const kern_row_shape *shape = r->tile.shape;
+    for (int i = 0; i < r->plan->sums; i++) {
+        const kern_row_sum *sum = &r->plan->sum[i];
+        int64_t width = sum->wide ? shape->n : 1, count = sum->wide ? cols : 1;
+        int64_t at = row_part * width + (sum->wide ? col : 0);
+        const void *value = r->tile.slot[sum->slot];
+        if (sum->direct)
+            r->rows->arithmetic->store((char *)r->operand[sum->operand] +
+                                           (size_t)at * kern_dtype_bytes(sum->dtype),
+                                       sum->dtype, value, count);
+        else
+            memcpy(r->partials + sum->partials + (size_t)at * shape->bytes, value,
+                   (size_t)count * shape->bytes);
+    }
+}
+
+static void run_part(runner *r, int64_t part) {
+    const kern_row_shape *shape = r->tile.shape;
+    kern_row_tile *tile = &r->tile;
+    int64_t row_part = part / shape->col_parts;
+    int64_t block = row_part / shape->pieces, piece = row_part % shape->pieces;
+    int64_t row = block * shape->block_rows + piece * shape->piece_rows;
+    int64_t row_end = least(row + shape->piece_rows, (block + 1) * shape->block_rows);
+    int64_t col_begin = part % shape->col_parts * shape->part_cols;
+    int64_t col_end = least(col_begin + shape->part_cols, shape->n);
+    for (int i = 0; i < r->plan->sums; i++) {
+        const kern_row_sum *sum = &r->plan->sum[i];
+        size_t count = sum->wide ? (size_t)(col_end - col_begin) : 1;
+        memset(tile->slot[sum->slot], 0, count * shape->bytes);
+    }
+    for (; row < row_end; row += tile->rows) {
+        tile->rows = least(shape->tile_rows, row_end - row);
+        tile->rows = least(tile->rows, shape->inner - row % shape->inner);
+        find_index(tile->index, shape, row);
+        for (tile->col = col_begin; tile->col < col_end; tile->col += tile->cols) {
+            tile->cols = least(shape->tile_cols, col_end - tile->col);
+            tile->part_col = tile->col - col_begin;
+            run_tile(r);
+        }
+    }
+    finish_sums(r, row_part, col_begin, col_end - col_begin);
+}
+
+/* The parts of each result are added up in ascending order. */
+static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *const *operand,
+                        char *partials) {
+    const kern_row_shape *shape = &rows->shape;
+    enum { COLUMNS = 1024 };
+    int64_t width = sum->wide ? shape->n : 1, slices = (width + COLUMNS - 1) / COLUMNS;
+    int64_t group = shape->blocks / sum->blocks * shape->pieces;
+    double work = (double)(shape->blocks * shape->pieces) * (double)width;
+    int threads = work < PARALLEL_WORK ? 1 : omp_get_max_threads();
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t i = 0; i < sum->blocks * slices; i++) {
+        int64_t block = i / slices, col = i % slices * COLUMNS;
+        int64_t count = least(COLUMNS, width - col);
+        char *first =
+            partials + sum->partials + (size_t)(block * group * width + col) * shape->bytes;
+        rows->arithmetic->add_rows(first, first + (size_t)width * shape->bytes, group - 1, count,
+                                   width);
+        rows->arithmetic->store((char *)operand[sum->operand] +
+                                    (size_t)(block * width + col) * kern_dtype_bytes(sum->dtype),
+                                sum->dtype, first, count);
+    }
+}
+
+static bool has_alias(const kern_rows *rows, void *const *operand) {
+    for (int i = 0; i < rows->operands; i++) {
+        if (!rows->stored[i]) continue;
+        for (int j = 0; j < rows->operands; j++)
+            if (rows->loaded[j] && operand[i] == operand[j]) return true;
+    }
+    return false;
+}
+
+void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace) {
+    const kern_row_plan *plan = has_alias(rows, operand) ? &rows->safe : &rows->fast;
+    int threads = threads_for(rows, omp_get_max_threads());
+    if (threads == 1) {
+        runner r;
+        start_thread(&r, rows, plan, operand, workspace, 0);
+        for (int64_t part = 0; part < rows->shape.parts; part++) run_part(&r, part);
+    } else {
+#pragma omp parallel num_threads(threads)
+        {
+            runner r;
+            start_thread(&r, rows, plan, operand, workspace, omp_get_thread_num());
+#pragma omp for schedule(static)
+            for (int64_t part = 0; part < rows->shape.parts; part++) run_part(&r, part);
+        }
+    }
+    for (int i = 0; i < plan->sums; i++)
+        if (!plan->sum[i].direct) combine_sum(rows, &plan->sum[i], operand, workspace);
+}

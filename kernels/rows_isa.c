@@ -1,0 +1,49 @@
+/* Arithmetic of row programs, compiled for each instruction set: tables of functions that run one
+ * step on one tile. Their bits are the same on all of them. */
+#include "kernels/isa.h"
+#include "kernels/rows_plan.h"
+#include "kernels/vector_math.h"
+
+#define INLINE inline __attribute__((always_inline))
+
+static inline int64_t row_offset(const kern_row_step *s, const int64_t *index) {
+    int64_t offset = 0;
+    for (int axis = 0; axis < KERN_ROW_LEAD; axis++) offset += index[axis] * s->stride[axis];
+    return offset;
+}
+
+static inline void next_row(int64_t *index, const kern_row_shape *shape) {
+    for (int axis = shape->axes - 1; axis >= 0; axis--) {
+        if (++index[axis] < shape->lead[axis]) return;
+        index[axis] = 0;
+    }
+}
+
+typedef float vector_f32 __attribute__((vector_size(64)));
+typedef int32_t mask_f32 __attribute__((vector_size(64)));
+typedef double vector_f64 __attribute__((vector_size(64)));
+typedef int64_t mask_f64 __attribute__((vector_size(64)));
+
+#define REAL float
+#define VECTOR vector_f32
+#define VECTOR_MASK mask_f32
+#define ROOT(x) sqrtf(x)
+#define TYPED(name) name##_f32
+#include "kernels/rows_tile.h"
+#undef REAL
+#undef VECTOR
+#undef VECTOR_MASK
+#undef ROOT
+#undef TYPED
+
+#define REAL double
+#define VECTOR vector_f64
+#define VECTOR_MASK mask_f64
+#define ROOT(x) sqrt(x)
+#define TYPED(name) name##_f64
+#include "kernels/rows_tile.h"
+
+const kern_row_arithmetic KERN_ISA(kern_row_arithmetic_f32) = {kernel_f32, store_run_f32,
+                                                               add_rows_f32};
+const kern_row_arithmetic KERN_ISA(kern_row_arithmetic_f64) = {kernel_f64, store_run_f64,
+                                                               add_rows_f64};

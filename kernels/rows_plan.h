@@ -1,0 +1,136 @@
+/* Row programs made ready to run: what kernels/rows*.c share and nobody else includes.
+ * A program becomes a shape (tiles and parts), then two plans: lists of steps on slots of a
+ * thread's memory, one for the case that no output aliases an input, one that is right in any case.
+ */
+#ifndef KERNELS_ROWS_PLAN_H
+#define KERNELS_ROWS_PLAN_H
+
+#include "kernels/rows.h"
+
+typedef struct {
+    kern_dtype compute;
+    size_t bytes; /* of one element of the compute type */
+    int axes;     /* leading axes, merged where every operand allows; those of extent 1 are gone */
+    int64_t lead[KERN_ROW_LEAD];
+    int64_t rows, n;
+    int64_t tile_rows, tile_cols; /* tile_cols < n only with tile_rows = 1 */
+    int64_t inner;                /* no tile crosses a multiple of this many rows */
+    int64_t blocks, block_rows;   /* no part crosses a block: the rows of one result of the sums */
+    int64_t pieces, piece_rows;   /* each block is cut into pieces ... */
+    int64_t col_parts, part_cols; /* ... and each piece into columns; that is a part */
+    int64_t parts;
+} kern_row_shape;
+
+/* Steps beyond the operations of a program. */
+enum {
+    KERN_STEP_REPEAT = KERN_ROW_OPS, /* d = a repeated, along the row if per_row, else everywhere */
+    KERN_STEP_DOT,                   /* narrow d = sum of a * b over the row */
+    KERN_STEP_OPS
+};
+
+/* What sources of an elementwise step are: V one value an element, S one a row or one for all. The
+ * first source of SELECT is V, the letters are its others. */
+typedef enum {
+    KERN_STEP_VV,
+    KERN_STEP_VS,
+    KERN_STEP_SV,
+    KERN_STEP_SS,
+    KERN_STEP_SOURCES
+} kern_step_sources;
+
+typedef struct {
+    int64_t rows, cols;
+    int64_t index[KERN_ROW_LEAD]; /* of the first row */
+    int64_t col, part_col;        /* first column in the row, in the part */
+    const kern_row_shape *shape;
+    void *const *operand;
+    void **slot;
+} kern_row_tile;
+
+typedef struct kern_row_step kern_row_step;
+typedef void (*kern_row_kernel)(const kern_row_step *step, const kern_row_tile *tile);
+
+struct kern_row_step {
+    kern_row_kernel run;
+    int op; /* kern_row_op or above */
+    kern_step_sources sources;
+    int d, a, b, c;  /* registers while planning, then slots; -1 for none */
+    bool wide;       /* the destination; for STORE and SUM_LEAD the source */
+    bool per_row;    /* an S source has one value a row */
+    bool contiguous; /* the operand's rows of a tile are adjacent */
+    int operand;
+    kern_dtype dtype; /* the operand's */
+    int64_t stride[KERN_ROW_LEAD];
+    double value;
+};
+
+/* Slot `slot` points into operand `operand` at the tile. */
+typedef struct {
+    int slot, operand;
+    bool wide;
+    int64_t stride[KERN_ROW_LEAD];
+} kern_row_bound;
+
+typedef struct {
+    int operand, slot; /* slot: the sums of the running part */
+    kern_dtype dtype;
+    bool wide, direct; /* direct: each part is a whole result */
+    int64_t blocks;
+    size_t partials; /* offset in the workspace of [blocks * pieces of the shape, n or 1] */
+} kern_row_sum;
+
+typedef struct {
+    kern_row_step *prologue, *step; /* the prologue runs once a thread */
+    kern_row_bound *bound;
+    kern_row_sum *sum;
+    size_t *slot_offset; /* in the thread's memory */
+    int prologues, steps, bounds, sums, slots;
+    size_t partial_bytes, thread_bytes;
+} kern_row_plan;
+
+/* Arithmetic of one instruction set and compute type. */
+typedef struct {
+    kern_row_kernel (*kernel)(int op, kern_step_sources sources);
+    /* dst[0 .. count) = src converted from the compute type */
+    void (*store)(void *dst, kern_dtype dtype, const void *src, int64_t count);
+    /* sum[j] += rows[0][j], then += rows[1][j], ...; rows are `stride` elements apart */
+    void (*add_rows)(void *sum, const void *rows, int64_t count, int64_t width, int64_t stride);
+} kern_row_arithmetic;
+
+/* Of the instruction set in use. */
+const kern_row_arithmetic *kern_row_arithmetic_of(kern_dtype compute);
+
+/* Merges axes, flattens what has no rows to speak of and chooses tiles and parts. `program`,
+ * `operand` and `wide` are the caller's copies and are rewritten. */
+void kern_row_shape_make(kern_row_shape *shape, kern_row_program *program,
+                         kern_row_operand *operand, bool *wide);
+
+/* True where the operand's values are the same in all rows. */
+bool kern_row_repeats(const kern_row_shape *shape, const kern_row_operand *operand);
+
+/* True where the rows of a tile are adjacent in the operand. */
+bool kern_row_contiguous(const kern_row_shape *shape, const kern_row_operand *operand);
+
+/* uniform[r]: register r holds one value for all elements of the run. */
+void kern_row_uniform(bool *uniform, const kern_row_shape *shape, const kern_row_program *program);
+
+/* `alias`: outputs may alias inputs of equal strides and dtype. */
+void kern_row_plan_make(kern_row_plan *plan, const kern_row_shape *shape,
+                        const kern_row_program *program, bool alias);
+void kern_row_plan_free(kern_row_plan *plan);
+
+/* Registers of a plan while it is made. */
+typedef struct {
+    bool wide, uniform, hoisted;
+    int def, last;    /* steps: where it gets its value, where that is needed last */
+    int load, stored; /* operand it was loaded from, operand whose memory it lives in; or -1 */
+    int slot;
+} kern_row_register;
+
+/* Binds registers to operands where that saves a copy, drops the steps that became empty, and gives
+ * slots to all; the last part of kern_row_plan_make. */
+void kern_row_plan_slots(kern_row_plan *plan, const kern_row_shape *shape,
+                         const kern_row_program *program, kern_row_register *registers, int count,
+                         bool alias);
+
+#endif
