@@ -1,0 +1,46 @@
+/* Text files -> shards: each file is a document. Reads and writes as it goes; memory grows with the
+ * number of documents alone. All functions are local, and one thread at a time (HDF5). */
+#ifndef DATA_PACK_H
+#define DATA_PACK_H
+
+#include "data/shard.h"
+
+typedef struct {
+    const char *out;           /* path of the shard, "train.h5" */
+    const char *const *inputs; /* [input_count] text files, gzipped or not, and globs of them */
+    int64_t input_count;
+    const data_vocabulary *vocabulary;
+    const char *split;    /* stored in the shard */
+    const char *source;   /* stored in the shard: what this text is */
+    int64_t min_tokens;   /* documents with fewer (begin-of-document included) are left out */
+    int64_t shard_tokens; /* 0: one shard. Else several, OUT-00000.h5 and on, each of at most so
+                             many tokens unless one document is longer; documents are not cut */
+    /* Called after each document unless NULL. */
+    void (*seen)(void *context, const char *name, int64_t tokens, bool kept);
+    void *context;
+} data_pack_options;
+
+typedef struct {
+    int64_t shards, documents, tokens; /* written */
+    int64_t bytes;                     /* of text read */
+    int64_t left_out, left_out_tokens; /* documents shorter than the minimum */
+} data_pack_report;
+
+/* Packs the inputs in their order (those of a glob by name). A document is called like its file
+ * without folder and extension (.txt, .gz); where two would be called alike, like the path given.
+ * The shards take their names together, after all are on the disk: a killed or failed pack leaves
+ * none. Errors: KERN_ERR_USAGE (no or equal inputs, numbered shards of an earlier pack in the way),
+ * KERN_ERR_FILE (cannot be read or written), KERN_ERR_DATA (no document is long enough, damaged
+ * gzip); *report is then undefined. */
+kern_status data_pack(data_pack_report *report, const data_pack_options *options);
+
+typedef struct {
+    int64_t shortest, longest; /* documents, in tokens */
+    int64_t distinct;          /* ids that occur */
+} data_pack_statistics;
+
+/* Reads every token of an open shard: checksums, vocabulary, that documents and nothing else begin
+ * with the begin-of-document token. Errors: those of data_shard_read, KERN_ERR_DATA. */
+kern_status data_pack_check(data_pack_statistics *statistics, data_shard *shard);
+
+#endif

@@ -1,0 +1,154 @@
+/* ttt pack: text files -> shards, and the check of a shard. */
+#include "data/pack.h"
+#include "launch/arguments.h"
+#include "launch/commands.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char about_pack[] =
+    "Packs text files into a shard that training reads. Each file is one document: a\n"
+    "begin-of-document token, then its bytes. Files may be gzipped; a glob in quotes\n"
+    "stands for the files it matches, in the order of their names. The shard appears\n"
+    "under its name only when it is whole.\n"
+    "\n"
+    "Training, validation and test texts go to separate shards, by whole documents:\n"
+    "    ttt pack --out train.h5 --split train --min-tokens 8193 'books/*.txt'\n"
+    "\n"
+    "With --check, reads a shard again and verifies all of it: checksums, vocabulary,\n"
+    "borders of documents:\n"
+    "    ttt pack --check train.h5";
+
+typedef struct {
+    const char *out, *split, *name, *vocabulary;
+    int64_t min_tokens, shard_tokens;
+    bool check, json;
+} choices;
+
+/* Takes each document as it is packed: a row of the table. */
+static void list_document(void *context, const char *name, int64_t tokens, bool kept) {
+    json_t *documents = context;
+    printf("  %-40s %12lld tokens%s\n", name, (long long)tokens, kept ? "" : "  left out");
+    json_array_append_new(documents, json_pack("{s:s, s:I, s:b}", "name", name, "tokens",
+                                               (json_int_t)tokens, "kept", kept));
+}
+
+/* Prints `object` on one line. */
+static void print_json(const json_t *object) {
+    char *text = json_dumps(object, JSON_COMPACT);
+    ASSERT(text);
+    puts(text);
+    free(text);
+}
+
+static kern_status pack(const choices *chosen, const char *const *files, int64_t count) {
+    kern_status status = KERN_OK;
+    json_t *documents = json_array(), *object = NULL;
+    data_pack_report report;
+    data_pack_options options = {
+        .out = chosen->out,
+        .inputs = files,
+        .input_count = count,
+        .split = chosen->split,
+        .source = chosen->name,
+        .min_tokens = chosen->min_tokens,
+        .shard_tokens = chosen->shard_tokens,
+        .seen = list_document,
+        .context = documents,
+    };
+    TRY(data_vocabulary_find(&options.vocabulary, chosen->vocabulary));
+    TRY(data_pack(&report, &options));
+    printf("%s: split %s, %lld documents, %lld tokens of %lld bytes, %lld shard%s", chosen->out,
+           chosen->split, (long long)report.documents, (long long)report.tokens,
+           (long long)report.bytes, (long long)report.shards, report.shards == 1 ? "" : "s");
+    if (report.left_out)
+        printf("; %lld documents shorter than %lld tokens left out", (long long)report.left_out,
+               (long long)chosen->min_tokens);
+    printf("\n");
+    if (!chosen->json) goto done;
+    object = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "out", chosen->out, "split",
+                       chosen->split, "shards", (json_int_t)report.shards, "documents",
+                       (json_int_t)report.documents, "tokens", (json_int_t)report.tokens, "bytes",
+                       (json_int_t)report.bytes, "left_out", (json_int_t)report.left_out, "list",
+                       documents);
+    print_json(object);
+done:
+    json_decref(object);
+    json_decref(documents);
+    return status;
+}
+
+static json_t *list_shard(const data_shard *shard) {
+    json_t *documents = json_array();
+    for (int64_t i = 0; i < data_shard_describe(shard)->documents; i++) {
+        int64_t tokens =
+            data_shard_document_begin(shard, i + 1) - data_shard_document_begin(shard, i);
+        list_document(documents, data_shard_document_name(shard, i), tokens, true);
+    }
+    return documents;
+}
+
+static kern_status check(const choices *chosen, const char *path) {
+    kern_status status = KERN_OK;
+    data_shard *shard = NULL;
+    json_t *documents = NULL, *object = NULL;
+    data_pack_statistics found;
+    TRY(data_shard_open(&shard, path));
+    TRY(data_pack_check(&found, shard));
+    const data_shard_about *about = data_shard_describe(shard);
+    documents = list_shard(shard);
+    printf("%s: sound; split %s, %lld documents of %lld to %lld tokens, %lld tokens\n", path,
+           about->split, (long long)about->documents, (long long)found.shortest,
+           (long long)found.longest, (long long)about->tokens);
+    printf("vocabulary %s (%s), %lld of %lld ids occur; source: %s\n", about->tokenizer,
+           about->tokenizer_hash, (long long)found.distinct, (long long)about->vocabulary,
+           *about->source ? about->source : "not named");
+    if (!chosen->json) goto done;
+    object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "shard",
+                       path, "split", about->split, "source", about->source, "tokenizer",
+                       about->tokenizer, "tokenizer_hash", about->tokenizer_hash, "vocabulary",
+                       (json_int_t)about->vocabulary, "documents", (json_int_t)about->documents,
+                       "tokens", (json_int_t)about->tokens, "shortest", (json_int_t)found.shortest,
+                       "longest", (json_int_t)found.longest, "distinct", (json_int_t)found.distinct,
+                       "list", documents);
+    print_json(object);
+done:
+    json_decref(object);
+    json_decref(documents);
+    data_shard_destroy(shard);
+    return status;
+}
+
+static kern_status run(const choices *chosen, const char *const *words, int64_t count) {
+    kern_status status = KERN_OK;
+    if (count == 0)
+        return kern_fail(KERN_ERR_USAGE, "no file is named; ttt pack --help has examples");
+    if (chosen->check == (chosen->out != NULL))
+        return kern_fail(KERN_ERR_USAGE, "give either --out SHARD to pack or --check to verify");
+    if (!chosen->check) return pack(chosen, words, count);
+    for (int64_t i = 0; i < count; i++) TRY(check(chosen, words[i]));
+done:
+    return status;
+}
+
+int launch_pack(int argc, char **argv) {
+    choices chosen = {.split = "train", .name = "", .vocabulary = "byte", .min_tokens = 2};
+    const launch_option options[] = {
+        {"out", LAUNCH_TEXT, &chosen.out, "SHARD", "the shard to write, train.h5"},
+        {"split", LAUNCH_TEXT, &chosen.split, "NAME", "train (default), validation or test"},
+        {"min-tokens", LAUNCH_COUNT, &chosen.min_tokens, "N", "leave out shorter documents (2)"},
+        {"shard-tokens", LAUNCH_COUNT, &chosen.shard_tokens, "N",
+         "begin OUT-00001.h5, ... where one would exceed N"},
+        {"name", LAUNCH_TEXT, &chosen.name, "TEXT", "what this text is, stored in the shard"},
+        {"vocabulary", LAUNCH_TEXT, &chosen.vocabulary, "NAME", "how text becomes tokens (byte)"},
+        {"check", LAUNCH_FLAG, &chosen.check, NULL, "verify the shards that are named"},
+        LAUNCH_JSON(&chosen.json),
+        {0},
+    };
+    const launch_syntax syntax = {"pack", "FILE...", about_pack, options, 0, -1};
+    int code = launch_parse(&syntax, &argc, argv);
+    if (code >= 0) return code;
+    return launch_report("pack", run(&chosen, (const char *const *)argv + 1, argc - 1));
+}
