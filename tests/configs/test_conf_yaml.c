@@ -39,7 +39,7 @@ static void mistakes_are_placed(void **state) {
     refused("train:\n  lr: &a 1\n  eps: *a\n", "bad.yaml:3", "train.eps", "alias", NULL);
     refused("data:\n  train: \"a\\0b\"\n", "bad.yaml:2", "data.train", "zero byte", NULL);
     refused("train: 3\n", "bad.yaml:1", "section train", NULL);
-    refused("train: !x\n", "bad.yaml:1", "section train", NULL);
+    refused("train: !x null\n", "bad.yaml:1", "section train", NULL);
     refused("- 1\n- 2\n", "bad.yaml:1", "sections", NULL);
     refused("just text\n", "bad.yaml:1", "sections", NULL);
     refused("? [1, 2]\n: 3\n", "bad.yaml:1", "a key", NULL);
@@ -125,7 +125,7 @@ static void compositions(void **state) {
     const char *size =
         "model: {mlp: 64}\nwhen:\n"
         "  - {method: m, stage: [t, s], train: {steps: 5, init_from: '{size}/{x}'}}\n"
-        "  - {method: m, stage: t, train: {steps: 6}}\n";
+        "  - {stage: t, method: m, train: {steps: 6}}\n";
     write_text(path, "sizes/tiny.yaml", size, strlen(size));
     write_text(path, "methods/m.yaml", "model: {window: 9}\n", 19);
     write_text(path, "stages/s.yaml", "train: {context: 64}\n", 21);
