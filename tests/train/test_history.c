@@ -1,0 +1,197 @@
+#include "scratch.h"
+
+#include <sys/stat.h>
+
+#include "checkpoint_fixture.h"
+#include "train/history.h"
+
+static void save_steps(const int64_t *steps, int count) {
+    model m;
+    for (int i = 0; i < count; i++) {
+        fill(&m, steps[i]);
+        save(&m, steps[i]);
+    }
+}
+
+static void damage(int64_t step, const char *name) {
+    char *path = train_text("%s/step-%08lld/%s", scratch, (long long)step, name);
+    size_t count;
+    char *bytes = slurp(&count, path);
+    bytes[count / 2] ^= 4;
+    spill(path, bytes, count);
+    free(bytes);
+    free(path);
+}
+
+/* The steps that are there, as text. */
+static void assert_there(const char *expected) {
+    char text[256] = "", **names;
+    int64_t count;
+    assert_ok(train_list(&names, &count, scratch));
+    for (int64_t i = 0; i < count; i++) {
+        char *all = train_text("%s%s%s", text, i ? " " : "", names[i]);
+        snprintf(text, sizeof text, "%s", all);
+        free(all);
+    }
+    train_free_names(names, count);
+    assert_string_equal(text, expected);
+}
+
+static void latest_is_the_highest_step(void **state) {
+    (void)state;
+    char *latest, *nowhere = train_text("%s/none", scratch);
+    assert_ok(train_history_latest(&latest, scratch));
+    assert_null(latest);
+    assert_ok(train_history_latest(&latest, nowhere));
+    assert_null(latest);
+    const int64_t steps[] = {200, 300, 99999999, 100000000};
+    save_steps(steps, 2);
+    static const char *const others[] = {"step-00000900.tmp", "step-9999", "step-0900000000",
+                                         "step-0000090x", "superseded-step-00000900"};
+    for (int i = 0; i < 5; i++) {
+        char *other = train_text("%s/%s", scratch, others[i]);
+        assert_ok(train_make_directory(other));
+        free(other);
+    }
+    for (int last = 1; last < 4; last += 2) {
+        char *expected = step_of(steps[last]);
+        assert_ok(train_history_latest(&latest, scratch));
+        assert_string_equal(latest, expected);
+        free(latest);
+        free(expected);
+        save_steps(steps, 4);
+    }
+    free(nowhere);
+}
+
+static void damaged_newest_is_refused_with_advice(void **state) {
+    (void)state;
+    const int64_t steps[] = {100, 200, 300, 400};
+    char *latest, *name400 = step_of(400),
+                  *resume = train_text("--resume %s/step-00000200", scratch);
+    save_steps(steps, 4);
+    damage(400, "optimizer.safetensors");
+    damage(300, "state.json");
+    assert_int_equal(train_history_latest(&latest, scratch), KERN_ERR_DATA);
+    assert_null(latest);
+    assert_says(name400);
+    assert_says("optimizer.safetensors");
+    assert_says(resume);
+    damage(200, "model.safetensors");
+    damage(100, "model.safetensors");
+    assert_int_equal(train_history_latest(&latest, scratch), KERN_ERR_DATA);
+    assert_says("no older one");
+
+    /* A directory that was renamed by hand is not of the step that it says. */
+    char *name500 = step_of(500);
+    const int64_t again[] = {50};
+    save_steps(again, 1);
+    char *name50 = step_of(50);
+    assert_int_equal(rename(name50, name500), 0);
+    assert_int_equal(train_history_latest(&latest, scratch), KERN_ERR_DATA);
+    assert_says("step 50");
+    free(name50);
+    free(name500);
+    free(resume);
+    free(name400);
+}
+
+static void older_ones_go_by_rule(void **state) {
+    (void)state;
+    const int64_t steps[] = {10, 20, 30, 40, 50, 60};
+    save_steps(steps, 6);
+    assert_ok(train_history_prune(scratch, 60, 0, 0));
+    assert_int_equal(count_names("step-"), 6);
+    assert_ok(train_history_prune(scratch, 50, 3, 20)); /* 60 is of a later course: not ours */
+    assert_there("step-00000020 step-00000030 step-00000040 step-00000050 step-00000060");
+    assert_ok(train_history_prune(scratch, 60, 2, 20));
+    assert_there("step-00000020 step-00000040 step-00000050 step-00000060");
+    assert_ok(train_history_prune(scratch, 60, 0, 40));
+    assert_there("step-00000040 step-00000060");
+    assert_ok(train_history_prune(scratch, 60, 1, 0));
+    assert_there("step-00000060");
+    assert_ok(train_history_prune(scratch, 60, 1, 0));
+    assert_there("step-00000060");
+}
+
+static void clean_removes_remains_and_restores(void **state) {
+    (void)state;
+    const int64_t steps[] = {100, 200};
+    save_steps(steps, 2);
+    char *path100 = step_of(100), *path200 = step_of(200);
+    char *old100 = train_text("%s.old", path100), *old200 = train_text("%s.old", path200);
+    char *aside = train_text("%s/step-00000300.tmp", scratch);
+    char *foreign = train_text("%s/notes.tmp", scratch);
+    assert_int_equal(rename(path200, old200), 0); /* killed while 200 was being replaced */
+    assert_ok(train_make_directory(old100));      /* killed after 100 had been replaced */
+    assert_ok(train_make_directory(aside));
+    assert_ok(train_make_directory(foreign));
+    assert_ok(train_history_clean(scratch));
+    assert_there("notes.tmp step-00000100 step-00000200");
+    char *latest;
+    assert_ok(train_history_latest(&latest, scratch));
+    assert_string_equal(latest, path200);
+    free(latest);
+    free(foreign);
+    free(aside);
+    free(old200);
+    free(old100);
+    free(path200);
+    free(path100);
+}
+
+static void going_on_from_an_older_one(void **state) {
+    (void)state;
+    const int64_t steps[] = {100, 200, 300};
+    char *latest, *path = step_of(100);
+    save_steps(steps, 3);
+    damage(300, "state.json");
+    for (int again = 0; again < 2; again++) {
+        assert_ok(train_history_supersede(scratch, 100));
+        assert_there("step-00000100 superseded-step-00000200 superseded-step-00000300");
+        assert_ok(train_history_latest(&latest, scratch));
+        assert_string_equal(latest, path);
+        free(latest);
+        save_steps(steps + 1, again ? 0 : 2);
+    }
+    free(path);
+}
+
+static void a_path_means_a_run_or_a_checkpoint(void **state) {
+    (void)state;
+    model m;
+    char *found, *config = train_text("%s/config.yaml", scratch);
+    char *checkpoints = train_text("%s/checkpoints", scratch);
+    char *checkpoint = train_text("%s/step-00000007", checkpoints);
+    assert_int_equal(train_history_locate(&found, scratch), KERN_ERR_USAGE);
+    assert_null(found);
+    assert_says("neither");
+    spill(config, "a: 1\n", 5);
+    assert_int_equal(train_history_locate(&found, scratch), KERN_ERR_USAGE);
+    assert_says("no checkpoint yet");
+    fill(&m, 7);
+    const train_state at = state_of(7);
+    assert_ok(train_make_directory(checkpoints));
+    assert_ok(train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments));
+    assert_ok(train_history_locate(&found, scratch));
+    assert_string_equal(found, checkpoint);
+    free(found);
+    assert_ok(train_history_locate(&found, checkpoint));
+    assert_string_equal(found, checkpoint);
+    free(found);
+    free(checkpoint);
+    free(checkpoints);
+    free(config);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(latest_is_the_highest_step),
+        SCRATCH_TEST(damaged_newest_is_refused_with_advice),
+        SCRATCH_TEST(older_ones_go_by_rule),
+        SCRATCH_TEST(clean_removes_remains_and_restores),
+        SCRATCH_TEST(going_on_from_an_older_one),
+        SCRATCH_TEST(a_path_means_a_run_or_a_checkpoint),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
