@@ -15,6 +15,7 @@ typedef struct {
 
 /* In the order in which one meets them; ends with the row without a name. */
 static const command commands[] = {
+    {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
     {NULL, NULL, NULL},
 };

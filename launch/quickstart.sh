@@ -23,16 +23,16 @@ mkdir -p $books $runs
 say() { printf '\n== %s\n' "$*"; }
 trap '[ $? = 0 ] || echo "quickstart: stopped; run it again and it goes on from here" >&2' EXIT
 
-# pack SPLIT BOOK...: whole books into one shard, which exists only when it is complete.
+# pack SHARD SPLIT BOOK...: whole books into one shard, which exists only when it is complete.
 pack() {
-    local shard=$books/$1.h5 split=$1 files=() book
-    shift
+    local shard=$books/$1 split=$2 files=() book
+    shift 2
     if [ -e "$shard" ]; then
         echo "$shard is there"
         return
     fi
     for book in "$@"; do files+=("$books/$book.txt"); done
-    $ttt pack "$shard" "${files[@]}" --split "$split"
+    $ttt pack --out "$shard" --split "$split" "${files[@]}"
 }
 
 # train NAME CONFIG: a finished run leaves NAME.finished; an interrupted one goes on.
@@ -64,10 +64,10 @@ fi
 say "3/6 books"
 bash launch/books.sh $books
 # Split by whole books: Emma's author was seen in training, Opticks is of an unseen author and kind.
-pack train doyle-sherlock melville-mobydick austen-prideprejudice austen-sensesensibility \
+pack train.h5 train doyle-sherlock melville-mobydick austen-prideprejudice austen-sensesensibility \
     austen-mansfieldpark austen-northangerabbey
-pack valid austen-persuasion twain-tomsawyer
-pack test austen-emma newton-opticks
+pack valid.h5 validation austen-persuasion twain-tomsawyer
+pack test.h5 test austen-emma newton-opticks
 
 say "4/6 training TTT-E2E"
 train e2e quickstart
