@@ -128,7 +128,9 @@ check_symbols() { # build folder, source directory
         [ -e "$1/libttt_$room.a" ] || continue
         while read -r name; do
             [[ $name == "$prefix"* ]] || echo "libttt_$room.a: $name does not begin with $prefix"
+            # The variants of an instruction set may be declared by the file that picks among them.
             grep -rqw --include='*.h' "${name%_v[234]}" "$2/$room" ||
+                { [[ $name == *_v[234] ]] && grep -rqE "^ *extern .*\<$name\>" "$2/$room"; } ||
                 echo "libttt_$room.a: $name is in no header of $room/: make it static"
         done < <(nm -g --defined-only "$1/libttt_$room.a" 2>/dev/null |
             awk 'NF == 3 && $3 !~ /^_/ && $3 !~ /\./ { print $3 }' | sort -u)
