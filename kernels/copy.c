@@ -1,0 +1,270 @@
+#include "kernels/copy.h"
+
+#include "kernels/vector_math.h"
+
+#include <string.h>
+
+#define INLINE inline __attribute__((always_inline))
+
+enum {
+    PARALLEL_BYTES = 65536,
+    RUN_BYTES = 65536, /* a longer run of adjacent elements is cut */
+};
+
+/* Axes without those of extent 1, dst's strides falling, neighbours merged where both allow. */
+typedef struct {
+    int axes;
+    int64_t shape[KERN_COPY_AXES], dst[KERN_COPY_AXES], src[KERN_COPY_AXES];
+} layout;
+
+static void insert_axis(layout *l, int64_t extent, int64_t dst, int64_t src) {
+    int at = l->axes++;
+    for (; at > 0 && l->dst[at - 1] < dst; at--) {
+        l->shape[at] = l->shape[at - 1];
+        l->dst[at] = l->dst[at - 1];
+        l->src[at] = l->src[at - 1];
+    }
+    l->shape[at] = extent;
+    l->dst[at] = dst;
+    l->src[at] = src;
+}
+
+static void merge_axes(layout *l) {
+    int kept = 0;
+    for (int i = 1; i < l->axes; i++) {
+        bool merge =
+            l->dst[kept] == l->dst[i] * l->shape[i] && l->src[kept] == l->src[i] * l->shape[i];
+        if (!merge) kept++;
+        l->shape[kept] = merge ? l->shape[kept] * l->shape[i] : l->shape[i];
+        l->dst[kept] = l->dst[i];
+        l->src[kept] = l->src[i];
+    }
+    l->axes = l->axes ? kept + 1 : 0;
+}
+
+/* Moves the axis along which src is adjacent next to the last one; false if there is none. */
+static bool find_transposed(layout *l) {
+    int second = l->axes - 2, at = second;
+    while (at >= 0 && l->src[at] != 1) at--;
+    if (at < 0 || l->dst[l->axes - 1] != 1) return false;
+    int64_t extent = l->shape[at], dst = l->dst[at], src = l->src[at];
+    for (; at < second; at++) {
+        l->shape[at] = l->shape[at + 1];
+        l->dst[at] = l->dst[at + 1];
+        l->src[at] = l->src[at + 1];
+    }
+    l->shape[second] = extent;
+    l->dst[second] = dst;
+    l->src[second] = src;
+    return true;
+}
+
+static int64_t count_of(const layout *l, int axes) {
+    int64_t count = 1;
+    for (int axis = 0; axis < axes; axis++) count *= l->shape[axis];
+    return count;
+}
+
+/* Offsets of item `at` of the first `axes` axes. */
+static void find_offsets(const layout *l, int axes, int64_t at, int64_t *dst, int64_t *src) {
+    *dst = *src = 0;
+    for (int axis = axes - 1; axis >= 0; axis--) {
+        *dst += at % l->shape[axis] * l->dst[axis];
+        *src += at % l->shape[axis] * l->src[axis];
+        at /= l->shape[axis];
+    }
+}
+
+static INLINE void copy_elements(char *dst, int64_t dst_stride, const char *src, int64_t src_stride,
+                                 int64_t count, size_t bytes) {
+    for (int64_t i = 0; i < count; i++)
+        memcpy(dst + i * dst_stride * (int64_t)bytes, src + i * src_stride * (int64_t)bytes, bytes);
+}
+
+static void copy_run(char *dst, int64_t dst_stride, const char *src, int64_t src_stride,
+                     int64_t count, size_t bytes) {
+    if (dst_stride == 1 && src_stride == 1)
+        memcpy(dst, src, (size_t)count * bytes);
+    else if (bytes == 2)
+        copy_elements(dst, dst_stride, src, src_stride, count, 2);
+    else if (bytes == 4)
+        copy_elements(dst, dst_stride, src, src_stride, count, 4);
+    else
+        copy_elements(dst, dst_stride, src, src_stride, count, 8);
+}
+
+/* dst[r * dst_stride + c] = src[r + c * src_stride], r < rows, c < cols, both at most SIDE: through
+ * a buffer, so that memory is read and written in whole cache lines whatever the strides. */
+static INLINE void transpose_block(char *dst, int64_t dst_stride, const char *src,
+                                   int64_t src_stride, int64_t rows, int64_t cols, size_t bytes) {
+    enum { SIDE = 16 };
+    char buffer[SIDE * SIDE * 8];
+    for (int64_t c = 0; c < cols; c++)
+        memcpy(buffer + (size_t)c * SIDE * bytes, src + c * src_stride * (int64_t)bytes,
+               (rows == SIDE ? SIDE : (size_t)rows) * bytes);
+    for (int64_t r = 0; r < rows; r++) {
+        char *row = dst + r * dst_stride * (int64_t)bytes;
+        if (cols == SIDE)
+            for (size_t c = 0; c < SIDE; c++)
+                memcpy(row + c * bytes, buffer + (c * SIDE + (size_t)r) * bytes, bytes);
+        else
+            for (size_t c = 0; c < (size_t)cols; c++)
+                memcpy(row + c * bytes, buffer + (c * SIDE + (size_t)r) * bytes, bytes);
+    }
+}
+
+static void transpose_stripe(char *dst, int64_t dst_stride, const char *src, int64_t src_stride,
+                             int64_t rows, int64_t cols, size_t bytes) {
+    enum { SIDE = 16 };
+    for (int64_t c = 0; c < cols; c += SIDE) {
+        int64_t width = cols - c < SIDE ? cols - c : SIDE;
+        char *d = dst + c * (int64_t)bytes;
+        const char *s = src + c * src_stride * (int64_t)bytes;
+        if (bytes == 2)
+            transpose_block(d, dst_stride, s, src_stride, rows, width, 2);
+        else if (bytes == 4)
+            transpose_block(d, dst_stride, s, src_stride, rows, width, 4);
+        else
+            transpose_block(d, dst_stride, s, src_stride, rows, width, 8);
+    }
+}
+
+static void copy_transposed(const layout *l, char *dst, const char *src, size_t bytes,
+                            bool parallel) {
+    enum { SIDE = 16 };
+    int last = l->axes - 1;
+    int64_t rows = l->shape[last - 1], stripes = (rows + SIDE - 1) / SIDE;
+    int64_t items = count_of(l, last - 1);
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int64_t i = 0; i < items * stripes; i++) {
+        int64_t d, s, row = i % stripes * SIDE;
+        find_offsets(l, last - 1, i / stripes, &d, &s);
+        d += row * l->dst[last - 1];
+        s += row;
+        transpose_stripe(dst + d * (int64_t)bytes, l->dst[last - 1], src + s * (int64_t)bytes,
+                         l->src[last], rows - row < SIDE ? rows - row : SIDE, l->shape[last],
+                         bytes);
+    }
+}
+
+void kern_copy_strided(void *dst, const int64_t *dst_stride, const void *src,
+                       const int64_t *src_stride, const int64_t *shape, int rank, size_t bytes) {
+    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES && (bytes == 2 || bytes == 4 || bytes == 8));
+    layout l = {0};
+    for (int axis = 0; axis < rank; axis++) {
+        if (shape[axis] == 0) return;
+        if (shape[axis] > 1) insert_axis(&l, shape[axis], dst_stride[axis], src_stride[axis]);
+    }
+    merge_axes(&l);
+    if (!l.axes) insert_axis(&l, 1, 1, 1);
+    bool parallel = count_of(&l, l.axes) * (int64_t)bytes > PARALLEL_BYTES;
+    int last = l.axes - 1;
+    if (l.src[last] != 1 && find_transposed(&l)) {
+        copy_transposed(&l, dst, src, bytes, parallel);
+        return;
+    }
+    int64_t extent = l.shape[last], piece = RUN_BYTES / (int64_t)bytes;
+    int64_t pieces = (extent + piece - 1) / piece, items = count_of(&l, last) * pieces;
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int64_t i = 0; i < items; i++) {
+        int64_t d, s, begin = i % pieces * piece;
+        find_offsets(&l, last, i / pieces, &d, &s);
+        d += begin * l.dst[last];
+        s += begin * l.src[last];
+        copy_run((char *)dst + d * (int64_t)bytes, l.dst[last],
+                 (const char *)src + s * (int64_t)bytes, l.src[last],
+                 extent - begin < piece ? extent - begin : piece, bytes);
+    }
+}
+
+void kern_permute(void *dst, const void *src, const int64_t *shape, const int *permutation,
+                  int rank, size_t bytes) {
+    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES);
+    int64_t dense[KERN_COPY_AXES], to[KERN_COPY_AXES], from[KERN_COPY_AXES];
+    int64_t extent[KERN_COPY_AXES], stride = 1;
+    for (int axis = rank - 1; axis >= 0; axis--) {
+        dense[axis] = stride;
+        stride *= shape[axis];
+    }
+    stride = 1;
+    for (int axis = rank - 1; axis >= 0; axis--) {
+        ASSERT(permutation[axis] >= 0 && permutation[axis] < rank);
+        from[axis] = dense[permutation[axis]];
+        extent[axis] = shape[permutation[axis]];
+        to[axis] = stride;
+        stride *= extent[axis];
+    }
+    kern_copy_strided(dst, to, src, from, extent, rank, bytes);
+}
+
+/* Rows of dst along the last axis, which takes in the axes behind it that are not padded. */
+typedef struct {
+    int axes; /* before the last */
+    int64_t dst[KERN_COPY_AXES], src[KERN_COPY_AXES], before[KERN_COPY_AXES];
+    int64_t dst_row, src_row, before_row;
+} padding;
+
+static void pad_row(const padding *p, int64_t row, char *dst, const char *src, size_t bytes) {
+    int64_t from = 0, step = 1, at = row;
+    bool inside = true;
+    for (int axis = p->axes - 1; axis >= 0; axis--) {
+        int64_t index = at % p->dst[axis] - p->before[axis];
+        at /= p->dst[axis];
+        inside = inside && index >= 0 && index < p->src[axis];
+        from += index * step;
+        step *= p->src[axis];
+    }
+    size_t all = (size_t)p->dst_row * bytes, before = (size_t)p->before_row * bytes;
+    size_t middle = (size_t)p->src_row * bytes;
+    dst += (size_t)row * all;
+    if (!inside) {
+        memset(dst, 0, all);
+        return;
+    }
+    memset(dst, 0, before);
+    memcpy(dst + before, src + (size_t)from * middle, middle);
+    memset(dst + before + middle, 0, all - before - middle);
+}
+
+void kern_pad(void *dst, const int64_t *dst_shape, const void *src, const int64_t *src_shape,
+              const int64_t *before, int rank, size_t bytes) {
+    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES);
+    padding p = {.axes = rank, .dst_row = 1, .src_row = 1};
+    bool open = true; /* the row still takes in axes */
+    int64_t rows = 1;
+    for (int axis = rank - 1; axis >= 0; axis--) {
+        ASSERT(before[axis] >= 0 && before[axis] + src_shape[axis] <= dst_shape[axis]);
+        if (open) {
+            p.before_row = before[axis] * p.dst_row;
+            p.dst_row *= dst_shape[axis];
+            p.src_row *= src_shape[axis];
+            p.axes = axis;
+            open = dst_shape[axis] == src_shape[axis];
+            continue;
+        }
+        p.dst[axis] = dst_shape[axis];
+        p.src[axis] = src_shape[axis];
+        p.before[axis] = before[axis];
+        rows *= dst_shape[axis];
+    }
+    bool parallel = rows * p.dst_row * (int64_t)bytes > PARALLEL_BYTES;
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int64_t row = 0; row < rows; row++) pad_row(&p, row, dst, src, bytes);
+}
+
+void kern_fill(void *dst, kern_dtype dtype, int64_t count, double value) {
+    int64_t bytes = (int64_t)kern_dtype_bytes(dtype);
+    float f32 = (float)value;
+    uint16_t bf16 = kern_bf16_from_f64(value);
+    int32_t i32 = dtype == KERN_I32 ? (int32_t)value : 0;
+#pragma omp parallel for schedule(static) if (count * bytes > PARALLEL_BYTES)
+    for (int64_t i = 0; i < count; i++)
+        if (dtype == KERN_F32)
+            ((float *)dst)[i] = f32;
+        else if (dtype == KERN_F64)
+            ((double *)dst)[i] = value;
+        else if (dtype == KERN_BF16)
+            ((uint16_t *)dst)[i] = bf16;
+        else
+            ((int32_t *)dst)[i] = i32;
+}
