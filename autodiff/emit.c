@@ -1,0 +1,257 @@
+/* Row programs from units: members in order, operands of other units loaded once, results that
+ * others read stored at the end (so that a result may take the memory of an operand). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/lower.h"
+
+enum { REGISTERS = 1024, INSTRS = 1024, OPERANDS = 128 };
+
+struct ad_emitter {
+    ad_lowering *low;
+    ad_unit *unit;
+    ad_space space;
+    int64_t n; /* 1 where all values have a last axis of 1 */
+    kern_row_instr instr[INSTRS];
+    kern_row_operand operand[OPERANDS];
+    ad_value operand_value[OPERANDS]; /* as read or written; AD_NONE: output operand_output */
+    int operand_output[OPERANDS];
+    bool wide[REGISTERS];
+    int instrs, operands, registers;
+    int *reg; /* [values of members] by number, -1: none yet */
+};
+
+static kern_row_instr *add_instr(ad_emitter *e, kern_row_op op) {
+    ASSERT(e->instrs < INSTRS);
+    kern_row_instr *instr = &e->instr[e->instrs++];
+    *instr = (kern_row_instr){.op = op, .d = -1, .a = -1, .b = -1, .c = -1, .operand = -1};
+    return instr;
+}
+
+static int new_register(ad_emitter *e, bool wide) {
+    ASSERT(e->registers < REGISTERS);
+    e->wide[e->registers] = wide;
+    return e->registers++;
+}
+
+int ad_emit(ad_emitter *e, kern_row_op op, int a, int b, int c) {
+    bool wide = e->wide[a] || (b >= 0 && e->wide[b]) || (c >= 0 && e->wide[c]);
+    kern_row_instr *instr = add_instr(e, op);
+    instr->a = a;
+    instr->b = b;
+    instr->c = c;
+    return instr->d = new_register(e, wide);
+}
+
+int ad_emit_const(ad_emitter *e, double value) {
+    kern_row_instr *instr = add_instr(e, KERN_ROW_CONST);
+    instr->value = value;
+    return instr->d = new_register(e, false);
+}
+
+/* Repeats a narrow register along the row. */
+static int widen(ad_emitter *e, int a) {
+    if (e->wide[a]) return a;
+    int one = ad_emit_const(e, 1);
+    kern_row_instr *instr = add_instr(e, KERN_ROW_MUL);
+    instr->a = a;
+    instr->b = one;
+    return instr->d = new_register(e, true);
+}
+
+int ad_emit_narrow(ad_emitter *e, kern_row_op op, int a) {
+    a = widen(e, a);
+    kern_row_instr *instr = add_instr(e, op);
+    instr->a = a;
+    return instr->d = new_register(e, false);
+}
+
+int ad_emit_wide(ad_emitter *e, kern_row_op op, int a) {
+    a = widen(e, a);
+    kern_row_instr *instr = add_instr(e, op);
+    instr->a = a;
+    return instr->d = new_register(e, true);
+}
+
+static int add_operand(ad_emitter *e, ad_value value, ad_type type, int output, int kept) {
+    ASSERT(e->operands < OPERANDS && type.rank == e->space.rank);
+    kern_row_operand *operand = &e->operand[e->operands];
+    *operand = (kern_row_operand){.dtype = type.dtype, .wide = ad_last(type) == e->n};
+    int64_t step = ad_last(type);
+    for (int axis = type.rank - 2; axis >= 0; axis--) {
+        bool repeated = type.dim[axis] != e->space.lead[axis] || axis >= kept;
+        ASSERT(type.dim[axis] == 1 || !repeated || axis >= kept);
+        operand->stride[axis] = repeated || type.dim[axis] == 1 ? 0 : step;
+        step *= type.dim[axis];
+    }
+    e->operand_value[e->operands] = value;
+    e->operand_output[e->operands] = output;
+    return e->operands++;
+}
+
+static int operand_of(ad_emitter *e, ad_value value) {
+    for (int i = 0; i < e->operands; i++)
+        if (ad_same(e->operand_value[i], value) && e->operand_output[i] < 0) return i;
+    return add_operand(e, value, ad_type_at(e->low->graph, value), -1, KERN_ROW_LEAD);
+}
+
+int ad_emit_indexed(ad_emitter *e, kern_row_op op, int a, ad_value index) {
+    if (op == KERN_ROW_PICK) a = widen(e, a);
+    int operand = operand_of(e, index);
+    kern_row_instr *instr = add_instr(e, op);
+    instr->a = a;
+    instr->operand = operand;
+    return instr->d = new_register(e, op == KERN_ROW_UNPICK);
+}
+
+int64_t ad_emit_row_size(const ad_emitter *e) {
+    return e->n;
+}
+bool ad_emit_is_wide(const ad_emitter *e, int reg) {
+    return e->wide[reg];
+}
+
+static int load(ad_emitter *e, ad_value value) {
+    double constant;
+    if (ad_is_fill(e->low->graph, ad_root(e->low, value), &constant))
+        return ad_emit_const(e, constant);
+    int operand = operand_of(e, value);
+    for (int i = 0; i < e->instrs; i++)
+        if (e->instr[i].op == KERN_ROW_LOAD && e->instr[i].operand == operand) return e->instr[i].d;
+    kern_row_instr *instr = add_instr(e, KERN_ROW_LOAD);
+    instr->operand = operand;
+    return instr->d = new_register(e, e->operand[operand].wide);
+}
+
+static bool is_member(const ad_emitter *e, ad_value value) {
+    return ad_number(ad_root(e->low, value)) == ad_number(value) &&
+           ad_producer(e->low, value) >= 0 && e->low->unit_of[value.node] >= 0 &&
+           &e->low->unit[e->low->unit_of[value.node]] == e->unit;
+}
+
+static int source(ad_emitter *e, const ad_node *node, int in) {
+    ad_value value = node->input[in];
+    if (ad_type_at(e->low->graph, value).dtype == KERN_I32) return -1; /* an index */
+    if (!is_member(e, value)) return load(e, value);
+    ASSERT(e->reg[value.node] >= 0);
+    return e->reg[value.node];
+}
+
+static void emit_member(ad_emitter *e, int i) {
+    const ad_node *node = ad_node_at(e->low->graph, i);
+    const ad_op_def *op = ad_op_definition(node->op);
+    int reg[AD_INPUTS];
+    for (int in = 0; in < node->inputs; in++) reg[in] = source(e, node, in);
+    e->reg[i] = op->rows == AD_ROWS_LEAD ? reg[0] : op->emit(e, e->low->graph, node, reg);
+}
+
+static void store_member(ad_emitter *e, int i) {
+    const ad_node *node = ad_node_at(e->low->graph, i);
+    bool lead = ad_op_definition(node->op)->rows == AD_ROWS_LEAD;
+    int kept = lead ? (int)node->attrs.i[0] : KERN_ROW_LEAD;
+    int operand = add_operand(e, (ad_value){i, 0}, node->type[0], -1, kept);
+    int reg = e->operand[operand].wide ? widen(e, e->reg[i]) : e->reg[i];
+    kern_row_instr *instr = add_instr(e, lead ? KERN_ROW_SUM_LEAD : KERN_ROW_STORE);
+    instr->a = reg;
+    instr->operand = operand;
+    instr->kept = lead ? kept : 0;
+}
+
+/* Readers of a member's value within the unit, against all its uses. */
+static void find_inside(const ad_emitter *e, bool *inside_only) {
+    for (int m = 0; m < e->unit->nodes; m++) {
+        int i = e->unit->node[m], inside = 0;
+        for (int r = 0; r < e->unit->nodes; r++) {
+            const ad_node *reader = ad_node_at(e->low->graph, e->unit->node[r]);
+            for (int in = 0; in < reader->inputs; in++)
+                inside += ad_same(reader->input[in], (ad_value){i, 0});
+        }
+        inside_only[i] = inside == e->low->uses[i * AD_OUTPUTS];
+    }
+}
+
+/* output (+)= value: for outputs that are no unit's own memory. */
+static void emit_add(ad_emitter *e) {
+    ad_value value = ad_numbered(e->unit->add_from);
+    bool add = e->low->spec.output[e->unit->add_output].mode == AD_ADD;
+    int reg = load(e, value);
+    ad_type type = ad_cotangent_type(ad_type_at(e->low->graph, value));
+    int operand = add_operand(e, AD_NONE, type, e->unit->add_output, KERN_ROW_LEAD);
+    if (add) {
+        kern_row_instr *instr = add_instr(e, KERN_ROW_LOAD);
+        instr->operand = operand;
+        int sum = instr->d = new_register(e, e->operand[operand].wide);
+        reg = ad_emit(e, KERN_ROW_ADD, sum, reg, -1);
+    }
+    if (e->operand[operand].wide) reg = widen(e, reg);
+    kern_row_instr *instr = add_instr(e, KERN_ROW_STORE);
+    instr->a = reg;
+    instr->operand = operand;
+}
+
+static void choose_space(ad_emitter *e) {
+    if (e->unit->add_from >= 0) {
+        ad_type type = ad_type_at(e->low->graph, ad_numbered(e->unit->add_from));
+        e->space = (ad_space){.rank = type.rank, .n = ad_last(type), .compute = KERN_F32};
+        if (type.dtype == KERN_F64) e->space.compute = KERN_F64;
+        for (int axis = 0; axis < KERN_ROW_LEAD; axis++)
+            e->space.lead[axis] = axis < type.rank - 1 ? type.dim[axis] : 1;
+    } else {
+        for (int m = 0; m < e->unit->nodes; m++) {
+            ad_space space =
+                ad_space_of(e->low->graph, ad_node_at(e->low->graph, e->unit->node[m]));
+            if (m == 0 || space.n) e->space = space;
+        }
+    }
+    e->n = e->space.n ? e->space.n : 1;
+}
+
+static void hand_over(ad_emitter *e) {
+    ad_unit *unit = e->unit;
+    kern_row_program program = {.compute = e->space.compute,
+                                .n = e->n,
+                                .operands = e->operands,
+                                .instrs = e->instrs,
+                                .registers = e->registers,
+                                .operand = e->operand,
+                                .instr = e->instr,
+                                .wide = e->wide};
+    memcpy(program.lead, e->space.lead, sizeof program.lead);
+    unit->program = kern_rows_create(&program);
+    unit->bytes = kern_rows_bytes(unit->program);
+    unit->operands = e->operands;
+    unit->operand = calloc((size_t)e->operands + 1, sizeof *unit->operand);
+    unit->operand_value = calloc((size_t)e->operands + 1, sizeof *unit->operand_value);
+    unit->operand_output = calloc((size_t)e->operands + 1, sizeof *unit->operand_output);
+    unit->operand_storage = calloc((size_t)e->operands + 1, sizeof *unit->operand_storage);
+    unit->operand_offset = calloc((size_t)e->operands + 1, sizeof *unit->operand_offset);
+    unit->operand_written = calloc((size_t)e->operands + 1, sizeof *unit->operand_written);
+    ASSERT(unit->operand && unit->operand_value && unit->operand_storage && unit->operand_output &&
+           unit->operand_offset && unit->operand_written);
+    memcpy(unit->operand_value, e->operand_value, (size_t)e->operands * sizeof(ad_value));
+    memcpy(unit->operand_output, e->operand_output, (size_t)e->operands * sizeof(int));
+    for (int i = 0; i < e->instrs; i++)
+        if (e->instr[i].op == KERN_ROW_STORE || e->instr[i].op == KERN_ROW_SUM_LEAD)
+            unit->operand_written[e->instr[i].operand] = e->instr[i].op == KERN_ROW_STORE ? 1 : 2;
+}
+
+void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
+    ad_emitter *e = calloc(1, sizeof *e);
+    bool *inside_only = calloc((size_t)low->nodes + 1, sizeof *inside_only);
+    ASSERT(e && inside_only);
+    e->low = low;
+    e->unit = unit;
+    e->reg = malloc(((size_t)low->nodes + 1) * sizeof *e->reg);
+    ASSERT(e->reg);
+    for (int i = 0; i < low->nodes; i++) e->reg[i] = -1;
+    choose_space(e);
+    find_inside(e, inside_only);
+    for (int m = 0; m < unit->nodes; m++) emit_member(e, unit->node[m]);
+    for (int m = 0; m < unit->nodes; m++)
+        if (!inside_only[unit->node[m]]) store_member(e, unit->node[m]);
+    if (unit->add_from >= 0) emit_add(e);
+    hand_over(e);
+    free(inside_only);
+    free(e->reg);
+    free(e);
+}

@@ -1,0 +1,190 @@
+/* Second pass: units of work. Every live node begins as a unit of its own; then elementwise nodes
+ * and reductions over the last axis join along their edges into row programs, as long as they run
+ * over the same rows and no path leaves the program and comes back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/lower.h"
+
+enum { PROGRAM_NODES = 96 }; /* longer programs gain nothing and need more registers */
+
+ad_space ad_space_of(const ad_graph *graph, const ad_node *node) {
+    const ad_op_def *op = ad_op_definition(node->op);
+    bool by_operand = op->rows == AD_ROWS_REDUCE || op->rows == AD_ROWS_LEAD;
+    ad_type type = by_operand ? ad_type_at(graph, node->input[0]) : node->type[0];
+    ad_space space = {.rank = type.rank, .n = ad_last(type), .compute = KERN_F32};
+    for (int axis = 0; axis < KERN_ROW_LEAD; axis++)
+        space.lead[axis] = axis < type.rank - 1 ? type.dim[axis] : 1;
+    if (space.n == 1) space.n = 0;
+    if (node->type[0].dtype == KERN_F64) space.compute = KERN_F64;
+    for (int in = 0; in < node->inputs; in++)
+        if (ad_type_at(graph, node->input[in]).dtype == KERN_F64) space.compute = KERN_F64;
+    return space;
+}
+
+static bool same_space(ad_space a, ad_space b) {
+    return a.rank == b.rank && !memcmp(a.lead, b.lead, sizeof a.lead) && a.compute == b.compute &&
+           (a.n == b.n || !a.n || !b.n);
+}
+
+/* Readers of each node's results, through views: edge[first[i] .. first[i+1]). */
+typedef struct {
+    int *first, *edge;
+    int *stack, *stamp, now;
+    ad_space *space; /* [units] */
+} edges;
+
+/* Calls visit for each producer of what `node` reads or adds to. */
+#define FOR_PRODUCERS(low, i, producer)                                                            \
+    for (int in_ = 0; in_ <= ad_node_at((low)->graph, i)->inputs; in_++)                           \
+        if (((producer) = producer_at(low, i, in_)) >= 0)
+
+static int producer_at(const ad_lowering *low, int i, int in) {
+    const ad_node *node = ad_node_at(low->graph, i);
+    if (in == node->inputs)
+        return low->chain[i] < 0 ? -1 : ad_producer(low, ad_numbered(low->chain[i]));
+    return ad_is_value(node->input[in]) ? ad_producer(low, node->input[in]) : -1;
+}
+
+static void find_edges(const ad_lowering *low, edges *at) {
+    int *count = calloc((size_t)low->nodes + 1, sizeof *count), producer, total = 0;
+    at->first = calloc((size_t)low->nodes + 2, sizeof *at->first);
+    ASSERT(count && at->first);
+    for (int i = 0; i < low->nodes; i++)
+        if (low->live[i]) FOR_PRODUCERS(low, i, producer) count[producer]++, total++;
+    for (int i = 0; i < low->nodes; i++) at->first[i + 1] = at->first[i] + count[i];
+    at->edge = calloc((size_t)total + 1, sizeof *at->edge);
+    ASSERT(at->edge);
+    memset(count, 0, (size_t)low->nodes * sizeof *count);
+    for (int i = 0; i < low->nodes; i++)
+        if (low->live[i])
+            FOR_PRODUCERS(low, i, producer) at->edge[at->first[producer] + count[producer]++] = i;
+    free(count);
+}
+
+static int push_readers(const ad_lowering *low, edges *at, int unit, int depth) {
+    const ad_unit *from = &low->unit[unit];
+    for (int m = 0; m < from->nodes; m++)
+        for (int e = at->first[from->node[m]]; e < at->first[from->node[m] + 1]; e++) {
+            int reader = low->unit_of[at->edge[e]];
+            if (at->stamp[reader] == at->now) continue;
+            at->stamp[reader] = at->now;
+            at->stack[depth++] = reader;
+        }
+    return depth;
+}
+
+/* Whether a path leads from unit a to unit b through some third unit. */
+static bool detour(const ad_lowering *low, edges *at, int a, int b) {
+    at->now++;
+    at->stamp[a] = at->stamp[b] = at->now;
+    int depth = push_readers(low, at, a, 0);
+    while (depth) {
+        int unit = at->stack[--depth];
+        at->stamp[b] = at->now - 1;
+        int before = depth;
+        depth = push_readers(low, at, unit, depth);
+        for (int i = before; i < depth; i++)
+            if (at->stack[i] == b) return true;
+    }
+    return false;
+}
+
+static void add_member(ad_unit *unit, int node) {
+    if (unit->nodes == unit->capacity) {
+        unit->capacity = unit->capacity ? 2 * unit->capacity : 4;
+        unit->node = realloc(unit->node, (size_t)unit->capacity * sizeof *unit->node);
+        ASSERT(unit->node);
+    }
+    int at = unit->nodes++;
+    while (at > 0 && unit->node[at - 1] > node) {
+        unit->node[at] = unit->node[at - 1];
+        at--;
+    }
+    unit->node[at] = node;
+}
+
+static void merge(ad_lowering *low, edges *at, int into, int from) {
+    ad_unit *a = &low->unit[into], *b = &low->unit[from];
+    for (int m = 0; m < b->nodes; m++) {
+        add_member(a, b->node[m]);
+        low->unit_of[b->node[m]] = into;
+    }
+    b->nodes = 0;
+    if (!at->space[into].n) at->space[into].n = at->space[from].n;
+}
+
+/* The value passes from its producer to `reader` in a register. */
+static bool is_joinable(const ad_lowering *low, ad_value value, ad_space reader) {
+    int producer = ad_is_value(value) ? ad_producer(low, value) : -1;
+    if (producer < 0 || ad_number(ad_root(low, value)) != ad_number(value)) return false;
+    const ad_node *node = ad_node_at(low->graph, producer);
+    ad_rows_kind kind = ad_op_definition(node->op)->rows;
+    return kind != AD_ROWS_NONE && kind != AD_ROWS_LEAD && node->op != AD_OP_fill &&
+           node->type[0].dtype == reader.compute;
+}
+
+static void join(ad_lowering *low, edges *at) {
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        if (!low->live[i] || low->unit_of[i] < 0) continue;
+        if (ad_op_definition(node->op)->rows == AD_ROWS_NONE || node->op == AD_OP_fill) continue;
+        for (int in = 0; in < node->inputs; in++) {
+            int to = low->unit_of[i];
+            if (!is_joinable(low, node->input[in], at->space[to])) continue;
+            int from = low->unit_of[ad_producer(low, node->input[in])];
+            if (from == to || !same_space(at->space[from], at->space[to])) continue;
+            if (low->unit[from].nodes + low->unit[to].nodes > PROGRAM_NODES) continue;
+            if (!detour(low, at, from, to)) merge(low, at, from, to);
+        }
+    }
+}
+
+/* Fills are constants of row programs; only other kernels need them in memory. */
+static bool fill_is_read(const ad_lowering *low, const edges *at, int fill) {
+    for (int e = at->first[fill]; e < at->first[fill + 1]; e++)
+        if (ad_op_definition(ad_node_at(low->graph, at->edge[e])->op)->rows == AD_ROWS_NONE)
+            return true;
+    return false;
+}
+
+void ad_lower_fuse(ad_lowering *low) {
+    edges at = {0};
+    find_edges(low, &at);
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        low->unit_of[i] = -1;
+        if (!low->live[i]) continue;
+        if (node->op == AD_OP_fill && !fill_is_read(low, &at, i)) {
+            low->live[i] = false;
+            continue;
+        }
+        low->unit = kern_grow(low->unit, &low->unit_capacity, low->units + 1, sizeof *low->unit);
+        low->unit[low->units] = (ad_unit){.rows = ad_op_definition(node->op)->rows != AD_ROWS_NONE,
+                                          .add_from = -1,
+                                          .add_output = -1,
+                                          .workspace = AD_NO_STORAGE};
+        add_member(&low->unit[low->units], i);
+        low->unit_of[i] = (int)low->units++;
+    }
+    free(at.first);
+    free(at.edge);
+    find_edges(low, &at); /* again: constants are gone */
+    at.stack = calloc((size_t)low->units + 1, sizeof *at.stack);
+    at.stamp = calloc((size_t)low->units + 1, sizeof *at.stamp);
+    at.space = calloc((size_t)low->units + 1, sizeof *at.space);
+    ASSERT(at.stack && at.stamp && at.space);
+    at.now = 1;
+    for (int u = 0; u < low->units; u++)
+        if (low->unit[u].rows && low->unit[u].nodes)
+            at.space[u] = ad_space_of(low->graph, ad_node_at(low->graph, low->unit[u].node[0]));
+    if (!low->spec.debug) join(low, &at);
+    for (int u = 0; u < low->units; u++)
+        for (int m = 0; m < low->unit[u].nodes; m++)
+            ASSERT(low->unit_of[low->unit[u].node[m]] == u);
+    free(at.first);
+    free(at.edge);
+    free(at.stack);
+    free(at.stamp);
+    free(at.space);
+}

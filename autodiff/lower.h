@@ -1,0 +1,99 @@
+/* What the passes of lowering share. Internal to autodiff/. */
+#ifndef AUTODIFF_LOWER_H
+#define AUTODIFF_LOWER_H
+
+#include "autodiff/op.h"
+#include "autodiff/plan.h"
+
+/* Values are numbered node * AD_OUTPUTS + out. */
+static inline int ad_number(ad_value value) {
+    return value.node * AD_OUTPUTS + value.out;
+}
+static inline ad_value ad_numbered(int number) {
+    return (ad_value){number / AD_OUTPUTS, number % AD_OUTPUTS};
+}
+
+enum { AD_NO_STORAGE = -1 };
+
+/* A piece of memory: in the arena, or bound by the caller. */
+typedef struct {
+    size_t bytes;
+    bool external;   /* bound: an input, a cut or an output */
+    int first, last; /* steps between which the arena's bytes are in use */
+    size_t offset;
+    ad_buffer buffer; /* at run time */
+} ad_storage;
+
+/* Work of one step: one row program or one kernel call. */
+typedef struct {
+    int *node; /* members, ascending */
+    int nodes, capacity;
+    bool rows;    /* a row program */
+    int add_from; /* >= 0: the step adds this value into output `add_output` */
+    int add_output;
+    int workspace; /* storage, or AD_NO_STORAGE */
+    kern_rows *program;
+    void *state; /* the kernel's */
+    /* operands of the row program */
+    int operands;
+    void **operand;          /* addresses, refreshed at each run */
+    ad_value *operand_value; /* AD_NONE: the plan's output operand_output */
+    int *operand_output;
+    int *operand_storage;
+    size_t *operand_offset;
+    char *operand_written; /* 0 read; 1 stored, may take a dying operand's memory; 2 a sum */
+    double seconds, flops, bytes;
+} ad_unit;
+
+typedef struct {
+    const ad_graph *graph;
+    ad_plan_spec spec; /* with its own copies of the arrays */
+    int nodes;
+    /* resolve */
+    bool *live;      /* [nodes] has to be computed */
+    bool *cut;       /* [values] */
+    int *uses;       /* [values] of roots: readers, outputs */
+    int *root;       /* [values] the value whose memory it shares, -1 if never needed */
+    int64_t *offset; /* [values] elements from the root's first */
+    int *chain;    /* [nodes] matmul-like node that adds to an earlier value's memory: that value */
+    int *add_into; /* [nodes] the kernel adds to this output of the plan, or -1 */
+    /* fuse, schedule */
+    int *unit_of; /* [nodes] or -1 */
+    ad_unit *unit;
+    int64_t units, unit_capacity;
+    int *order; /* [units] schedule */
+    /* memory */
+    int *storage_of; /* [values] of roots */
+    ad_storage *storage;
+    int64_t storages, storage_capacity;
+    int *output_storage; /* [outputs] */
+    size_t arena_bytes;
+} ad_lowering;
+
+/* Each pass asserts what it promises. */
+void ad_lower_resolve(ad_lowering *low);
+void ad_lower_fuse(ad_lowering *low);
+void ad_lower_schedule(ad_lowering *low);
+kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
+
+/* The row program of a unit, its operands' storages and offsets set in `unit`. */
+void ad_lower_emit(ad_lowering *low, ad_unit *unit);
+
+/* The producer of a value after views and chains: the live node, or -1 for bound memory. */
+int ad_producer(const ad_lowering *low, ad_value value);
+/* Value read as operand `in` of a node (its root). AD_NONE stays. */
+ad_value ad_root(const ad_lowering *low, ad_value value);
+bool ad_is_bound(const ad_lowering *low, ad_value root);        /* an input or a cut */
+size_t ad_offset_bytes(const ad_lowering *low, ad_value value); /* of a view in its root */
+int ad_new_storage(ad_lowering *low, size_t bytes, bool external);
+
+/* The loop of a row-program node: leading axes and row size (0: any, all its values have last axis
+ * 1), and the type that is computed in. */
+typedef struct {
+    int rank;
+    int64_t lead[KERN_ROW_LEAD], n;
+    kern_dtype compute;
+} ad_space;
+ad_space ad_space_of(const ad_graph *graph, const ad_node *node);
+
+#endif

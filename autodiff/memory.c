@@ -1,0 +1,255 @@
+/* Fourth pass: memory. Every result gets a storage: the plan's output, the memory of a summand that
+ * it adds to, that of an operand which dies in the same row program, or a new piece of the arena.
+ * Lifetimes then become offsets, largest first. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/lower.h"
+
+typedef struct {
+    ad_lowering *low;
+    int *last_read; /* [values] of roots: position of the last reader */
+    int position;
+} allocator;
+
+int ad_new_storage(ad_lowering *low, size_t bytes, bool external) {
+    low->storage =
+        kern_grow(low->storage, &low->storage_capacity, low->storages + 1, sizeof *low->storage);
+    low->storage[low->storages] =
+        (ad_storage){.bytes = bytes, .external = external, .first = INT32_MAX, .last = -1};
+    return (int)low->storages++;
+}
+
+static void touch(ad_lowering *low, int storage, int position) {
+    ad_storage *at = &low->storage[storage];
+    if (position < at->first) at->first = position;
+    if (position > at->last) at->last = position;
+}
+
+static void read_value(allocator *at, ad_value value) {
+    if (!ad_is_value(value)) return;
+    ad_value root = ad_root(at->low, value);
+    int number = ad_number(root);
+    at->last_read[number] = at->position;
+    if (ad_is_bound(at->low, root) && at->low->storage_of[number] == AD_NO_STORAGE)
+        at->low->storage_of[number] =
+            ad_new_storage(at->low, ad_bytes(ad_type_at(at->low->graph, root)), true);
+}
+
+/* What each step reads, in order; bound memory gets its storage here. */
+static void find_readers(allocator *at) {
+    ad_lowering *low = at->low;
+    for (at->position = 0; low->order[at->position] >= 0; at->position++) {
+        const ad_unit *unit = &low->unit[low->order[at->position]];
+        for (int o = 0; o < unit->operands; o++)
+            if (!unit->operand_written[o]) read_value(at, unit->operand_value[o]);
+        for (int m = 0; m < unit->nodes; m++) {
+            const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+            for (int in = 0; in < node->inputs && !unit->rows; in++)
+                read_value(at, node->input[in]);
+            if (low->chain[unit->node[m]] >= 0)
+                read_value(at, ad_numbered(low->chain[unit->node[m]]));
+        }
+    }
+}
+
+/* The storage of an operand that this program is the last to read and reads exactly like it writes
+ * `value`, or AD_NO_STORAGE. */
+static int dying_operand(const allocator *at, const ad_unit *unit, ad_value value) {
+    const ad_lowering *low = at->low;
+    ad_type type = ad_type_at(low->graph, value);
+    for (int o = 0; o < unit->operands && !low->spec.debug; o++) {
+        ad_value operand = unit->operand_value[o];
+        if (unit->operand_written[o] || !ad_is_value(operand)) continue;
+        ad_value root = ad_root(low, operand);
+        ad_type from = ad_type_at(low->graph, operand);
+        int storage = low->storage_of[ad_number(root)], readers = 0;
+        if (storage == AD_NO_STORAGE || low->storage[storage].external ||
+            at->last_read[ad_number(root)] != at->position ||
+            low->storage[storage].last > at->position || from.dtype != type.dtype ||
+            from.rank != type.rank || memcmp(from.dim, type.dim, sizeof type.dim) ||
+            ad_bytes(from) != low->storage[storage].bytes)
+            continue;
+        for (int other = 0; other < unit->operands; other++) {
+            ad_value v = unit->operand_value[other];
+            int s = !ad_is_value(v) ? AD_NO_STORAGE : low->storage_of[ad_number(ad_root(low, v))];
+            readers += s == storage;
+        }
+        if (readers == 1) return storage;
+    }
+    return AD_NO_STORAGE;
+}
+
+static void place_value(allocator *at, const ad_unit *unit, ad_value value, bool may_reuse) {
+    ad_lowering *low = at->low;
+    int number = ad_number(value), storage = AD_NO_STORAGE;
+    if (low->add_into[number] >= 0) {
+        storage = low->output_storage[low->add_into[number]];
+    } else if (!unit->rows && low->chain[value.node] >= 0 && value.out == 0) {
+        storage = low->storage_of[low->chain[value.node]];
+    } else if (may_reuse) {
+        storage = dying_operand(at, unit, value);
+    }
+    if (storage == AD_NO_STORAGE)
+        storage = ad_new_storage(low, ad_bytes(ad_type_at(low->graph, value)), false);
+    low->storage_of[number] = storage;
+    touch(low, storage, at->position);
+    if (at->last_read[number] >= 0) touch(low, storage, at->last_read[number]);
+}
+
+/* A chain of products ends in an output: then all of it accumulates there from the start. */
+static void move_chains_to_outputs(ad_lowering *low) {
+    for (int i = low->nodes - 1; i >= 0; i--) {
+        if (!low->live[i] || low->add_into[i * AD_OUTPUTS] < 0) continue;
+        for (int node = i; low->chain[node] >= 0; node = low->chain[node] / AD_OUTPUTS) {
+            ASSERT(low->add_into[low->chain[node]] < 0);
+            low->add_into[low->chain[node]] = low->add_into[i * AD_OUTPUTS];
+        }
+    }
+}
+
+static bool adds(const ad_lowering *low, int node) {
+    int output = low->add_into[node * AD_OUTPUTS];
+    return low->chain[node] >= 0 || (output >= 0 && low->spec.output[output].mode == AD_ADD);
+}
+
+static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
+    const ad_node *node = ad_node_at(low->graph, unit->node[0]);
+    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+    size_t workspace = 0;
+    bool accumulate = kernel->accumulates && adds(low, unit->node[0]);
+    kern_status status =
+        kernel->create(&unit->state, low->graph, node, accumulate, low->spec.threads, &workspace);
+    if (status != KERN_OK)
+        return kern_fail_context(status, "%s in %s", ad_op_name(node->op),
+                                 ad_scope_name(low->graph, node->scope));
+    unsigned wanted = 0;
+    for (int out = 0; out < node->outputs; out++)
+        if (low->uses[unit->node[0] * AD_OUTPUTS + out]) wanted |= 1u << out;
+    if (kernel->flops) unit->flops = kernel->flops(low->graph, node, wanted);
+    if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
+    return KERN_OK;
+}
+
+static void prepare_rows(ad_lowering *low, ad_unit *unit) {
+    ad_lower_emit(low, unit);
+    size_t workspace = kern_rows_workspace(unit->program, low->spec.threads);
+    if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
+}
+
+static void place_unit(allocator *at, ad_unit *unit) {
+    ad_lowering *low = at->low;
+    if (unit->workspace != AD_NO_STORAGE) touch(low, unit->workspace, at->position);
+    for (int o = 0; o < unit->operands; o++) {
+        ad_value value = unit->operand_value[o];
+        if (unit->operand_written[o] && ad_is_value(value))
+            place_value(at, unit, value, unit->operand_written[o] == 1);
+    }
+    for (int m = 0; m < unit->nodes && !unit->rows; m++) {
+        const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+        for (int out = 0; out < node->outputs; out++)
+            if (low->uses[unit->node[m] * AD_OUTPUTS + out] || node->op == AD_OP_attention)
+                place_value(at, unit, (ad_value){unit->node[m], out}, false);
+    }
+    for (int o = 0; o < unit->operands; o++) {
+        ad_value value = unit->operand_value[o];
+        unit->operand_storage[o] = ad_is_value(value)
+                                       ? low->storage_of[ad_number(ad_root(low, value))]
+                                       : low->output_storage[unit->operand_output[o]];
+        ASSERT(unit->operand_storage[o] != AD_NO_STORAGE);
+        if (ad_is_value(value)) unit->operand_offset[o] = ad_offset_bytes(low, value);
+    }
+}
+
+static int by_size(const void *a, const void *b) {
+    const ad_storage *x = *(const ad_storage *const *)a, *y = *(const ad_storage *const *)b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return (x > y) - (x < y);
+}
+
+/* Lowest offset that is free during the storage's life. placed[] is sorted by offset. */
+static size_t lowest_gap(const ad_storage *storage, ad_storage *const *placed, int count) {
+    size_t offset = 0;
+    for (int i = 0; i < count; i++) {
+        const ad_storage *other = placed[i];
+        if (other->last < storage->first || other->first > storage->last) continue;
+        if (offset + storage->bytes <= other->offset) break;
+        if (other->offset + other->bytes > offset) offset = other->offset + other->bytes;
+    }
+    return offset;
+}
+
+static void assign_offsets(ad_lowering *low) {
+    int count = 0, placed = 0;
+    ad_storage **storage = calloc((size_t)low->storages + 1, sizeof *storage);
+    ad_storage **sorted = calloc((size_t)low->storages + 1, sizeof *sorted);
+    ASSERT(storage && sorted);
+    for (int64_t s = 0; s < low->storages; s++) {
+        ad_storage *at = &low->storage[s];
+        if (at->external || at->last < 0) continue;
+        at->bytes = (at->bytes + 63) / 64 * 64;
+        if (low->spec.debug) {
+            at->offset = low->arena_bytes;
+            low->arena_bytes += at->bytes;
+        } else {
+            storage[count++] = at;
+        }
+    }
+    qsort(storage, (size_t)count, sizeof *storage, by_size);
+    for (int s = 0; s < count; s++) {
+        ad_storage *at = storage[s];
+        at->offset = lowest_gap(at, sorted, placed);
+        int where = placed++;
+        while (where > 0 && sorted[where - 1]->offset > at->offset) {
+            sorted[where] = sorted[where - 1];
+            where--;
+        }
+        sorted[where] = at;
+        if (at->offset + at->bytes > low->arena_bytes) low->arena_bytes = at->offset + at->bytes;
+    }
+    free(storage);
+    free(sorted);
+}
+
+static void check(const ad_lowering *low) {
+    for (int64_t a = 0; a < low->storages; a++) {
+        const ad_storage *x = &low->storage[a];
+        for (int64_t b = 0; b < a && !x->external && x->last >= 0; b++) {
+            const ad_storage *y = &low->storage[b];
+            if (y->external || y->last < 0) continue;
+            bool alive = x->first <= y->last && y->first <= x->last;
+            bool overlap = x->offset < y->offset + y->bytes && y->offset < x->offset + x->bytes;
+            ASSERT(!(alive && overlap));
+        }
+    }
+}
+
+kern_status ad_lower_memory(ad_lowering *low) {
+    kern_status status = KERN_OK;
+    allocator at = {.low = low};
+    at.last_read = malloc(((size_t)low->nodes * AD_OUTPUTS + 1) * sizeof *at.last_read);
+    ASSERT(at.last_read);
+    for (int i = 0; i < low->nodes * AD_OUTPUTS; i++) {
+        at.last_read[i] = -1;
+        low->storage_of[i] = AD_NO_STORAGE;
+    }
+    for (int i = 0; i < low->spec.outputs; i++)
+        low->output_storage[i] =
+            ad_new_storage(low, ad_bytes(ad_type_at(low->graph, low->spec.output[i].value)), true);
+    move_chains_to_outputs(low);
+    for (int i = 0; low->order[i] >= 0; i++) {
+        ad_unit *unit = &low->unit[low->order[i]];
+        if (unit->rows)
+            prepare_rows(low, unit);
+        else
+            TRY(prepare_kernel(low, unit));
+    }
+    find_readers(&at);
+    for (at.position = 0; low->order[at.position] >= 0; at.position++)
+        place_unit(&at, &low->unit[low->order[at.position]]);
+    assign_offsets(low);
+    check(low);
+done:
+    free(at.last_read);
+    return status;
+}

@@ -1,0 +1,81 @@
+/* What a row of the op table points to; for op files and for the engine's passes. */
+#ifndef AUTODIFF_OP_H
+#define AUTODIFF_OP_H
+
+#include "autodiff/ops.h"
+#include "kernels/rows.h"
+
+enum { AD_SMOOTH = 1000 }; /* differentiable as often as anyone asks */
+
+/* Row programs: an elementwise operation emits instructions (kernels/rows.h). */
+typedef struct ad_emitter ad_emitter;
+/* A new register holding op(a, b, c); unused sources are -1. Wide if a source is. */
+int ad_emit(ad_emitter *emitter, kern_row_op op, int a, int b, int c);
+int ad_emit_const(ad_emitter *emitter, double value);
+int ad_emit_narrow(ad_emitter *emitter, kern_row_op op, int a); /* ROW_SUM, ROW_MAX */
+int ad_emit_wide(ad_emitter *emitter, kern_row_op op, int a);   /* ROTATE */
+int ad_emit_indexed(ad_emitter *emitter, kern_row_op op, int a, ad_value index); /* PICK, UNPICK */
+int64_t ad_emit_row_size(const ad_emitter *emitter);
+bool ad_emit_is_wide(const ad_emitter *emitter, int reg);
+
+/* Memory of an operand at run time. stride: elements between items of its first axis; it differs
+ * from dense only for values bound as views (ad_bind_view). */
+typedef struct {
+    void *data;
+    int64_t stride;
+} ad_buffer;
+
+/* How operations that are not row programs run. */
+typedef struct {
+    /* Prepares a call of `node`. accumulate: output 0 is added to. *workspace: bytes it needs. */
+    kern_status (*create)(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
+                          int threads, size_t *workspace);
+    /* output[i].data is NULL for results that nobody reads; absent inputs are NULL. */
+    void (*run)(const void *state, const ad_buffer *output, const ad_buffer *input,
+                void *workspace);
+    void (*destroy)(void *state);
+    double (*flops)(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs);
+    bool accumulates;      /* can add into output 0 instead of writing it */
+    unsigned adds_outputs; /* bit i: output i is always added to (the caller zeroes it) */
+} ad_kernel;
+
+/* Which loop of a row program a node belongs to. */
+typedef enum {
+    AD_ROWS_NONE,
+    AD_ROWS_ELEMENTWISE, /* result and operands have the result's shape */
+    AD_ROWS_REDUCE,      /* operand wide, result narrow */
+    AD_ROWS_SPREAD,      /* broadcast, unpick: result wide */
+    AD_ROWS_LEAD,        /* lead_sum: ends a program */
+} ad_rows_kind;
+
+typedef struct {
+    int orders; /* how often it can be differentiated */
+    /* Fills node->outputs and node->type; NULL if fine, else what is wrong with the operands. */
+    const char *(*type)(const ad_graph *graph, ad_node *node);
+    /* An equal simpler value, or AD_NONE; may be NULL. */
+    ad_value (*fold)(ad_graph *graph, const ad_node *node);
+    /* Cotangents of the inputs with wanted[i] from those of the results (AD_NONE: zero). What it
+     * leaves AD_NONE is zero. NULL: no gradient flows (if orders > 0), or asking is an error. */
+    void (*vjp)(ad_graph *graph, int node, const ad_value *ct, const bool *wanted, ad_value *ct_in);
+    /* Exactly one of the three ways to compute it: */
+    ad_rows_kind rows;
+    int (*emit)(ad_emitter *emitter, const ad_graph *graph, const ad_node *node, const int *reg);
+    const ad_kernel *kernel;
+    /* True if the result is input 0's memory from element *offset on. A kernel serves otherwise. */
+    bool (*view)(const ad_graph *graph, const ad_node *node, int64_t *offset);
+    /* Tests draw operands of UNARY and BINARY rows from [low, high]; both 0: [-2, 2]. */
+    double low, high;
+} ad_op_def;
+
+const ad_op_def *ad_op_definition(int op);
+
+/* For op files. */
+ad_value ad_build_op(ad_graph *graph, int op, int inputs, const ad_value *input,
+                     const ad_attrs *attrs);
+const char *ad_type_like_input(const ad_graph *graph, ad_node *node); /* all inputs equal */
+bool ad_is_view(const ad_graph *graph, const ad_node *node, int64_t *offset);
+bool ad_view_whole(const ad_graph *graph, const ad_node *node, int64_t *offset); /* .view: always */
+bool ad_is_fill(const ad_graph *graph, ad_value value, double *constant);
+ad_value ad_node_input(const ad_graph *graph, int node, int input);
+
+#endif

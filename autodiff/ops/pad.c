@@ -1,0 +1,50 @@
+#include "autodiff/copy.h"
+
+/* Zeros around the operand along axis attrs.i[0]: it begins at i[1] of i[2] elements. */
+ad_value ad_pad(ad_graph *graph, ad_value a, int axis, int64_t start, int64_t total) {
+    return ad_build_op(graph, AD_OP_pad, 1, &a, &(ad_attrs){.i = {axis, start, total}});
+}
+
+static const char *type(const ad_graph *graph, ad_node *node) {
+    ad_type operand = ad_type_at(graph, node->input[0]);
+    int64_t axis = node->attrs.i[0], start = node->attrs.i[1], total = node->attrs.i[2];
+    node->outputs = 1;
+    node->type[0] = operand;
+    if (axis < 0 || axis >= operand.rank) return "no such axis";
+    if (start < 0 || start + operand.dim[axis] > total) return "does not fit the axis";
+    node->type[0].dim[axis] = total;
+    return NULL;
+}
+
+static ad_value fold(ad_graph *graph, const ad_node *node) {
+    double constant;
+    if (ad_type_same(node->type[0], ad_type_at(graph, node->input[0]))) return node->input[0];
+    if (ad_is_fill(graph, node->input[0], &constant) && constant == 0)
+        return ad_fill(graph, node->type[0], 0);
+    return AD_NONE;
+}
+
+static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wanted,
+                ad_value *ct_in) {
+    (void)wanted;
+    ad_attrs attrs = ad_node_at(graph, node)->attrs;
+    ad_type operand = ad_type_at(graph, ad_node_input(graph, node, 0));
+    int axis = (int)attrs.i[0];
+    ct_in[0] = ad_slice(graph, ct[0], axis, attrs.i[1], operand.dim[axis]);
+}
+
+static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
+                          int threads, size_t *workspace) {
+    (void)accumulate, (void)threads, (void)workspace;
+    ad_type from = ad_type_at(graph, node->input[0]), to = node->type[0];
+    int64_t source[AD_AXES], stride[AD_AXES];
+    ad_dense_strides(source, from);
+    ad_dense_strides(stride, to);
+    int64_t first = node->attrs.i[1] * stride[node->attrs.i[0]];
+    return ad_copy_create(state, from, stride, first, source, 0, ad_bytes(to));
+}
+
+static const ad_kernel kernel = {.create = create, .run = ad_copy_run, .destroy = kern_free};
+
+const ad_op_def ad_op_pad = {
+    .orders = AD_SMOOTH, .type = type, .fold = fold, .vjp = vjp, .kernel = &kernel};

@@ -1,0 +1,60 @@
+#include <string.h>
+
+#include "autodiff/op.h"
+#include "kernels/gather.h"
+
+/* [V, D]: row index[r] gets the sum of the operand's rows r with that index; V is attrs.i[0]. */
+ad_value ad_scatter_add(ad_graph *graph, ad_value a, ad_value index, int64_t vocabulary) {
+    return ad_build_op(graph, AD_OP_scatter_add, 2, (ad_value[]){a, index},
+                       &(ad_attrs){.i[0] = vocabulary});
+}
+
+static const char *type(const ad_graph *graph, ad_node *node) {
+    ad_type rows = ad_type_at(graph, node->input[0]), index = ad_type_at(graph, node->input[1]);
+    if (rows.rank != 2 || (rows.dtype != KERN_F32 && rows.dtype != KERN_F64))
+        return "the rows must be f32 or f64 [R, D]";
+    if (index.rank != 1 || index.dtype != KERN_I32 || index.dim[0] != rows.dim[0])
+        return "the index must be i32 [R]";
+    node->outputs = 1;
+    node->type[0] = AD_TYPE(rows.dtype, node->attrs.i[0], rows.dim[1]);
+    return NULL;
+}
+
+static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wanted,
+                ad_value *ct_in) {
+    if (wanted[0]) ct_in[0] = ad_gather(graph, ct[0], ad_node_input(graph, node, 1));
+}
+
+typedef struct {
+    ad_type rows;
+    int64_t vocabulary;
+    bool accumulate;
+} scatter_state;
+
+static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
+                          int threads, size_t *workspace) {
+    (void)threads, (void)workspace;
+    kern_status status = kern_alloc(state, sizeof(scatter_state), "scatter_add");
+    if (status != KERN_OK) return status;
+    *(scatter_state *)*state =
+        (scatter_state){ad_type_at(graph, node->input[0]), node->attrs.i[0], accumulate};
+    return KERN_OK;
+}
+
+static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
+                void *workspace) {
+    (void)workspace;
+    const scatter_state *at = state;
+    int64_t width = at->rows.dim[1];
+    if (!at->accumulate)
+        memset(output[0].data, 0,
+               (size_t)(at->vocabulary * width) * kern_dtype_bytes(at->rows.dtype));
+    kern_scatter_add(at->rows.dtype, output[0].data, input[0].data, input[1].data, at->rows.dim[0],
+                     at->vocabulary, width);
+}
+
+static const ad_kernel kernel = {
+    .create = create, .run = run, .destroy = kern_free, .accumulates = true};
+
+const ad_op_def ad_op_scatter_add = {
+    .orders = AD_SMOOTH, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -1,0 +1,304 @@
+#include "autodiff/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/lower.h"
+
+struct ad_plan {
+    ad_lowering low;
+    bool profile;
+};
+
+static void *array(int64_t count, size_t item) {
+    void *memory = calloc((size_t)count + 1, item);
+    ASSERT(memory);
+    return memory;
+}
+
+static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *spec) {
+    low->graph = graph;
+    low->nodes = ad_nodes(graph);
+    low->spec = *spec;
+    ad_plan_output *output = array(spec->outputs, sizeof *output);
+    ad_value *cut = array(spec->cuts, sizeof *cut);
+    memcpy(output, spec->output, (size_t)spec->outputs * sizeof *output);
+    if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
+    low->spec.output = output;
+    low->spec.cut = cut;
+    int64_t values = (int64_t)low->nodes * AD_OUTPUTS;
+    low->live = array(low->nodes, sizeof *low->live);
+    low->cut = array(values, sizeof *low->cut);
+    low->uses = array(values, sizeof *low->uses);
+    low->root = array(values, sizeof *low->root);
+    low->offset = array(values, sizeof *low->offset);
+    low->chain = array(low->nodes, sizeof *low->chain);
+    low->add_into = array(values, sizeof *low->add_into);
+    low->unit_of = array(low->nodes, sizeof *low->unit_of);
+    low->storage_of = array(values, sizeof *low->storage_of);
+    low->output_storage = array(spec->outputs, sizeof *low->output_storage);
+    memset(low->chain, -1, (size_t)low->nodes * sizeof *low->chain);
+    memset(low->add_into, -1, (size_t)values * sizeof *low->add_into);
+    memset(low->unit_of, -1, (size_t)low->nodes * sizeof *low->unit_of);
+    for (int i = 0; i < spec->cuts; i++) low->cut[ad_number(spec->cut[i])] = true;
+}
+
+kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
+    *result = NULL;
+    kern_status status = ad_graph_status(graph);
+    if (status != KERN_OK) return status;
+    for (int i = 0; i < spec->outputs; i++) ASSERT(ad_is_value(spec->output[i].value));
+    ad_plan *plan = array(1, sizeof *plan);
+    begin(&plan->low, graph, spec);
+    ad_lower_resolve(&plan->low);
+    ad_lower_fuse(&plan->low);
+    ad_lower_schedule(&plan->low);
+    status = ad_lower_memory(&plan->low);
+    if (status == KERN_OK)
+        *result = plan;
+    else
+        ad_plan_destroy(plan);
+    return status;
+}
+
+void ad_plan_destroy(ad_plan *plan) {
+    if (!plan) return;
+    ad_lowering *low = &plan->low;
+    for (int64_t u = 0; u < low->units; u++) {
+        ad_unit *unit = &low->unit[u];
+        if (unit->state)
+            ad_op_definition(ad_node_at(low->graph, unit->node[0])->op)
+                ->kernel->destroy(unit->state);
+        kern_rows_destroy(unit->program);
+        free(unit->node);
+        free(unit->operand);
+        free(unit->operand_value);
+        free(unit->operand_output);
+        free(unit->operand_storage);
+        free(unit->operand_offset);
+        free(unit->operand_written);
+    }
+    free((void *)(uintptr_t)low->spec.output);
+    free((void *)(uintptr_t)low->spec.cut);
+    void *const arrays[] = {low->live,          low->cut,   low->uses,       low->root,
+                            low->offset,        low->chain, low->add_into,   low->unit_of,
+                            low->unit,          low->order, low->storage_of, low->storage,
+                            low->output_storage};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
+    free(plan);
+}
+
+size_t ad_plan_arena_bytes(const ad_plan *plan) {
+    return plan->low.arena_bytes;
+}
+
+int ad_plan_steps(const ad_plan *plan) {
+    int steps = 0;
+    while (plan->low.order[steps] >= 0) steps++;
+    return steps;
+}
+
+static const ad_unit *unit_at(const ad_plan *plan, int step) {
+    ASSERT(plan->low.order[step] >= 0);
+    return &plan->low.unit[plan->low.order[step]];
+}
+
+double ad_plan_flops(const ad_plan *plan) {
+    double flops = 0;
+    for (int i = 0; i < ad_plan_steps(plan); i++) flops += unit_at(plan, i)->flops;
+    return flops;
+}
+
+double ad_plan_bytes(const ad_plan *plan) {
+    double bytes = 0;
+    for (int i = 0; i < ad_plan_steps(plan); i++) bytes += unit_at(plan, i)->bytes;
+    return bytes;
+}
+
+bool ad_plan_reads(const ad_plan *plan, ad_value input) {
+    if (!ad_is_value(input) || input.node >= plan->low.nodes) return false;
+    return ad_is_bound(&plan->low, input) &&
+           plan->low.storage_of[ad_number(input)] != AD_NO_STORAGE;
+}
+
+void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride) {
+    if (!ad_plan_reads(plan, input)) return;
+    plan->low.storage[plan->low.storage_of[ad_number(input)]].buffer =
+        (ad_buffer){(void *)(uintptr_t)memory, stride};
+}
+
+void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory) {
+    ad_plan_bind_view(plan, input, memory, 0);
+}
+
+void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride) {
+    ASSERT(output >= 0 && output < plan->low.spec.outputs);
+    plan->low.storage[plan->low.output_storage[output]].buffer = (ad_buffer){memory, stride};
+}
+
+void ad_plan_bind_output(ad_plan *plan, int output, void *memory) {
+    ad_plan_bind_output_view(plan, output, memory, 0);
+}
+
+static ad_buffer buffer_of(const ad_lowering *low, ad_value value) {
+    if (!ad_is_value(value)) return (ad_buffer){0};
+    int storage = low->storage_of[ad_number(ad_root(low, value))];
+    if (storage == AD_NO_STORAGE) return (ad_buffer){0};
+    ad_buffer buffer = low->storage[storage].buffer;
+    ad_type type = ad_type_at(low->graph, value);
+    ASSERT(buffer.data);
+    buffer.data = (char *)buffer.data + ad_offset_bytes(low, value);
+    if (!buffer.stride) buffer.stride = ad_elements(type) / type.dim[0];
+    return buffer;
+}
+
+static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *workspace) {
+    int i = unit->node[0];
+    const ad_node *node = ad_node_at(low->graph, i);
+    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+    ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
+    for (int in = 0; in < node->inputs; in++) input[in] = buffer_of(low, node->input[in]);
+    for (int out = 0; out < node->outputs; out++) {
+        int number = i * AD_OUTPUTS + out, into = low->add_into[number];
+        output[out] = low->storage_of[number] == AD_NO_STORAGE ? (ad_buffer){0}
+                                                               : buffer_of(low, (ad_value){i, out});
+        bool adds = into >= 0 && low->spec.output[into].mode == AD_ADD;
+        if (output[out].data && kernel->adds_outputs >> out & 1 && !adds)
+            memset(output[out].data, 0, ad_bytes(node->type[out]));
+    }
+    kernel->run(unit->state, output, input, workspace);
+}
+
+static void run_rows(const ad_lowering *low, ad_unit *unit, void *workspace) {
+    for (int o = 0; o < unit->operands; o++) {
+        ad_buffer buffer = low->storage[unit->operand_storage[o]].buffer;
+        ASSERT(buffer.data && !buffer.stride);
+        unit->operand[o] = (char *)buffer.data + unit->operand_offset[o];
+    }
+    kern_rows_run(unit->program, unit->operand, workspace);
+}
+
+static bool is_finite(const void *memory, ad_type type) {
+    int64_t elements = ad_elements(type);
+    if (type.dtype == KERN_F32) {
+        const float *at = memory;
+        for (int64_t i = 0; i < elements; i++)
+            if (!isfinite(at[i])) return false;
+    } else if (type.dtype == KERN_F64) {
+        const double *at = memory;
+        for (int64_t i = 0; i < elements; i++)
+            if (!isfinite(at[i])) return false;
+    } else if (type.dtype == KERN_BF16) {
+        const uint16_t *at = memory;
+        for (int64_t i = 0; i < elements; i++)
+            if ((at[i] & 0x7f80) == 0x7f80) return false;
+    }
+    return true;
+}
+
+/* The first result of the unit that is not finite, as an error with op, scope and shapes. */
+static kern_status check_unit(const ad_lowering *low, const ad_unit *unit) {
+    for (int m = 0; m < unit->nodes; m++) {
+        const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+        for (int out = 0; out < node->outputs; out++) {
+            ad_value value = {unit->node[m], out};
+            if (low->storage_of[ad_number(value)] == AD_NO_STORAGE) continue;
+            if (is_finite(buffer_of(low, value).data, node->type[out])) continue;
+            char text[AD_TYPE_TEXT], operands[AD_INPUTS * 48] = "";
+            for (int in = 0; in < node->inputs; in++) {
+                if (!ad_is_value(node->input[in])) continue;
+                size_t used = strlen(operands);
+                ad_type type = ad_type_at(low->graph, node->input[in]);
+                snprintf(operands + used, sizeof operands - used, "%s%s", used ? ", " : "",
+                         ad_type_text(text, type));
+            }
+            return kern_fail(KERN_ERR_NUMERIC, "%s(%s) in %s gave a value that is not finite",
+                             ad_op_name(node->op), operands,
+                             *ad_scope_name(low->graph, node->scope)
+                                 ? ad_scope_name(low->graph, node->scope)
+                                 : "the graph");
+        }
+    }
+    return KERN_OK;
+}
+
+kern_status ad_plan_run(ad_plan *plan, void *arena) {
+    ad_lowering *low = &plan->low;
+    for (int64_t s = 0; s < low->storages; s++)
+        if (!low->storage[s].external)
+            low->storage[s].buffer = (ad_buffer){(char *)arena + low->storage[s].offset, 0};
+    for (int i = 0; low->order[i] >= 0; i++) {
+        ad_unit *unit = &low->unit[low->order[i]];
+        void *workspace =
+            unit->workspace == AD_NO_STORAGE ? NULL : low->storage[unit->workspace].buffer.data;
+        double start = plan->profile ? kern_seconds() : 0;
+        if (unit->rows)
+            run_rows(low, unit, workspace);
+        else
+            run_kernel(low, unit, workspace);
+        if (plan->profile) unit->seconds += kern_seconds() - start;
+        kern_status status = low->spec.debug ? check_unit(low, unit) : KERN_OK;
+        if (status != KERN_OK) return status;
+    }
+    return KERN_OK;
+}
+
+void ad_plan_profile(ad_plan *plan, bool on) {
+    plan->profile = on;
+    for (int i = 0; i < ad_plan_steps(plan); i++) plan->low.unit[plan->low.order[i]].seconds = 0;
+}
+
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
+    const ad_unit *unit = unit_at(plan, step);
+    const ad_graph *graph = plan->low.graph;
+    ad_value value =
+        unit->nodes ? (ad_value){unit->node[unit->nodes - 1], 0} : ad_numbered(unit->add_from);
+    const ad_node *node = ad_node_at(graph, value.node);
+    return (ad_plan_step_cost){.op = unit->rows ? "rows" : ad_op_name(node->op),
+                               .scope = ad_scope_name(graph, node->scope),
+                               .nodes = unit->nodes,
+                               .seconds = unit->seconds,
+                               .flops = unit->flops,
+                               .bytes = unit->bytes};
+}
+
+static void print_value(const ad_lowering *low, ad_value value, FILE *file) {
+    char name[AD_TYPE_TEXT], type[AD_TYPE_TEXT];
+    int number = ad_number(ad_root(low, value)), storage = low->storage_of[number];
+    fprintf(file, " %s:%s", ad_value_name(low->graph, value, name),
+            ad_type_text(type, ad_type_at(low->graph, value)));
+    if (storage == AD_NO_STORAGE) return;
+    if (low->storage[storage].external)
+        fprintf(file, "@bound");
+    else
+        fprintf(file, "@%zu", low->storage[storage].offset + ad_offset_bytes(low, value));
+}
+
+void ad_plan_print(const ad_plan *plan, FILE *file) {
+    const ad_lowering *low = &plan->low;
+    for (int step = 0; low->order[step] >= 0; step++) {
+        const ad_unit *unit = &low->unit[low->order[step]];
+        ad_plan_step_cost cost = ad_plan_step(plan, step);
+        fprintf(file, "%4d %s", step, cost.op);
+        for (int m = 0; m < unit->nodes; m++) {
+            const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+            if (unit->rows) fprintf(file, " %s%%%d", ad_op_name(node->op), unit->node[m]);
+        }
+        fprintf(file, " |");
+        for (int o = 0; o < unit->operands; o++)
+            if (ad_is_value(unit->operand_value[o])) {
+                fprintf(file, unit->operand_written[o] ? " ->" : "");
+                print_value(low, unit->operand_value[o], file);
+            }
+        if (!unit->rows) {
+            const ad_node *node = ad_node_at(low->graph, unit->node[0]);
+            for (int in = 0; in < node->inputs; in++)
+                if (ad_is_value(node->input[in])) print_value(low, node->input[in], file);
+            fprintf(file, " ->");
+            for (int out = 0; out < node->outputs; out++)
+                print_value(low, (ad_value){unit->node[0], out}, file);
+        }
+        fprintf(file, "   %s\n", cost.scope);
+    }
+}

@@ -1,0 +1,72 @@
+/* A plan: the part of a graph that computes some outputs, lowered to a list of kernel calls on one
+ * arena. Passes, a file each, each checked after it ran: resolve (dead code, views, accumulation),
+ * fuse, schedule, memory. Everything is known before anything runs: bytes, FLOPs, workspace. */
+#ifndef AUTODIFF_PLAN_H
+#define AUTODIFF_PLAN_H
+
+#include "autodiff/graph.h"
+
+typedef enum { AD_WRITE, AD_ADD } ad_output_mode; /* the bound memory is overwritten, or added to */
+
+typedef struct {
+    ad_value value;
+    ad_output_mode mode;
+} ad_plan_output;
+
+typedef struct {
+    int outputs;
+    const ad_plan_output *output;
+    /* Values that the caller provides although nodes compute them: the cut between two plans of one
+     * graph. They are bound like inputs; what only they needed is not computed. */
+    int cuts;
+    const ad_value *cut;
+    /* Nodes below this number are recomputation: each runs just before its first reader, not in the
+     * order in which it was built. 0: everything in order. */
+    int lazy;
+    int threads; /* for workspace; at least as many as will run */
+    bool debug;  /* no fusion, no reuse of memory; each result is checked to be finite */
+} ad_plan_spec;
+
+typedef struct ad_plan ad_plan;
+
+/* `graph` must outlive the plan and may grow meanwhile. Fails on a poisoned graph, or where a
+ * kernel refuses its shapes; *plan is then NULL. */
+kern_status ad_plan_compile(ad_plan **plan, const ad_graph *graph, const ad_plan_spec *spec);
+void ad_plan_destroy(ad_plan *plan);
+
+size_t ad_plan_arena_bytes(const ad_plan *plan);
+double ad_plan_flops(const ad_plan *plan); /* executed by one run, elementwise work not counted */
+double ad_plan_bytes(const ad_plan *plan); /* loaded and stored by row programs */
+int ad_plan_steps(const ad_plan *plan);
+/* Whether a run reads the memory of this input or cut; what it does not read need not be bound. */
+bool ad_plan_reads(const ad_plan *plan, ad_value input);
+
+/* Memory of an input or cut, dense; it is borrowed. Inputs that the plan does not read are ignored.
+ */
+void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory);
+/* The same for an operand of attention's past: items of the first axis lie `stride` elements apart.
+ */
+void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride);
+/* Memory of spec->output[output]. It may be that of an input only where each element is written by
+ * the one row program that reads it (an optimiser's update in place). */
+void ad_plan_bind_output(ad_plan *plan, int output, void *memory);
+void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride);
+
+/* Runs all steps; everything that is read must be bound. `arena` is ad_plan_arena_bytes of memory
+ * aligned to 64 bytes, contents undefined before and after. Fails only in debug plans: the first
+ * value that is not finite is named by op, scope and shapes. */
+kern_status ad_plan_run(ad_plan *plan, void *arena);
+
+/* Seconds spent by step since the last reset, if profiling is on (off at first). */
+void ad_plan_profile(ad_plan *plan, bool on);
+typedef struct {
+    const char *op, *scope; /* of a row program: of its last node; op "rows" */
+    int nodes;              /* fused into it */
+    double seconds, flops, bytes;
+} ad_plan_step_cost;
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step);
+
+/* One line a step: results, operands, offsets. */
+void ad_plan_print(const ad_plan *plan, FILE *file);
+
+#endif

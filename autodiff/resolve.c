@@ -1,0 +1,199 @@
+/* First pass: which nodes have to run, which values are views of others, and which matrix products
+ * add straight into memory that already holds a summand (a chain, or an output in mode AD_ADD). */
+#include <stdlib.h>
+
+#include "autodiff/lower.h"
+
+bool ad_is_bound(const ad_lowering *low, ad_value root) {
+    return low->cut[ad_number(root)] || ad_node_at(low->graph, root.node)->op == AD_OP_input;
+}
+
+ad_value ad_root(const ad_lowering *low, ad_value value) {
+    if (!ad_is_value(value)) return value;
+    int number = ad_number(value);
+    while (low->root[number] != number) number = low->root[number];
+    return ad_numbered(number);
+}
+
+static int64_t root_offset(const ad_lowering *low, ad_value value) {
+    int64_t offset = 0;
+    for (int number = ad_number(value); low->root[number] != number; number = low->root[number])
+        offset += low->offset[number];
+    return offset;
+}
+
+size_t ad_offset_bytes(const ad_lowering *low, ad_value value) {
+    return (size_t)root_offset(low, value) * kern_dtype_bytes(ad_type_at(low->graph, value).dtype);
+}
+
+int ad_producer(const ad_lowering *low, ad_value value) {
+    ad_value root = ad_root(low, value);
+    return ad_is_bound(low, root) || !low->live[root.node] ? -1 : root.node;
+}
+
+static void need(ad_lowering *low, ad_value value) {
+    if (ad_is_value(value)) low->root[ad_number(value)] = ad_number(value);
+}
+
+/* Dead code: only what an output needs is live; cuts end the search. */
+static void mark_live(ad_lowering *low) {
+    for (int i = 0; i < low->nodes * AD_OUTPUTS; i++) low->root[i] = -1;
+    for (int i = 0; i < low->spec.outputs; i++) need(low, low->spec.output[i].value);
+    for (int i = low->nodes - 1; i >= 0; i--) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        if (node->op == AD_OP_input) continue;
+        for (int out = 0; out < node->outputs; out++) {
+            int number = i * AD_OUTPUTS + out;
+            if (low->root[number] >= 0 && !low->cut[number]) low->live[i] = true;
+        }
+        for (int in = 0; in < node->inputs && low->live[i]; in++) need(low, node->input[in]);
+    }
+}
+
+static void resolve_views(ad_lowering *low) {
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        int64_t offset;
+        if (!low->live[i] || !ad_is_view(low->graph, node, &offset)) continue;
+        low->root[i * AD_OUTPUTS] = ad_number(node->input[0]);
+        low->offset[i * AD_OUTPUTS] = offset;
+        low->live[i] = false;
+    }
+}
+
+static void count_uses(ad_lowering *low) {
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        for (int in = 0; in < node->inputs && low->live[i]; in++)
+            if (ad_is_value(node->input[in])) low->uses[ad_number(ad_root(low, node->input[in]))]++;
+    }
+    for (int i = 0; i < low->spec.outputs; i++)
+        low->uses[ad_number(ad_root(low, low->spec.output[i].value))]++;
+}
+
+/* The value is all of its root's memory. */
+static bool is_whole(const ad_lowering *low, ad_value value) {
+    ad_value root = ad_root(low, value);
+    return root_offset(low, value) == 0 &&
+           ad_elements(ad_type_at(low->graph, value)) == ad_elements(ad_type_at(low->graph, root));
+}
+
+/* A result with one reader of a kernel that could add it into that reader's memory. */
+static bool is_addend(const ad_lowering *low, ad_value value) {
+    ad_value root = ad_root(low, value);
+    int node = ad_producer(low, value);
+    if (node < 0 || root.out != 0 || low->uses[ad_number(root)] != 1 || !is_whole(low, value))
+        return false;
+    const ad_kernel *kernel = ad_op_definition(ad_node_at(low->graph, node)->op)->kernel;
+    return kernel && kernel->accumulates;
+}
+
+/* A sum with one reader, or NULL. */
+static const ad_node *single_sum(const ad_lowering *low, ad_value value) {
+    ad_value root = ad_root(low, value);
+    int producer = ad_producer(low, value);
+    if (producer < 0 || low->uses[ad_number(root)] != 1 || !is_whole(low, value)) return NULL;
+    const ad_node *node = ad_node_at(low->graph, producer);
+    return node->op == AD_OP_add ? node : NULL;
+}
+
+static bool holds_addend(const ad_lowering *low, ad_value value) {
+    const ad_node *sum = single_sum(low, value);
+    return is_addend(low, value) ||
+           (sum && (holds_addend(low, sum->input[0]) || holds_addend(low, sum->input[1])));
+}
+
+static void add_later(ad_lowering *low, ad_value value, int output) {
+    low->unit = kern_grow(low->unit, &low->unit_capacity, low->units + 1, sizeof *low->unit);
+    low->unit[low->units++] = (ad_unit){.rows = true,
+                                        .add_from = ad_number(value),
+                                        .add_output = output,
+                                        .workspace = AD_NO_STORAGE};
+}
+
+/* Splits the tree of sums behind an AD_ADD output: products add into the output themselves. */
+static void add_into(ad_lowering *low, ad_value value, int output) {
+    ad_value root = ad_root(low, value);
+    const ad_node *sum = single_sum(low, value);
+    if (is_addend(low, value)) {
+        low->add_into[ad_number(root)] = output;
+    } else if (sum && holds_addend(low, value)) {
+        low->live[root.node] = false;
+        add_into(low, sum->input[0], output);
+        add_into(low, sum->input[1], output);
+    } else {
+        int producer = ad_producer(low, value);
+        const ad_kernel *kernel =
+            producer < 0 ? NULL : ad_op_definition(ad_node_at(low->graph, producer)->op)->kernel;
+        bool adds = kernel && kernel->adds_outputs >> root.out & 1;
+        if (adds && low->uses[ad_number(root)] == 1 && is_whole(low, value))
+            low->add_into[ad_number(root)] = output;
+        else
+            add_later(low, value, output);
+    }
+}
+
+/* AD_WRITE outputs are written where they are computed, if that is one whole piece of memory that
+ * no other output has taken; else they are copied. */
+static void place_outputs(ad_lowering *low) {
+    for (int i = 0; i < low->spec.outputs; i++) {
+        ad_value value = low->spec.output[i].value, root = ad_root(low, value);
+        if (low->spec.output[i].mode == AD_ADD) {
+            add_into(low, value, i);
+        } else if (ad_producer(low, value) >= 0 && is_whole(low, value) &&
+                   !ad_is_fill(low->graph, root, NULL) && low->add_into[ad_number(root)] < 0) {
+            low->add_into[ad_number(root)] = i;
+        } else {
+            add_later(low, value, i);
+        }
+    }
+}
+
+static int chain_head(const ad_lowering *low, int node) {
+    while (low->chain[node] >= 0) {
+        int before = ad_producer(low, ad_numbered(low->chain[node]));
+        ASSERT(before >= 0);
+        node = before;
+    }
+    return node;
+}
+
+/* a + b with both products: the later chain of products adds into the memory of the earlier. */
+static void chain_products(ad_lowering *low) {
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        if (!low->live[i] || node->op != AD_OP_add) continue;
+        ad_value a = node->input[0], b = node->input[1];
+        if (!is_addend(low, a) || !is_addend(low, b)) continue;
+        if (ad_root(low, a).node > ad_root(low, b).node) {
+            ad_value other = a;
+            a = b;
+            b = other;
+        }
+        int head = chain_head(low, ad_producer(low, b));
+        int sum = i * AD_OUTPUTS, last = ad_number(ad_root(low, b));
+        if (low->add_into[ad_number(ad_root(low, a))] >= 0 || low->add_into[last] >= 0) continue;
+        low->chain[head] = ad_number(ad_root(low, a));
+        low->root[sum] = last;
+        low->uses[last] = low->uses[sum];
+        low->add_into[last] = low->add_into[sum];
+        low->live[i] = false;
+    }
+}
+
+void ad_lower_resolve(ad_lowering *low) {
+    mark_live(low);
+    resolve_views(low);
+    count_uses(low);
+    place_outputs(low);
+    if (!low->spec.debug) chain_products(low);
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        if (!low->live[i]) continue;
+        ASSERT(node->op != AD_OP_input);
+        for (int in = 0; in < node->inputs; in++) {
+            ad_value root = ad_root(low, node->input[in]);
+            ASSERT(ad_is_none(root) || ad_is_bound(low, root) || low->live[root.node]);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+/* Third pass: the order of units. Nodes keep the order in which they were built, which is the order
+ * of a hand-written forward and backward pass; recomputation (nodes below spec.lazy) runs just
+ * before its first reader; sums into outputs run as soon as they can. */
+#include <stdlib.h>
+
+#include "autodiff/lower.h"
+
+enum { UNSEEN, OPEN, DONE };
+
+typedef struct {
+    ad_lowering *low;
+    char *state; /* [units] */
+    int scheduled;
+} scheduler;
+
+static void place(scheduler *at, int unit);
+
+static int unit_of_value(const ad_lowering *low, int number) {
+    int producer = number < 0 ? -1 : ad_producer(low, ad_numbered(number));
+    return producer < 0 ? -1 : low->unit_of[producer];
+}
+
+static void place_producer(scheduler *at, int number, int unit) {
+    int before = unit_of_value(at->low, number);
+    if (before >= 0 && before != unit) place(at, before);
+}
+
+static void place(scheduler *at, int u) {
+    const ad_lowering *low = at->low;
+    const ad_unit *unit = &low->unit[u];
+    if (at->state[u] == DONE || (!unit->nodes && unit->add_from < 0)) return;
+    ASSERT(at->state[u] != OPEN); /* a cycle: the fuser was wrong */
+    at->state[u] = OPEN;
+    place_producer(at, unit->add_from, u);
+    for (int m = 0; m < unit->nodes; m++) {
+        const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+        for (int in = 0; in < node->inputs; in++)
+            if (ad_is_value(node->input[in])) place_producer(at, ad_number(node->input[in]), u);
+        place_producer(at, low->chain[unit->node[m]], u);
+    }
+    at->state[u] = DONE;
+    low->order[at->scheduled++] = u;
+}
+
+typedef struct {
+    int key, unit;
+} ranked;
+
+static int by_key(const void *a, const void *b) {
+    const ranked *x = a, *y = b;
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key)
+                            : (x->unit > y->unit) - (x->unit < y->unit);
+}
+
+void ad_lower_schedule(ad_lowering *low) {
+    scheduler at = {.low = low, .state = calloc((size_t)low->units + 1, 1)};
+    low->order = calloc((size_t)low->units + 1, sizeof *low->order);
+    ranked *rank = calloc((size_t)low->units + 1, sizeof *rank);
+    ASSERT(at.state && low->order && rank);
+    int eager = 0, all = 0;
+    for (int u = 0; u < low->units; u++) {
+        const ad_unit *unit = &low->unit[u];
+        int key = unit->nodes ? unit->node[unit->nodes - 1] : -1;
+        if (!unit->nodes && unit->add_from < 0) continue;
+        all++;
+        if (unit->add_from >= 0) key = ad_root(low, ad_numbered(unit->add_from)).node;
+        if (key >= low->spec.lazy || unit->add_from >= 0) rank[eager++] = (ranked){key, u};
+    }
+    qsort(rank, (size_t)eager, sizeof *rank, by_key);
+    for (int i = 0; i < eager; i++) place(&at, rank[i].unit);
+    /* What is left has no reader among the eager ones: outputs that are themselves recomputed. */
+    for (int u = 0; u < low->units; u++) place(&at, u);
+    ASSERT(at.scheduled == all);
+    low->order = realloc(low->order, (size_t)(all + 1) * sizeof *low->order);
+    ASSERT(low->order);
+    low->order[all] = -1;
+    free(at.state);
+    free(rank);
+}

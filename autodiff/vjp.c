@@ -1,0 +1,101 @@
+#include "autodiff/vjp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/op.h"
+
+typedef ad_value cotangents[AD_OUTPUTS];
+
+typedef struct {
+    ad_graph *graph;
+    int nodes;      /* of the graph before differentiation */
+    bool *on_path;  /* [nodes] depends on a wrt value */
+    cotangents *ct; /* [nodes] */
+} sweep;
+
+/* Nodes through which a derivative reaches some wrt value. */
+static void mark_paths(sweep *at, int wrts, const ad_value *wrt) {
+    for (int j = 0; j < wrts; j++) at->on_path[wrt[j].node] = true;
+    for (int i = 0; i < at->nodes; i++) {
+        const ad_node *node = ad_node_at(at->graph, i);
+        if (node->op == AD_OP_stop_gradient) continue;
+        for (int in = 0; in < node->inputs; in++)
+            if (ad_is_value(node->input[in]) && at->on_path[node->input[in].node])
+                at->on_path[i] = true;
+    }
+}
+
+static void accumulate(sweep *at, ad_value value, ad_value ct) {
+    ad_value *sum = &at->ct[value.node][value.out];
+    *sum = ad_is_none(*sum) ? ct : ad_add(at->graph, *sum, ct);
+}
+
+/* Every promise that a rule makes is checked here, once for all rules. */
+static bool checked(sweep *at, int node, ad_value operand, ad_value ct) {
+    ad_type expected = ad_cotangent_type(ad_type_at(at->graph, operand));
+    if (ct.node == AD_POISON.node) return false;
+    ad_type got = ad_type_at(at->graph, ct);
+    if (ad_type_same(expected, got)) return true;
+    char a[AD_TYPE_TEXT], b[AD_TYPE_TEXT];
+    ad_poison(at->graph, "the rule of %s gave a cotangent %s for an operand that needs %s",
+              ad_op_name(ad_node_at(at->graph, node)->op), ad_type_text(a, got),
+              ad_type_text(b, expected));
+    return false;
+}
+
+static bool differentiate(sweep *at, int node) {
+    ad_node copy = *ad_node_at(at->graph, node);
+    const ad_op_def *op = ad_op_definition(copy.op);
+    bool given = false, wanted[AD_INPUTS] = {false}, any = false;
+    for (int out = 0; out < copy.outputs; out++) given |= !ad_is_none(at->ct[node][out]);
+    for (int in = 0; in < copy.inputs; in++) {
+        ad_value operand = copy.input[in];
+        wanted[in] = ad_is_value(operand) && at->on_path[operand.node] &&
+                     ad_type_at(at->graph, operand).dtype != KERN_I32;
+        any |= wanted[in];
+    }
+    if (!given || !any) return true;
+    ad_scope_enter(at->graph, copy.scope, "'");
+    ad_value ct_in[AD_INPUTS];
+    for (int in = 0; in < AD_INPUTS; in++) ct_in[in] = AD_NONE;
+    bool fine = true;
+    if (op->vjp) {
+        op->vjp(at->graph, node, at->ct[node], wanted, ct_in);
+    } else if (op->orders == 0) {
+        ad_poison(at->graph, "%s cannot be differentiated%s", ad_op_name(copy.op),
+                  copy.op == AD_OP_attention_vjp2 ? " a third time" : "");
+        fine = false;
+    }
+    for (int in = 0; in < copy.inputs && fine; in++) {
+        if (!wanted[in] || ad_is_none(ct_in[in])) continue;
+        fine = checked(at, node, copy.input[in], ct_in[in]);
+        if (fine) accumulate(at, copy.input[in], ct_in[in]);
+    }
+    ad_scope_leave(at->graph);
+    return fine && !ad_failed(at->graph);
+}
+
+void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value *ct, int wrts,
+            const ad_value *wrt, ad_value *result) {
+    for (int j = 0; j < wrts; j++) result[j] = AD_POISON;
+    if (ad_failed(graph)) return;
+    sweep at = {.graph = graph, .nodes = ad_nodes(graph)};
+    at.on_path = calloc((size_t)at.nodes, sizeof *at.on_path);
+    at.ct = malloc((size_t)at.nodes * sizeof *at.ct);
+    ASSERT(at.on_path && at.ct);
+    for (int i = 0; i < at.nodes; i++)
+        for (int out = 0; out < AD_OUTPUTS; out++) at.ct[i][out] = AD_NONE;
+    mark_paths(&at, wrts, wrt);
+    bool fine = true;
+    for (int i = 0; i < outputs && fine; i++) {
+        if (ad_is_none(ct[i])) continue;
+        fine = checked(&at, output[i].node, output[i], ct[i]);
+        if (fine) accumulate(&at, output[i], ct[i]);
+    }
+    for (int i = at.nodes - 1; i >= 0 && fine; i--)
+        if (at.on_path[i]) fine = differentiate(&at, i);
+    for (int j = 0; j < wrts && fine; j++) result[j] = at.ct[wrt[j].node][wrt[j].out];
+    free(at.on_path);
+    free(at.ct);
+}
