@@ -64,8 +64,8 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
            chosen->split, (long long)report.documents, (long long)report.tokens,
            (long long)report.bytes, (long long)report.shards, report.shards == 1 ? "" : "s");
     if (report.left_out)
-        printf("; %lld documents shorter than %lld tokens left out", (long long)report.left_out,
-               (long long)chosen->min_tokens);
+        printf("; left out, shorter than %lld tokens: %lld", (long long)chosen->min_tokens,
+               (long long)report.left_out);
     printf("\n");
     if (!chosen->json) goto done;
     object = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "out", chosen->out, "split",
