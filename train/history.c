@@ -98,28 +98,54 @@ kern_status train_history_latest(char **checkpoint, const char *directory) {
     return status;
 }
 
-kern_status train_history_locate(char **checkpoint, const char *source) {
-    kern_status status = KERN_OK;
+static bool holds(const char *directory, const char *name) {
     struct stat info;
-    char *state = train_text("%s/state.json", source);
-    char *config = train_text("%s/config.yaml", source);
-    char *checkpoints = train_text("%s/checkpoints", source);
+    char *path = train_text("%s/%s", directory, name);
+    bool found = !stat(path, &info);
+    free(path);
+    return found;
+}
+
+kern_status train_history_locate(char **checkpoint, const char *source) {
     *checkpoint = NULL;
-    if (!stat(state, &info)) {
+    if (holds(source, "state.json")) {
         *checkpoint = train_text("%s", source);
-    } else if (!stat(config, &info)) {
-        status = train_history_latest(checkpoint, checkpoints);
-        if (status == KERN_OK && !*checkpoint)
-            status = kern_fail(KERN_ERR_USAGE, "the run %s has no checkpoint yet", source);
-    } else {
-        status = kern_fail(KERN_ERR_USAGE,
-                           "%s is neither a run (no config.yaml) nor a checkpoint (no state.json)",
-                           source);
+        return KERN_OK;
     }
-    free(checkpoints);
-    free(config);
-    free(state);
+    if (!holds(source, "config.yaml"))
+        return kern_fail(KERN_ERR_USAGE,
+                         "%s is neither a run (no config.yaml) nor a checkpoint (no state.json)",
+                         source);
+    char *directory = train_text("%s/checkpoints", source);
+    kern_status status = train_history_latest(checkpoint, directory);
+    free(directory);
+    if (status == KERN_OK && !*checkpoint)
+        status = kern_fail(KERN_ERR_USAGE, "the run %s has no checkpoint yet", source);
     return status;
+}
+
+kern_status train_history_run(char **run, const char *source) {
+    *run = NULL;
+    if (holds(source, "config.yaml")) {
+        *run = train_text("%s", source);
+        return KERN_OK;
+    }
+    /* Resolved first, so that "." and links lead to where the checkpoint really lies. */
+    char *path = holds(source, "state.json") ? realpath(source, NULL) : NULL;
+    char *end = path ? strstr(path, "/checkpoints/") : NULL;
+    for (char *next = end; next; next = strstr(next + 1, "/checkpoints/")) end = next;
+    if (end && !strchr(end + strlen("/checkpoints/"), '/')) {
+        *end = 0;
+        if (holds(path, "config.yaml")) {
+            *run = path;
+            return KERN_OK;
+        }
+    }
+    free(path);
+    return kern_fail(KERN_ERR_USAGE,
+                     "%s is neither a run (no config.yaml) nor a checkpoint within one "
+                     "(RUN/checkpoints/step-...); weights alone are taken over by train.init_from",
+                     source);
 }
 
 /* Takes the name away first, so that no half deleted directory looks like a checkpoint. */

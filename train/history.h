@@ -17,6 +17,12 @@ kern_status train_history_latest(char **checkpoint, const char *directory);
  * then NULL. A checkpoint directory is not verified here. */
 kern_status train_history_locate(char **checkpoint, const char *source);
 
+/* The run directory that `source` is (has a config.yaml) or lies in (is RUN/checkpoints/step-...),
+ * as given to --resume. Resuming is: this; train_run_open; the latest checkpoint or the one given;
+ * train_checkpoint_load; train_history_supersede; then metrics and events from its step on.
+ * KERN_ERR_USAGE where there is no such run; *run is then NULL. Free with free(). */
+kern_status train_history_run(char **run, const char *source);
+
 /* Deletes what the rule does not keep of the checkpoints up to `step`, the one just completed. Kept
  * are: that one, the newest `keep_last` of them, and every one whose step is a multiple of
  * `keep_every`. A number of 0 means that there is no such rule; without any rule all are kept. */

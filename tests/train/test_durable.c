@@ -80,6 +80,12 @@ static void failing_sync_is_an_error(void **state) {
         assert_says(strerror(EIO));
         assert_int_equal(count_names(""), 1);
     }
+    const train_state at = state_of(5); /* the parent: the name is there, but might not last */
+    failing = scratch;
+    kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments);
+    failing = NULL;
+    assert_int_equal(status, KERN_ERR_FILE);
+    assert_says(strerror(EIO));
 }
 
 static void metrics_are_on_disk_when_told(void **state) {

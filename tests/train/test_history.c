@@ -179,6 +179,29 @@ static void a_path_means_a_run_or_a_checkpoint(void **state) {
     assert_ok(train_history_locate(&found, checkpoint));
     assert_string_equal(found, checkpoint);
     free(found);
+
+    assert_ok(train_history_run(&found, scratch));
+    assert_string_equal(found, scratch);
+    free(found);
+    char *winding = train_text("%s/../checkpoints/./step-00000007/", checkpoints);
+    assert_ok(train_history_run(&found, winding));
+    char *real = realpath(scratch, NULL);
+    assert_string_equal(found, real);
+    free(found);
+    assert_int_equal(train_history_run(&found, checkpoints), KERN_ERR_USAGE);
+    char *deeper = train_text("%s/backup/step-00000007", checkpoints);
+    char *state_name = train_text("%s/state.json", deeper);
+    assert_ok(train_make_directory(deeper));
+    spill(state_name, "", 0);
+    assert_int_equal(train_history_run(&found, deeper), KERN_ERR_USAGE);
+    free(state_name);
+    free(deeper);
+    assert_int_equal(unlink(config), 0); /* a checkpoint that was copied elsewhere */
+    assert_int_equal(train_history_run(&found, checkpoint), KERN_ERR_USAGE);
+    assert_null(found);
+    assert_says("init_from");
+    free(real);
+    free(winding);
     free(checkpoint);
     free(checkpoints);
     free(config);
