@@ -8,10 +8,11 @@ char *conf_node_text(struct fy_node *node) {
     size_t bytes = 0;
     const char *text;
     const char *found = NULL;
-    if (!node || fy_node_is_null(node))
-        found = "no value (empty text is written \"\")";
-    else if (fy_node_is_alias(node))
+    /* Aliases first: libfyaml 0.8's fy_node_is_null reads memory that nobody wrote in them. */
+    if (node && fy_node_is_alias(node))
         found = "an alias (write the value itself)";
+    else if (!node || fy_node_is_null(node))
+        found = "no value (empty text is written \"\")";
     else if (fy_node_is_mapping(node))
         found = "a mapping where one value belongs";
     else if (fy_node_is_sequence(node))
@@ -52,6 +53,7 @@ kern_status conf_node_next(conf_entry *next, const char *file, struct fy_node *m
 
 bool conf_node_is_null(struct fy_node *node) {
     char *text;
+    if (node && fy_node_is_alias(node)) return false;
     if (!node || fy_node_is_null(node)) return true;
     if (!fy_node_is_scalar(node) || fy_node_get_style(node) != FYNS_PLAIN ||
         fy_node_get_tag_token(node))
