@@ -25,7 +25,8 @@ typedef struct {
 /* Writes DIRECTORY/step-00000400 (the number is state->step); DIRECTORY must exist. A checkpoint of
  * the same step that is there is replaced, and kept until the new one is complete. Errors:
  * KERN_ERR_FILE naming the file (disk full, ...); the checkpoints that were there are then as
- * before and nothing of the new one is left. */
+ * before and nothing of the new one is left (it is complete where only the last sync, of DIRECTORY
+ * itself, failed). */
 kern_status train_checkpoint_save(const char *directory, const train_state *state,
                                   const train_tensors *parameters, const train_tensors *moments);
 
