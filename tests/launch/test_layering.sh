@@ -121,16 +121,26 @@ check_tree() {
     (cd "$1" && check_includes && check_sizes && check_words && check_style)
 }
 
+# Every word of the room's headers, as written and with macros expanded, and of the declarations
+# `extern` in its files (tables and instruction-set variants are declared by macros).
+declared_names() { # room
+    local file
+    find "$1" -name '*.h' -print0 | xargs -0r cat
+    find "$1" -name '*.h' | sed 's/.*/#include "&"/' | gcc -E -P -I. -D_GNU_SOURCE - 2>/dev/null || true
+    find "$1" -name '*.c' | while read -r file; do
+        gcc -E -P -I. -D_GNU_SOURCE "$file" 2>/dev/null | grep -E '^ *extern' || true
+    done
+}
+
 # Names that other files can see begin with the room's prefix and stand in one of its headers.
 check_symbols() { # build folder, source directory
-    local room prefix name
+    local room prefix name declared=$scratch/declared
     while read -r room prefix; do
         [ -e "$1/libttt_$room.a" ] || continue
+        (cd "$2" && declared_names "$room") | grep -oE '[A-Za-z_][A-Za-z_0-9]*' | sort -u >"$declared"
         while read -r name; do
             [[ $name == "$prefix"* ]] || echo "libttt_$room.a: $name does not begin with $prefix"
-            # The variants of an instruction set may be declared by the file that picks among them.
-            grep -rqw --include='*.h' "${name%_v[234]}" "$2/$room" ||
-                { [[ $name == *_v[234] ]] && grep -rqE "^ *extern .*\<$name\>" "$2/$room"; } ||
+            grep -qxE "$name|${name%_v[234]}" "$declared" ||
                 echo "libttt_$room.a: $name is in no header of $room/: make it static"
         done < <(nm -g --defined-only "$1/libttt_$room.a" 2>/dev/null |
             awk 'NF == 3 && $3 !~ /^_/ && $3 !~ /\./ { print $3 }' | sort -u)
@@ -160,24 +170,32 @@ make_faulty_tree() {
     echo '// f(x);' >train/comment.c
     echo '/* ======== */' >train/banner.c
     printf 'typedef struct {\n} thing_t;\n' >train/type.c
+    printf '#define DECLARE(name) extern int train_##name;\nDECLARE(macro)\n' >train/macro.c
+    echo 'int train_open, train_macro, train_stray, loose;' >train/stray.c
+    echo 'extern int train_open, loose;' >train/loop.h
+    gcc -c train/stray.c -o stray.o
+    ar rc libttt_train.a stray.o
 }
 
 mkdir "$scratch/tree"
 (cd "$scratch/tree" && make_faulty_tree)
 check_tree "$scratch/tree" >"$scratch/found"
+check_symbols "$scratch/tree" "$scratch/tree" >>"$scratch/found"
 for expected in "data/a.c: data may not include kernels/rows.h" \
     "autodiff/a.c: autodiff may not include infer/model.h" \
     "infer/a.c: infer may not include train/loop.h" "infer/b.c: \"model.h\" must be written" \
     "infer/c.c: includes autodiff/gone.h" "train/a.c: train may not include <hdf5.h>" \
     "train/long.c: 501 lines" "train/tall.c:1: a function of 72" "train/wide.c:1: wider" \
     "train/word.c:1: a word" "train/exit.c:1:" "train/comment.c:1:" "train/banner.c:1:" \
-    "train/type.c:2:"; do
+    "train/type.c:2:" "libttt_train.a: loose does not begin with train_" \
+    "libttt_train.a: train_stray is in no header"; do
     grep -qF "$expected" "$scratch/found" || {
         echo "the faulty tree must be reported with: $expected; reported was:"
         cat "$scratch/found"
         exit 1
     }
 done
+! grep -E 'train_(open|macro)' "$scratch/found" || { echo "these names are declared"; exit 1; }
 
 check_tree "$source" >"$scratch/faults"
 check_symbols "$(dirname "$program")" "$source" >>"$scratch/faults"
