@@ -18,13 +18,16 @@
 
 static char folder[64];
 
-/* A path in the test's folder; good for the next three calls too. */
+/* A path in the test's folder, good to the end of the test program. */
 static inline const char *in_folder(const char *name) {
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
+    static char paths[64][256];
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int i = 0;
+    while (i < 63 && *paths[i] && strcmp(paths[i], path)) i++;
+    assert_true(i < 63);
+    memcpy(paths[i], path, sizeof path);
+    return paths[i];
 }
 
 static inline int make_folder(void **state) {
