@@ -1,0 +1,100 @@
+/* A loop over chunks of a sequence, and its reverse: not an op, but two compiled plans. `body` maps
+ * a carry and a chunk to the next carry and outputs; its vjp runs over the chunks backwards.
+ *
+ *     forward    for i = 0 .. n-1:   carry_{i+1}, outputs_i = body(constants, carry_i, slices_i)
+ *     backward   for i = n-1 .. 0:   vjp of body at i, from the cotangents of carry_{i+1}, of the
+ *                                    losses and of the keys and values that later chunks read
+ *
+ * What the vjp needs of a chunk's forward values is kept in slots of the chunk (products first) or
+ * computed again; carries are saved for every k-th chunk and replayed in between; a memory budget
+ * decides both. The last chunk's carry is never used, so the body and its vjp have a second form
+ * without it. Keys and values live in one history per attention that body appends to and are never
+ * copied from chunk to chunk; their cotangents live in a window that slides back over it. */
+#ifndef AUTODIFF_SCAN_H
+#define AUTODIFF_SCAN_H
+
+#include "autodiff/plan.h"
+
+/* carry_i and carry_{i+1} in the graph; equal types, f32 or f64. */
+typedef struct {
+    ad_value in, out;
+} ad_scan_carry;
+
+/* An input of the chunk: `value` [B * C, ...] is rows i*C .. of each of B items of a caller's
+ * buffer [B, T, ...]; or, unbatched, [C, ...] of a buffer [T, ...]. */
+typedef struct {
+    ad_value value;
+    bool batched, differentiable;
+} ad_scan_slice;
+
+/* A result of the chunk: [B * C, ...] into rows i*C .. of [B, T, ...] if by_row, else [B, ...] into
+ * item i of [n, B, ...]. A differentiable one is by_row and has a cotangent, read likewise. */
+typedef struct {
+    ad_value value;
+    bool by_row, differentiable;
+} ad_scan_output;
+
+/* Rows that later chunks attend to: fresh [B, C, G, K] is appended, past [B, P, G, K] is the view
+ * of the last min(i*C, P) rows before the chunk, whose number goes into past_rows (i32 [1]). */
+typedef struct {
+    ad_value fresh, past, past_rows;
+} ad_scan_history;
+
+typedef struct {
+    ad_graph *graph; /* grows by the vjp; owned by the caller, must outlive the scan */
+    int64_t batch, chunk, chunks;
+    int carries, constants, slices, outputs, histories;
+    const ad_scan_carry *carry; /* none: every chunk has the last one's form */
+    const ad_value *constant;   /* differentiable inputs that every chunk shares */
+    const ad_scan_slice *slice;
+    const ad_scan_output *output;
+    const ad_scan_history *history;
+    ad_value loss;     /* [B, 1], one of the outputs' values; or AD_NONE */
+    double loss_scale; /* cotangent of each element of the loss */
+    bool backward;     /* false: forward only; no carries or slots are kept */
+    int threads;
+    bool debug;    /* plans without fusion and reuse that check every value */
+    double budget; /* bytes for carries and slots together; a target, see ad_scan_memory */
+} ad_scan_spec;
+
+typedef struct ad_scan ad_scan;
+
+/* Builds the vjp, compiles the plans, decides what is kept. Allocates nothing large. */
+kern_status ad_scan_create(ad_scan **scan, const ad_scan_spec *spec);
+void ad_scan_destroy(ad_scan *scan);
+
+/* Bytes by kind, known before anything is allocated. */
+typedef struct {
+    size_t carries, slots, history, arena;
+    int64_t every;           /* a carry is saved for every `every`-th chunk */
+    double flops, vjp_flops; /* executed, one pass over all chunks */
+    double kept_fraction;    /* of the forward FLOPs that the vjp need not repeat */
+} ad_scan_memory;
+ad_scan_memory ad_scan_plan(const ad_scan *scan);
+
+/* Allocates carries, slots and history; the arena (ad_scan_plan().arena bytes) is the caller's. */
+kern_status ad_scan_allocate(ad_scan *scan);
+
+/* Binding: memory is borrowed. Constants and any other input of the graph: */
+void ad_scan_bind(ad_scan *scan, ad_value input, const void *memory);
+/* Where the cotangent of constant c is added to. */
+void ad_scan_bind_constant_ct(ad_scan *scan, int constant, void *memory);
+/* Slice s and, if differentiable and running backward, where its cotangent is written. */
+void ad_scan_bind_slice(ad_scan *scan, int slice, const void *memory, void *ct);
+/* Output o and, if differentiable and running backward, its cotangent (f32 or f64), read. */
+void ad_scan_bind_output(ad_scan *scan, int output, void *memory, const void *ct);
+
+/* Runs all chunks. carry[c]: the first carry, read until the backward pass is over. final (or NULL;
+ * only without backward): per carry, where the last one goes; then the last chunk takes its step
+ * too. */
+kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const *final,
+                            void *arena);
+/* After a forward pass. ct_carry[c]: cotangent of the first carry, written (zeros where
+ * there is one chunk only). */
+kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena);
+
+/* The compiled plans, for profiles: body, body of the last chunk, vjp, vjp of the last chunk. */
+enum { AD_SCAN_BODY, AD_SCAN_BODY_LAST, AD_SCAN_VJP, AD_SCAN_VJP_LAST, AD_SCAN_PLANS };
+ad_plan *ad_scan_plan_of(const ad_scan *scan, int which); /* NULL where there is none */
+
+#endif

@@ -1,0 +1,340 @@
+/* The two loops of a scan. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/scan_state.h"
+
+/* ---- memory ---- */
+
+static void *take(char **from, size_t bytes) {
+    void *memory = *from;
+    *from += scan_align(bytes);
+    return memory;
+}
+
+static size_t bytes_of(const ad_scan *scan, ad_value value, bool cotangent) {
+    ad_type type = ad_type_at(scan->spec.graph, value);
+    return ad_bytes(cotangent ? ad_cotangent_type(type) : type);
+}
+
+static size_t row_bytes(const ad_scan *scan, ad_value value, int64_t rows, bool cotangent) {
+    return bytes_of(scan, value, cotangent) / (size_t)rows;
+}
+
+static void carve_histories(ad_scan *scan) {
+    const ad_scan_spec *s = &scan->spec;
+    char *at = scan->history;
+    for (int h = 0; h < s->histories; h++) {
+        ad_value fresh = s->history[h].fresh;
+        size_t item = bytes_of(scan, fresh, false) / (size_t)s->chunk;
+        scan->history_rows[h] = take(&at, item * (size_t)(s->chunks * s->chunk));
+        if (!s->backward) continue;
+        item = bytes_of(scan, fresh, true) / (size_t)s->chunk;
+        scan->history_ct[h] = take(&at, item * (size_t)(scan_past_capacity(scan, h) + s->chunk));
+    }
+}
+
+static void carve_staging(ad_scan *scan) {
+    const ad_scan_spec *s = &scan->spec;
+    char *at = scan->staging;
+    for (int i = 0; i < s->slices; i++) {
+        if (!s->slice[i].batched || s->batch == 1) continue;
+        scan->slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, true));
+        scan->ct_slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, true));
+    }
+    for (int o = 0; o < s->outputs; o++)
+        if (s->output[o].by_row && s->batch > 1) {
+            scan->output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, false));
+            scan->ct_output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, false));
+        }
+    for (int h = 0; h < s->histories && s->batch > 1; h++) {
+        scan->fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, true));
+        scan->ct_fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, true));
+    }
+}
+
+kern_status ad_scan_allocate(ad_scan *scan) {
+    kern_status status = KERN_OK;
+    ASSERT(!scan->history);
+    TRY(kern_alloc((void **)&scan->carries, scan->carry_total, "saved carries"));
+    TRY(kern_alloc((void **)&scan->slot, scan->slot_total, "kept activations"));
+    TRY(kern_alloc((void **)&scan->history, scan->history_total, "keys and values"));
+    TRY(kern_alloc((void **)&scan->staging, scan->staging_total, "rows of chunks"));
+    carve_histories(scan);
+    carve_staging(scan);
+done:
+    return status;
+}
+
+/* ---- binding ---- */
+
+static void bind_all(ad_scan *scan, ad_value value, const void *memory) {
+    for (int which = 0; which < AD_SCAN_PLANS; which++) {
+        ad_plan *plan = ad_scan_plan_of(scan, which);
+        if (plan) ad_plan_bind(plan, value, memory);
+    }
+}
+
+void ad_scan_bind(ad_scan *scan, ad_value input, const void *memory) {
+    bind_all(scan, input, memory);
+}
+
+void ad_scan_bind_constant_ct(ad_scan *scan, int constant, void *memory) {
+    for (int f = 0; f < FORMS; f++)
+        if (scan->form[f].vjp && scan->form[f].ct_constant[constant] >= 0)
+            ad_plan_bind_output(scan->form[f].vjp, scan->form[f].ct_constant[constant], memory);
+}
+
+void ad_scan_bind_slice(ad_scan *scan, int slice, const void *memory, void *ct) {
+    scan->slice_memory[slice] = memory;
+    scan->slice_ct[slice] = ct;
+}
+
+void ad_scan_bind_output(ad_scan *scan, int output, void *memory, const void *ct) {
+    scan->output_memory[output] = memory;
+    scan->output_ct[output] = ct;
+}
+
+/* Rows i*C .. of each item of [B, T, ...] to or from a dense chunk [B, C, ...]. */
+static void copy_rows(const ad_scan *scan, char *chunk, char *sequence, int64_t i, size_t row,
+                      bool out) {
+    size_t rows = (size_t)scan->spec.chunk * row;
+    size_t item = rows * (size_t)scan->spec.chunks;
+    for (int64_t b = 0; b < scan->spec.batch; b++) {
+        char *there = sequence + (size_t)b * item + (size_t)i * rows;
+        char *here = chunk + (size_t)b * rows;
+        memcpy(out ? there : here, out ? here : there, rows);
+    }
+}
+
+/* Memory of a batched or unbatched slice of chunk i as a plan reads it. */
+static void bind_slices(ad_scan *scan, ad_plan *plan, int64_t i) {
+    const ad_scan_spec *s = &scan->spec;
+    for (int j = 0; j < s->slices; j++) {
+        ad_value value = s->slice[j].value;
+        if (!ad_plan_reads(plan, value)) continue;
+        int64_t rows = s->slice[j].batched ? s->batch * s->chunk : s->chunk;
+        size_t row = row_bytes(scan, value, rows, false);
+        char *memory = (char *)(uintptr_t)scan->slice_memory[j];
+        ASSERT(memory);
+        if (scan->slice_stage[j]) {
+            copy_rows(scan, scan->slice_stage[j], memory, i, row, false);
+            ad_plan_bind(plan, value, scan->slice_stage[j]);
+        } else {
+            ad_plan_bind(plan, value, memory + (size_t)(i * s->chunk) * row);
+        }
+    }
+}
+
+static void *fresh_rows(const ad_scan *scan, int h, int64_t i) {
+    size_t row =
+        row_bytes(scan, scan->spec.history[h].fresh, scan->spec.batch * scan->spec.chunk, false);
+    return (char *)scan->history_rows[h] + (size_t)(i * scan->spec.chunk) * row;
+}
+
+static void bind_past(ad_scan *scan, ad_plan *plan, int64_t i) {
+    const ad_scan_spec *s = &scan->spec;
+    for (int h = 0; h < s->histories; h++) {
+        int64_t capacity = scan_past_capacity(scan, h), before = i * s->chunk;
+        if (!capacity) continue;
+        int64_t rows = before < capacity ? before : capacity;
+        ad_value past = s->history[h].past, fresh = s->history[h].fresh;
+        int64_t width = scan_row_elements(scan, fresh, s->batch * s->chunk);
+        size_t row = row_bytes(scan, fresh, s->batch * s->chunk, false);
+        scan->past_rows[h] = (int32_t)rows;
+        ad_plan_bind_view(plan, past, (char *)scan->history_rows[h] + (size_t)(before - rows) * row,
+                          s->chunks * s->chunk * width);
+        ad_plan_bind(plan, s->history[h].past_rows, &scan->past_rows[h]);
+    }
+}
+
+static void *slot_of(const ad_scan *scan, int64_t i) {
+    return scan->slot + (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
+}
+
+/* Carry i: the caller's for 0; saved for multiples of `every`; else of the running segment. */
+static const void *carry_at(const ad_scan *scan, int64_t i, int c) {
+    if (i == 0) return scan->first_carry[c];
+    int64_t multiples = (scan->spec.chunks + scan->every - 1) / scan->every - 1, place;
+    if (!scan->spec.backward)
+        place = i % 2;
+    else if (i % scan->every == 0)
+        place = i / scan->every - 1;
+    else
+        place = multiples + i % scan->every - 1;
+    return scan->carries + (size_t)place * scan->carry_bytes + scan->carry_offset[c];
+}
+
+/* ---- forward ---- */
+
+/* One chunk. step: takes the step to the next carry, into `final` if not NULL. */
+static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *final, void *arena) {
+    const ad_scan_spec *s = &scan->spec;
+    scan_form *form = &scan->form[step ? FORM_FULL : FORM_LAST];
+    ad_plan *plan = form->body;
+    int output = 0;
+    bind_slices(scan, plan, i);
+    bind_past(scan, plan, i);
+    for (int o = 0; o < s->outputs; o++) {
+        size_t bytes = bytes_of(scan, s->output[o].value, false);
+        char *memory = scan->output_memory[o];
+        ASSERT(memory);
+        if (!s->output[o].by_row || s->batch == 1) memory += (size_t)i * bytes;
+        ad_plan_bind_output(plan, output++, scan->output_stage[o] ? scan->output_stage[o] : memory);
+    }
+    for (int c = 0; c < s->carries; c++) {
+        ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
+        if (!step) continue;
+        void *next = final ? final[c] : (void *)(uintptr_t)carry_at(scan, i + 1, c);
+        ad_plan_bind_output(plan, output++, next);
+    }
+    for (int h = 0; h < s->histories && step; h++)
+        ad_plan_bind_output(plan, output++,
+                            scan->fresh_stage[h] ? scan->fresh_stage[h] : fresh_rows(scan, h, i));
+    for (int k = 0; k < form->keeps; k++)
+        ad_plan_bind_output(plan, output++, (char *)slot_of(scan, i) + form->kept[k].offset);
+    kern_status status = ad_plan_run(plan, arena);
+    if (status != KERN_OK) return kern_fail_context(status, "chunk %d", (int)i);
+    for (int o = 0; o < s->outputs; o++)
+        if (scan->output_stage[o])
+            copy_rows(scan, scan->output_stage[o], scan->output_memory[o], i,
+                      row_bytes(scan, s->output[o].value, s->batch * s->chunk, false), true);
+    for (int h = 0; h < s->histories && step; h++)
+        if (scan->fresh_stage[h])
+            copy_rows(scan, scan->fresh_stage[h], scan->history_rows[h], i,
+                      row_bytes(scan, s->history[h].fresh, s->batch * s->chunk, false), true);
+    return KERN_OK;
+}
+
+kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const *final,
+                            void *arena) {
+    const ad_scan_spec *s = &scan->spec;
+    ASSERT(scan->history && !(final && s->backward));
+    scan->first_carry = carry;
+    for (int64_t i = 0; i < s->chunks; i++) {
+        bool last = i == s->chunks - 1;
+        bool step = scan->form[FORM_FULL].body && (!last || final);
+        kern_status status = run_body(scan, i, step, last ? final : NULL, arena);
+        if (status != KERN_OK) return status;
+    }
+    return KERN_OK;
+}
+
+/* ---- backward ---- */
+
+static void bind_output_cts(ad_scan *scan, ad_plan *plan, int64_t i) {
+    const ad_scan_spec *s = &scan->spec;
+    for (int o = 0; o < s->outputs; o++) {
+        if (!s->output[o].differentiable || !ad_plan_reads(plan, scan->ct_output[o])) continue;
+        size_t row = row_bytes(scan, s->output[o].value, s->batch * s->chunk, true);
+        char *ct = (char *)(uintptr_t)scan->output_ct[o], *stage = scan->ct_output_stage[o];
+        ASSERT(ct);
+        if (stage) copy_rows(scan, stage, ct, i, row, false);
+        ad_plan_bind(plan, scan->ct_output[o], stage ? stage : ct + (size_t)(i * s->chunk) * row);
+    }
+}
+
+static int64_t window_rows(const ad_scan *scan, int h) {
+    return scan_past_capacity(scan, h) + scan->spec.chunk;
+}
+
+static size_t window_row_bytes(const ad_scan *scan, int h) {
+    return row_bytes(scan, scan->spec.history[h].fresh, scan->spec.batch * scan->spec.chunk, true);
+}
+
+/* The window over the cotangents of keys and values goes back by one chunk. */
+static void slide_windows(ad_scan *scan) {
+    const ad_scan_spec *s = &scan->spec;
+    for (int h = 0; h < s->histories; h++) {
+        size_t row = window_row_bytes(scan, h), chunk = row * (size_t)s->chunk;
+        size_t window = row * (size_t)window_rows(scan, h);
+        for (int64_t b = 0; b < s->batch; b++) {
+            char *item = (char *)scan->history_ct[h] + (size_t)b * window;
+            memmove(item + chunk, item, window - chunk);
+            memset(item, 0, chunk);
+        }
+    }
+}
+
+/* The window's last C rows are the chunk's own, the rows before them its past. */
+static void bind_windows(ad_scan *scan, const scan_form *form, int64_t i) {
+    const ad_scan_spec *s = &scan->spec;
+    for (int h = 0; h < s->histories; h++) {
+        size_t row = window_row_bytes(scan, h);
+        int64_t capacity = scan_past_capacity(scan, h);
+        char *own = (char *)scan->history_ct[h] + row * (size_t)capacity;
+        if (ad_plan_reads(form->vjp, scan->ct_fresh[h])) {
+            char *stage = scan->ct_fresh_stage[h];
+            for (int64_t b = 0; b < s->batch && stage; b++)
+                memcpy(stage + (size_t)(b * s->chunk) * row,
+                       own + (size_t)(b * window_rows(scan, h)) * row, row * (size_t)s->chunk);
+            ad_plan_bind(form->vjp, scan->ct_fresh[h], stage ? stage : own);
+        }
+        if (form->ct_past[h] < 0) continue;
+        int64_t rows = i * s->chunk < capacity ? i * s->chunk : capacity;
+        int64_t width = scan_row_elements(scan, s->history[h].fresh, s->batch * s->chunk);
+        ad_plan_bind_output_view(form->vjp, form->ct_past[h], own - row * (size_t)rows,
+                                 window_rows(scan, h) * width);
+    }
+}
+
+static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void *arena) {
+    const ad_scan_spec *s = &scan->spec;
+    bool last = i == s->chunks - 1 || !scan->form[FORM_FULL].vjp;
+    const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
+    ad_plan *plan = form->vjp;
+    bind_slices(scan, plan, i);
+    bind_past(scan, plan, i);
+    bind_windows(scan, form, i);
+    bind_output_cts(scan, plan, i);
+    for (int c = 0; c < s->carries; c++) { /* lambda alternates between two places */
+        void *mine = scan->ct_lambda[c], *callers = ct_carry[c];
+        ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
+        ad_plan_bind(plan, scan->ct_next[c], i % 2 ? callers : mine);
+        ad_plan_bind_output(plan, form->ct_carry[c], i % 2 ? mine : callers);
+    }
+    for (int k = 0; k < form->keeps; k++)
+        ad_plan_bind(plan, form->kept[k].value, (char *)slot_of(scan, i) + form->kept[k].offset);
+    for (int j = 0; j < s->slices; j++) {
+        if (form->ct_slice[j] < 0 || !s->slice[j].differentiable) continue;
+        int64_t rows = s->slice[j].batched ? s->batch * s->chunk : s->chunk;
+        size_t row = row_bytes(scan, s->slice[j].value, rows, true);
+        char *memory = scan->ct_slice_stage[j]
+                           ? scan->ct_slice_stage[j]
+                           : (char *)scan->slice_ct[j] + (size_t)(i * s->chunk) * row;
+        ad_plan_bind_output(plan, form->ct_slice[j], memory);
+    }
+    kern_status status = ad_plan_run(plan, arena);
+    if (status != KERN_OK) return kern_fail_context(status, "backward, chunk %d", (int)i);
+    for (int j = 0; j < s->slices; j++)
+        if (scan->ct_slice_stage[j] && s->slice[j].differentiable)
+            copy_rows(scan, scan->ct_slice_stage[j], scan->slice_ct[j], i,
+                      row_bytes(scan, s->slice[j].value, s->batch * s->chunk, true), true);
+    return KERN_OK;
+}
+
+kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
+    const ad_scan_spec *s = &scan->spec;
+    ASSERT(s->backward && scan->first_carry);
+    char *lambda = scan->carries + (size_t)scan->saved * scan->carry_bytes;
+    for (int c = 0; c < s->carries; c++) scan->ct_lambda[c] = lambda + scan->carry_offset[c];
+    for (int h = 0; h < s->histories; h++)
+        memset(scan->history_ct[h], 0,
+               window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch));
+    for (int64_t end = s->chunks; end > 0;) {
+        int64_t begin = (end - 1) / scan->every * scan->every;
+        bool replay = end != s->chunks && scan->every > 1;
+        int64_t replayed = scan->form[FORM_FULL].keeps ? end : end - 1;
+        for (int64_t i = begin; replay && i < replayed; i++) {
+            kern_status status = run_body(scan, i, true, NULL, arena);
+            if (status != KERN_OK) return status;
+        }
+        for (int64_t i = end - 1; i >= begin; i--) {
+            kern_status status = run_vjp(scan, i, ct_carry, arena);
+            if (status != KERN_OK) return status;
+            if (i > 0) slide_windows(scan);
+        }
+        end = begin;
+    }
+    return KERN_OK;
+}

@@ -1,0 +1,52 @@
+/* What scan.c (what to compile and to keep) and scan_run.c (the loops) share. Internal. */
+#ifndef AUTODIFF_SCAN_STATE_H
+#define AUTODIFF_SCAN_STATE_H
+
+#include "autodiff/op.h"
+#include "autodiff/scan.h"
+
+/* Chunks that make a next carry and keys and values for later ones; and the last chunk. */
+enum { FORM_FULL, FORM_LAST, FORMS };
+
+/* A forward value that the vjp reads from the chunk's slot instead of computing it again. */
+typedef struct {
+    ad_value value;
+    size_t offset, bytes; /* in the slot */
+    double flops;
+} scan_kept;
+
+typedef struct {
+    ad_plan *body, *vjp; /* NULL where no chunk has the form, or there is no backward pass */
+    scan_kept *kept;
+    int keeps;
+    size_t slot_bytes;
+    /* Positions of the vjp plan's outputs: -1 where nothing flows. */
+    int *ct_carry, *ct_constant, *ct_slice, *ct_past;
+} scan_form;
+
+struct ad_scan {
+    ad_scan_spec spec; /* with its own copies of the arrays */
+    scan_form form[FORMS];
+    ad_value *ct_next, *ct_fresh,
+        *ct_output;              /* inputs of the vjp; the first two of the full form's */
+    int forward_nodes;           /* of the graph before its vjp */
+    int64_t every, saved, slots; /* carries at multiples of every; slots for as many chunks */
+    size_t carry_bytes, slot_bytes, carry_total, slot_total, history_total, staging_total;
+    /* allocated */
+    char *carries, *slot, *history, *staging;
+    size_t *carry_offset; /* [carries] in one saved carry */
+    void **history_rows, **history_ct, **fresh_stage, **ct_fresh_stage; /* [histories] */
+    int32_t *past_rows;                                                 /* [histories] */
+    void **slice_stage, **ct_slice_stage, **output_stage, **ct_output_stage, **ct_lambda;
+    /* bound */
+    const void **slice_memory, **output_ct;
+    void **slice_ct, **output_memory;
+    const void *const *first_carry;
+};
+
+size_t scan_align(size_t bytes);
+/* Elements of one row of a chunk's value whose first axis is B * C or C (or B, C). */
+int64_t scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows);
+int64_t scan_past_capacity(const ad_scan *scan, int history);
+
+#endif
