@@ -36,13 +36,13 @@ void KERN_ISA(kern_f64_tile)(double *c, int64_t c_row, kern_f64_matrix a, kern_f
         int64_t depth = k - p < KERN_F64_DEPTH ? k - p : KERN_F64_DEPTH;
         kern_f64_matrix a_run = {a.data + p * a.column, a.row, a.column};
         kern_f64_matrix b_run = {b.data + p * b.row, b.row, b.column};
-        tile packed;
+        strided packed;
         if (a.column == 1) {
             pack(left, m_pad, depth, a_run, m, depth);
-            packed = (tile){left, depth, 1};
+            packed = (strided){left, depth, 1};
         } else { /* packed as it lies; the product reads it by columns */
             pack(left, depth, m_pad, transposed(a_run), depth, m);
-            packed = (tile){left, 1, m_pad};
+            packed = (strided){left, 1, m_pad};
         }
         pack(right, depth, n_pad, b_run, depth, n);
         tile_product(sum, n_pad, packed, right, n_pad, m_pad, n_pad, depth, p > 0);

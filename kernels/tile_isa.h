@@ -12,12 +12,13 @@
 typedef struct {
     const real *data;
     int64_t row, column;
-} tile;
+} strided;
 
 /* One block of TILE_M rows and `vectors` (1 or 2) vectors of columns of c = a b (+ c). */
 static inline __attribute__((always_inline)) void tile_block(int vectors, real *c, int64_t c_row,
-                                                             tile a, const real *b, int64_t b_row,
-                                                             int64_t k, bool accumulate) {
+                                                             strided a, const real *b,
+                                                             int64_t b_row, int64_t k,
+                                                             bool accumulate) {
     vec sum[TILE_M][2];
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_M; i++)
@@ -42,11 +43,11 @@ static inline __attribute__((always_inline)) void tile_block(int vectors, real *
 
 /* c = a b (+ c if accumulate) with c [m, n], a [m, k], b [k, n]; m a multiple of TILE_M, n one of
  * LANES; rows of b and c are dense. */
-static inline void tile_product(real *c, int64_t c_row, tile a, const real *b, int64_t b_row,
+static inline void tile_product(real *c, int64_t c_row, strided a, const real *b, int64_t b_row,
                                 int64_t m, int64_t n, int64_t k, bool accumulate) {
     for (int64_t j = 0; j < n; j += 2 * LANES)
         for (int64_t i = 0; i < m; i += TILE_M) {
-            tile rows = {a.data + i * a.row, a.row, a.column};
+            strided rows = {a.data + i * a.row, a.row, a.column};
             real *block = c + i * c_row + j;
             if (n - j >= 2 * LANES)
                 tile_block(2, block, c_row, rows, b + j, b_row, k, accumulate);

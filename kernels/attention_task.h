@@ -1,0 +1,69 @@
+/* What attention.c hands to the variants of attention_*_isa.c: one call, cut into items that are
+ * computed alone and in any order, and the layout of an item's scratch. */
+#ifndef KERNELS_ATTENTION_TASK_H
+#define KERNELS_ATTENTION_TASK_H
+
+#include "kernels/attention.h"
+
+enum {
+    KERN_ATTENTION_ROWS = 64,  /* query rows of a tile */
+    KERN_ATTENTION_KEYS = 128, /* keys of a tile */
+    /* Stage 2 keeps the scores of a row tile between its two passes up to this many key tiles and
+     * computes them twice beyond. */
+    KERN_ATTENTION_KEPT = 12,
+};
+
+/* All that the three stages read and write; what a stage has no use for is NULL. */
+typedef struct {
+    kern_attention_shape shape; /* window at most past + rows */
+    int stage;
+    const void *q, *k, *v, *o, *lse, *ct_o, *a, *b, *c;
+    kern_attention_past past;
+    void *out_lse, *out_o; /* stage 0 */
+    void *out_q, *out_k, *out_v, *out_ct_o;
+    kern_attention_past_ct out_past;
+} kern_attention_call;
+
+/* Rows [begin, end) of item `batch`: of query head `head` alone in stage 0, else of all query heads
+ * of key head `head`, one after another. */
+typedef struct {
+    int64_t batch, head, begin, end;
+} kern_attention_item;
+
+/* Areas of scratch, in elements. Width: the head size, padded so that vectors need no tail. */
+typedef struct {
+    int64_t width, rows_area, keys_area, scores_area;
+    int rows, keys, scores; /* how many of each */
+} kern_attention_layout;
+
+static inline kern_attention_layout kern_attention_layout_of(const kern_attention_shape *shape,
+                                                             int stage, int64_t past) {
+    static const int rows[] = {3, 7, 11}, keys[] = {2, 3, 5};
+    int64_t width = (shape->head_size + 15) / 16 * 16, all = past + shape->rows;
+    int64_t seen = (shape->window < all ? shape->window : all) + KERN_ATTENTION_ROWS;
+    int64_t tiles = seen / KERN_ATTENTION_KEYS + 2; /* two are cut short: past's and new's last */
+    if (tiles > KERN_ATTENTION_KEPT) tiles = KERN_ATTENTION_KEPT;
+    return (kern_attention_layout){
+        .width = width,
+        .rows_area = KERN_ATTENTION_ROWS * width,
+        .keys_area = KERN_ATTENTION_KEYS * width,
+        .scores_area = KERN_ATTENTION_KEYS * KERN_ATTENTION_ROWS,
+        .rows = rows[stage],
+        .keys = keys[stage],
+        .scores = stage == 2 ? 2 + 2 * (int)tiles : stage + 1,
+    };
+}
+
+enum { KERN_ATTENTION_STATISTICS = 4 * KERN_ATTENTION_ROWS }; /* elements */
+
+static inline int64_t kern_attention_elements(const kern_attention_layout *layout) {
+    return layout->rows * layout->rows_area + layout->keys * layout->keys_area +
+           layout->scores * layout->scores_area + KERN_ATTENTION_STATISTICS;
+}
+
+typedef void kern_attention_run(const kern_attention_call *call, const kern_attention_item *item,
+                                void *scratch);
+kern_attention_run kern_attention_f32_v2, kern_attention_f32_v3, kern_attention_f32_v4;
+kern_attention_run kern_attention_f64_v2, kern_attention_f64_v3, kern_attention_f64_v4;
+
+#endif
