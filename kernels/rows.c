@@ -7,12 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The plan for one way in which operands share memory; same[i] is the first operand with i's base.
+ */
+typedef struct variant {
+    struct variant *next;
+    int *same;
+    kern_row_plan plan;
+    const kern_row_plan *best; /* &plan, or that of kern_rows for any case, if memory is short */
+} variant;
+
 struct kern_rows {
     kern_row_shape shape;
-    kern_row_plan fast, safe; /* no output aliases an input; some may */
+    kern_row_program program; /* own copy, rewritten by the shape */
+    kern_row_operand *operand;
+    kern_row_instr *instr;
+    bool *wide;
+    kern_row_plan plan;  /* no output aliases an input */
+    kern_row_plan safe;  /* anything may alias */
+    variant *variants;   /* others, made when first met; pushed by any thread, never removed */
+    size_t thread_bytes; /* enough for any plan */
     const kern_row_arithmetic *arithmetic;
     bool *loaded, *stored; /* [operands] */
-    int operands;
     double work, flops, bytes;
 };
 
@@ -128,45 +143,68 @@ static void measure(kern_rows *rows, const kern_row_program *p) {
     }
 }
 
+static void *copy_of(const void *source, int count, size_t item) {
+    void *copy = allocate(count, item);
+    if (count) memcpy(copy, source, (size_t)count * item);
+    return copy;
+}
+
+static void make_plans(kern_rows *rows) {
+    int *same = allocate(rows->program.operands, sizeof *same);
+    kern_row_plan_make(&rows->plan, &rows->shape, &rows->program, NULL);
+    kern_row_plan_make(&rows->safe, &rows->shape, &rows->program, same);
+    rows->thread_bytes = rows->plan.thread_bytes > rows->safe.thread_bytes
+                             ? rows->plan.thread_bytes
+                             : rows->safe.thread_bytes;
+    free(same);
+}
+
 kern_rows *kern_rows_create(const kern_row_program *program) {
-    kern_row_program p = *program;
+    const kern_row_program *p = program;
     kern_rows *rows = allocate(1, sizeof *rows);
-    kern_row_operand *operand = allocate(p.operands, sizeof *operand);
-    bool *wide = allocate(p.registers, sizeof *wide), *made = allocate(p.registers, sizeof *made);
-    ASSERT(p.n >= 1 && (p.compute == KERN_F32 || p.compute == KERN_F64));
-    rows->operands = p.operands;
-    rows->loaded = allocate(p.operands, sizeof *rows->loaded);
-    rows->stored = allocate(p.operands, sizeof *rows->stored);
+    bool *made = allocate(p->registers, sizeof *made);
+    ASSERT(p->n >= 1 && (p->compute == KERN_F32 || p->compute == KERN_F64));
+    rows->operand = copy_of(p->operand, p->operands, sizeof *rows->operand);
+    rows->instr = copy_of(p->instr, p->instrs, sizeof *rows->instr);
+    rows->wide = copy_of(p->wide, p->registers, sizeof *rows->wide);
+    rows->loaded = allocate(p->operands, sizeof *rows->loaded);
+    rows->stored = allocate(p->operands, sizeof *rows->stored);
     rows->shape.rows = 1;
     for (int axis = 0; axis < KERN_ROW_LEAD; axis++) {
-        ASSERT(p.lead[axis] >= 1);
-        rows->shape.rows *= p.lead[axis];
+        ASSERT(p->lead[axis] >= 1);
+        rows->shape.rows *= p->lead[axis];
     }
-    for (int i = 0; i < p.instrs; i++) {
-        const kern_row_instr *instr = &p.instr[i];
-        check_instr(&p, instr, made);
+    for (int i = 0; i < p->instrs; i++) {
+        const kern_row_instr *instr = &p->instr[i];
+        check_instr(p, instr, made);
         if (instr->op == KERN_ROW_LOAD) rows->loaded[instr->operand] = true;
         if (instr->op == KERN_ROW_STORE) rows->stored[instr->operand] = true;
     }
-    measure(rows, &p);
-    memcpy(operand, p.operand, (size_t)p.operands * sizeof *operand);
-    memcpy(wide, p.wide, (size_t)p.registers * sizeof *wide);
-    p.operand = operand;
-    p.wide = wide;
-    rows->arithmetic = kern_row_arithmetic_of(p.compute);
-    kern_row_shape_make(&rows->shape, &p, operand, wide);
-    kern_row_plan_make(&rows->fast, &rows->shape, &p, false);
-    kern_row_plan_make(&rows->safe, &rows->shape, &p, true);
-    free(operand);
-    free(wide);
     free(made);
+    measure(rows, p);
+    rows->program = *p;
+    rows->program.operand = rows->operand;
+    rows->program.instr = rows->instr;
+    rows->program.wide = rows->wide;
+    rows->arithmetic = kern_row_arithmetic_of(p->compute);
+    kern_row_shape_make(&rows->shape, &rows->program, rows->operand, rows->wide);
+    make_plans(rows);
     return rows;
 }
 
 void kern_rows_destroy(kern_rows *rows) {
     if (!rows) return;
-    kern_row_plan_free(&rows->fast);
+    for (variant *v = rows->variants, *next; v; v = next) {
+        next = v->next;
+        kern_row_plan_free(&v->plan);
+        free(v->same);
+        free(v);
+    }
+    kern_row_plan_free(&rows->plan);
     kern_row_plan_free(&rows->safe);
+    free(rows->operand);
+    free(rows->instr);
+    free(rows->wide);
     free(rows->loaded);
     free(rows->stored);
     free(rows);
@@ -178,9 +216,7 @@ static int threads_for(const kern_rows *rows, int threads) {
 }
 
 size_t kern_rows_workspace(const kern_rows *rows, int threads) {
-    size_t each = rows->fast.thread_bytes > rows->safe.thread_bytes ? rows->fast.thread_bytes
-                                                                    : rows->safe.thread_bytes;
-    return rows->fast.partial_bytes + (size_t)threads_for(rows, threads) * each;
+    return rows->plan.partial_bytes + (size_t)threads_for(rows, threads) * rows->thread_bytes;
 }
 
 double kern_rows_flops(const kern_rows *rows) {
@@ -199,7 +235,7 @@ typedef struct {
     const kern_rows *rows;
     const kern_row_plan *plan;
     void *const *operand;
-    char *partials;
+    char *partials, *memory;
     kern_row_tile tile;
 } runner;
 
@@ -215,9 +251,10 @@ static void find_index(int64_t *index, const kern_row_shape *shape, int64_t row)
 static void start_thread(runner *r, const kern_rows *rows, const kern_row_plan *plan,
                          void *const *operand, char *workspace, int thread) {
     const kern_row_shape *shape = &rows->shape;
-    char *memory = workspace + plan->partial_bytes + (size_t)thread * plan->thread_bytes;
+    char *memory = workspace + plan->partial_bytes + (size_t)thread * rows->thread_bytes;
     size_t pointers = (size_t)plan->slots * sizeof(void *);
-    *r = (runner){.rows = rows, .plan = plan, .operand = operand, .partials = workspace};
+    *r = (runner){
+        .rows = rows, .plan = plan, .operand = operand, .partials = workspace, .memory = memory};
     r->tile.shape = shape;
     r->tile.operand = operand;
     r->tile.slot = (void **)(void *)(memory + plan->thread_bytes - (pointers + 63) / 64 * 64);
@@ -240,6 +277,13 @@ static void run_tile(runner *r) {
             offset += tile->index[axis] * bound->stride[axis];
         tile->slot[bound->slot] =
             (char *)r->operand[bound->operand] + offset * (int64_t)tile->shape->bytes;
+    }
+    if (plan->bounds && plan->shifteds) {
+        const char *first = tile->slot[plan->bound[0].slot];
+        char *origin = r->memory + plan->slot_offset[plan->shifted[0]];
+        size_t shift = ((uintptr_t)first - (uintptr_t)origin) % KERN_ROW_PAGE / 64 * 64;
+        for (int i = 0; i < plan->shifteds; i++)
+            tile->slot[plan->shifted[i]] = r->memory + plan->slot_offset[plan->shifted[i]] + shift;
     }
     for (int i = 0; i < plan->steps; i++) plan->step[i].run(&plan->step[i], tile);
 }
@@ -312,16 +356,45 @@ static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *co
 }
 
 static bool has_alias(const kern_rows *rows, void *const *operand) {
-    for (int i = 0; i < rows->operands; i++) {
+    for (int i = 0; i < rows->program.operands; i++) {
         if (!rows->stored[i]) continue;
-        for (int j = 0; j < rows->operands; j++)
+        for (int j = 0; j < rows->program.operands; j++)
             if (rows->loaded[j] && operand[i] == operand[j]) return true;
     }
     return false;
 }
 
+static bool is_variant(const variant *v, const int *same, int operands) {
+    return !memcmp(v->same, same, (size_t)operands * sizeof *same);
+}
+
+/* The plan for operands that share memory as these do. Results do not depend on the plan. */
+static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand) {
+    if (!has_alias(rows, operand)) return &rows->plan;
+    int operands = rows->program.operands;
+    int *same = allocate(operands, sizeof *same);
+    for (int i = 0; i < operands; i++)
+        while (operand[same[i]] != operand[i]) same[i]++;
+    variant **list = (variant **)&rows->variants, *head = __atomic_load_n(list, __ATOMIC_ACQUIRE);
+    variant *found = head;
+    while (found && !is_variant(found, same, operands)) found = found->next;
+    if (found) {
+        free(same);
+        return found->best;
+    }
+    variant *made = allocate(1, sizeof *made);
+    made->same = same;
+    kern_row_plan_make(&made->plan, &rows->shape, &rows->program, same);
+    bool fits = made->plan.thread_bytes <= rows->thread_bytes;
+    made->best = fits ? &made->plan : &rows->safe;
+    do made->next = head;
+    while (
+        !__atomic_compare_exchange_n(list, &head, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    return made->best;
+}
+
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace) {
-    const kern_row_plan *plan = has_alias(rows, operand) ? &rows->safe : &rows->fast;
+    const kern_row_plan *plan = plan_for(rows, operand);
     int threads = threads_for(rows, omp_get_max_threads());
     if (threads == 1) {
         runner r;

@@ -238,7 +238,7 @@ static void survey(planner *p) {
 }
 
 void kern_row_plan_make(kern_row_plan *plan, const kern_row_shape *shape,
-                        const kern_row_program *program, bool alias) {
+                        const kern_row_program *program, const int *same) {
     *plan = (kern_row_plan){0};
     planner p = {.shape = shape, .program = program, .plan = plan};
     int64_t uses = 0, makers = 0, uniforms = 0;
@@ -250,7 +250,7 @@ void kern_row_plan_make(kern_row_plan *plan, const kern_row_shape *shape,
     kern_row_uniform(p.uniform, shape, program);
     survey(&p);
     for (int i = 0; i < program->instrs; i++) lower(&p, i);
-    kern_row_plan_slots(plan, shape, program, p.reg, p.regs, alias);
+    kern_row_plan_slots(plan, shape, program, p.reg, p.regs, same);
     free(p.reg);
     free(p.uses);
     free(p.maker);
@@ -263,4 +263,5 @@ void kern_row_plan_free(kern_row_plan *plan) {
     free(plan->bound);
     free(plan->sum);
     free(plan->slot_offset);
+    free(plan->shifted);
 }

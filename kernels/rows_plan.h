@@ -1,7 +1,6 @@
 /* Row programs made ready to run: what kernels/rows*.c share and nobody else includes.
- * A program becomes a shape (tiles and parts), then two plans: lists of steps on slots of a
- * thread's memory, one for the case that no output aliases an input, one that is right in any case.
- */
+ * A program becomes a shape (tiles and parts), then a plan for each way in which outputs alias
+ * inputs: a list of steps on slots of a thread's memory. */
 #ifndef KERNELS_ROWS_PLAN_H
 #define KERNELS_ROWS_PLAN_H
 
@@ -84,7 +83,9 @@ typedef struct {
     kern_row_bound *bound;
     kern_row_sum *sum;
     size_t *slot_offset; /* in the thread's memory */
-    int prologues, steps, bounds, sums, slots;
+    /* Slots of a page or more: they move with the tile, see kern_row_plan_slots. */
+    int *shifted;
+    int prologues, steps, bounds, sums, slots, shifteds;
     size_t partial_bytes, thread_bytes;
 } kern_row_plan;
 
@@ -114,9 +115,9 @@ bool kern_row_contiguous(const kern_row_shape *shape, const kern_row_operand *op
 /* uniform[r]: register r holds one value for all elements of the run. */
 void kern_row_uniform(bool *uniform, const kern_row_shape *shape, const kern_row_program *program);
 
-/* `alias`: outputs may alias inputs of equal strides and dtype. */
+/* Operands with equal same[] are the same memory; NULL: all differ. */
 void kern_row_plan_make(kern_row_plan *plan, const kern_row_shape *shape,
-                        const kern_row_program *program, bool alias);
+                        const kern_row_program *program, const int *same);
 void kern_row_plan_free(kern_row_plan *plan);
 
 /* Registers of a plan while it is made. */
@@ -127,10 +128,15 @@ typedef struct {
     int slot;
 } kern_row_register;
 
+enum { KERN_ROW_PAGE = 4096 };
+
 /* Binds registers to operands where that saves a copy, drops the steps that became empty, and gives
- * slots to all; the last part of kern_row_plan_make. */
+ * slots to all; the last part of kern_row_plan_make. Large tile slots start at the same place in a
+ * page as the tile's first operand: a processor takes a load for dependent on an earlier store
+ * whose address is equal in its low 12 bits, and streams that are nearly in step would wait for
+ * each other (measured: half the speed). */
 void kern_row_plan_slots(kern_row_plan *plan, const kern_row_shape *shape,
                          const kern_row_program *program, kern_row_register *registers, int count,
-                         bool alias);
+                         const int *same);
 
 #endif

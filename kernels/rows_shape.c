@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    TILE_BYTES = 8192, /* of one register: a few of them fit the first-level cache */
+    TILE_BYTES = 4096, /* of one register: a few of them fit the first-level cache */
     PART_ELEMENTS = 16384,
     PARTS = 256,          /* enough to share among the cores of a large machine */
     PARTS_SUMMED = 32,    /* each has its own partial sums */

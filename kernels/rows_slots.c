@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REMOVED = -1, STAGGER = 192 }; /* bytes between buffers: not all in the same cache sets */
+enum { REMOVED = -1 };
 
 typedef struct {
     kern_row_plan *plan;
@@ -15,13 +15,13 @@ typedef struct {
     int regs;
     int *free_wide, *free_narrow; /* slots that can be used again */
     int frees_wide, frees_narrow;
-    int64_t offset_capacity, bound_capacity;
+    const int *same;
+    size_t shifted_bytes;
+    int64_t offset_capacity, bound_capacity, shifted_capacity;
 } slotter;
 
-static bool may_alias(const slotter *s, int a, int b) {
-    const kern_row_operand *x = &s->program->operand[a], *y = &s->program->operand[b];
-    return x->dtype == y->dtype && (x->wide == y->wide || s->shape->n == 1) &&
-           !memcmp(x->stride, y->stride, sizeof x->stride);
+static bool alias(const slotter *s, int a, int b) {
+    return s->same && s->same[a] == s->same[b];
 }
 
 /* Loads see what an operand held before the run: stores come after the loads they may spoil. */
@@ -31,8 +31,7 @@ static void sink_stores(const slotter *s) {
         if (step[t].op != KERN_ROW_STORE) continue;
         int last = t;
         for (int u = t + 1; u < s->plan->steps; u++)
-            if (step[u].op == KERN_ROW_LOAD && may_alias(s, step[t].operand, step[u].operand))
-                last = u;
+            if (step[u].op == KERN_ROW_LOAD && alias(s, step[t].operand, step[u].operand)) last = u;
         kern_row_step moved = step[t];
         memmove(step + t, step + t + 1, (size_t)(last - t) * sizeof *step);
         step[last] = moved;
@@ -67,20 +66,20 @@ static void bind_loads(const slotter *s) {
 static bool spoils_load(const slotter *s, int operand, int def) {
     for (int r = 0; r < s->regs; r++) {
         const kern_row_register *reg = &s->reg[r];
-        if (reg->load < 0 || !may_alias(s, operand, reg->load) || reg->last < def) continue;
+        if (reg->load < 0 || !alias(s, operand, reg->load) || reg->last < def) continue;
         if (reg->last > def || !is_elementwise(&s->plan->step[def])) return true;
     }
     return false;
 }
 
-static void bind_stores(const slotter *s, bool alias) {
+static void bind_stores(const slotter *s) {
     for (int t = 0; t < s->plan->steps; t++) {
         kern_row_step *step = &s->plan->step[t];
         if (step->op != KERN_ROW_STORE || step->dtype != s->shape->compute || !step->contiguous)
             continue;
         kern_row_register *reg = &s->reg[step->a];
         if (reg->uniform || reg->hoisted || reg->load >= 0 || reg->stored >= 0) continue;
-        if (alias && spoils_load(s, step->operand, reg->def)) continue;
+        if (spoils_load(s, step->operand, reg->def)) continue;
         reg->stored = step->operand;
         step->op = REMOVED;
     }
@@ -93,7 +92,7 @@ static void unbind_spoilt(const slotter *s) {
         if (step->op != KERN_ROW_STORE) continue;
         for (int r = 0; r < s->regs; r++)
             if (s->reg[r].load >= 0 && s->reg[r].last > t &&
-                may_alias(s, step->operand, s->reg[r].load))
+                alias(s, step->operand, s->reg[r].load))
                 s->reg[r].load = -1;
     }
 }
@@ -113,15 +112,35 @@ static int new_slot(slotter *s, int64_t elements) {
     plan->slot_offset = kern_grow(plan->slot_offset, &s->offset_capacity, plan->slots + 1,
                                   sizeof *plan->slot_offset);
     plan->slot_offset[plan->slots] = plan->thread_bytes;
-    size_t bytes = ((size_t)elements * s->shape->bytes + 63) / 64 * 64;
-    plan->thread_bytes += bytes >= 4096 ? bytes + STAGGER : bytes;
+    plan->thread_bytes += ((size_t)elements * s->shape->bytes + 63) / 64 * 64;
     return plan->slots++;
+}
+
+/* Offsets of shifted slots count from the first of them. */
+static int new_shifted_slot(slotter *s, size_t bytes) {
+    kern_row_plan *plan = s->plan;
+    int slot = new_slot(s, 0);
+    plan->slot_offset[slot] = s->shifted_bytes;
+    s->shifted_bytes += (bytes + KERN_ROW_PAGE - 1) / KERN_ROW_PAGE * KERN_ROW_PAGE;
+    plan->shifted =
+        kern_grow(plan->shifted, &s->shifted_capacity, plan->shifteds + 1, sizeof *plan->shifted);
+    plan->shifted[plan->shifteds++] = slot;
+    return slot;
 }
 
 static int tile_slot(slotter *s, bool wide) {
     int *frees = wide ? &s->frees_wide : &s->frees_narrow;
     if (*frees) return (wide ? s->free_wide : s->free_narrow)[--*frees];
-    return new_slot(s, wide ? s->shape->tile_rows * s->shape->tile_cols : s->shape->tile_rows);
+    int64_t elements = s->shape->tile_rows * (wide ? s->shape->tile_cols : 1);
+    size_t bytes = (size_t)elements * s->shape->bytes;
+    return bytes < KERN_ROW_PAGE ? new_slot(s, elements) : new_shifted_slot(s, bytes);
+}
+
+static void place_shifted(slotter *s) {
+    kern_row_plan *plan = s->plan;
+    for (int i = 0; i < plan->shifteds; i++)
+        plan->slot_offset[plan->shifted[i]] += plan->thread_bytes;
+    if (plan->shifteds) plan->thread_bytes += s->shifted_bytes + KERN_ROW_PAGE;
 }
 
 static void bind_slot(slotter *s, kern_row_register *reg) {
@@ -205,22 +224,28 @@ static void place_partials(slotter *s) {
 
 void kern_row_plan_slots(kern_row_plan *plan, const kern_row_shape *shape,
                          const kern_row_program *program, kern_row_register *registers, int count,
-                         bool alias) {
-    slotter s = {.plan = plan, .shape = shape, .program = program, .reg = registers, .regs = count};
+                         const int *same) {
+    slotter s = {.plan = plan,
+                 .shape = shape,
+                 .program = program,
+                 .reg = registers,
+                 .regs = count,
+                 .same = same};
     int64_t wide = 0, narrow = 0;
     s.free_wide = kern_grow(NULL, &wide, count + 1, sizeof *s.free_wide);
     s.free_narrow = kern_grow(NULL, &narrow, count + 1, sizeof *s.free_narrow);
-    if (alias) sink_stores(&s);
+    sink_stores(&s);
     find_lifetimes(&s);
     bind_loads(&s);
-    bind_stores(&s, alias);
-    if (alias) unbind_spoilt(&s);
+    bind_stores(&s);
+    unbind_spoilt(&s);
     remove_steps(&s);
     find_lifetimes(&s);
     place_fixed(&s);
     place_tiles(&s);
     place_prologue(&s);
     place_partials(&s);
+    place_shifted(&s);
     /* the slot pointers themselves lie behind the buffers */
     plan->thread_bytes = (plan->thread_bytes + (size_t)plan->slots * sizeof(void *) + 63) / 64 * 64;
     free(s.free_wide);
