@@ -163,12 +163,11 @@ static kern_status encode_file(packer *pack, data_shard_writer *writer, gzFile f
     for (bool last = false; !last || held;) {
         int got = gzread(file, pack->text + held, (unsigned)(TEXT_BYTES - held));
         if (got < 0) return cannot_read(path, file);
-        last = held + got < TEXT_BYTES; /* the end, or what stands before a damaged place */
+        last = held + got < TEXT_BYTES; /* the end, or where a gzip file was cut */
         int number = Z_OK;
         if (last) gzerror(file, &number);
         if (number == Z_BUF_ERROR)
             return kern_fail(KERN_ERR_DATA, "%s: its gzip data end too early", path);
-        if (number < 0) return cannot_read(path, file);
         pack->report.bytes += got;
         held += got;
         int64_t count, consumed;
