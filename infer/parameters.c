@@ -39,8 +39,10 @@ static infer_parameter *add(infer_parameters *p, int64_t *capacity, infer_role r
     p->item = kern_grow(p->item, capacity, p->count + 1, sizeof *p->item);
     infer_parameter *item = &p->item[p->count];
     *item = (infer_parameter){.role = role, .block = block, .rank = cols ? 2 : 1};
-    if (block < 0) snprintf(item->name, sizeof item->name, "%s", roles[role].suffix);
-    else snprintf(item->name, sizeof item->name, "blocks.%d.%s", block, roles[role].suffix);
+    if (block < 0)
+        snprintf(item->name, sizeof item->name, "%s", roles[role].suffix);
+    else
+        snprintf(item->name, sizeof item->name, "blocks.%d.%s", block, roles[role].suffix);
     item->dim[0] = rows;
     item->dim[1] = cols ? cols : 1;
     item->elements = item->dim[0] * item->dim[1];
@@ -97,6 +99,7 @@ infer_parameters *infer_parameters_create(const ttt_conf *conf) {
     }
     add(p, &capacity, INFER_FINAL_NORM, -1, m->dim, 0);
     if (!m->tied) add(p, &capacity, INFER_LM_HEAD, -1, m->dim, m->vocab);
+    p->elements = (p->elements + INFER_ROW - 1) / INFER_ROW * INFER_ROW;
     return p;
 }
 
@@ -137,11 +140,12 @@ void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern
         for (const char *at = item->name; *at; at++)
             state = (state ^ (uint64_t)(unsigned char)*at) * 0x100000001b3u;
         for (int64_t j = 0; j < item->elements; j++) {
-            double value = roles[item->role].norm
-                               ? 1.0
-                               : conf->model.init_std * next_normal(&state);
-            if (dtype == KERN_F32) ((float *)buffer)[item->offset + j] = (float)value;
-            else ((double *)buffer)[item->offset + j] = value;
+            double value =
+                roles[item->role].norm ? 1.0 : conf->model.init_std * next_normal(&state);
+            if (dtype == KERN_F32)
+                ((float *)buffer)[item->offset + j] = (float)value;
+            else
+                ((double *)buffer)[item->offset + j] = value;
         }
     }
 }

@@ -40,10 +40,12 @@ typedef struct {
     bool fast;                /* theta: changed by the inner loop */
 } infer_parameter;
 
+enum { INFER_ROW = 1024 }; /* the buffer's size is a multiple: it can be seen as a matrix */
+
 typedef struct {
     int count;
     infer_parameter *item;
-    int64_t elements; /* of the whole buffer, gaps included */
+    int64_t elements; /* of the whole buffer, gaps included; a multiple of INFER_ROW */
     int64_t weights;  /* the sum of elements: the number of parameters */
     int blocks;
     int *index; /* [(1 + blocks) * INFER_ROLES] */

@@ -1,0 +1,53 @@
+/* One Transformer block as a graph, and the head: the forward pass of docs/model.md, written once
+ * for prefix and suffix, every variant and every precision. */
+#ifndef INFER_BLOCK_H
+#define INFER_BLOCK_H
+
+#include "autodiff/composites.h"
+#include "infer/parameters.h"
+
+/* What blocks of one graph share. R = B * C rows of `batch` items. */
+typedef struct {
+    ad_graph *graph;
+    const ttt_conf *conf;
+    kern_dtype real;    /* residual stream, norms, softmax, loss: f32, or f64 in f64 runs */
+    kern_dtype product; /* operands of matrix products and attention: bf16, or `real` */
+    int64_t batch, rows;
+    /* By kind of block, windowed 0 and full 1; AD_NONE where there is none of that kind. */
+    ad_value cosine[2], sine[2]; /* [C, K] in `real`: inputs, rows of the sequence's tables */
+    ad_value past_rows[2];       /* i32 [1] */
+    int64_t past_capacity[2];    /* P: rows of the past that a chunk can see */
+} infer_context;
+
+/* Creates the inputs cosine, sine and past_rows that the blocks first .. last - 1 need; `tokens` is
+ * the length of the sequence. */
+void infer_context_inputs(infer_context *context, int first, int last, int64_t tokens);
+
+/* Weights of a block by role: matrices in `product` and norms in `real` as [in, out] and [n]; fast
+ * ones in `real`, [B, in, out], where each item has its own. AD_NONE where the model has none. */
+typedef struct {
+    ad_value of[INFER_ROLES];
+    bool fast_by_item;
+} infer_weights;
+
+/* Keys and values of the past (inputs, AD_NONE without one), and those of the new rows. */
+typedef struct {
+    ad_value past_k, past_v, fresh_k, fresh_v;
+} infer_cache;
+
+/* h [R, D] -> [R, D] after block `block`; fills the cache's fresh rows. */
+ad_value infer_block(const infer_context *context, int block, const infer_weights *weights,
+                     infer_cache *cache, ad_value h);
+
+/* Loss of the rows: h [R, D] after the last block, targets i32 [R, 1], weights [R, 1] of their
+ * losses. norm [D]; head [V, D] (tied) or [D, V], in `product`.
+ * The gradient of sum(weight * nll) by h is built together with the loss, over slices of rows, so
+ * that logits of one slice need to exist at a time. */
+typedef struct {
+    ad_value nll;  /* [R, 1] */
+    ad_value ct_h; /* [R, D] */
+} infer_head_result;
+infer_head_result infer_head(const infer_context *context, ad_value norm, ad_value head, bool tied,
+                             ad_value h, ad_value target, ad_value weight);
+
+#endif

@@ -1,0 +1,275 @@
+/* The graphs of prefix and suffix, compiled into scans. */
+#include "infer/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/vjp.h"
+#include "infer/model_state.h"
+
+static void *array(int64_t count, size_t item) {
+    void *memory = calloc((size_t)count + 1, item);
+    ASSERT(memory);
+    return memory;
+}
+
+/* Rows that the prefix reads at a time: enough for fast products, few enough for the cache. */
+static int64_t prefix_chunk(int64_t tokens, int64_t batch) {
+    int64_t most = 1024 / batch > 128 ? 1024 / batch : 128;
+    for (int64_t rows = most < tokens ? most : tokens; rows >= 64; rows--)
+        if (tokens % rows == 0) return rows;
+    return tokens;
+}
+
+static void begin_part(infer_model *model, model_part *part, int64_t chunk, int first, int last) {
+    part->graph = ad_graph_create();
+    part->chunk = chunk;
+    part->constant = array(model->parameters->count, sizeof *part->constant);
+    part->constant_of = array(model->parameters->count, sizeof *part->constant_of);
+    part->dtype_of = array(model->parameters->count, sizeof *part->dtype_of);
+    part->history = array(2 * (int64_t)(last - first), sizeof *part->history);
+    memset(part->constant_of, -1, (size_t)model->parameters->count * sizeof *part->constant_of);
+    part->context = (infer_context){.graph = part->graph,
+                                    .conf = model->spec.conf,
+                                    .real = model->real,
+                                    .product = model->product,
+                                    .batch = model->spec.batch,
+                                    .rows = chunk};
+    infer_context_inputs(&part->context, first, last, model->spec.tokens);
+}
+
+static int add_slice(model_part *part, ad_value value, bool batched, bool differentiable) {
+    ASSERT(part->slices < MODEL_SLICES);
+    part->slice[part->slices] = (ad_scan_slice){value, batched, differentiable};
+    return part->slices++;
+}
+
+static void add_tables(model_part *part) {
+    for (int kind = 0; kind < MODEL_TABLES; kind++) {
+        part->cosine_slice[kind] = part->sine_slice[kind] = -1;
+        if (ad_is_none(part->context.cosine[kind])) continue;
+        part->cosine_slice[kind] = add_slice(part, part->context.cosine[kind], false, false);
+        part->sine_slice[kind] = add_slice(part, part->context.sine[kind], false, false);
+    }
+}
+
+/* A parameter as a differentiable input that all chunks share; AD_NONE if the model has none. */
+static ad_value constant(infer_model *model, model_part *part, infer_role role, int block,
+                         kern_dtype dtype) {
+    const infer_parameter *p = infer_parameter_of(model->parameters, role, block);
+    if (!p) return AD_NONE;
+    int index = (int)(p - model->parameters->item);
+    if (p->rank == 1) dtype = model->real;
+    part->constant_of[index] = part->constants;
+    part->dtype_of[index] = dtype;
+    return part->constant[part->constants++] =
+               ad_input(part->graph, ad_type_of(dtype, p->rank, p->dim), "%s", p->name);
+}
+
+static bool is_carried(const infer_model *model, const infer_parameter *p) {
+    return p && p->fast && model->spec.inner;
+}
+
+static infer_weights block_weights(infer_model *model, model_part *part, int block,
+                                   ad_scan_carry *carry) {
+    infer_weights weights;
+    for (int role = 0; role < INFER_ROLES; role++) {
+        weights.of[role] = AD_NONE;
+        if (role < INFER_ATTN_NORM) continue; /* not of a block */
+        const infer_parameter *p = infer_parameter_of(model->parameters, (infer_role)role, block);
+        if (!is_carried(model, p)) {
+            weights.of[role] = constant(model, part, (infer_role)role, block, model->product);
+            continue;
+        }
+        ad_type type = AD_TYPE(model->real, model->spec.batch, p->dim[0], p->dim[1]);
+        weights.of[role] = ad_input(part->graph, type, "theta.%s", p->name);
+        model->fast_parameter[model->fast] = (int)(p - model->parameters->item);
+        carry[model->fast++].in = weights.of[role];
+    }
+    return weights;
+}
+
+static ad_value build_block(infer_model *model, model_part *part, int block, ad_scan_carry *carry,
+                            ad_value h) {
+    const infer_context *c = &part->context;
+    int kind = conf_block_is_full(c->conf, block);
+    infer_weights weights = block_weights(model, part, block, carry);
+    infer_cache cache = {AD_NONE, AD_NONE, AD_NONE, AD_NONE};
+    bool attends = c->conf->model.attention != CONF_ATTN_NONE;
+    bool past = attends && c->past_capacity[kind] > 0;
+    if (past) {
+        ad_type type = AD_TYPE(c->product, c->batch, c->past_capacity[kind], conf_kv_heads(c->conf),
+                               conf_head_size(c->conf));
+        cache.past_k = ad_input(c->graph, type, "past_k.%d", block);
+        cache.past_v = ad_input(c->graph, type, "past_v.%d", block);
+    }
+    h = infer_block(c, block, &weights, &cache, h);
+    if (past) {
+        part->history[part->histories++] =
+            (ad_scan_history){cache.fresh_k, cache.past_k, c->past_rows[kind]};
+        part->history[part->histories++] =
+            (ad_scan_history){cache.fresh_v, cache.past_v, c->past_rows[kind]};
+    }
+    return h;
+}
+
+static ad_scan_spec scan_spec(const infer_model *model, const model_part *part) {
+    return (ad_scan_spec){.graph = part->graph,
+                          .batch = model->spec.batch,
+                          .chunk = part->chunk,
+                          .chunks = model->spec.tokens / part->chunk,
+                          .constants = part->constants,
+                          .constant = part->constant,
+                          .slices = part->slices,
+                          .slice = part->slice,
+                          .histories = part->histories,
+                          .history = part->history,
+                          .loss = AD_NONE,
+                          .backward = model->spec.backward,
+                          .threads = model->spec.threads,
+                          .debug = model->spec.debug};
+}
+
+/* tokens [B, T] -> rows [B, T, D] */
+static kern_status create_prefix(infer_model *model, int blocks) {
+    model_part *part = &model->prefix;
+    int64_t chunk = prefix_chunk(model->spec.tokens, model->spec.batch);
+    begin_part(model, part, chunk, 0, blocks);
+    ad_scope_push(part->graph, "prefix");
+    ad_value ids = ad_input(part->graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
+    model->tokens_slice = add_slice(part, ids, true, false);
+    add_tables(part);
+    ad_value table = constant(model, part, INFER_EMBED, -1, model->real);
+    ad_value h = ad_gather(part->graph, table, ids);
+    for (int block = 0; block < blocks; block++) h = build_block(model, part, block, NULL, h);
+    ad_scope_pop(part->graph);
+    ad_scan_output output = {.value = h, .by_row = true, .differentiable = true};
+    ad_scan_spec spec = scan_spec(model, part);
+    spec.outputs = 1;
+    spec.output = &output;
+    spec.budget = model->spec.budget;
+    return ad_scan_create(&part->scan, &spec);
+}
+
+/* theta - rate * c(g), with c the clip by the joint norm of the item's gradient. */
+static ad_value inner_step(infer_model *model, ad_scan_carry *carry, ad_value h, ad_value ct_h) {
+    ad_graph *g = model->suffix.graph;
+    int fast = model->fast;
+    ad_value *theta = array(fast, sizeof *theta), *gradient = array(fast, sizeof *gradient), norm;
+    for (int f = 0; f < fast; f++) theta[f] = carry[f].in;
+    ad_vjp(g, 1, &h, &ct_h, fast, theta, gradient);
+    ad_scope_push(g, "inner_step");
+    for (int f = 0; f < fast && model->spec.first_order; f++)
+        gradient[f] = ad_stop_gradient(g, gradient[f]);
+    ad_value factor = ad_clip_factor(g, fast, gradient, model->spec.conf->inner.clip, &norm);
+    if (ad_is_value(factor)) {
+        ad_value one = ad_reshape(g, model->rate, AD_TYPE(model->real, 1, 1, 1));
+        factor = ad_mul_repeat(g, factor, one);
+    }
+    for (int f = 0; f < fast; f++)
+        carry[f].out = ad_sub(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
+    ad_scope_pop(g);
+    free(theta);
+    free(gradient);
+    return norm;
+}
+
+/* rows [B, T, D] -> losses, and theta_0 -> theta_n */
+static kern_status create_suffix(infer_model *model, int first, int blocks) {
+    model_part *part = &model->suffix;
+    const ttt_conf *conf = model->spec.conf;
+    int64_t tokens = model->spec.tokens, batch = model->spec.batch;
+    int64_t chunk = tokens % conf->inner.chunk ? tokens : conf->inner.chunk, rows = batch * chunk;
+    begin_part(model, part, chunk, first, blocks);
+    ad_graph *g = part->graph;
+    ad_scan_carry *carry = array(model->parameters->count, sizeof *carry);
+    ad_scope_push(g, "suffix");
+    ad_value h = ad_input(g, AD_TYPE(model->real, rows, conf->model.dim), "h");
+    ad_value target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
+    ad_value weight = ad_input(g, AD_TYPE(model->real, rows, 1), "loss_weights");
+    model->rate = ad_input(g, AD_TYPE(model->real, 1), "rate");
+    model->rows_slice = add_slice(part, h, true, true);
+    model->target_slice = add_slice(part, target, true, false);
+    model->weight_slice = add_slice(part, weight, true, false);
+    add_tables(part);
+    for (int block = first; block < blocks; block++) h = build_block(model, part, block, carry, h);
+    ad_value norm = constant(model, part, INFER_FINAL_NORM, -1, model->real);
+    ad_value head =
+        constant(model, part, conf->model.tied ? INFER_EMBED : INFER_LM_HEAD, -1, model->product);
+    infer_head_result result =
+        infer_head(&part->context, norm, head, conf->model.tied, h, target, weight);
+    ad_value loss = ad_row_sum(
+        g, ad_reshape(g, ad_mul(g, result.nll, weight), AD_TYPE(model->real, batch, chunk)));
+    ad_scan_output output[3] = {{.value = result.nll, .by_row = true}, {.value = loss}};
+    ad_scan_spec spec = scan_spec(model, part);
+    spec.outputs = 2;
+    if (model->fast) {
+        ad_value gradient_norm = inner_step(model, carry, h, result.ct_h);
+        output[spec.outputs++] = (ad_scan_output){
+            .value = ad_is_value(gradient_norm)
+                         ? ad_reshape(g, gradient_norm, AD_TYPE(model->real, batch, 1))
+                         : AD_POISON,
+            .stepped = true};
+    }
+    ad_scope_pop(g);
+    spec.output = output;
+    spec.carries = model->fast;
+    spec.carry = carry;
+    spec.loss = loss;
+    spec.loss_scale = model->spec.loss_scale;
+    spec.budget = model->spec.budget;
+    kern_status status = ad_scan_create(&part->scan, &spec);
+    free(carry);
+    return status;
+}
+
+static kern_status create_rounding(infer_model *model) {
+    if (model->product != KERN_BF16) return KERN_OK;
+    ad_graph *g = model->round_graph = ad_graph_create();
+    model->round_input = ad_input(g, AD_TYPE(KERN_F32, model->parameters->elements), "parameters");
+    ad_plan_output output = {ad_cast(g, model->round_input, KERN_BF16), AD_WRITE};
+    ad_plan_spec spec = {.outputs = 1, .output = &output, .threads = model->spec.threads};
+    return ad_plan_compile(&model->round, g, &spec);
+}
+
+kern_status infer_model_create(infer_model **result, const infer_model_spec *spec) {
+    kern_status status = KERN_OK;
+    const ttt_conf *conf = spec->conf;
+    infer_model *model = array(1, sizeof *model);
+    *result = NULL;
+    model->spec = *spec;
+    model->real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
+    model->product = conf->train.precision == CONF_BF16 ? KERN_BF16 : model->real;
+    model->parameters = infer_parameters_create(conf);
+    model->fast_parameter = array(model->parameters->count, sizeof *model->fast_parameter);
+    model->first_carry = array(model->parameters->count, sizeof *model->first_carry);
+    int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
+    TRY(create_suffix(model, prefix, blocks));
+    ad_scan_memory used = ad_scan_plan(model->suffix.scan);
+    model->spec.budget -= (double)(used.carries + used.slots);
+    if (model->spec.budget < 0) model->spec.budget = 0;
+    TRY(create_prefix(model, prefix));
+    TRY(create_rounding(model));
+    size_t other = ad_scan_plan(model->prefix.scan).arena;
+    model->arena_bytes = used.arena > other ? used.arena : other;
+    if (model->round && ad_plan_arena_bytes(model->round) > model->arena_bytes)
+        model->arena_bytes = ad_plan_arena_bytes(model->round);
+    *result = model;
+    model = NULL;
+done:
+    infer_model_destroy(model);
+    return status;
+}
+
+kern_dtype infer_model_real(const infer_model *model) {
+    return model->real;
+}
+
+const infer_parameters *infer_model_parameters(const infer_model *model) {
+    return model->parameters;
+}
+
+size_t model_rows_bytes(const infer_model *model) {
+    return (size_t)(model->spec.batch * model->spec.tokens * model->spec.conf->model.dim) *
+           kern_dtype_bytes(model->real);
+}

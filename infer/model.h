@@ -1,0 +1,75 @@
+/* A model that reads sequences: two scans over chunks. The prefix maps tokens to rows of the
+ * residual stream; the suffix maps those to losses and takes an inner step on the fast weights
+ * after each chunk (docs/model.md). Training asks for their reverse; reading and evaluating does
+ * not. */
+#ifndef INFER_MODEL_H
+#define INFER_MODEL_H
+
+#include "autodiff/scan.h"
+#include "infer/parameters.h"
+
+typedef struct {
+    const ttt_conf *conf; /* checked; must outlive the model */
+    int64_t batch;        /* B: sequences read at once */
+    int64_t tokens;       /* T */
+    bool inner;           /* take inner steps */
+    bool first_order;     /* no gradient through the inner gradient */
+    bool backward;        /* compile and keep what ad_scan_backward needs */
+    double loss_scale;    /* cotangent of each chunk loss: 1 / (chunks * sequences in a step) */
+    double budget;        /* bytes for saved carries and kept values */
+    int threads;
+    bool debug;
+} infer_model_spec;
+
+typedef struct infer_model infer_model;
+
+/* Compiles; allocates nothing large. */
+kern_status infer_model_create(infer_model **model, const infer_model_spec *spec);
+void infer_model_destroy(infer_model *model);
+
+/* Bytes by kind. */
+typedef struct {
+    size_t carries, slots, history, activations /* rows between prefix and suffix, tables */,
+        workspace /* the arena */, product_weights /* rounded copies */;
+    double prefix_flops, body_flops, body_vjp_flops, prefix_vjp_flops; /* of one batch of B */
+    int64_t every;                                                     /* saved carries */
+} infer_model_memory;
+infer_model_memory infer_model_plan(const infer_model *model);
+kern_status infer_model_allocate(infer_model *model);
+
+/* The element type of parameters and their gradients: f32 (f64 in f64 runs). */
+kern_dtype infer_model_real(const infer_model *model);
+const infer_parameters *infer_model_parameters(const infer_model *model);
+
+/* Tells the model where the parameters are (flat, infer_parameters' layout; borrowed). To be called
+ * again whenever they changed: rounded copies are made here. */
+void infer_model_set_parameters(infer_model *model, const void *parameters);
+
+/* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. */
+typedef struct {
+    const int32_t *tokens; /* [B, T + 1]: inputs [.., :-1], targets [.., 1:] */
+    double rate;           /* eta * m */
+    void *token_nll;       /* [B, T]: also where the target does not count */
+    void *chunk_loss;      /* [n, B] */
+    void *gradient_norm;   /* [n, B]: |g_i| of the inner gradient; only with inner */
+    void *const *fast;     /* NULL, or per fast parameter (in order) [B, in, out]: theta_n; only
+                              without backward */
+    double seconds[2];     /* result: time in the prefix, in the suffix */
+} infer_batch;
+/* Runs prefix and suffix over the batch. Fails in debug models on values that are not finite, and
+ * on tokens outside the vocabulary. */
+kern_status infer_model_forward(infer_model *model, infer_batch *batch);
+
+/* For training: the scans, their arena and what connects them. */
+typedef struct {
+    ad_scan *prefix, *suffix;
+    void *arena;
+    const int *prefix_constant, *suffix_constant; /* [parameters] index of its constant, or -1 */
+    int fast;                                     /* fast parameters that are carried */
+    const int *fast_parameter;                    /* [fast] */
+    int64_t batch;
+    int threads;
+} infer_model_parts;
+infer_model_parts infer_model_internals(const infer_model *model);
+
+#endif

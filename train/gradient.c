@@ -1,0 +1,121 @@
+#include "train/gradient.h"
+
+#include <stdlib.h>
+
+#include "autodiff/composites.h"
+
+struct train_gradient {
+    infer_model *model;
+    infer_model_parts parts;
+    void *memory;     /* of lambda */
+    void **ct_theta;  /* [fast] lambda_0: [B, in, out] */
+    ad_graph *graph;  /* sums lambda_0 over the batch into the gradient of theta_0 */
+    ad_value *lambda; /* [fast] */
+    ad_plan *plan;
+    void *workspace;
+};
+
+static size_t lambda_bytes(const infer_model *model, const infer_parameter *p, int64_t batch) {
+    size_t bytes = (size_t)(batch * p->elements) * kern_dtype_bytes(infer_model_real(model));
+    return (bytes + 63) / 64 * 64;
+}
+
+size_t train_gradient_bytes(const infer_model *model) {
+    const infer_parameters *p = infer_model_parameters(model);
+    infer_model_parts parts = infer_model_internals(model);
+    size_t bytes = 0;
+    for (int f = 0; f < parts.fast; f++)
+        bytes += lambda_bytes(model, &p->item[parts.fast_parameter[f]], parts.batch);
+    return bytes;
+}
+
+static kern_status compile_sum(train_gradient *g) {
+    const infer_parameters *p = infer_model_parameters(g->model);
+    int fast = g->parts.fast;
+    g->graph = ad_graph_create();
+    g->lambda = calloc((size_t)fast + 1, sizeof *g->lambda);
+    ad_plan_output *output = calloc((size_t)fast + 1, sizeof *output);
+    ASSERT(g->lambda && output);
+    for (int f = 0; f < fast; f++) {
+        int64_t elements = p->item[g->parts.fast_parameter[f]].elements;
+        ad_type type = AD_TYPE(infer_model_real(g->model), g->parts.batch, elements);
+        g->lambda[f] = ad_input(g->graph, type, "lambda.%d", f);
+        output[f] = (ad_plan_output){ad_sum(g->graph, g->lambda[f], 1u), AD_ADD};
+    }
+    ad_plan_spec spec = {.outputs = fast, .output = output, .threads = g->parts.threads};
+    kern_status status = ad_plan_compile(&g->plan, g->graph, &spec);
+    free(output);
+    return status;
+}
+
+kern_status train_gradient_create(train_gradient **result, infer_model *model) {
+    kern_status status = KERN_OK;
+    train_gradient *g = calloc(1, sizeof *g);
+    ASSERT(g);
+    *result = NULL;
+    g->model = model;
+    g->parts = infer_model_internals(model);
+    g->ct_theta = calloc((size_t)g->parts.fast + 1, sizeof *g->ct_theta);
+    ASSERT(g->ct_theta);
+    TRY(kern_alloc(&g->memory, train_gradient_bytes(model), "cotangents of the fast weights"));
+    char *at = g->memory;
+    for (int f = 0; f < g->parts.fast; f++) {
+        g->ct_theta[f] = at;
+        at += lambda_bytes(model, &infer_model_parameters(model)->item[g->parts.fast_parameter[f]],
+                           g->parts.batch);
+    }
+    TRY(compile_sum(g));
+    TRY(kern_alloc(&g->workspace, ad_plan_arena_bytes(g->plan), "workspace"));
+    *result = g;
+    g = NULL;
+done:
+    train_gradient_destroy(g);
+    return status;
+}
+
+void train_gradient_destroy(train_gradient *gradient) {
+    if (!gradient) return;
+    ad_plan_destroy(gradient->plan);
+    ad_graph_destroy(gradient->graph);
+    kern_free(gradient->memory);
+    kern_free(gradient->workspace);
+    free(gradient->ct_theta);
+    free(gradient->lambda);
+    free(gradient);
+}
+
+static void *place(const train_gradient *g, void *sum, int parameter) {
+    int64_t offset = infer_model_parameters(g->model)->item[parameter].offset;
+    return (char *)sum + (size_t)offset * kern_dtype_bytes(infer_model_real(g->model));
+}
+
+static void bind_sums(train_gradient *g, void *sum) {
+    const infer_parameters *p = infer_model_parameters(g->model);
+    for (int i = 0; i < p->count; i++) {
+        void *memory = place(g, sum, i);
+        if (g->parts.prefix_constant[i] >= 0)
+            ad_scan_bind_constant_ct(g->parts.prefix, g->parts.prefix_constant[i], memory);
+        if (g->parts.suffix_constant[i] >= 0)
+            ad_scan_bind_constant_ct(g->parts.suffix, g->parts.suffix_constant[i], memory);
+    }
+}
+
+kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch,
+                               train_gradient_time *time) {
+    kern_status status = KERN_OK;
+    bind_sums(g, sum);
+    TRY(infer_model_forward(g->model, batch));
+    double start = kern_seconds();
+    TRY(ad_scan_backward(g->parts.suffix, g->ct_theta, g->parts.arena));
+    for (int f = 0; f < g->parts.fast; f++) {
+        ad_plan_bind(g->plan, g->lambda[f], g->ct_theta[f]);
+        ad_plan_bind_output(g->plan, f, place(g, sum, g->parts.fast_parameter[f]));
+    }
+    TRY(ad_plan_run(g->plan, g->workspace));
+    double between = kern_seconds();
+    TRY(ad_scan_backward(g->parts.prefix, NULL, g->parts.arena));
+    *time = (train_gradient_time){
+        {batch->seconds[0], batch->seconds[1], between - start, kern_seconds() - between}};
+done:
+    return status;
+}

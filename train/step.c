@@ -1,0 +1,173 @@
+#include "train/step.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/gradient.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+const char *const train_phase_name[TRAIN_PHASES] = {
+    "prefix forward", "suffix forward", "suffix backward", "prefix backward", "optimizer"};
+
+struct train_step {
+    train_step_spec spec;
+    infer_model *model;
+    train_gradient *gradient;
+    train_optimizer *optimizer;
+    train_step_buffers buffers;
+};
+
+static int64_t chunk_of(const ttt_conf *conf) {
+    return conf->train.context % conf->inner.chunk ? conf->train.context : conf->inner.chunk;
+}
+
+kern_status train_step_create(train_step **result, const train_step_spec *spec) {
+    kern_status status = KERN_OK;
+    const ttt_conf *conf = spec->conf;
+    train_step *step = calloc(1, sizeof *step);
+    ASSERT(step && conf->train.batch % spec->micro_batch == 0);
+    *result = NULL;
+    step->spec = *spec;
+    int64_t chunks = conf->train.context / chunk_of(conf);
+    infer_model_spec model = {.conf = conf,
+                              .batch = spec->micro_batch,
+                              .tokens = conf->train.context,
+                              .inner = conf->inner.mode == CONF_INNER_E2E ||
+                                       conf->inner.mode == CONF_INNER_FIRST_ORDER,
+                              .first_order = conf->inner.mode == CONF_INNER_FIRST_ORDER,
+                              .backward = true,
+                              .loss_scale = 1 / ((double)chunks * (double)conf->train.batch),
+                              .budget = spec->budget,
+                              .threads = spec->threads,
+                              .debug = spec->debug};
+    TRY(infer_model_create(&step->model, &model));
+    step->buffers.dtype = infer_model_real(step->model);
+    step->buffers.layout = infer_model_parameters(step->model);
+    step->buffers.chunks = chunks;
+    *result = step;
+    step = NULL;
+done:
+    train_step_destroy(step);
+    return status;
+}
+
+void train_step_destroy(train_step *step) {
+    if (!step) return;
+    train_gradient_destroy(step->gradient);
+    train_optimizer_destroy(step->optimizer);
+    infer_model_destroy(step->model);
+    void *const memory[] = {step->buffers.parameters,
+                            step->buffers.gradient,
+                            step->buffers.m,
+                            step->buffers.v,
+                            step->buffers.token_nll,
+                            step->buffers.chunk_loss,
+                            step->buffers.gradient_norm};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
+    free(step);
+}
+
+train_step_memory train_step_plan(const train_step *step) {
+    infer_model_memory model = infer_model_plan(step->model);
+    size_t flat = (size_t)step->buffers.layout->elements * kern_dtype_bytes(step->buffers.dtype);
+    double micro_batches = (double)(step->spec.conf->train.batch / step->spec.micro_batch);
+    train_step_memory memory = {.parameters = flat,
+                                .gradient = flat,
+                                .moments = 2 * flat,
+                                .product_weights = model.product_weights,
+                                .carries = model.carries + train_gradient_bytes(step->model),
+                                .slots = model.slots,
+                                .history = model.history,
+                                .activations = model.activations,
+                                .workspace = model.workspace,
+                                .executed_flops =
+                                    micro_batches * (model.prefix_flops + model.body_flops +
+                                                     model.body_vjp_flops + model.prefix_vjp_flops),
+                                .every = model.every};
+    memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +
+                   memory.carries + memory.slots + memory.history + memory.activations +
+                   memory.workspace;
+    return memory;
+}
+
+kern_status train_step_allocate(train_step *step) {
+    kern_status status = KERN_OK;
+    const conf_train *conf = &step->spec.conf->train;
+    train_step_buffers *b = &step->buffers;
+    size_t element = kern_dtype_bytes(b->dtype), flat = (size_t)b->layout->elements * element;
+    size_t chunks = (size_t)(b->chunks * conf->batch) * element;
+    TRY(kern_alloc_zero(&b->parameters, flat, "parameters"));
+    TRY(kern_alloc_zero(&b->gradient, flat, "gradient"));
+    TRY(kern_alloc_zero(&b->m, flat, "first moments"));
+    TRY(kern_alloc_zero(&b->v, flat, "second moments"));
+    TRY(kern_alloc_zero(&b->token_nll, (size_t)(conf->batch * conf->context) * element,
+                        "token losses"));
+    TRY(kern_alloc_zero(&b->chunk_loss, chunks, "chunk losses"));
+    TRY(kern_alloc_zero(&b->gradient_norm, chunks, "inner gradient norms"));
+    TRY(infer_model_allocate(step->model));
+    TRY(train_gradient_create(&step->gradient, step->model));
+    TRY(train_optimizer_create(&step->optimizer, conf, b->dtype, b->layout->elements,
+                               step->spec.threads));
+done:
+    return status;
+}
+
+train_step_buffers train_step_memory_of(train_step *step) {
+    return step->buffers;
+}
+
+static double mean_of(const void *values, kern_dtype dtype, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += dtype == KERN_F64 ? ((const double *)values)[i] : ((const float *)values)[i];
+    return count ? sum / (double)count : 0;
+}
+
+kern_status train_step_run(train_step *step, train_step_result *result, const int32_t *tokens,
+                           int64_t number) {
+    kern_status status = KERN_OK;
+    const ttt_conf *conf = step->spec.conf;
+    const conf_train *train = &conf->train;
+    const train_step_buffers *b = &step->buffers;
+    size_t element = kern_dtype_bytes(b->dtype);
+    int64_t micro = step->spec.micro_batch, context = train->context;
+    train_schedule schedule = {train->lr, train->end_lr, train->warmup_steps,
+                               conf_total_steps(conf)};
+    *result = (train_step_result){.learning_rate = train_learning_rate(&schedule, number),
+                                  .inner_multiplier = train_inner_multiplier(
+                                      conf->inner.warmup_from, conf->inner.warmup_steps, number)};
+    double start = kern_seconds();
+    infer_model_set_parameters(step->model, b->parameters);
+    memset(b->gradient, 0, (size_t)b->layout->elements * element);
+    result->seconds[TRAIN_UPDATE] = kern_seconds() - start;
+    for (int64_t first = 0; first < train->batch; first += micro) {
+        size_t chunk = (size_t)(first * b->chunks) * element;
+        infer_batch batch = {.tokens = tokens + first * (context + 1),
+                             .rate = conf->inner.lr * result->inner_multiplier,
+                             .token_nll =
+                                 (char *)b->token_nll + (size_t)(first * context) * element,
+                             .chunk_loss = (char *)b->chunk_loss + chunk,
+                             .gradient_norm = (char *)b->gradient_norm + chunk};
+        train_gradient_time time;
+        TRY(train_gradient_add(step->gradient, b->gradient, &batch, &time));
+        for (int phase = 0; phase < TRAIN_UPDATE; phase++)
+            result->seconds[phase] += time.seconds[phase];
+    }
+    result->loss = mean_of(b->chunk_loss, b->dtype, b->chunks * train->batch);
+    result->inner_grad_norm = b->chunks > 1
+                                  ? mean_of(b->gradient_norm, b->dtype, b->chunks * train->batch) *
+                                        (double)b->chunks / (double)(b->chunks - 1)
+                                  : 0;
+    if (!isfinite(result->loss)) {
+        status = kern_fail(KERN_ERR_NUMERIC, "the loss is not finite");
+        goto done;
+    }
+    start = kern_seconds();
+    TRY(train_optimizer_update(step->optimizer, &result->outer_grad_norm, b->parameters, b->m, b->v,
+                               b->gradient, number, result->learning_rate));
+    result->seconds[TRAIN_UPDATE] += kern_seconds() - start;
+done:
+    return status;
+}

@@ -1,0 +1,65 @@
+/* One outer step: the gradient of a batch, micro-batch by micro-batch, then AdamW. */
+#ifndef TRAIN_STEP_H
+#define TRAIN_STEP_H
+
+#include "infer/model.h"
+
+typedef struct {
+    const ttt_conf *conf; /* checked; must outlive the step */
+    int64_t micro_batch;  /* sequences at once; divides train.batch */
+    double budget;        /* bytes for saved carries and kept values */
+    int threads;
+    bool debug; /* check every value; see ad_plan_spec */
+} train_step_spec;
+
+typedef struct train_step train_step;
+
+/* Compiles the plans; allocates nothing large. */
+kern_status train_step_create(train_step **step, const train_step_spec *spec);
+void train_step_destroy(train_step *step);
+
+/* Bytes by kind, and model and executed FLOPs of one step. */
+typedef struct {
+    size_t parameters, gradient, moments, product_weights, carries, slots, history, activations,
+        workspace, total;
+    double executed_flops;
+    int64_t every;
+} train_step_memory;
+train_step_memory train_step_plan(const train_step *step);
+
+/* Allocates everything. Parameters are zero: initialise or load them. */
+kern_status train_step_allocate(train_step *step);
+
+/* The flat buffers [elements] of the parameters' layout, and losses of the last step. */
+typedef struct {
+    kern_dtype dtype;
+    const infer_parameters *layout;
+    void *parameters, *gradient, *m, *v;
+    void *token_nll;     /* [batch, T] */
+    void *chunk_loss;    /* [batch / micro_batch, n, micro_batch] */
+    void *gradient_norm; /* the same: |g_i| where a step was taken */
+    int64_t chunks;
+} train_step_buffers;
+train_step_buffers train_step_memory_of(train_step *step);
+
+enum { TRAIN_PREFIX, TRAIN_SUFFIX, TRAIN_SUFFIX_VJP, TRAIN_PREFIX_VJP, TRAIN_UPDATE, TRAIN_PHASES };
+extern const char *const train_phase_name[TRAIN_PHASES];
+
+typedef struct {
+    double loss;            /* mean over sequences of mean over chunks */
+    double outer_grad_norm; /* before clipping */
+    double inner_grad_norm; /* mean of |g_i|; 0 without inner steps */
+    double learning_rate, inner_multiplier;
+    double seconds[TRAIN_PHASES];
+} train_step_result;
+
+/* Outer step `number` (from 0) on tokens [batch, T + 1]. KERN_ERR_NUMERIC where loss or gradient is
+ * not finite; parameters and moments are then as before. */
+kern_status train_step_run(train_step *step, train_step_result *result, const int32_t *tokens,
+                           int64_t number);
+
+/* What the paper's convention counts for one step (docs/costs.md): each weight product 3, 6 or 9
+ * times its forward, attention by visible pairs; the same whatever is executed. */
+double train_model_flops(const ttt_conf *conf);
+
+#endif
