@@ -40,10 +40,11 @@ const char *ad_attention_check(const ad_graph *graph, const ad_node *node, int i
         k.dim[3] != q.dim[3] || q.dim[2] % k.dim[2])
         return "k must be [B, C, G, K] with G dividing H";
     if (node->attrs.i[0] < 1) return "the window must be at least 1";
-    if (!ad_is_none(node->input[ATTN_PAST_K])) {
-        const char *reason = check_past(graph, node, k);
-        if (reason) return reason;
-    }
+    int absent = 0;
+    for (int i = ATTN_PAST_K; i <= ATTN_PAST_ROWS; i++) absent += ad_is_none(node->input[i]);
+    if (absent != 0 && absent != 3) return "past_k, past_v and past_rows go together";
+    const char *reason = absent ? NULL : check_past(graph, node, k);
+    if (reason) return reason;
     for (int i = ATTN_CT_O; i < inputs; i++) {
         if (i != ATTN_CT_O && ad_is_none(node->input[i])) continue;
         ad_type expected = i == ATTN_B || i == ATTN_C ? k : q;
@@ -82,10 +83,17 @@ kern_attention_past ad_attention_past(const void *state, const ad_buffer *input)
     if (!input[ATTN_PAST_K].data) return (kern_attention_past){0};
     int64_t rows = *(const int32_t *)input[ATTN_PAST_ROWS].data;
     ASSERT(rows >= 0 && rows <= ((const attention_state *)state)->past_capacity);
+    ASSERT(input[ATTN_PAST_K].stride == input[ATTN_PAST_V].stride);
     return (kern_attention_past){.k = input[ATTN_PAST_K].data,
                                  .v = input[ATTN_PAST_V].data,
                                  .past = rows,
                                  .stride = input[ATTN_PAST_K].stride};
+}
+
+kern_attention_past_ct ad_attention_past_ct(const ad_buffer *output) {
+    ad_buffer k = output[ATTN_PAST_K], v = output[ATTN_PAST_V];
+    ASSERT(!k.data || !v.data || k.stride == v.stride);
+    return (kern_attention_past_ct){k.data, v.data, k.data ? k.stride : v.stride};
 }
 
 double ad_attention_flops(const ad_graph *graph, const ad_node *node, double own, double past) {

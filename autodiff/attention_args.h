@@ -23,6 +23,9 @@ enum {
     ATTN_B,
     ATTN_C,
     ATTN_VJP2_INPUTS,
+    /* bits of operands that may be absent */
+    ATTN_OPTIONAL = 1 << ATTN_PAST_K | 1 << ATTN_PAST_V | 1 << ATTN_PAST_ROWS,
+    ATTN_VJP2_OPTIONAL = ATTN_OPTIONAL | 1 << ATTN_A | 1 << ATTN_B | 1 << ATTN_C,
 };
 
 /* NULL, or what is wrong with the first `inputs` operands. */
@@ -37,6 +40,8 @@ kern_status ad_attention_create(void **state, const ad_graph *graph, const ad_no
 const kern_attention_shape *ad_attention_shape(const void *state);
 /* The past segment as the operands give it. */
 kern_attention_past ad_attention_past(const void *state, const ad_buffer *input);
+/* Where the past's cotangents are added. */
+kern_attention_past_ct ad_attention_past_ct(const ad_buffer *output);
 /* FLOPs of the longest past: per visible pair 2 K `own` of the new rows, 2 K `past` of the others.
  */
 double ad_attention_flops(const ad_graph *graph, const ad_node *node, double own, double past);

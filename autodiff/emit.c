@@ -5,7 +5,7 @@
 
 #include "autodiff/lower.h"
 
-enum { REGISTERS = 1024, INSTRS = 1024, OPERANDS = 128 };
+enum { REGISTERS = 1024, INSTRS = 1024, OPERANDS = 512 };
 
 struct ad_emitter {
     ad_lowering *low;
@@ -76,7 +76,8 @@ int ad_emit_wide(ad_emitter *e, kern_row_op op, int a) {
 static int add_operand(ad_emitter *e, ad_value value, ad_type type, int output, int kept) {
     ASSERT(e->operands < OPERANDS && type.rank == e->space.rank);
     kern_row_operand *operand = &e->operand[e->operands];
-    *operand = (kern_row_operand){.dtype = type.dtype, .wide = ad_last(type) == e->n};
+    *operand = (kern_row_operand){.dtype = type.dtype,
+                                  .wide = ad_last(type) == e->n && type.dtype != KERN_I32};
     int64_t step = ad_last(type);
     for (int axis = type.rank - 2; axis >= 0; axis--) {
         bool repeated = type.dim[axis] != e->space.lead[axis] || axis >= kept;
@@ -175,7 +176,7 @@ static void emit_add(ad_emitter *e) {
     ad_value value = ad_numbered(e->unit->add_from);
     bool add = e->low->spec.output[e->unit->add_output].mode == AD_ADD;
     int reg = load(e, value);
-    ad_type type = ad_cotangent_type(ad_type_at(e->low->graph, value));
+    ad_type type = ad_type_at(e->low->graph, value);
     int operand = add_operand(e, AD_NONE, type, e->unit->add_output, KERN_ROW_LEAD);
     if (add) {
         kern_row_instr *instr = add_instr(e, KERN_ROW_LOAD);

@@ -124,6 +124,21 @@ static bool is_joinable(const ad_lowering *low, ad_value value, ad_space reader)
            node->type[0].dtype == reader.compute;
 }
 
+/* All that unit `to` reads of unit `from` passes in registers: no view, sum or rounded value. */
+static bool passes_in_registers(const ad_lowering *low, const edges *at, int from, int to) {
+    const ad_unit *unit = &low->unit[to];
+    for (int m = 0; m < unit->nodes; m++) {
+        const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+        for (int in = 0; in < node->inputs; in++) {
+            int producer = producer_at(low, unit->node[m], in);
+            if (producer >= 0 && low->unit_of[producer] == from &&
+                !is_joinable(low, node->input[in], at->space[to]))
+                return false;
+        }
+    }
+    return true;
+}
+
 static void join(ad_lowering *low, edges *at) {
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
@@ -135,7 +150,8 @@ static void join(ad_lowering *low, edges *at) {
             int from = low->unit_of[ad_producer(low, node->input[in])];
             if (from == to || !same_space(at->space[from], at->space[to])) continue;
             if (low->unit[from].nodes + low->unit[to].nodes > PROGRAM_NODES) continue;
-            if (!detour(low, at, from, to)) merge(low, at, from, to);
+            if (passes_in_registers(low, at, from, to) && !detour(low, at, from, to))
+                merge(low, at, from, to);
         }
     }
 }
@@ -178,7 +194,7 @@ void ad_lower_fuse(ad_lowering *low) {
     for (int u = 0; u < low->units; u++)
         if (low->unit[u].rows && low->unit[u].nodes)
             at.space[u] = ad_space_of(low->graph, ad_node_at(low->graph, low->unit[u].node[0]));
-    if (!low->spec.debug) join(low, &at);
+    if (!low->spec.unfused) join(low, &at);
     for (int u = 0; u < low->units; u++)
         for (int m = 0; m < low->unit[u].nodes; m++)
             ASSERT(low->unit_of[low->unit[u].node[m]] == u);

@@ -150,6 +150,7 @@ const ad_node *ad_node_at(const ad_graph *graph, int node) {
 }
 
 ad_type ad_type_at(const ad_graph *graph, ad_value value) {
+    if (graph->failed && value.node == AD_POISON.node) return AD_TYPE(KERN_F32, 1);
     const ad_node *node = ad_node_at(graph, value.node);
     ASSERT(value.out >= 0 && value.out < node->outputs);
     return node->type[value.out];
@@ -270,6 +271,8 @@ ad_value ad_build(ad_graph *graph, const ad_node *wanted) {
         node.input[i] = wanted->input[i];
         if (node.input[i].node == AD_POISON.node) return AD_POISON;
         ASSERT(ad_is_none(node.input[i]) || node.input[i].node < graph->nodes);
+        if (ad_is_none(node.input[i]) && !(op->optional >> i & 1))
+            return refuse(graph, &node, "an operand is absent (a cotangent that is zero?)");
     }
     if (node.op == AD_OP_input || node.op == AD_OP_fill) {
         node.outputs = 1;
@@ -298,6 +301,7 @@ ad_value ad_input(ad_graph *graph, ad_type type, const char *format, ...) {
 }
 
 ad_value ad_fill(ad_graph *graph, ad_type type, double value) {
+    if (type.dtype == KERN_I32) return ad_poison(graph, "fill: integers can only be inputs");
     ad_node node = {.op = AD_OP_fill,
                     .attrs.f = value,
                     .attrs.i[0] = (int64_t)type.dtype,

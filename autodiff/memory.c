@@ -58,7 +58,7 @@ static void find_readers(allocator *at) {
 static int dying_operand(const allocator *at, const ad_unit *unit, ad_value value) {
     const ad_lowering *low = at->low;
     ad_type type = ad_type_at(low->graph, value);
-    for (int o = 0; o < unit->operands && !low->spec.debug; o++) {
+    for (int o = 0; o < unit->operands && !low->spec.no_reuse; o++) {
         ad_value operand = unit->operand_value[o];
         if (unit->operand_written[o] || !ad_is_value(operand)) continue;
         ad_value root = ad_root(low, operand);
@@ -101,9 +101,11 @@ static void place_value(allocator *at, const ad_unit *unit, ad_value value, bool
 static void move_chains_to_outputs(ad_lowering *low) {
     for (int i = low->nodes - 1; i >= 0; i--) {
         if (!low->live[i] || low->add_into[i * AD_OUTPUTS] < 0) continue;
+        int output = low->add_into[i * AD_OUTPUTS];
         for (int node = i; low->chain[node] >= 0; node = low->chain[node] / AD_OUTPUTS) {
-            ASSERT(low->add_into[low->chain[node]] < 0);
-            low->add_into[low->chain[node]] = low->add_into[i * AD_OUTPUTS];
+            int *before = &low->add_into[low->chain[node]];
+            ASSERT(*before < 0 || *before == output);
+            *before = output;
         }
     }
 }
@@ -188,7 +190,7 @@ static void assign_offsets(ad_lowering *low) {
         ad_storage *at = &low->storage[s];
         if (at->external || at->last < 0) continue;
         at->bytes = (at->bytes + 63) / 64 * 64;
-        if (low->spec.debug) {
+        if (low->spec.no_reuse) {
             at->offset = low->arena_bytes;
             low->arena_bytes += at->bytes;
         } else {

@@ -49,7 +49,8 @@ typedef enum {
 } ad_rows_kind;
 
 typedef struct {
-    int orders; /* how often it can be differentiated */
+    int orders;        /* how often it can be differentiated */
+    unsigned optional; /* bit i: operand i may be AD_NONE */
     /* Fills node->outputs and node->type; NULL if fine, else what is wrong with the operands. */
     const char *(*type)(const ad_graph *graph, ad_node *node);
     /* An equal simpler value, or AD_NONE; may be NULL. */

@@ -21,6 +21,8 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->graph = graph;
     low->nodes = ad_nodes(graph);
     low->spec = *spec;
+    low->spec.unfused |= spec->debug;
+    low->spec.no_reuse |= spec->debug;
     ad_plan_output *output = array(spec->outputs, sizeof *output);
     ad_value *cut = array(spec->cuts, sizeof *cut);
     memcpy(output, spec->output, (size_t)spec->outputs * sizeof *output);
@@ -44,11 +46,23 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     for (int i = 0; i < spec->cuts; i++) low->cut[ad_number(spec->cut[i])] = true;
 }
 
+static kern_status check_output(const ad_graph *graph, const ad_plan_output *output) {
+    char name[AD_TYPE_TEXT], text[AD_TYPE_TEXT];
+    ASSERT(ad_is_value(output->value));
+    ad_type type = ad_type_at(graph, output->value);
+    if (type.dtype == KERN_F32 || type.dtype == KERN_F64) return KERN_OK;
+    if (type.dtype == KERN_BF16 && output->mode == AD_WRITE) return KERN_OK;
+    return kern_fail(KERN_ERR_GRAPH, "plan: %s of %s cannot be %s",
+                     ad_value_name(graph, output->value, name), ad_type_text(text, type),
+                     output->mode == AD_WRITE ? "an output" : "added to an output");
+}
+
 kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
     *result = NULL;
     kern_status status = ad_graph_status(graph);
     if (status != KERN_OK) return status;
-    for (int i = 0; i < spec->outputs; i++) ASSERT(ad_is_value(spec->output[i].value));
+    for (int i = 0; i < spec->outputs; i++)
+        if ((status = check_output(graph, &spec->output[i])) != KERN_OK) return status;
     ad_plan *plan = array(1, sizeof *plan);
     begin(&plan->low, graph, spec);
     ad_lower_resolve(&plan->low);
@@ -153,6 +167,19 @@ static ad_buffer buffer_of(const ad_lowering *low, ad_value value) {
     return buffer;
 }
 
+/* Bytes of one item of the first axis, and from one to the next. */
+static size_t item_bytes(ad_type type) {
+    return ad_bytes(type) / (size_t)type.dim[0];
+}
+static size_t item_step(ad_buffer buffer, ad_type type) {
+    return (size_t)buffer.stride * kern_dtype_bytes(type.dtype);
+}
+
+static void clear(ad_buffer buffer, ad_type type) {
+    for (int64_t i = 0; i < type.dim[0]; i++)
+        memset((char *)buffer.data + (size_t)i * item_step(buffer, type), 0, item_bytes(type));
+}
+
 static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *workspace) {
     int i = unit->node[0];
     const ad_node *node = ad_node_at(low->graph, i);
@@ -165,7 +192,7 @@ static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *worksp
                                                                : buffer_of(low, (ad_value){i, out});
         bool adds = into >= 0 && low->spec.output[into].mode == AD_ADD;
         if (output[out].data && kernel->adds_outputs >> out & 1 && !adds)
-            memset(output[out].data, 0, ad_bytes(node->type[out]));
+            clear(output[out], node->type[out]);
     }
     kernel->run(unit->state, output, input, workspace);
 }
@@ -179,21 +206,24 @@ static void run_rows(const ad_lowering *low, ad_unit *unit, void *workspace) {
     kern_rows_run(unit->program, unit->operand, workspace);
 }
 
-static bool is_finite(const void *memory, ad_type type) {
-    int64_t elements = ad_elements(type);
-    if (type.dtype == KERN_F32) {
-        const float *at = memory;
-        for (int64_t i = 0; i < elements; i++)
-            if (!isfinite(at[i])) return false;
-    } else if (type.dtype == KERN_F64) {
-        const double *at = memory;
-        for (int64_t i = 0; i < elements; i++)
-            if (!isfinite(at[i])) return false;
-    } else if (type.dtype == KERN_BF16) {
-        const uint16_t *at = memory;
-        for (int64_t i = 0; i < elements; i++)
-            if ((at[i] & 0x7f80) == 0x7f80) return false;
-    }
+static bool is_finite(const void *memory, kern_dtype dtype, int64_t elements) {
+    const float *f32 = memory;
+    const double *f64 = memory;
+    const uint16_t *bf16 = memory;
+    bool finite = true;
+    for (int64_t i = 0; i < elements && dtype == KERN_F32; i++) finite &= isfinite(f32[i]) != 0;
+    for (int64_t i = 0; i < elements && dtype == KERN_F64; i++) finite &= isfinite(f64[i]) != 0;
+    for (int64_t i = 0; i < elements && dtype == KERN_BF16; i++)
+        finite &= (bf16[i] & 0x7f80) != 0x7f80;
+    return finite;
+}
+
+static bool all_finite(ad_buffer buffer, ad_type type) {
+    int64_t elements = ad_elements(type) / type.dim[0];
+    for (int64_t i = 0; i < type.dim[0]; i++)
+        if (!is_finite((const char *)buffer.data + (size_t)i * item_step(buffer, type), type.dtype,
+                       elements))
+            return false;
     return true;
 }
 
@@ -204,7 +234,7 @@ static kern_status check_unit(const ad_lowering *low, const ad_unit *unit) {
         for (int out = 0; out < node->outputs; out++) {
             ad_value value = {unit->node[m], out};
             if (low->storage_of[ad_number(value)] == AD_NO_STORAGE) continue;
-            if (is_finite(buffer_of(low, value).data, node->type[out])) continue;
+            if (all_finite(buffer_of(low, value), node->type[out])) continue;
             char text[AD_TYPE_TEXT], operands[AD_INPUTS * 48] = "";
             for (int in = 0; in < node->inputs; in++) {
                 if (!ad_is_value(node->input[in])) continue;

@@ -23,8 +23,10 @@ typedef struct {
     /* Nodes below this number are recomputation: each runs just before its first reader, not in the
      * order in which it was built. 0: everything in order. */
     int lazy;
-    int threads; /* for workspace; at least as many as will run */
-    bool debug;  /* no fusion, no reuse of memory; each result is checked to be finite */
+    int threads;   /* for workspace; at least as many as will run */
+    bool unfused;  /* every node by itself: no row programs, no products that add up */
+    bool no_reuse; /* every result keeps its own memory */
+    bool debug;    /* both; and each result is checked to be finite */
 } ad_plan_spec;
 
 typedef struct ad_plan ad_plan;

@@ -46,7 +46,12 @@ static void mark_live(ad_lowering *low) {
             int number = i * AD_OUTPUTS + out;
             if (low->root[number] >= 0 && !low->cut[number]) low->live[i] = true;
         }
-        for (int in = 0; in < node->inputs && low->live[i]; in++) need(low, node->input[in]);
+        if (!low->live[i]) continue;
+        for (int in = 0; in < node->inputs; in++) need(low, node->input[in]);
+        for (int out = 0; out < node->outputs; out++) {
+            need(low, (ad_value){i, out});
+            low->cut[i * AD_OUTPUTS + out] = false; /* computed anyway, for another result */
+        }
     }
 }
 
@@ -78,14 +83,24 @@ static bool is_whole(const ad_lowering *low, ad_value value) {
            ad_elements(ad_type_at(low->graph, value)) == ad_elements(ad_type_at(low->graph, root));
 }
 
-/* A result with one reader of a kernel that could add it into that reader's memory. */
-static bool is_addend(const ad_lowering *low, ad_value value) {
-    ad_value root = ad_root(low, value);
+/* The kernel that makes a value with one reader, or NULL. */
+static const ad_kernel *single_kernel(const ad_lowering *low, ad_value value) {
     int node = ad_producer(low, value);
-    if (node < 0 || root.out != 0 || low->uses[ad_number(root)] != 1 || !is_whole(low, value))
-        return false;
-    const ad_kernel *kernel = ad_op_definition(ad_node_at(low->graph, node)->op)->kernel;
-    return kernel && kernel->accumulates;
+    if (node < 0 || low->uses[ad_number(ad_root(low, value))] != 1 || !is_whole(low, value))
+        return NULL;
+    return ad_op_definition(ad_node_at(low->graph, node)->op)->kernel;
+}
+
+/* A result that its kernel can add into the memory of the other summand. */
+static bool is_addend(const ad_lowering *low, ad_value value) {
+    const ad_kernel *kernel = single_kernel(low, value);
+    return kernel && kernel->accumulates && ad_root(low, value).out == 0;
+}
+
+/* A result that its kernel can add into an output. */
+static bool adds_itself(const ad_lowering *low, ad_value value) {
+    const ad_kernel *kernel = single_kernel(low, value);
+    return is_addend(low, value) || (kernel && kernel->adds_outputs >> ad_root(low, value).out & 1);
 }
 
 /* A sum with one reader, or NULL. */
@@ -99,7 +114,7 @@ static const ad_node *single_sum(const ad_lowering *low, ad_value value) {
 
 static bool holds_addend(const ad_lowering *low, ad_value value) {
     const ad_node *sum = single_sum(low, value);
-    return is_addend(low, value) ||
+    return adds_itself(low, value) ||
            (sum && (holds_addend(low, sum->input[0]) || holds_addend(low, sum->input[1])));
 }
 
@@ -111,25 +126,18 @@ static void add_later(ad_lowering *low, ad_value value, int output) {
                                         .workspace = AD_NO_STORAGE};
 }
 
-/* Splits the tree of sums behind an AD_ADD output: products add into the output themselves. */
+/* Splits the tree of sums behind an AD_ADD output: kernels add into the output themselves. */
 static void add_into(ad_lowering *low, ad_value value, int output) {
     ad_value root = ad_root(low, value);
     const ad_node *sum = single_sum(low, value);
-    if (is_addend(low, value)) {
+    if (adds_itself(low, value)) {
         low->add_into[ad_number(root)] = output;
     } else if (sum && holds_addend(low, value)) {
         low->live[root.node] = false;
         add_into(low, sum->input[0], output);
         add_into(low, sum->input[1], output);
     } else {
-        int producer = ad_producer(low, value);
-        const ad_kernel *kernel =
-            producer < 0 ? NULL : ad_op_definition(ad_node_at(low->graph, producer)->op)->kernel;
-        bool adds = kernel && kernel->adds_outputs >> root.out & 1;
-        if (adds && low->uses[ad_number(root)] == 1 && is_whole(low, value))
-            low->add_into[ad_number(root)] = output;
-        else
-            add_later(low, value, output);
+        add_later(low, value, output);
     }
 }
 
@@ -186,7 +194,7 @@ void ad_lower_resolve(ad_lowering *low) {
     resolve_views(low);
     count_uses(low);
     place_outputs(low);
-    if (!low->spec.debug) chain_products(low);
+    if (!low->spec.unfused) chain_products(low);
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
         if (!low->live[i]) continue;

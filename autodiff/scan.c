@@ -256,7 +256,9 @@ static kern_status compile_form(ad_scan *scan, int which, output_list *vjp) {
     scan_form *form = &scan->form[which];
     output_list body = {0};
     ad_value *cut = array(form->keeps, sizeof *cut);
-    for (int o = 0; o < s->outputs; o++) add_output(&body, s->output[o].value, AD_WRITE);
+    for (int o = 0; o < s->outputs; o++)
+        if (which == FORM_FULL || !s->output[o].stepped)
+            add_output(&body, s->output[o].value, AD_WRITE);
     for (int c = 0; c < s->carries && which == FORM_FULL; c++)
         add_output(&body, s->carry[c].out, AD_WRITE);
     for (int h = 0; h < s->histories && which == FORM_FULL; h++)

@@ -28,10 +28,11 @@ typedef struct {
 } ad_scan_slice;
 
 /* A result of the chunk: [B * C, ...] into rows i*C .. of [B, T, ...] if by_row, else [B, ...] into
- * item i of [n, B, ...]. A differentiable one is by_row and has a cotangent, read likewise. */
+ * item i of [n, B, ...]. A differentiable one is by_row and has a cotangent, read likewise. One
+ * that is stepped belongs to the step to the next carry; the last chunk does not make it. */
 typedef struct {
     ad_value value;
-    bool by_row, differentiable;
+    bool by_row, differentiable, stepped;
 } ad_scan_output;
 
 /* Rows that later chunks attend to: fresh [B, C, G, K] is appended, past [B, P, G, K] is the view

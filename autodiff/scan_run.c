@@ -176,6 +176,7 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
     bind_slices(scan, plan, i);
     bind_past(scan, plan, i);
     for (int o = 0; o < s->outputs; o++) {
+        if (s->output[o].stepped && !step) continue;
         size_t bytes = bytes_of(scan, s->output[o].value, false);
         char *memory = scan->output_memory[o];
         ASSERT(memory);

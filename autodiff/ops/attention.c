@@ -58,4 +58,5 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
 static const ad_kernel kernel = {
     .create = create, .run = run, .destroy = kern_free, .flops = flops};
 
-const ad_op_def ad_op_attention = {.orders = 2, .type = type, .vjp = vjp, .kernel = &kernel};
+const ad_op_def ad_op_attention = {
+    .orders = 2, .optional = ATTN_OPTIONAL, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -20,8 +20,7 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
 static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
                 void *workspace) {
     kern_attention_past past = ad_attention_past(state, input);
-    kern_attention_past_ct ct_past = {output[ATTN_PAST_K].data, output[ATTN_PAST_V].data,
-                                      output[ATTN_PAST_K].stride};
+    kern_attention_past_ct ct_past = ad_attention_past_ct(output);
     kern_attention_vjp2(ad_attention_shape(state), output[ATTN_Q].data, output[ATTN_K].data,
                         output[ATTN_V].data, output[ATTN_PAST_V + 1].data, &ct_past,
                         input[ATTN_Q].data, input[ATTN_K].data, input[ATTN_V].data, &past,
@@ -40,4 +39,5 @@ static const ad_kernel kernel = {.create = create,
                                  .flops = flops,
                                  .adds_outputs = 1u << ATTN_PAST_K | 1u << ATTN_PAST_V};
 
-const ad_op_def ad_op_attention_vjp2 = {.orders = 0, .type = type, .kernel = &kernel};
+const ad_op_def ad_op_attention_vjp2 = {
+    .orders = 0, .optional = ATTN_VJP2_OPTIONAL, .type = type, .kernel = &kernel};
