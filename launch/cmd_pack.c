@@ -4,6 +4,7 @@
 #include "launch/commands.h"
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,5 +151,6 @@ int launch_pack(int argc, char **argv) {
     const launch_syntax syntax = {"pack", "FILE...", about_pack, options, 0, -1};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then an error that names the file */
     return launch_report("pack", run(&chosen, (const char *const *)argv + 1, argc - 1));
 }
