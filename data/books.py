@@ -154,4 +154,5 @@ def main():
         print(f"{book:24} {split:10} {len(data):8} bytes")
 
 
-main()
+if __name__ == "__main__":
+    main()
