@@ -25,15 +25,6 @@ static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-static bool sums_from_between(const kern_row_program *program, int after, int upto) {
-    for (int i = 0; i < program->instrs; i++) {
-        const kern_row_instr *instr = &program->instr[i];
-        if (instr->op == KERN_ROW_SUM_LEAD && instr->kept > after && instr->kept <= upto)
-            return true;
-    }
-    return false;
-}
-
 /* Operands of SUM_LEAD are addressed by block; their strides do not count. */
 static bool is_summed(const kern_row_program *program, int operand) {
     for (int i = 0; i < program->instrs; i++)
@@ -42,14 +33,14 @@ static bool is_summed(const kern_row_program *program, int operand) {
     return false;
 }
 
-/* Merged axes are written over the first ones; `from` is the last axis already merged. */
-static void merge_axes(kern_row_shape *shape, kern_row_program *program,
+/* Merged axes are written over the first ones. */
+static void merge_axes(kern_row_shape *shape, const kern_row_program *program,
                        kern_row_operand *operand) {
-    int axes = 0, from = -1;
+    int axes = 0;
     for (int axis = 0; axis < KERN_ROW_LEAD; axis++) {
         int64_t extent = program->lead[axis];
         if (extent == 1) continue;
-        bool merge = axes > 0 && !sums_from_between(program, from, axis);
+        bool merge = axes > 0;
         for (int o = 0; merge && o < program->operands; o++)
             merge = is_summed(program, o) ||
                     operand[o].stride[axes - 1] == operand[o].stride[axis] * extent;
@@ -57,7 +48,6 @@ static void merge_axes(kern_row_shape *shape, kern_row_program *program,
         shape->lead[into] = merge ? shape->lead[into] * extent : extent;
         for (int o = 0; o < program->operands; o++)
             operand[o].stride[into] = operand[o].stride[axis];
-        from = axis;
     }
     shape->axes = axes;
     for (int axis = axes; axis < KERN_ROW_LEAD; axis++) {

@@ -16,7 +16,7 @@ typedef struct {
     bool wide[MAX_INSTRS];
     double bound[MAX_INSTRS]; /* of a register's absolute values */
     int alias[NAIVE_OPERANDS];
-    bool is_output[NAIVE_OPERANDS];
+    bool is_output[NAIVE_OPERANDS], is_index[NAIVE_OPERANDS];
     double limit;
 } generator;
 
@@ -67,7 +67,11 @@ static void emit_load(generator *g) {
     static const kern_dtype dtypes[] = {KERN_F32, KERN_F64, KERN_BF16, KERN_I32};
     kern_dtype dtype = below(g, 2) ? g->p.compute : dtypes[below(g, 4)];
     bool wide = below(g, 3) > 0;
-    int operand = add_operand(g, dtype, wide, below(g, 2));
+    int operand = -1;
+    for (int i = 0; i < g->p.operands; i++) /* one that was loaded before */
+        if (g->operand[i].wide == wide && !g->is_output[i] && !g->is_index[i] && !below(g, 3))
+            operand = i;
+    if (operand < 0) operand = add_operand(g, dtype, wide, below(g, 2));
     emit(g, KERN_ROW_LOAD, wide || !below(g, 4), -1, -1, -1, 2);
     g->instr[g->p.instrs - 1].operand = operand;
 }
@@ -94,6 +98,7 @@ static void emit_row_op(generator *g, int a) {
         emit(g, KERN_ROW_ROTATE, true, a, -1, -1, g->bound[a]);
     } else if (which >= 3 && g->wide[a] == (which == 3)) {
         int operand = add_operand(g, KERN_I32, false, below(g, 2));
+        g->is_index[operand] = true;
         emit(g, which == 3 ? KERN_ROW_PICK : KERN_ROW_UNPICK, which == 4, a, -1, -1, g->bound[a]);
         g->instr[g->p.instrs - 1].operand = operand;
     }
@@ -202,11 +207,8 @@ static void fill_input(generator *g, int operand, void *memory) {
     const kern_row_operand *o = &g->operand[operand];
     for (int64_t i = 0; i < naive_extent(&g->p, operand); i++) {
         double value = (double)below(g, 5) - 2;
-        if (o->dtype == KERN_I32)
+        if (g->is_index[operand])
             value = (double)(below(g, 10) ? below(g, g->p.n) : below(g, 9) - 4);
-        for (int s = 0; s < g->p.instrs; s++)
-            if (g->instr[s].operand == operand && g->instr[s].op == KERN_ROW_LOAD)
-                value = (double)below(g, 5) - 2;
         naive_write(o->dtype, memory, i, value);
     }
 }
