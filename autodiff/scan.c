@@ -361,6 +361,11 @@ kern_status ad_scan_create(ad_scan **result, const ad_scan_spec *spec) {
         scan->ct_fresh[h] = ad_input(
             spec->graph, ad_cotangent_type(ad_type_at(spec->graph, spec->history[h].fresh)),
             "ct_fresh.%d", h);
+    for (int o = 0; o < spec->outputs && spec->backward; o++)
+        if (spec->output[o].differentiable)
+            scan->ct_output[o] = ad_input(
+                spec->graph, ad_cotangent_type(ad_type_at(spec->graph, spec->output[o].value)),
+                "ct_output.%d", o);
     int first =
         has_full_form(scan) && (spec->chunks > 1 || !spec->backward) ? FORM_FULL : FORM_LAST;
     for (int f = first; f < FORMS && spec->backward; f++) differentiate(scan, f, &vjp[f]);

@@ -316,7 +316,7 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
 
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
     const ad_scan_spec *s = &scan->spec;
-    ASSERT(s->backward && scan->first_carry);
+    ASSERT(s->backward && (scan->first_carry || !s->carries));
     char *lambda = scan->carries + (size_t)scan->saved * scan->carry_bytes;
     for (int c = 0; c < s->carries; c++) scan->ct_lambda[c] = lambda + scan->carry_offset[c];
     for (int h = 0; h < s->histories; h++)
