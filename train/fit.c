@@ -1,0 +1,223 @@
+#include "train/fit.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PRODUCT_ROWS = 256, BUDGET_TRIES = 4, MESSAGE_BYTES = 1500 };
+
+void train_bytes_text(char *text, double bytes) {
+    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    size_t u = 0;
+    for (; bytes >= 999.5 && u + 1 < sizeof unit / sizeof *unit; u++) bytes /= 1000;
+    int digits = bytes >= 99.95 || u == 0 ? 0 : bytes >= 9.995 ? 1 : 2;
+    snprintf(text, 32, "%.*f %s", digits, bytes, unit[u]);
+}
+
+static int64_t chunk_of(const ttt_conf *conf) {
+    return conf->train.context % conf->inner.chunk ? conf->train.context : conf->inner.chunk;
+}
+
+static int64_t divisor_below(int64_t number, int64_t most) {
+    while (number % most) most--;
+    return most;
+}
+
+int64_t train_preferred_micro_batch(const ttt_conf *conf) {
+    if (conf->train.micro_batch) return conf->train.micro_batch;
+    for (int64_t micro = 1; micro < conf->train.batch; micro++)
+        if (conf->train.batch % micro == 0 && micro * chunk_of(conf) >= PRODUCT_ROWS) return micro;
+    return conf->train.batch;
+}
+
+/* ---- one choice of sequences at once ---- */
+
+typedef struct {
+    const ttt_conf *conf;
+    double limit;
+    int threads;
+    bool debug;
+} fit_problem;
+
+/* A step and how it was made. */
+typedef struct {
+    train_step *step;
+    train_fit fit;
+} candidate;
+
+static kern_status create(candidate *made, const fit_problem *problem, int64_t micro_batch,
+                          double budget) {
+    train_step_spec spec = {.conf = problem->conf,
+                            .micro_batch = micro_batch,
+                            .budget = budget,
+                            .threads = problem->threads,
+                            .debug = problem->debug};
+    *made = (candidate){.fit = {problem->limit, micro_batch, budget, {0}}};
+    kern_status status = train_step_create(&made->step, &spec);
+    if (status == KERN_OK) made->fit.memory = train_step_plan(made->step);
+    return status;
+}
+
+static bool fits(const candidate *made, const fit_problem *problem) {
+    return (double)made->fit.memory.total <= problem->limit;
+}
+
+static void replace(candidate *old, candidate *new) {
+    train_step_destroy(old->step);
+    *old = *new;
+    new->step = NULL;
+}
+
+/* The step with everything kept; or, where that does not fit, with the largest budget that does;
+ * or the one with the least memory. What a budget does not buy is computed again in the workspace,
+ * so the right budget is approached. */
+static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
+    kern_status status = KERN_OK;
+    candidate next = {0};
+    TRY(create(best, problem, micro_batch, HUGE_VAL));
+    if (fits(best, problem)) return KERN_OK;
+    double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
+    double budget = problem->limit - ((double)best->fit.memory.total - kept);
+    TRY(create(&next, problem, micro_batch, 0));
+    replace(best, &next);
+    if (!fits(best, problem)) return KERN_OK;
+    for (int i = 0; i < BUDGET_TRIES && budget > 0; i++) {
+        TRY(create(&next, problem, micro_batch, budget));
+        bool done = fits(&next, problem);
+        budget -= (double)next.fit.memory.total - problem->limit;
+        if (done && next.fit.memory.executed_flops <= best->fit.memory.executed_flops)
+            replace(best, &next);
+        train_step_destroy(next.step);
+        next.step = NULL;
+        if (done) break;
+    }
+done:
+    train_step_destroy(next.step);
+    return status;
+}
+
+/* Executed work; products of few rows reach less of the machine. */
+static double cost(const candidate *made, const fit_problem *problem) {
+    double rows = (double)(made->fit.micro_batch * chunk_of(problem->conf));
+    return made->fit.memory.executed_flops * (1 + 32 / rows);
+}
+
+/* ---- the refusal ---- */
+
+typedef struct {
+    char text[MESSAGE_BYTES];
+    size_t used;
+} message;
+
+__attribute__((format(printf, 2, 3))) static void say(message *to, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    int length = vsnprintf(to->text + to->used, sizeof to->text - to->used, format, values);
+    va_end(values);
+    if (length > 0) to->used += (size_t)length;
+    if (to->used >= sizeof to->text) to->used = sizeof to->text - 1;
+}
+
+static void say_kinds(message *to, const train_step_memory *m) {
+    const struct {
+        const char *name;
+        size_t bytes;
+    } kinds[] = {{"weights", m->parameters + m->product_weights},
+                 {"gradient", m->gradient},
+                 {"optimiser", m->moments},
+                 {"carries", m->carries},
+                 {"history", m->history},
+                 {"kept values", m->slots},
+                 {"activations", m->activations},
+                 {"workspace", m->workspace}};
+    const char *comma = "";
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char bytes[32];
+        if (!kinds[i].bytes) continue;
+        train_bytes_text(bytes, (double)kinds[i].bytes);
+        say(to, "%s%s %s", comma, kinds[i].name, bytes);
+        comma = ", ";
+    }
+}
+
+/* Whether one changed value is enough, by compiling the changed configuration. */
+static bool enough(const fit_problem *problem, const char *assignment) {
+    ttt_conf *changed = NULL;
+    candidate made = {0};
+    bool yes = false;
+    if (conf_copy(&changed, problem->conf) == KERN_OK && conf_set(changed, assignment) == KERN_OK &&
+        conf_check(changed) == KERN_OK) {
+        fit_problem smaller = *problem;
+        smaller.conf = changed;
+        int64_t micro = changed->train.micro_batch ? changed->train.micro_batch : 1;
+        yes = create(&made, &smaller, micro, 0) == KERN_OK && fits(&made, &smaller);
+    }
+    train_step_destroy(made.step);
+    conf_destroy(changed);
+    return yes;
+}
+
+static void say_if_enough(message *to, const fit_problem *problem, const char *assignment) {
+    if (enough(problem, assignment)) say(to, ", or %s", assignment);
+}
+
+static void say_smaller_context(message *to, const fit_problem *problem) {
+    char assignment[64];
+    int64_t chunk = problem->conf->inner.chunk;
+    for (int64_t context = problem->conf->train.context / 2; context >= 1; context /= 2) {
+        int64_t whole = context >= chunk ? context / chunk * chunk : context;
+        snprintf(assignment, sizeof assignment, "train.context=%lld", (long long)whole);
+        if (!enough(problem, assignment)) continue;
+        say(to, ", or %s", assignment);
+        return;
+    }
+}
+
+/* `least` is the smallest that the configuration itself allows. */
+static kern_status refuse(const candidate *least, const fit_problem *problem) {
+    message to = {.used = 0};
+    const conf_train *train = &problem->conf->train;
+    double total = (double)least->fit.memory.total;
+    char needed[32], limit[32];
+    train_bytes_text(needed, total);
+    train_bytes_text(limit, problem->limit);
+    say(&to, "training needs at least %s, and %s is %s: ", needed,
+        train->memory_limit > 0 ? "train.memory_limit" : "what this machine has free", limit);
+    say_kinds(&to, &least->fit.memory);
+    say(&to, "; what would be enough: %s %.0f bytes",
+        train->memory_limit > 0 ? "train.memory_limit of" : "free memory of", total);
+    if (train->micro_batch > 1) say_if_enough(&to, problem, "train.micro_batch=1");
+    if (train->precision == CONF_F64) say_if_enough(&to, problem, "train.precision=f32");
+    if (train->precision != CONF_BF16) say_if_enough(&to, problem, "train.precision=bf16");
+    say_smaller_context(&to, problem);
+    return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
+}
+
+kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
+                             int threads, bool debug) {
+    kern_status status = KERN_OK;
+    fit_problem problem = {conf, limit, threads, debug};
+    candidate best = {0}, next = {0};
+    *step = NULL;
+    int64_t micro = train_preferred_micro_batch(conf);
+    TRY(best_budget(&best, &problem, micro));
+    while (!conf->train.micro_batch && micro > 1 && best.fit.budget != HUGE_VAL) {
+        micro = divisor_below(conf->train.batch, micro - 1);
+        TRY(best_budget(&next, &problem, micro));
+        if (!fits(&best, &problem) ||
+            (fits(&next, &problem) && cost(&next, &problem) < cost(&best, &problem)))
+            replace(&best, &next);
+        train_step_destroy(next.step);
+        next.step = NULL;
+    }
+    *fit = best.fit;
+    if (!fits(&best, &problem)) TRY(refuse(&best, &problem));
+    *step = best.step;
+    best.step = NULL;
+done:
+    train_step_destroy(best.step);
+    train_step_destroy(next.step);
+    return status;
+}

@@ -1,0 +1,38 @@
+/* The training step that fits the memory there is: how many sequences at once, what is kept. */
+#ifndef TRAIN_FIT_H
+#define TRAIN_FIT_H
+
+#include "train/step.h"
+
+typedef struct {
+    double limit;        /* bytes that the step may take */
+    int64_t micro_batch; /* sequences at once */
+    double budget;       /* bytes offered for saved carries and kept values; HUGE_VAL: no bound */
+    train_step_memory memory;
+} train_fit;
+
+/* Bytes that this process may still take: what the machine has available, or the control group that
+ * the process is in still allows, less a twentieth left for everyone else. 0 if unknown. */
+double train_free_memory(void);
+
+/* train.memory_limit, or where that is 0 train_free_memory(), or HUGE_VAL if that is unknown. */
+double train_memory_limit(const ttt_conf *conf);
+
+/* Sequences at once before memory is looked at: train.micro_batch, or the smallest divisor of
+ * train.batch that gives products of a chunk 256 rows. */
+int64_t train_preferred_micro_batch(const ttt_conf *conf);
+
+/* Creates the step (compiled, not allocated) of a checked configuration that fits into `limit`
+ * bytes and executes least: everything kept if that fits, otherwise what a budget buys, and fewer
+ * sequences at once where train.micro_batch leaves the choice. *step is the caller's to destroy.
+ * KERN_ERR_MEMORY where nothing fits: the message has the least bytes needed, by kind, and the
+ * changes of the configuration that would be enough. Then *step is NULL, and *fit holds what was
+ * needed. `fit` depends on the limit, so whoever resumes a run bit for bit gives the same limit and
+ * micro_batch again. */
+kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
+                             int threads, bool debug);
+
+/* "1.21 GB": decimal, three digits. `text` has room for 32. */
+void train_bytes_text(char *text, double bytes);
+
+#endif
