@@ -250,6 +250,7 @@ void kern_row_plan_make(kern_row_plan *plan, const kern_row_shape *shape,
     kern_row_uniform(p.uniform, shape, program);
     survey(&p);
     for (int i = 0; i < program->instrs; i++) lower(&p, i);
+    kern_row_plan_chain(plan, shape);
     kern_row_plan_slots(plan, shape, program, p.reg, p.regs, same);
     free(p.reg);
     free(p.uses);

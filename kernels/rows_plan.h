@@ -24,7 +24,10 @@ typedef struct {
 enum {
     KERN_STEP_REPEAT = KERN_ROW_OPS, /* d = a repeated, along the row if per_row, else everywhere */
     KERN_STEP_DOT,                   /* narrow d = sum of a * b over the row */
-    KERN_STEP_OPS
+    /* d = (a op b) op' c, the sources being those of b and c: KERN_STEP_CHAIN + 4 op + op' with op
+     * from 0 add, 1 subtract, 2 multiply; op' also 3, subtract from c. */
+    KERN_STEP_CHAIN,
+    KERN_STEP_OPS = KERN_STEP_CHAIN + 12
 };
 
 /* What sources of an elementwise step are: V one value an element, S one a row or one for all. The
@@ -53,9 +56,10 @@ struct kern_row_step {
     kern_row_kernel run;
     int op; /* kern_row_op or above */
     kern_step_sources sources;
-    int d, a, b, c;  /* registers while planning, then slots; -1 for none */
-    bool wide;       /* the destination; for STORE and SUM_LEAD the source */
-    bool per_row;    /* an S source has one value a row */
+    int d, a, b, c; /* registers while planning, then slots; -1 for none */
+    bool wide;      /* the destination; for STORE and SUM_LEAD the source */
+    bool per_row;   /* an S source has one value a row; in a chain this is said of b */
+    bool c_per_row;
     bool contiguous; /* the operand's rows of a tile are adjacent */
     int operand;
     kern_dtype dtype; /* the operand's */
@@ -118,6 +122,9 @@ void kern_row_uniform(bool *uniform, const kern_row_shape *shape, const kern_row
 /* Operands with equal same[] are the same memory; NULL: all differ. */
 void kern_row_plan_make(kern_row_plan *plan, const kern_row_shape *shape,
                         const kern_row_program *program, const int *same);
+/* Puts pairs of steps into one where the first one's result has no other use: half the traffic
+ * between them and the cache, the same bits. */
+void kern_row_plan_chain(kern_row_plan *plan, const kern_row_shape *shape);
 void kern_row_plan_free(kern_row_plan *plan);
 
 /* Registers of a plan while it is made. */

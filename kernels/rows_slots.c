@@ -52,7 +52,7 @@ static void find_lifetimes(const slotter *s) {
 
 /* Element i of the result needs element i of the sources alone. */
 static bool is_elementwise(const kern_row_step *step) {
-    return step->op >= KERN_ROW_ADD && step->op <= KERN_ROW_SELECT;
+    return (step->op >= KERN_ROW_ADD && step->op <= KERN_ROW_SELECT) || step->op >= KERN_STEP_CHAIN;
 }
 
 static void bind_loads(const slotter *s) {

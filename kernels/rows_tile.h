@@ -66,6 +66,29 @@ static INLINE void TYPED(select)(int b_step, int c_step, const kern_row_step *s,
         d[i] = TYPED(apply)(KERN_ROW_SELECT, a[i], b_step ? b[i] : b0, c_step ? c[i] : c0);
 }
 
+static INLINE REAL TYPED(linked)(int op, REAL a, REAL b) {
+    return op == 0 ? a + b : op == 1 ? a - b : op == 2 ? a * b : b - a;
+}
+
+static INLINE void TYPED(chain)(int op, bool b_vector, bool c_vector, const kern_row_step *s,
+                                const kern_row_tile *t) {
+    REAL *d = t->slot[s->d];
+    const REAL *a = t->slot[s->a], *b = t->slot[s->b], *c = t->slot[s->c];
+    int64_t count = s->wide ? t->rows * t->cols : t->rows;
+    bool by_row = s->per_row || s->c_per_row;
+    int64_t rows = by_row ? t->rows : 1, cols = by_row ? t->cols : count;
+    for (int64_t r = 0; r < rows; r++, d += cols, a += cols) {
+        REAL b0 = *b, c0 = *c;
+#pragma GCC ivdep
+        for (int64_t i = 0; i < cols; i++) {
+            REAL link = TYPED(linked)(op / 4, a[i], b_vector ? b[i] : b0);
+            d[i] = TYPED(linked)(op % 4, link, c_vector ? c[i] : c0);
+        }
+        b += b_vector ? cols : s->per_row;
+        c += c_vector ? cols : s->c_per_row;
+    }
+}
+
 /* BLOCK running sums, element i into sum i % BLOCK, then halved: the same order for every row of
  * this length, wherever it lies. */
 static INLINE REAL TYPED(sum_of)(bool product, const REAL *a, const REAL *b, int64_t n) {
@@ -308,6 +331,32 @@ SELECT(select_vv, 1, 1)
 SELECT(select_vs, 1, 0)
 SELECT(select_sv, 0, 1)
 SELECT(select_ss, 0, 0)
+#define CHAIN(op)                                                                                  \
+    static void TYPED(chain_vv_##op)(const kern_row_step *s, const kern_row_tile *t) {             \
+        TYPED(chain)(op, true, true, s, t);                                                        \
+    }                                                                                              \
+    static void TYPED(chain_vs_##op)(const kern_row_step *s, const kern_row_tile *t) {             \
+        TYPED(chain)(op, true, false, s, t);                                                       \
+    }                                                                                              \
+    static void TYPED(chain_sv_##op)(const kern_row_step *s, const kern_row_tile *t) {             \
+        TYPED(chain)(op, false, true, s, t);                                                       \
+    }                                                                                              \
+    static void TYPED(chain_ss_##op)(const kern_row_step *s, const kern_row_tile *t) {             \
+        TYPED(chain)(op, false, false, s, t);                                                      \
+    }
+CHAIN(0)
+CHAIN(1)
+CHAIN(2)
+CHAIN(3)
+CHAIN(4)
+CHAIN(5)
+CHAIN(6)
+CHAIN(7)
+CHAIN(8)
+CHAIN(9)
+CHAIN(10)
+CHAIN(11)
+#undef CHAIN
 #undef UNARY
 #undef BINARY
 #undef SELECT
@@ -339,6 +388,22 @@ static kern_row_kernel TYPED(kernel)(int op, kern_step_sources sources) {
         [KERN_ROW_UNPICK] = {TYPED(unpick)},
         [KERN_STEP_REPEAT] = {TYPED(repeat)},
         [KERN_STEP_DOT] = {TYPED(dot)},
+#define CHAIN(op)                                                                                  \
+    [KERN_STEP_CHAIN + op] = {TYPED(chain_vv_##op), TYPED(chain_vs_##op), TYPED(chain_sv_##op),    \
+                              TYPED(chain_ss_##op)}
+        CHAIN(0),
+        CHAIN(1),
+        CHAIN(2),
+        CHAIN(3),
+        CHAIN(4),
+        CHAIN(5),
+        CHAIN(6),
+        CHAIN(7),
+        CHAIN(8),
+        CHAIN(9),
+        CHAIN(10),
+        CHAIN(11),
+#undef CHAIN
     };
     return table[op][sources];
 }
