@@ -269,6 +269,10 @@ const infer_parameters *infer_model_parameters(const infer_model *model) {
     return model->parameters;
 }
 
+const infer_model_spec *infer_model_spec_of(const infer_model *model) {
+    return &model->spec;
+}
+
 size_t model_rows_bytes(const infer_model *model) {
     return (size_t)(model->spec.batch * model->spec.tokens * model->spec.conf->model.dim) *
            kern_dtype_bytes(model->real);
