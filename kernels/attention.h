@@ -39,7 +39,10 @@ typedef struct {
 size_t kern_attention_workspace(const kern_attention_shape *shape, int stage, int64_t past,
                                 int threads);
 
-/* o = softmax(scores) v and lse = row log-sum-exp of the scores. */
+/* o = softmax(scores) v and lse = row log-sum-exp of the scores. All three stages are local to the
+ * rank, run on OpenMP's threads, give the same bits whatever their number, need past = NULL or
+ * past->past = 0 where nothing came before, and have no way to fail. NaN in what a row sees comes
+ * out of that row (and may come out of the rows near it). */
 void kern_attention(const kern_attention_shape *shape, void *o, void *lse, const void *q,
                     const void *k, const void *v, const kern_attention_past *past, void *workspace);
 
@@ -59,7 +62,10 @@ void kern_attention_vjp2(const kern_attention_shape *shape, void *ct_q, void *ct
                          const void *o, const void *lse, const void *ct_o, const void *a,
                          const void *b, const void *c, void *workspace);
 
-/* Exact FLOPs of the visible pairs: 2 (stage 0), 3 or 5 (stage 1) and so on, times 2 K a pair. */
+/* Visible (row, key) pairs, over batch and query heads: with keys of the past, or with new ones. A
+ * stage's exact FLOPs are 2 head_size pairs products, with per pair 2 products in stage 0; in stage
+ * 1 5, or 3 where cotangents of keys and values are not wanted; in stage 2 15 on new pairs, 10 on
+ * past ones. */
 double kern_attention_pairs(const kern_attention_shape *shape, int64_t past, bool of_past);
 
 #endif

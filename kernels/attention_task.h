@@ -6,11 +6,11 @@
 #include "kernels/attention.h"
 
 enum {
-    KERN_ATTENTION_ROWS = 64,  /* query rows of a tile */
-    KERN_ATTENTION_KEYS = 128, /* keys of a tile */
+    KERN_ATTENTION_ROWS = 64, /* query rows of a tile */
+    KERN_ATTENTION_KEYS = 64, /* keys of a tile */
     /* Stage 2 keeps the scores of a row tile between its two passes up to this many key tiles and
      * computes them twice beyond. */
-    KERN_ATTENTION_KEPT = 12,
+    KERN_ATTENTION_KEPT = 24,
 };
 
 /* All that the three stages read and write; what a stage has no use for is NULL. */
