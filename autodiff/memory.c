@@ -65,7 +65,6 @@ static int dying_operand(const allocator *at, const ad_unit *unit, ad_value valu
         ad_type from = ad_type_at(low->graph, operand);
         int storage = low->storage_of[ad_number(root)], readers = 0;
         if (storage == AD_NO_STORAGE || low->storage[storage].external ||
-            at->last_read[ad_number(root)] != at->position ||
             low->storage[storage].last > at->position || from.dtype != type.dtype ||
             from.rank != type.rank || memcmp(from.dim, type.dim, sizeof type.dim) ||
             ad_bytes(from) != low->storage[storage].bytes)
