@@ -431,6 +431,7 @@ ad_scan_memory ad_scan_plan(const ad_scan *scan) {
         double times = last ? (has_full_form(scan) ? 1 : n) : n - 1;
         if (which == AD_SCAN_BODY && scan->every > 1) times += n - (double)scan->every;
         *(which < AD_SCAN_VJP ? &memory.flops : &memory.vjp_flops) += times * ad_plan_flops(plan);
+        *(which < AD_SCAN_VJP ? &memory.bytes : &memory.vjp_bytes) += times * ad_plan_bytes(plan);
     }
     for (int f = 0; f < FORMS; f++) {
         if (!scan->form[f].body) continue;

@@ -62,8 +62,7 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
         o->scalar[i] = ad_input(o->graph, AD_TYPE(dtype, 1), "scalar.%d", i);
     TRY(compile_norm(o, threads));
     TRY(compile_update(o, threads));
-    size_t a = ad_plan_arena_bytes(o->norm), b = ad_plan_arena_bytes(o->update);
-    TRY(kern_alloc(&o->arena, a > b ? a : b, "optimizer workspace"));
+    TRY(kern_alloc(&o->arena, train_optimizer_bytes(o), "optimizer workspace"));
     *result = o;
     o = NULL;
 done:
@@ -78,6 +77,11 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
     ad_graph_destroy(optimizer->graph);
     kern_free(optimizer->arena);
     free(optimizer);
+}
+
+size_t train_optimizer_bytes(const train_optimizer *optimizer) {
+    size_t a = ad_plan_arena_bytes(optimizer->norm), b = ad_plan_arena_bytes(optimizer->update);
+    return a > b ? a : b;
 }
 
 static void bind_scalars(train_optimizer *o, double norm, int64_t step, double lr) {

@@ -11,6 +11,7 @@ typedef struct train_optimizer train_optimizer;
 kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train *conf,
                                    kern_dtype dtype, int64_t elements, int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
+size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
 
 /* Update `step` (0, 1, ...), bias corrected with step + 1, on parameters and moments in place:
  *     g' = g min(1, clip / |g|);  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2

@@ -46,6 +46,8 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.dtype = infer_model_real(step->model);
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
+    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->buffers.dtype,
+                               step->buffers.layout->elements, spec->threads));
     *result = step;
     step = NULL;
 done:
@@ -69,23 +71,43 @@ void train_step_destroy(train_step *step) {
     free(step);
 }
 
+const infer_model *train_step_model(const train_step *step) {
+    return step->model;
+}
+
+/* Losses and norms that the caller reads. */
+static size_t result_bytes(const train_step *step) {
+    const conf_train *conf = &step->spec.conf->train;
+    size_t each = kern_dtype_bytes(step->buffers.dtype);
+    return (size_t)(conf->batch * (conf->context + 2 * step->buffers.chunks)) * each;
+}
+
+static double row_bytes(const train_step *step) {
+    infer_model_parts parts = infer_model_internals(step->model);
+    ad_scan_memory prefix = ad_scan_plan(parts.prefix), suffix = ad_scan_plan(parts.suffix);
+    return prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
+}
+
 train_step_memory train_step_plan(const train_step *step) {
     infer_model_memory model = infer_model_plan(step->model);
     size_t flat = (size_t)step->buffers.layout->elements * kern_dtype_bytes(step->buffers.dtype);
     double micro_batches = (double)(step->spec.conf->train.batch / step->spec.micro_batch);
-    train_step_memory memory = {.parameters = flat,
-                                .gradient = flat,
-                                .moments = 2 * flat,
-                                .product_weights = model.product_weights,
-                                .carries = model.carries + train_gradient_bytes(step->model),
-                                .slots = model.slots,
-                                .history = model.history,
-                                .activations = model.activations,
-                                .workspace = model.workspace,
-                                .executed_flops =
-                                    micro_batches * (model.prefix_flops + model.body_flops +
-                                                     model.body_vjp_flops + model.prefix_vjp_flops),
-                                .every = model.every};
+    double flops = model.prefix_flops + model.body_flops;
+    flops += model.body_vjp_flops + model.prefix_vjp_flops;
+    train_step_memory memory = {
+        .parameters = flat,
+        .gradient = flat,
+        .moments = 2 * flat,
+        .product_weights = model.product_weights,
+        .carries = model.carries + train_gradient_bytes(step->model),
+        .slots = model.slots,
+        .history = model.history,
+        .activations = model.activations + result_bytes(step),
+        .workspace = model.workspace + train_optimizer_bytes(step->optimizer),
+        .executed_flops = micro_batches * flops,
+        .row_bytes = micro_batches * row_bytes(step),
+        .kept_fraction = ad_scan_plan(infer_model_internals(step->model).suffix).kept_fraction,
+        .every = model.every};
     memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +
                    memory.carries + memory.slots + memory.history + memory.activations +
                    memory.workspace;
@@ -108,8 +130,6 @@ kern_status train_step_allocate(train_step *step) {
     TRY(kern_alloc_zero(&b->gradient_norm, chunks, "inner gradient norms"));
     TRY(infer_model_allocate(step->model));
     TRY(train_gradient_create(&step->gradient, step->model));
-    TRY(train_optimizer_create(&step->optimizer, conf, b->dtype, b->layout->elements,
-                               step->spec.threads));
 done:
     return status;
 }

@@ -18,14 +18,20 @@ typedef struct train_step train_step;
 kern_status train_step_create(train_step **step, const train_step_spec *spec);
 void train_step_destroy(train_step *step);
 
-/* Bytes by kind, and model and executed FLOPs of one step. */
+/* Bytes by kind, and what one step executes. */
 typedef struct {
-    size_t parameters, gradient, moments, product_weights, carries, slots, history, activations,
+    size_t parameters, gradient, moments, product_weights /* rounded copies */,
+        carries /* saved fast weights and their cotangents */, slots /* kept values */,
+        history /* keys, values, their cotangents */, activations /* rows, losses, tables */,
         workspace, total;
     double executed_flops;
-    int64_t every;
+    double row_bytes;     /* moved by row programs; products and attention not counted */
+    double kept_fraction; /* of the suffix's forward FLOPs: not repeated in reverse */
+    int64_t every;        /* a carry is saved for every `every`-th chunk */
 } train_step_memory;
 train_step_memory train_step_plan(const train_step *step);
+/* The model inside, for profiles and descriptions; it belongs to the step. */
+const infer_model *train_step_model(const train_step *step);
 
 /* Allocates everything. Parameters are zero: initialise or load them. */
 kern_status train_step_allocate(train_step *step);
