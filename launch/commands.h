@@ -7,6 +7,8 @@
 #define LAUNCH_COMMANDS_H
 
 int launch_pack(int argc, char **argv);
+int launch_train(int argc, char **argv);
 int launch_configs(int argc, char **argv);
+int launch_plan(int argc, char **argv);
 
 #endif

@@ -16,7 +16,9 @@ typedef struct {
 /* In the order in which one meets them; ends with the row without a name. */
 static const command commands[] = {
     {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
+    {"train", "trains a model from a configuration, or goes on with a run", launch_train},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
+    {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
     {NULL, NULL, NULL},
 };
 

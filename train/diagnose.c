@@ -1,0 +1,61 @@
+#include "train/diagnose.h"
+
+#include <string.h>
+
+#include "train/gradient.h"
+#include "train/schedule.h"
+
+static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
+                                   train_gradient *gradient, const train_step_buffers *b,
+                                   const int32_t *tokens, int64_t number) {
+    double multiplier =
+        train_inner_multiplier(conf->inner.warmup_from, conf->inner.warmup_steps, number);
+    infer_model_set_parameters(model, b->parameters);
+    memset(b->gradient, 0, (size_t)b->layout->elements * kern_dtype_bytes(b->dtype));
+    for (int64_t s = 0; s < conf->train.batch; s++) {
+        infer_batch batch = {.tokens = tokens + s * (conf->train.context + 1),
+                             .rate = conf->inner.lr * multiplier,
+                             .token_nll = b->token_nll,
+                             .chunk_loss = b->chunk_loss,
+                             .gradient_norm = b->gradient_norm};
+        train_gradient_time time;
+        kern_status status = train_gradient_add(gradient, b->gradient, &batch, &time);
+        if (status != KERN_OK)
+            return kern_fail_context(status, "outer step %lld, sequence %lld", (long long)number,
+                                     (long long)s);
+    }
+    return kern_fail(KERN_ERR_NUMERIC,
+                     "outer step %lld: the loss or the gradient is not finite although every value "
+                     "of each sequence is; their sum overflowed",
+                     (long long)number);
+}
+
+kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
+                           const int32_t *tokens, int64_t number) {
+    kern_status status = KERN_OK;
+    infer_model *model = NULL;
+    train_gradient *gradient = NULL;
+    infer_model_spec spec = {.conf = conf,
+                             .batch = 1,
+                             .tokens = conf->train.context,
+                             .inner = conf->inner.mode == CONF_INNER_E2E ||
+                                      conf->inner.mode == CONF_INNER_FIRST_ORDER,
+                             .first_order = conf->inner.mode == CONF_INNER_FIRST_ORDER,
+                             .backward = true,
+                             .loss_scale = 1,
+                             .threads = threads,
+                             .debug = true};
+    TRY(infer_model_create(&model, &spec));
+    TRY(infer_model_allocate(model));
+    TRY(train_gradient_create(&gradient, model));
+    status = check_sequences(conf, model, gradient, buffers, tokens, number);
+done:
+    train_gradient_destroy(gradient);
+    infer_model_destroy(model);
+    if (status == KERN_ERR_MEMORY)
+        return kern_fail_context(KERN_ERR_NUMERIC,
+                                 "outer step %lld: loss or gradient is not finite, and there is no "
+                                 "memory to find the op",
+                                 (long long)number);
+    return status;
+}

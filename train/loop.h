@@ -1,0 +1,19 @@
+/* The training loop: batches in, outer steps, metrics, checkpoints, until all steps are done or a
+ * signal asks to stop. Resuming continues bit for bit. */
+#ifndef TRAIN_LOOP_H
+#define TRAIN_LOOP_H
+
+#include "configs/conf.h"
+
+/* Trains `conf` (checked) as a new run in conf->run.dir, from random weights or from the checkpoint
+ * that train.init_from names. KERN_ERR_INTERRUPTED after SIGINT or SIGTERM: everything is saved and
+ * the message says how to go on. KERN_ERR_NUMERIC where loss or gradient is not finite: names op
+ * and scope; the last checkpoint stays. Other errors: as their sources say; the run's last
+ * checkpoint is intact whatever happens. */
+kern_status train_loop_new(const ttt_conf *conf);
+
+/* Goes on with the run (or from the checkpoint of it) at `source`. Overrides may change what does
+ * not change the course: train.steps where train.total_steps is set, threads, memory, run.*. */
+kern_status train_loop_resume(const char *source, int overrides, const char *const *override);
+
+#endif

@@ -1,0 +1,41 @@
+#include "train/tensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, const char *name) {
+    const infer_parameter *p = &b->layout->item[i];
+    return (train_tensor){.name = name,
+                          .dtype = b->dtype,
+                          .rank = p->rank,
+                          .shape = {p->dim[0], p->dim[1]},
+                          .data = (char *)buffer + (size_t)p->offset * kern_dtype_bytes(b->dtype)};
+}
+
+train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffers *b) {
+    int count = b->layout->count;
+    train_checkpoint_tensors *t = calloc(1, sizeof *t);
+    ASSERT(t);
+    t->items = calloc(3 * (size_t)count, sizeof *t->items);
+    t->names = calloc(2 * (size_t)count, sizeof *t->names);
+    ASSERT(t->items && t->names);
+    for (int i = 0; i < count; i++) {
+        const char *name = b->layout->item[i].name;
+        char *m = t->names[2 * i], *v = t->names[2 * i + 1];
+        snprintf(m, sizeof *t->names, "m.%s", name);
+        snprintf(v, sizeof *t->names, "v.%s", name);
+        t->items[i] = tensor_at(b, i, b->parameters, name);
+        t->items[count + 2 * i] = tensor_at(b, i, b->m, m);
+        t->items[count + 2 * i + 1] = tensor_at(b, i, b->v, v);
+    }
+    t->parameters = (train_tensors){count, t->items};
+    t->moments = (train_tensors){2 * (int64_t)count, t->items + count};
+    return t;
+}
+
+void train_checkpoint_tensors_destroy(train_checkpoint_tensors *tensors) {
+    if (!tensors) return;
+    free(tensors->items);
+    free(tensors->names);
+    free(tensors);
+}

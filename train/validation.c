@@ -1,0 +1,78 @@
+#include "train/validation.h"
+
+#include <stdlib.h>
+
+#include "infer/evaluate.h"
+#include "train/signals.h"
+
+struct train_validation {
+    const ttt_conf *conf;
+    data_source *source;
+    infer_model *model;
+    bool allocated;
+};
+
+kern_status train_validation_create(train_validation **result, const ttt_conf *conf, int threads) {
+    kern_status status = KERN_OK;
+    train_validation *v = NULL;
+    *result = NULL;
+    if (!*conf->data.valid || !conf->run.eval_every) return status;
+    v = calloc(1, sizeof *v);
+    ASSERT(v);
+    v->conf = conf;
+    TRY(data_source_open(&v->source, conf->data.valid, conf->train.context, false));
+    int64_t rows = conf->inner.chunk ? 256 / conf->inner.chunk : 1;
+    infer_model_spec spec = {.conf = conf,
+                             .batch = rows > 1 ? rows : 1,
+                             .tokens = conf->train.context,
+                             .inner = conf->inner.mode != CONF_INNER_OFF,
+                             .threads = threads};
+    TRY(infer_model_create(&v->model, &spec));
+    *result = v;
+    v = NULL;
+done:
+    train_validation_destroy(v);
+    return status == KERN_OK ? status : kern_fail_context(status, "validation");
+}
+
+void train_validation_destroy(train_validation *validation) {
+    if (!validation) return;
+    infer_model_destroy(validation->model);
+    data_source_destroy(validation->source);
+    free(validation);
+}
+
+double train_validation_bytes(const train_validation *validation) {
+    if (!validation) return 0;
+    infer_model_memory m = infer_model_plan(validation->model);
+    return (double)(m.carries + m.slots + m.history + m.activations + m.workspace +
+                    m.product_weights);
+}
+
+static bool go_on(void *context, int64_t done, int64_t windows) {
+    (void)context, (void)done, (void)windows;
+    return !train_signals_received();
+}
+
+kern_status train_validation_run(train_validation *v, double *loss, double *error,
+                                 const void *parameters) {
+    kern_status status = KERN_OK;
+    infer_losses *losses = NULL;
+    if (!v->allocated) TRY(infer_model_allocate(v->model));
+    v->allocated = true;
+    infer_model_set_parameters(v->model, parameters);
+    infer_evaluation evaluation = {
+        .model = v->model,
+        .source = v->source,
+        .per_document = v->conf->run.eval_windows,
+        .rate = v->conf->inner.mode == CONF_INNER_OFF ? 0 : v->conf->inner.lr,
+        .bins = infer_bins_create(v->conf->train.context, v->conf->inner.chunk),
+        .seen = go_on};
+    TRY(infer_evaluate(&losses, &evaluation));
+    infer_mean mean = infer_losses_mean(losses, INFER_ALL, INFER_ALL);
+    *loss = mean.mean;
+    *error = mean.standard_error;
+done:
+    infer_losses_destroy(losses);
+    return status;
+}

@@ -1,0 +1,24 @@
+/* Evaluation during training: the mean held-out loss with inner steps as at test time. */
+#ifndef TRAIN_VALIDATION_H
+#define TRAIN_VALIDATION_H
+
+#include "configs/conf.h"
+
+typedef struct train_validation train_validation;
+
+/* Opens data.valid and compiles a model that only reads. *validation is NULL, with KERN_OK, where
+ * data.valid is empty or run.eval_every is 0. */
+kern_status train_validation_create(train_validation **validation, const ttt_conf *conf,
+                                    int threads);
+void train_validation_destroy(train_validation *validation); /* NULL is fine */
+
+/* Bytes that train_validation_run will use; 0 for NULL. */
+double train_validation_bytes(const train_validation *validation);
+
+/* Mean loss in nats per token over run.eval_windows windows of each document and its standard
+ * error, for a flat buffer of parameters. A signal to stop ends it early with KERN_ERR_INTERRUPTED.
+ */
+kern_status train_validation_run(train_validation *validation, double *loss, double *error,
+                                 const void *parameters);
+
+#endif
