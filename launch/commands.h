@@ -8,6 +8,7 @@
 
 int launch_pack(int argc, char **argv);
 int launch_train(int argc, char **argv);
+int launch_eval(int argc, char **argv);
 int launch_configs(int argc, char **argv);
 int launch_plan(int argc, char **argv);
 

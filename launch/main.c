@@ -17,6 +17,7 @@ typedef struct {
 static const command commands[] = {
     {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
     {"train", "trains a model from a configuration, or goes on with a run", launch_train},
+    {"eval", "measures the loss on held-out texts, by document and position", launch_eval},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
     {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
     {NULL, NULL, NULL},
