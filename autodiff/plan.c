@@ -9,6 +9,7 @@
 struct ad_plan {
     ad_lowering low;
     bool profile;
+    int64_t runs; /* profiled */
 };
 
 static void *array(int64_t count, size_t item) {
@@ -255,6 +256,7 @@ static kern_status check_unit(const ad_lowering *low, const ad_unit *unit) {
 
 kern_status ad_plan_run(ad_plan *plan, void *arena) {
     ad_lowering *low = &plan->low;
+    plan->runs += plan->profile;
     for (int64_t s = 0; s < low->storages; s++)
         if (!low->storage[s].external)
             low->storage[s].buffer = (ad_buffer){(char *)arena + low->storage[s].offset, 0};
@@ -276,6 +278,7 @@ kern_status ad_plan_run(ad_plan *plan, void *arena) {
 
 void ad_plan_profile(ad_plan *plan, bool on) {
     plan->profile = on;
+    plan->runs = 0;
     for (int i = 0; i < ad_plan_steps(plan); i++) plan->low.unit[plan->low.order[i]].seconds = 0;
 }
 
@@ -290,7 +293,8 @@ ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
                                .nodes = unit->nodes,
                                .seconds = unit->seconds,
                                .flops = unit->flops,
-                               .bytes = unit->bytes};
+                               .bytes = unit->bytes,
+                               .runs = plan->runs};
 }
 
 static void print_value(const ad_lowering *low, ad_value value, FILE *file) {

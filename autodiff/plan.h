@@ -59,12 +59,14 @@ void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t s
  * value that is not finite is named by op, scope and shapes. */
 kern_status ad_plan_run(ad_plan *plan, void *arena);
 
-/* Seconds spent by step since the last reset, if profiling is on (off at first). */
+/* Seconds spent by step since this was last called, if profiling is on (off at first). */
 void ad_plan_profile(ad_plan *plan, bool on);
 typedef struct {
     const char *op, *scope; /* of a row program: of its last node; op "rows" */
     int nodes;              /* fused into it */
-    double seconds, flops, bytes;
+    double seconds;         /* all runs together */
+    double flops, bytes;    /* of one run */
+    int64_t runs;
 } ad_plan_step_cost;
 ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step);
 

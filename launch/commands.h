@@ -11,5 +11,6 @@ int launch_train(int argc, char **argv);
 int launch_eval(int argc, char **argv);
 int launch_configs(int argc, char **argv);
 int launch_plan(int argc, char **argv);
+int launch_bench(int argc, char **argv);
 
 #endif

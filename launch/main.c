@@ -20,6 +20,7 @@ static const command commands[] = {
     {"eval", "measures the loss on held-out texts, by document and position", launch_eval},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
     {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
+    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench},
     {NULL, NULL, NULL},
 };
 

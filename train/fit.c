@@ -1,6 +1,7 @@
 #include "train/fit.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,10 @@ void train_bytes_text(char *text, double bytes) {
     for (; bytes >= 999.5 && u + 1 < sizeof unit / sizeof *unit; u++) bytes /= 1000;
     int digits = bytes >= 99.95 || u == 0 ? 0 : bytes >= 9.995 ? 1 : 2;
     snprintf(text, 32, "%.*f %s", digits, bytes, unit[u]);
+}
+
+int train_threads(const ttt_conf *conf) {
+    return conf->train.threads ? (int)conf->train.threads : omp_get_num_procs();
 }
 
 static int64_t chunk_of(const ttt_conf *conf) {
@@ -175,6 +180,11 @@ static void say_smaller_context(message *to, const fit_problem *problem) {
     }
 }
 
+/* What no change of train.context alters. */
+static double standing(const train_step_memory *m) {
+    return (double)(m->parameters + m->product_weights + m->gradient + m->moments);
+}
+
 /* `least` is the smallest that the configuration itself allows. */
 static kern_status refuse(const candidate *least, const fit_problem *problem) {
     message to = {.used = 0};
@@ -191,7 +201,7 @@ static kern_status refuse(const candidate *least, const fit_problem *problem) {
     if (train->micro_batch > 1) say_if_enough(&to, problem, "train.micro_batch=1");
     if (train->precision == CONF_F64) say_if_enough(&to, problem, "train.precision=f32");
     if (train->precision != CONF_BF16) say_if_enough(&to, problem, "train.precision=bf16");
-    say_smaller_context(&to, problem);
+    if (standing(&least->fit.memory) < problem->limit) say_smaller_context(&to, problem);
     return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
 }
 

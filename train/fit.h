@@ -18,6 +18,9 @@ double train_free_memory(void);
 /* train.memory_limit, or where that is 0 train_free_memory(), or HUGE_VAL if that is unknown. */
 double train_memory_limit(const ttt_conf *conf);
 
+/* train.threads, or where that is 0 one for each processor that this process may run on. */
+int train_threads(const ttt_conf *conf);
+
 /* Sequences at once before memory is looked at: train.micro_batch, or the smallest divisor of
  * train.batch that gives products of a chunk 256 rows. */
 int64_t train_preferred_micro_batch(const ttt_conf *conf);

@@ -1,0 +1,298 @@
+/* ttt plan: what a configuration needs, without running it and without its memory. */
+#include "configs/conf.h"
+#include "launch/arguments.h"
+#include "launch/commands.h"
+#include "launch/report.h"
+#include "train/fit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A way of running the step: with everything kept, with the least memory, or as training would. */
+typedef struct {
+    bool known;
+    train_fit fit;
+} way;
+
+enum { WAY_HERE, WAY_LEAST, WAY_MOST, WAYS };
+static const char *const way_name[WAYS] = {"here", "least_memory", "all_kept"};
+
+typedef struct {
+    const ttt_conf *conf;
+    double limit, compile_seconds;
+    int threads;
+    way way[WAYS];
+    double parameters, fast_parameters;
+    double kind[5];
+} plan;
+
+static const char *const parameter_kind[] = {"embedding", "attention", "fast_mlp", "mlp", "norms"};
+enum { KINDS = sizeof parameter_kind / sizeof *parameter_kind };
+
+static int kind_of(const infer_parameter *p) {
+    if (p->rank == 1) return 4;
+    switch (p->role) {
+    case INFER_EMBED:
+    case INFER_LM_HEAD: return 0;
+    case INFER_WQ:
+    case INFER_WK:
+    case INFER_WV:
+    case INFER_WO: return 1;
+    default: return p->fast ? 2 : 3;
+    }
+}
+
+static void count_parameters(plan *to, const infer_parameters *parameters) {
+    for (int i = 0; i < parameters->count; i++) {
+        const infer_parameter *p = &parameters->item[i];
+        to->kind[kind_of(p)] += (double)p->elements;
+        to->parameters += (double)p->elements;
+        if (p->fast) to->fast_parameters += (double)p->elements;
+    }
+}
+
+static kern_status try_way(plan *to, int which, int64_t micro_batch, double budget) {
+    kern_status status = KERN_OK;
+    train_step *step = NULL;
+    train_step_spec spec = {
+        .conf = to->conf, .micro_batch = micro_batch, .budget = budget, .threads = to->threads};
+    TRY(train_step_create(&step, &spec));
+    to->way[which] = (way){true, {to->limit, micro_batch, budget, train_step_plan(step)}};
+    if (to->parameters == 0) count_parameters(to, infer_model_parameters(train_step_model(step)));
+done:
+    train_step_destroy(step);
+    return status;
+}
+
+/* Training chooses between the two ends only where the first does not fit and the second does. */
+static kern_status make_plan(plan *to) {
+    kern_status status = KERN_OK;
+    train_step *step = NULL;
+    double start = kern_seconds();
+    int64_t micro = train_preferred_micro_batch(to->conf);
+    TRY(try_way(to, WAY_MOST, micro, HUGE_VAL));
+    TRY(try_way(to, WAY_LEAST, to->conf->train.micro_batch ? micro : 1, 0));
+    if ((double)to->way[WAY_MOST].fit.memory.total <= to->limit) {
+        to->way[WAY_HERE] = to->way[WAY_MOST];
+    } else if ((double)to->way[WAY_LEAST].fit.memory.total <= to->limit) {
+        TRY(train_fit_create(&step, &to->way[WAY_HERE].fit, to->conf, to->limit, to->threads,
+                             false));
+        to->way[WAY_HERE].known = true;
+    }
+    to->compile_seconds = kern_seconds() - start;
+done:
+    train_step_destroy(step);
+    return status;
+}
+
+/* ---- printing ---- */
+
+static void print_model(const plan *of) {
+    const ttt_conf *conf = of->conf;
+    char text[32];
+    printf("%s: %lld blocks", conf->name, (long long)conf->model.blocks);
+    if (conf->inner.suffix)
+        printf(" (the last %lld in chunks of %lld)", (long long)conf->inner.suffix,
+               (long long)conf->inner.chunk);
+    printf(", %lld sequences of %lld tokens a step\n\n", (long long)conf->train.batch,
+           (long long)conf->train.context);
+    printf("parameters   %s", launch_scaled(text, of->parameters, ""));
+    for (int kind = 0; kind < KINDS; kind++)
+        if (of->kind[kind] > 0)
+            printf("%s%s %s", kind ? ", " : ": ", parameter_kind[kind],
+                   launch_scaled(text, of->kind[kind], ""));
+    printf("; fast: %s\n", launch_scaled(text, of->fast_parameters, ""));
+}
+
+static double tokens_of(const plan *of) {
+    return (double)of->conf->train.batch * (double)of->conf->train.context;
+}
+
+static void print_work(const plan *of) {
+    double flops = train_model_flops(of->conf);
+    char step[32], token[32];
+    printf("tokens       %.0f a step\n", tokens_of(of));
+    printf("model work   %s a step, %s a token\n\n", launch_scaled(step, flops, "FLOP"),
+           launch_scaled(token, flops / tokens_of(of), "FLOP"));
+}
+
+typedef struct {
+    const char *key, *label;
+    size_t offset;
+} memory_row;
+
+static const memory_row memory_rows[] = {
+    {"weights", "weights", offsetof(train_step_memory, parameters)},
+    {"product_weights", "rounded weights", offsetof(train_step_memory, product_weights)},
+    {"gradient", "gradient", offsetof(train_step_memory, gradient)},
+    {"optimiser", "optimiser", offsetof(train_step_memory, moments)},
+    {"carries", "carries", offsetof(train_step_memory, carries)},
+    {"history", "history", offsetof(train_step_memory, history)},
+    {"kept", "kept values", offsetof(train_step_memory, slots)},
+    {"activations", "activations", offsetof(train_step_memory, activations)},
+    {"workspace", "workspace", offsetof(train_step_memory, workspace)},
+    {"total", "total", offsetof(train_step_memory, total)},
+};
+enum { MEMORY_ROWS = sizeof memory_rows / sizeof *memory_rows };
+
+static size_t bytes_of(const way *of, const memory_row *row) {
+    return *(const size_t *)((const char *)&of->fit.memory + row->offset);
+}
+
+static void print_head(const plan *of) {
+    printf("%-22s", "");
+    for (int w = 0; w < WAYS; w++)
+        if (of->way[w].known) printf(" %13s", (const char *[]){"here", "least", "all kept"}[w]);
+    putchar('\n');
+}
+
+static void print_memory(const plan *of) {
+    char text[32];
+    for (int row = 0; row < MEMORY_ROWS; row++) {
+        if (!bytes_of(&of->way[WAY_MOST], &memory_rows[row]) &&
+            !bytes_of(&of->way[WAY_LEAST], &memory_rows[row]))
+            continue;
+        printf("%-22s", memory_rows[row].label);
+        for (int w = 0; w < WAYS; w++) {
+            if (!of->way[w].known) continue;
+            train_bytes_text(text, (double)bytes_of(&of->way[w], &memory_rows[row]));
+            printf(" %13s", text);
+        }
+        putchar('\n');
+    }
+}
+
+typedef double (*figure)(const plan *of, const way *of_way);
+
+static double sequences(const plan *of, const way *w) {
+    (void)of;
+    return (double)w->fit.micro_batch;
+}
+static double every(const plan *of, const way *w) {
+    (void)of;
+    return (double)w->fit.memory.every;
+}
+static double kept(const plan *of, const way *w) {
+    (void)of;
+    return 100 * w->fit.memory.kept_fraction;
+}
+static double executed(const plan *of, const way *w) {
+    (void)of;
+    return w->fit.memory.executed_flops;
+}
+static double ratio(const plan *of, const way *w) {
+    return w->fit.memory.executed_flops / train_model_flops(of->conf);
+}
+static double moved(const plan *of, const way *w) {
+    return w->fit.memory.row_bytes / tokens_of(of);
+}
+
+static void print_choices(const plan *of) {
+    static const struct {
+        const char *label;
+        figure value;
+        int digits; /* < 0: scaled */
+        const char *unit;
+    } rows[] = {
+        {"sequences at once", sequences, 0, ""}, {"a carry saved every", every, 0, "chunks"},
+        {"forward work kept", kept, 0, "%"},     {"executed a step", executed, -1, "FLOP"},
+        {"executed / model", ratio, 2, ""},      {"row programs a token", moved, -1, "B"}};
+    for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
+        printf("%-22s", rows[row].label);
+        for (int w = 0; w < WAYS; w++) {
+            char text[64], number[32];
+            if (!of->way[w].known) continue;
+            double value = rows[row].value(of, &of->way[w]);
+            if (rows[row].digits < 0)
+                snprintf(text, sizeof text, "%s", launch_scaled(number, value, rows[row].unit));
+            else
+                snprintf(text, sizeof text, "%.*f%s%s", rows[row].digits, value,
+                         *rows[row].unit ? " " : "", rows[row].unit);
+            printf(" %13s", text);
+        }
+        putchar('\n');
+    }
+}
+
+static void print_verdict(const plan *of) {
+    char limit[32], need[32];
+    const char *what = of->conf->train.memory_limit > 0 ? "train.memory_limit" : "free memory";
+    train_bytes_text(limit, of->limit);
+    train_bytes_text(need, (double)of->way[WAY_LEAST].fit.memory.total);
+    if (!isfinite(of->limit))
+        printf("\nthe machine does not say how much memory is free\n");
+    else if (of->way[WAY_HERE].known)
+        printf("\nfits: %s is %s\n", what, limit);
+    else
+        printf("\ndoes not fit: %s is %s, the least that is needed %s\n", what, limit, need);
+}
+
+/* ---- JSON ---- */
+
+static json_t *json_way(const plan *of, const way *w) {
+    if (!w->known) return json_null();
+    json_t *memory = json_object();
+    for (int row = 0; row < MEMORY_ROWS; row++)
+        json_object_set_new(memory, memory_rows[row].key,
+                            json_integer((json_int_t)bytes_of(w, &memory_rows[row])));
+    return json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:o}", "micro_batch", (json_int_t)w->fit.micro_batch,
+                     "carry_every", (json_int_t)w->fit.memory.every, "kept_fraction",
+                     w->fit.memory.kept_fraction, "executed_flops_per_step",
+                     w->fit.memory.executed_flops, "executed_ratio", ratio(of, w),
+                     "row_bytes_per_step", w->fit.memory.row_bytes, "memory_bytes", memory);
+}
+
+static kern_status print_plan_json(const plan *of) {
+    double flops = train_model_flops(of->conf), tokens = tokens_of(of);
+    json_t *parameters = json_pack("{s:I,s:I}", "total", (json_int_t)of->parameters, "fast",
+                                   (json_int_t)of->fast_parameters);
+    for (int kind = 0; kind < KINDS; kind++)
+        json_object_set_new(parameters, parameter_kind[kind],
+                            json_integer((json_int_t)of->kind[kind]));
+    json_t *object =
+        json_pack("{s:s,s:o,s:I,s:f,s:f,s:b,s:o,s:f}", "name", of->conf->name, "parameters",
+                  parameters, "tokens_per_step", (json_int_t)tokens, "model_flops_per_step", flops,
+                  "model_flops_per_token", flops / tokens, "fits", of->way[WAY_HERE].known,
+                  "limit_bytes", isfinite(of->limit) ? json_real(of->limit) : json_null(),
+                  "compile_seconds", of->compile_seconds);
+    for (int w = 0; w < WAYS && object; w++)
+        json_object_set_new(object, way_name[w], json_way(of, &of->way[w]));
+    return launch_print_json(object);
+}
+
+int launch_plan(int argc, char **argv) {
+    bool json = false;
+    const launch_option accepted[] = {LAUNCH_JSON(&json), {NULL, LAUNCH_FLAG, NULL, NULL, NULL}};
+    const launch_syntax syntax = {
+        "plan",
+        "CONFIG [key=value...]",
+        "Prints what training CONFIG would need: parameters, work per step and token, and the\n"
+        "peak memory by kind; nothing is run and the memory is not needed. Columns:\n"
+        "  here      as training would run within train.memory_limit (0: what is free now)\n"
+        "  least     as little memory as possible: much is computed again in the reverse pass\n"
+        "  all kept  nothing that products made is computed again\n"
+        "Model work is what the model costs by convention, executed what this program does\n"
+        "(docs/costs.md). For example, how much would longer contexts need:\n"
+        "  ttt plan 125m-e2e-8k train.context=32768 train.batch=1 train.memory_limit=16e9",
+        accepted,
+        1,
+        -1};
+    int code = launch_parse(&syntax, &argc, argv);
+    if (code >= 0) return code;
+    kern_status status = KERN_OK;
+    ttt_conf *conf = NULL;
+    TRY(conf_load(&conf, argv[1], argc - 2, (const char *const *)(argv + 2)));
+    plan of = {.conf = conf, .limit = train_memory_limit(conf), .threads = train_threads(conf)};
+    TRY(make_plan(&of));
+    print_model(&of);
+    print_work(&of);
+    print_head(&of);
+    print_memory(&of);
+    print_choices(&of);
+    print_verdict(&of);
+    if (json) TRY(print_plan_json(&of));
+done:
+    conf_destroy(conf);
+    return launch_report(syntax.command, status);
+}
