@@ -438,6 +438,6 @@ ad_scan_memory ad_scan_plan(const ad_scan *scan) {
         kept += kept_flops(&scan->form[f]);
         all += ad_plan_flops(scan->form[f].body);
     }
-    memory.kept_fraction = all > 0 ? kept / all : 1;
+    memory.kept_fraction = all > kept ? kept / all : 1;
     return memory;
 }
