@@ -38,7 +38,7 @@ typedef struct {
 
 static inline kern_attention_layout kern_attention_layout_of(const kern_attention_shape *shape,
                                                              int stage, int64_t past) {
-    static const int rows[] = {3, 7, 11}, keys[] = {2, 3, 5};
+    static const int rows[] = {3, 6, 9}, keys[] = {2, 3, 5};
     int64_t width = (shape->head_size + 15) / 16 * 16, all = past + shape->rows;
     int64_t seen = (shape->window < all ? shape->window : all) + KERN_ATTENTION_ROWS;
     int64_t tiles = seen / KERN_ATTENTION_KEYS + 2; /* two are cut short: past's and new's last */

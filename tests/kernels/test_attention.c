@@ -326,7 +326,7 @@ static const int64_t cases[][8] = {
     {1, 65, 2, 2, 32, 1000, 0, 0},  {1, 37, 2, 1, 80, 129, 200, 3},
     {1, 129, 2, 1, 12, 67, 5, 0},   {1, 130, 1, 1, 4, 1 << 30, 257, 0},
     {1, 67, 3, 3, 17, 130, 129, 4}, {2, 300, 2, 2, 3, 40, 39, 0},
-    {1, 600, 1, 1, 2, 20, 7, 0},    {1, 9, 2, 1, 128, 300, 1700, 0},
+    {1, 600, 1, 1, 2, 20, 7, 0},    {1, 9, 2, 1, 128, 2000, 1700, 0},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -342,6 +342,15 @@ static void test_plain(void **state) {
         current = (int)i;
         check_plain(case_shape(i), cases[i][6], cases[i][7]);
     }
+}
+
+/* Every alignment of the window's two edges with tiles and register blocks. */
+static void test_windows(void **state) {
+    (void)state;
+    random_state = 12;
+    for (int64_t window = 1; window <= 34; window++)
+        for (int64_t past = 0; past <= 40; past += 20)
+            check_plain(shape_of(1, 140, 1, 1, 2, window), past + past / 20, 0);
 }
 
 static double inner_product(const problem *p, int a, int b) {
@@ -474,6 +483,27 @@ static void test_threads(void **state) {
         }
 }
 
+/* Many runs of rows whose neighbours share most keys: none may add while its neighbour does. */
+static void test_shared_keys(void **state) {
+    (void)state;
+    random_state = 13;
+    problem base = problem_create(shape_of(1, 4000, 1, 1, 16, 250), 0, 0);
+    problem first = converted(&base, KERN_F32);
+    threads = 1;
+    for (int stage = 0; stage <= 2; stage++) run(&first, stage, ALL, GIVEN);
+    threads = 2;
+    problem second = converted(&first, KERN_F32);
+    run(&second, 0, 0, 0);
+    for (int repeat = 0; repeat < 5; repeat++) {
+        for (int stage = 1; stage <= 2; stage++) run(&second, stage, ALL, GIVEN);
+        assert_same(&first, &second, OUT_K);
+        assert_same(&first, &second, OUT_V);
+    }
+    problem_destroy(&base);
+    problem_destroy(&first);
+    problem_destroy(&second);
+}
+
 /* Each subset of results has the bits that it has among all; what was not asked for is not touched.
  */
 static void test_wanted(void **state) {
@@ -598,10 +628,12 @@ static void test_other_instruction_sets(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_differences),
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_shared_keys),
         cmocka_unit_test(test_wanted),
         cmocka_unit_test(test_given),
         cmocka_unit_test(test_extremes),
