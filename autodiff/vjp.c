@@ -78,8 +78,10 @@ static bool differentiate(sweep *at, int node) {
 
 void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value *ct, int wrts,
             const ad_value *wrt, ad_value *result) {
-    for (int j = 0; j < wrts; j++) result[j] = AD_POISON;
-    if (ad_failed(graph)) return;
+    if (ad_failed(graph)) {
+        for (int j = 0; j < wrts; j++) result[j] = AD_POISON;
+        return;
+    }
     sweep at = {.graph = graph, .nodes = ad_nodes(graph)};
     at.on_path = calloc((size_t)at.nodes, sizeof *at.on_path);
     at.ct = malloc((size_t)at.nodes * sizeof *at.ct);
@@ -95,7 +97,7 @@ void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value
     }
     for (int i = at.nodes - 1; i >= 0 && fine; i--)
         if (at.on_path[i]) fine = differentiate(&at, i);
-    for (int j = 0; j < wrts && fine; j++) result[j] = at.ct[wrt[j].node][wrt[j].out];
+    for (int j = 0; j < wrts; j++) result[j] = fine ? at.ct[wrt[j].node][wrt[j].out] : AD_POISON;
     free(at.on_path);
     free(at.ct);
 }

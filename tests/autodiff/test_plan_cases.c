@@ -90,11 +90,12 @@ static void test_operand_read_twice(void **state) {
     (void)state;
     world w;
     world_begin(&w, KERN_F64, SEED);
-    ad_type type = AD_TYPE(KERN_F64, 257, 256); /* more than a tile */
-    ad_value made = ad_transpose(w.graph, matrix(&w, 256, 257), (int[]){1, 0});
-    ad_value first = ad_slice(w.graph, made, 0, 1, 1);
-    ad_value sum = ad_add(w.graph, made, ad_broadcast(w.graph, first, type));
-    ad_value next = ad_transpose(w.graph, sum, (int[]){1, 0});
+    ad_type type = AD_TYPE(KERN_F64, 3, 300, 256), rows = AD_TYPE(KERN_F64, 900, 256);
+    ad_value made = ad_transpose(w.graph, matrix(&w, 256, 900), (int[]){1, 0});
+    ad_value three = ad_slice(w.graph, made, 0, 10, 3); /* each is repeated 300 times */
+    three = ad_broadcast(w.graph, ad_reshape(w.graph, three, AD_TYPE(KERN_F64, 3, 1, 256)), type);
+    ad_value sum = ad_add(w.graph, ad_reshape(w.graph, made, type), three);
+    ad_value next = ad_transpose(w.graph, ad_reshape(w.graph, sum, rows), (int[]){1, 0});
     expect_equal_ways(&w, 1, &(ad_plan_output){next, AD_WRITE});
     world_end(&w);
 }
