@@ -281,7 +281,6 @@ static bool has_full_form(const ad_scan *scan) {
 
 static void measure(ad_scan *scan) {
     const ad_scan_spec *s = &scan->spec;
-    int64_t tokens = s->chunks * s->chunk;
     scan->saved = (s->chunks + scan->every - 1) / scan->every - 1 + (scan->every - 1);
     if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
     scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
@@ -289,26 +288,8 @@ static void measure(ad_scan *scan) {
     scan->slot_bytes = largest(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slots = scan->every == 1 ? s->chunks : scan->every;
     scan->slot_total = (size_t)scan->slots * scan->slot_bytes;
-    for (int h = 0; h < s->histories; h++) {
-        ad_type fresh = ad_type_at(s->graph, s->history[h].fresh);
-        int64_t row = ad_elements(fresh) / s->chunk;
-        scan->history_total += scan_align((size_t)(row * tokens) * kern_dtype_bytes(fresh.dtype));
-        if (!s->backward) continue;
-        int64_t window = scan_past_capacity(scan, h) + s->chunk;
-        scan->history_total +=
-            scan_align((size_t)(row * window) * kern_dtype_bytes(ad_cotangent_type(fresh).dtype));
-    }
-    for (int i = 0; i < s->slices; i++)
-        if (s->slice[i].batched && s->batch > 1)
-            scan->staging_total +=
-                2 *
-                scan_align(ad_bytes(ad_cotangent_type(ad_type_at(s->graph, s->slice[i].value))));
-    for (int o = 0; o < s->outputs; o++)
-        if (s->output[o].by_row && s->batch > 1)
-            scan->staging_total += scan_align(ad_bytes(ad_type_at(s->graph, s->output[o].value)));
-    for (int h = 0; h < s->histories && s->batch > 1; h++)
-        scan->staging_total +=
-            2 * scan_align(ad_bytes(ad_cotangent_type(ad_type_at(s->graph, s->history[h].fresh))));
+    scan->history_total = scan_carve_history(scan, NULL);
+    scan->staging_total = scan_carve_staging(scan, NULL);
 }
 
 static ad_scan *begin(const ad_scan_spec *spec) {

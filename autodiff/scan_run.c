@@ -21,9 +21,9 @@ static size_t row_bytes(const ad_scan *scan, ad_value value, int64_t rows, bool 
     return bytes_of(scan, value, cotangent) / (size_t)rows;
 }
 
-static void carve_histories(ad_scan *scan) {
+size_t scan_carve_history(ad_scan *scan, char *base) {
     const ad_scan_spec *s = &scan->spec;
-    char *at = scan->history;
+    char *at = base;
     for (int h = 0; h < s->histories; h++) {
         ad_value fresh = s->history[h].fresh;
         size_t item = bytes_of(scan, fresh, false) / (size_t)s->chunk;
@@ -32,25 +32,30 @@ static void carve_histories(ad_scan *scan) {
         item = bytes_of(scan, fresh, true) / (size_t)s->chunk;
         scan->history_ct[h] = take(&at, item * (size_t)(scan_past_capacity(scan, h) + s->chunk));
     }
+    return (size_t)(at - base);
 }
 
-static void carve_staging(ad_scan *scan) {
+size_t scan_carve_staging(ad_scan *scan, char *base) {
     const ad_scan_spec *s = &scan->spec;
-    char *at = scan->staging;
-    for (int i = 0; i < s->slices; i++) {
-        if (!s->slice[i].batched || s->batch == 1) continue;
-        scan->slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, true));
-        scan->ct_slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, true));
+    char *at = base;
+    for (int i = 0; i < s->slices && s->batch > 1; i++) {
+        if (!s->slice[i].batched) continue;
+        scan->slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, false));
+        if (s->backward && s->slice[i].differentiable)
+            scan->ct_slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, true));
     }
-    for (int o = 0; o < s->outputs; o++)
-        if (s->output[o].by_row && s->batch > 1) {
-            scan->output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, false));
-            scan->ct_output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, false));
-        }
+    for (int o = 0; o < s->outputs && s->batch > 1; o++) {
+        if (!s->output[o].by_row) continue;
+        scan->output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, false));
+        if (s->backward && s->output[o].differentiable)
+            scan->ct_output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, true));
+    }
     for (int h = 0; h < s->histories && s->batch > 1; h++) {
-        scan->fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, true));
-        scan->ct_fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, true));
+        scan->fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, false));
+        if (s->backward)
+            scan->ct_fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, true));
     }
+    return (size_t)(at - base);
 }
 
 kern_status ad_scan_allocate(ad_scan *scan) {
@@ -60,8 +65,8 @@ kern_status ad_scan_allocate(ad_scan *scan) {
     TRY(kern_alloc((void **)&scan->slot, scan->slot_total, "kept activations"));
     TRY(kern_alloc((void **)&scan->history, scan->history_total, "keys and values"));
     TRY(kern_alloc((void **)&scan->staging, scan->staging_total, "rows of chunks"));
-    carve_histories(scan);
-    carve_staging(scan);
+    scan_carve_history(scan, scan->history);
+    scan_carve_staging(scan, scan->staging);
 done:
     return status;
 }
