@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRODUCT_ROWS = 256, BUDGET_TRIES = 4, MESSAGE_BYTES = 1500 };
+enum { PRODUCT_ROWS = 256, BUDGETS = 12, MESSAGE_BYTES = 1500 };
 
 void train_bytes_text(char *text, double bytes) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -75,28 +75,24 @@ static void replace(candidate *old, candidate *new) {
     new->step = NULL;
 }
 
-/* The step with everything kept; or, where that does not fit, with the largest budget that does;
- * or the one with the least memory. What a budget does not buy is computed again in the workspace,
- * so the right budget is approached. */
+/* The step with everything kept; or, where that does not fit, with the largest of some budgets that
+ * does; or the one with the least memory. What a budget does not buy is computed again in the
+ * workspace, which grows by that, in jumps: so the budget is found by trying. */
 static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
     kern_status status = KERN_OK;
     candidate next = {0};
     TRY(create(best, problem, micro_batch, HUGE_VAL));
     if (fits(best, problem)) return KERN_OK;
     double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
-    double budget = problem->limit - ((double)best->fit.memory.total - kept);
     TRY(create(&next, problem, micro_batch, 0));
     replace(best, &next);
-    if (!fits(best, problem)) return KERN_OK;
-    for (int i = 0; i < BUDGET_TRIES && budget > 0; i++) {
-        TRY(create(&next, problem, micro_batch, budget));
-        bool done = fits(&next, problem);
-        budget -= (double)next.fit.memory.total - problem->limit;
-        if (done && next.fit.memory.executed_flops <= best->fit.memory.executed_flops)
-            replace(best, &next);
+    for (int share = BUDGETS - 1; share > 0 && fits(best, problem); share--) {
+        TRY(create(&next, problem, micro_batch, kept * share / BUDGETS));
+        bool found = fits(&next, problem);
+        if (found) replace(best, &next);
         train_step_destroy(next.step);
         next.step = NULL;
-        if (done) break;
+        if (found) break;
     }
 done:
     train_step_destroy(next.step);
