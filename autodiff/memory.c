@@ -215,6 +215,7 @@ static void assign_offsets(ad_lowering *low) {
 static void check(const ad_lowering *low) {
     for (int64_t a = 0; a < low->storages; a++) {
         const ad_storage *x = &low->storage[a];
+        ASSERT(x->external || x->offset % 64 == 0);
         for (int64_t b = 0; b < a && !x->external && x->last >= 0; b++) {
             const ad_storage *y = &low->storage[b];
             if (y->external || y->last < 0) continue;

@@ -180,7 +180,7 @@ static void chain_products(ad_lowering *low) {
         }
         int head = chain_head(low, ad_producer(low, b));
         int sum = i * AD_OUTPUTS, last = ad_number(ad_root(low, b));
-        if (low->add_into[ad_number(ad_root(low, a))] >= 0 || low->add_into[last] >= 0) continue;
+        ASSERT(low->add_into[ad_number(ad_root(low, a))] < 0 && low->add_into[last] < 0);
         low->chain[head] = ad_number(ad_root(low, a));
         low->root[sum] = last;
         low->uses[last] = low->uses[sum];
