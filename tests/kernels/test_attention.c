@@ -50,6 +50,7 @@ typedef struct {
     void *data[TENSORS];
 } problem;
 
+static const char *program; /* argv[0] */
 static uint64_t random_state;
 static int current; /* case, for messages */
 
@@ -609,7 +610,7 @@ static void rerun_with_isa(const char *isa) {
     if (child == 0) {
         setenv("TTT_ISA", isa, 1);
         setenv("TEST_ATTENTION_CHILD", "1", 1);
-        execl("/proc/self/exe", "test_attention", (char *)NULL);
+        execl(program, program, (char *)NULL);
         _exit(127);
     }
     int result;
@@ -625,7 +626,9 @@ static void test_other_instruction_sets(void **state) {
     rerun_with_isa("v3");
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    assert_true(argc >= 1);
+    program = argv[0];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_windows),

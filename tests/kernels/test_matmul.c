@@ -19,6 +19,7 @@
 
 enum { GUARD = 64 }; /* bytes beyond a buffer that must survive */
 
+static const char *program; /* argv[0] */
 static uint64_t random_state;
 
 static double uniform(void) {
@@ -210,7 +211,7 @@ static void rerun_with(const char *name, const char *value, const char *more) {
         setenv(name, value, 1);
         setenv(more, value, 1);
         setenv("TEST_MATMUL_CHILD", "1", 1);
-        execl("/proc/self/exe", "test_matmul", (char *)NULL);
+        execl(program, program, (char *)NULL);
         _exit(127);
     }
     int result;
@@ -270,7 +271,9 @@ static void test_peak(void **state) {
                   kern_matmul_native_bf16());
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    assert_true(argc >= 1);
+    program = argv[0];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_f64),
