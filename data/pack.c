@@ -19,8 +19,10 @@ typedef struct {
     char **names;                /* [files] */
     data_shard_writer **writers; /* [shards] all but the last complete */
     int64_t shards, capacity;
-    char *text;      /* [TEXT_BYTES] */
-    int32_t *tokens; /* [TEXT_BYTES] */
+    data_encoder *encoder;
+    data_tokens tokens;
+    char *text;
+    int64_t text_capacity;
 } packer;
 
 /* The file's name without folder, .gz and one more extension; free() it. */
@@ -158,23 +160,22 @@ static kern_status cannot_read(const char *path, gzFile file) {
 static kern_status encode_file(packer *pack, data_shard_writer *writer, gzFile file,
                                const char *path) {
     kern_status status = KERN_OK;
-    const data_vocabulary *vocabulary = pack->options->vocabulary;
     int64_t held = 0; /* bytes of text that wait to be encoded */
-    for (bool last = false; !last || held;) {
-        int got = gzread(file, pack->text + held, (unsigned)(TEXT_BYTES - held));
+    for (bool last = false; !last;) {
+        pack->text = kern_grow(pack->text, &pack->text_capacity, held + TEXT_BYTES, 1);
+        int got = gzread(file, pack->text + held, TEXT_BYTES);
         if (got < 0) return cannot_read(path, file);
-        last = held + got < TEXT_BYTES; /* the end, or where a gzip file was cut */
+        last = got < TEXT_BYTES; /* the end, or where a gzip file was cut */
         int number = Z_OK;
         if (last) gzerror(file, &number);
         if (number == Z_BUF_ERROR)
             return kern_fail(KERN_ERR_DATA, "%s: its gzip data end too early", path);
         pack->report.bytes += got;
         held += got;
-        int64_t count, consumed;
-        TRY(vocabulary->encode(pack->tokens, &count, &consumed, vocabulary, pack->text, held,
-                               last));
-        ASSERT(held == 0 || consumed > 0);
-        TRY(data_shard_append(writer, pack->tokens, count));
+        int64_t consumed;
+        pack->tokens.count = 0;
+        TRY(data_encode(&pack->tokens, &consumed, pack->encoder, pack->text, held, last, false));
+        TRY(data_shard_append(writer, pack->tokens.ids, pack->tokens.count));
         held -= consumed;
         memmove(pack->text, pack->text + consumed, (size_t)held);
     }
@@ -244,8 +245,7 @@ static kern_status pack_all(packer *pack) {
     if (pack->files.count == 0) TRY(kern_fail(KERN_ERR_USAGE, "no text to pack was named"));
     TRY(name_documents(pack));
     TRY(refuse_old_shards(options));
-    TRY(kern_alloc((void **)&pack->text, TEXT_BYTES, "text"));
-    TRY(kern_alloc((void **)&pack->tokens, TEXT_BYTES * sizeof *pack->tokens, "tokens"));
+    TRY(data_encoder_create(&pack->encoder, options->vocabulary));
     TRY(open_next_shard(pack));
     for (int64_t i = 0; i < pack->files.count; i++) TRY(pack_file(pack, i));
     if (pack->report.documents == 0)
@@ -267,8 +267,9 @@ kern_status data_pack(data_pack_report *report, const data_pack_options *options
     for (int64_t i = 0; pack.names && i < pack.files.count; i++) free(pack.names[i]);
     free(pack.writers);
     kern_free(pack.names);
-    kern_free(pack.text);
-    kern_free(pack.tokens);
+    free(pack.text);
+    free(pack.tokens.ids);
+    data_encoder_destroy(pack.encoder);
     data_files_clear(&pack.files);
     return status;
 }

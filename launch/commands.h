@@ -7,6 +7,7 @@
 #define LAUNCH_COMMANDS_H
 
 int launch_pack(int argc, char **argv);
+int launch_tokenize(int argc, char **argv);
 int launch_train(int argc, char **argv);
 int launch_eval(int argc, char **argv);
 int launch_configs(int argc, char **argv);

@@ -16,6 +16,7 @@ typedef struct {
 /* In the order in which one meets them; ends with the row without a name. */
 static const command commands[] = {
     {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
+    {"tokenize", "text to token ids of a known vocabulary, and back", launch_tokenize},
     {"train", "trains a model from a configuration, or goes on with a run", launch_train},
     {"eval", "measures the loss on held-out texts, by document and position", launch_eval},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},

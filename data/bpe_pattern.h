@@ -1,0 +1,48 @@
+/* Patterns that cut text into pieces: those of known vocabularies, and the users' through PCRE2.
+ * They are written for the regular expressions of Rust and of Oniguruma, in which white space is
+ * Unicode's property White_Space; PCRE2's \s has one character more (U+180E), so it is rewritten.
+ * What PCRE2 would read differently without a word (set operations, nested classes) is refused. */
+#ifndef DATA_BPE_PATTERN_H
+#define DATA_BPE_PATTERN_H
+
+#include "data/vocabulary.h"
+
+/* A vocabulary that is known by its number of tokens. */
+typedef struct {
+    const char *name;
+    const char *regex;
+    int64_t tokens; /* without the special ones */
+    int64_t size;   /* with them, and with the ids between that nothing has */
+    const char *begin;
+    const data_special *specials; /* ends with a name of NULL */
+} data_bpe_encoding;
+
+/* By name, NULL where there is none; by number of tokens (0: any) and regex (NULL: any). */
+const data_bpe_encoding *data_bpe_encoding_named(const char *name);
+const data_bpe_encoding *data_bpe_encoding_like(const char *regex, int64_t tokens);
+/* Their names, with commas. */
+const char *data_bpe_encoding_names(void);
+
+typedef struct data_bpe_pattern data_bpe_pattern;
+kern_status data_bpe_pattern_create(data_bpe_pattern **pattern, const char *regex,
+                                    const char *called);
+void data_bpe_pattern_destroy(data_bpe_pattern *pattern); /* NULL is fine */
+const char *data_bpe_pattern_regex(const data_bpe_pattern *pattern);
+/* It may look at characters before a piece. */
+bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern);
+
+/* One thread's memory for matching, for patterns one after the other. */
+typedef struct data_bpe_matcher data_bpe_matcher;
+kern_status data_bpe_matcher_create(data_bpe_matcher **matcher);
+void data_bpe_matcher_destroy(data_bpe_matcher *matcher); /* NULL is fine */
+
+typedef enum { DATA_BPE_MATCH, DATA_BPE_NO_MATCH, DATA_BPE_NEEDS_MORE } data_bpe_found;
+
+/* Looks for the first match, not empty, in text [bytes], which is UTF-8, from byte `at` on:
+ * [*begin, *end). Unless `closed` the text goes on, and DATA_BPE_NEEDS_MORE says that what follows
+ * would be looked at. Errors: KERN_ERR_DATA where the pattern takes too long or too much memory. */
+kern_status data_bpe_match(data_bpe_found *found, int64_t *begin, int64_t *end,
+                           data_bpe_matcher *matcher, const data_bpe_pattern *pattern,
+                           const char *text, int64_t bytes, int64_t at, bool closed);
+
+#endif
