@@ -159,7 +159,7 @@ static inline double tiny_slope(tiny *m, const double *direction, double (*f)(co
                                 void *context) {
     static const double weight[4] = {1. / 12, -8. / 12, 8. / 12, -1. / 12},
                         place[4] = {-2, -1, 1, 2};
-    const double step = 3e-5;
+    const double step = 3e-6;
     size_t bytes = (size_t)m->layout->elements * sizeof(double);
     double *saved = malloc(bytes), slope = 0;
     assert_non_null(saved);
