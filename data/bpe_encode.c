@@ -1,7 +1,7 @@
 #include "data/bpe_model.h"
 #include "data/utf8.h"
 
-enum { MEMOS = 1 << 14, MEMO_BYTES = 22, MEMO_IDS = 10 };
+enum { MEMOS = 1 << 14, MEMO_BYTES = 22, MEMO_IDS = 10, RECENT = 1 << 12 };
 
 /* The tokens of a piece that was merged before. */
 typedef struct {
@@ -14,6 +14,9 @@ typedef struct {
     const data_bpe *bpe;
     data_bpe_matcher *matcher;
     memo *memos; /* [MEMOS] by hash; the last one with a hash stays */
+    /* [RECENT] the same for short words of the vocabulary, whose own table is too large for caches
+     */
+    data_bpe_word *recent;
 } scratch;
 
 kern_status data_bpe_scratch_open(void **out, const data_vocabulary *vocabulary) {
@@ -23,6 +26,7 @@ kern_status data_bpe_scratch_open(void **out, const data_vocabulary *vocabulary)
     TRY(kern_alloc_zero((void **)&s, sizeof *s, "an encoder"));
     s->bpe = (const data_bpe *)vocabulary;
     TRY(kern_alloc_zero((void **)&s->memos, MEMOS * sizeof *s->memos, "an encoder"));
+    TRY(kern_alloc_zero((void **)&s->recent, RECENT * sizeof *s->recent, "an encoder"));
     TRY(data_bpe_matcher_create(&s->matcher));
     *out = s;
     s = NULL;
@@ -36,6 +40,7 @@ void data_bpe_scratch_close(void *opened) {
     if (!s) return;
     data_bpe_matcher_destroy(s->matcher);
     kern_free(s->memos);
+    kern_free(s->recent);
     kern_free(s);
 }
 
@@ -63,8 +68,15 @@ static kern_status put_merged(data_tokens *tokens, scratch *s, uint64_t hash, co
 static inline kern_status put_piece(data_tokens *tokens, scratch *s, const char *piece,
                                     int64_t bytes) {
     uint64_t key = data_bpe_key(piece, bytes), hash = data_bpe_word_hash(key, bytes);
+    data_bpe_word *recent = &s->recent[hash >> 40 & (RECENT - 1)];
+    if (recent->key == key && recent->length == bytes) {
+        tokens->ids[tokens->count++] = recent->id;
+        return KERN_OK;
+    }
     int32_t id = data_bpe_find(s->bpe, piece, bytes, key, hash);
     if (id < 0) return put_merged(tokens, s, hash, piece, bytes);
+    /* Of longer words the key does not tell all. */
+    if (bytes <= 8) *recent = (data_bpe_word){key, (int32_t)bytes, id};
     tokens->ids[tokens->count++] = id;
     return KERN_OK;
 }
@@ -81,6 +93,12 @@ static kern_status cut(data_tokens *tokens, int64_t *consumed, scratch *s, int s
     while (at < bytes) {
         int64_t begin, end;
         data_bpe_found found;
+        int64_t word = data_bpe_word_end(pattern, text, bytes, at);
+        if (word && last_stage) {
+            TRY(put_piece(tokens, s, text + at, word - at));
+            at = word;
+            continue;
+        }
         TRY(data_bpe_match(&found, &begin, &end, s->matcher, pattern, text, bytes, at, closed));
         if (found != DATA_BPE_MATCH) {
             if (!closed) break;

@@ -63,13 +63,13 @@ static const data_special llama4[] = {
 };
 
 static const data_bpe_encoding encodings[] = {
-    {"gpt2", GPT2, 50256, 50257, "<|endoftext|>", gpt2},
-    {"r50k_base", GPT2, 50256, 50257, "<|endoftext|>", gpt2},
-    {"p50k_base", GPT2, 50280, 50281, "<|endoftext|>", gpt2},
-    {"cl100k_base", CL100K, 100256, 100277, "<|endoftext|>", cl100k},
-    {"o200k_base", O200K, 199998, 200019, "<|endoftext|>", o200k},
-    {"llama3", CL100K, 128000, 128256, "<|begin_of_text|>", llama3},
-    {"llama4", O200K, 200000, 202048, "<|begin_of_text|>", llama4},
+    {"gpt2", GPT2, DATA_BPE_WORDS_SPACE, 50256, 50257, "<|endoftext|>", gpt2},
+    {"r50k_base", GPT2, DATA_BPE_WORDS_SPACE, 50256, 50257, "<|endoftext|>", gpt2},
+    {"p50k_base", GPT2, DATA_BPE_WORDS_SPACE, 50280, 50281, "<|endoftext|>", gpt2},
+    {"cl100k_base", CL100K, DATA_BPE_WORDS_LED, 100256, 100277, "<|endoftext|>", cl100k},
+    {"o200k_base", O200K, DATA_BPE_WORDS_CAPPED, 199998, 200019, "<|endoftext|>", o200k},
+    {"llama3", CL100K, DATA_BPE_WORDS_LED, 128000, 128256, "<|begin_of_text|>", llama3},
+    {"llama4", O200K, DATA_BPE_WORDS_CAPPED, 200000, 202048, "<|begin_of_text|>", llama4},
 };
 enum { ENCODINGS = sizeof encodings / sizeof *encodings };
 

@@ -7,10 +7,20 @@
 
 #include "data/vocabulary.h"
 
+/* How the known patterns cut words of ASCII letters, which are most of most texts: these need no
+ * PCRE2. */
+typedef enum {
+    DATA_BPE_WORDS_ANY,   /* nothing is known */
+    DATA_BPE_WORDS_SPACE, /* letters with at most a space before them */
+    DATA_BPE_WORDS_LED,   /* letters with at most one character before, unless it is ' or a digit */
+    DATA_BPE_WORDS_CAPPED, /* the same, but capitals come before small letters */
+} data_bpe_words;
+
 /* A vocabulary that is known by its number of tokens. */
 typedef struct {
     const char *name;
     const char *regex;
+    data_bpe_words words;
     int64_t tokens; /* without the special ones */
     int64_t size;   /* with them, and with the ids between that nothing has */
     const char *begin;
@@ -30,6 +40,12 @@ void data_bpe_pattern_destroy(data_bpe_pattern *pattern); /* NULL is fine */
 const char *data_bpe_pattern_regex(const data_bpe_pattern *pattern);
 /* It may look at characters before a piece. */
 bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern);
+
+/* The end of the piece that begins at byte `at` of text [bytes], where it is a word of ASCII and
+ * what follows it in the text shows where it ends; 0 where only data_bpe_match can tell. The same
+ * as what that would find. */
+int64_t data_bpe_word_end(const data_bpe_pattern *pattern, const char *text, int64_t bytes,
+                          int64_t at);
 
 /* One thread's memory for matching, for patterns one after the other. */
 typedef struct data_bpe_matcher data_bpe_matcher;
