@@ -116,6 +116,7 @@ static void merge(ad_lowering *low, edges *at, int into, int from) {
 
 /* The value passes from its producer to `reader` in a register. */
 static bool is_joinable(const ad_lowering *low, ad_value value, ad_space reader) {
+    value = ad_unrepeated(low, value);
     int producer = ad_is_value(value) ? ad_producer(low, value) : -1;
     if (producer < 0 || ad_number(ad_root(low, value)) != ad_number(value)) return false;
     const ad_node *node = ad_node_at(low->graph, producer);
@@ -156,6 +157,43 @@ static void join(ad_lowering *low, edges *at) {
     }
 }
 
+/* The last of other units' nodes that a unit waits for, or -1. */
+static int latest_producer(const ad_lowering *low, int unit) {
+    int latest = -1, producer;
+    for (int m = 0; m < low->unit[unit].nodes; m++)
+        FOR_PRODUCERS(low, low->unit[unit].node[m], producer)
+    if (low->unit_of[producer] != unit && producer > latest) latest = producer;
+    return latest;
+}
+
+/* Programs that wait for the same value join too, though neither reads the other: what both read
+ * is then read once, and nothing is delayed. */
+static void join_siblings(ad_lowering *low, edges *at) {
+    int *waiting = malloc(((size_t)low->nodes + 1) * sizeof *waiting); /* first unit of a list */
+    int *next = malloc(((size_t)low->units + 1) * sizeof *next);
+    ASSERT(waiting && next);
+    for (int i = 0; i < low->nodes; i++) waiting[i] = -1;
+    for (int u = 0; u < low->units; u++) {
+        if (!low->unit[u].rows || !low->unit[u].nodes) continue;
+        int latest = latest_producer(low, u), v;
+        if (latest < 0) continue;
+        for (v = waiting[latest]; v >= 0; v = next[v])
+            if (same_space(at->space[v], at->space[u]) &&
+                low->unit[v].nodes + low->unit[u].nodes <= PROGRAM_NODES &&
+                passes_in_registers(low, at, v, u) && passes_in_registers(low, at, u, v) &&
+                !detour(low, at, v, u) && !detour(low, at, u, v))
+                break;
+        if (v >= 0) {
+            merge(low, at, v, u);
+        } else {
+            next[u] = waiting[latest];
+            waiting[latest] = u;
+        }
+    }
+    free(waiting);
+    free(next);
+}
+
 /* Fills are constants of row programs; only other kernels need them in memory. */
 static bool fill_is_read(const ad_lowering *low, const edges *at, int fill) {
     for (int e = at->first[fill]; e < at->first[fill + 1]; e++)
@@ -194,7 +232,10 @@ void ad_lower_fuse(ad_lowering *low) {
     for (int u = 0; u < low->units; u++)
         if (low->unit[u].rows && low->unit[u].nodes)
             at.space[u] = ad_space_of(low->graph, ad_node_at(low->graph, low->unit[u].node[0]));
-    if (!low->spec.unfused) join(low, &at);
+    if (!low->spec.unfused) {
+        join(low, &at);
+        join_siblings(low, &at);
+    }
     for (int u = 0; u < low->units; u++)
         for (int m = 0; m < low->unit[u].nodes; m++)
             ASSERT(low->unit_of[low->unit[u].node[m]] == u);

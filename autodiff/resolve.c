@@ -1,5 +1,6 @@
-/* First pass: which nodes have to run, which values are views of others, and which matrix products
- * add straight into memory that already holds a summand (a chain, or an output in mode AD_ADD). */
+/* First pass: which nodes have to run, which values are views of others or repeat them, and which
+ * matrix products add straight into memory that already holds a summand (a chain, or an output in
+ * mode AD_ADD). */
 #include <stdlib.h>
 
 #include "autodiff/lower.h"
@@ -189,12 +190,52 @@ static void chain_products(ad_lowering *low) {
     }
 }
 
+/* Whether node i reads repeats with strides of 0: a node of a row program that reads it directly.
+ */
+static bool reads_repeated(const ad_lowering *low, int i, ad_value value) {
+    return ad_op_definition(ad_node_at(low->graph, i)->op)->rows != AD_ROWS_NONE &&
+           ad_number(ad_root(low, value)) == ad_number(value);
+}
+
+/* A broadcast that only row programs read is not computed: they read its operand, repeated. */
+static void drop_repeats(ad_lowering *low) {
+    bool *stored = calloc((size_t)low->nodes + 1, sizeof *stored);
+    ASSERT(stored);
+    for (int i = 0; i < low->spec.outputs; i++)
+        stored[ad_root(low, low->spec.output[i].value).node] = true;
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        for (int in = 0; in < node->inputs && low->live[i]; in++)
+            if (ad_is_value(node->input[in]) && !reads_repeated(low, i, node->input[in]))
+                stored[ad_root(low, node->input[in]).node] = true;
+    }
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        if (!low->live[i] || stored[i] || node->op != AD_OP_broadcast) continue;
+        int operand = ad_number(ad_root(low, node->input[0]));
+        low->live[i] = false;
+        low->root[i * AD_OUTPUTS] = ad_number(node->input[0]);
+        low->uses[operand] += low->uses[i * AD_OUTPUTS] - 1;
+    }
+    free(stored);
+}
+
+ad_value ad_unrepeated(const ad_lowering *low, ad_value value) {
+    if (!ad_is_value(value)) return value;
+    const ad_node *node = ad_node_at(low->graph, value.node);
+    bool dropped = node->op == AD_OP_broadcast && low->root[ad_number(value)] != ad_number(value);
+    return dropped ? node->input[0] : value;
+}
+
 void ad_lower_resolve(ad_lowering *low) {
     mark_live(low);
     resolve_views(low);
     count_uses(low);
     place_outputs(low);
-    if (!low->spec.unfused) chain_products(low);
+    if (!low->spec.unfused) {
+        chain_products(low);
+        drop_repeats(low);
+    }
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
         if (!low->live[i]) continue;
