@@ -132,6 +132,7 @@ static const memory_row memory_rows[] = {
     {"kept", "kept values", offsetof(train_step_memory, slots)},
     {"activations", "activations", offsetof(train_step_memory, activations)},
     {"workspace", "workspace", offsetof(train_step_memory, workspace)},
+    {"program", "program", offsetof(train_step_memory, program)},
     {"total", "total", offsetof(train_step_memory, total)},
 };
 enum { MEMORY_ROWS = sizeof memory_rows / sizeof *memory_rows };

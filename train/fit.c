@@ -1,5 +1,6 @@
 #include "train/fit.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <omp.h>
 #include <stdarg.h>
@@ -132,7 +133,8 @@ static void say_kinds(message *to, const train_step_memory *m) {
                  {"history", m->history},
                  {"kept values", m->slots},
                  {"activations", m->activations},
-                 {"workspace", m->workspace}};
+                 {"workspace", m->workspace},
+                 {"program", m->program}};
     const char *comma = "";
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         char bytes[32];
@@ -225,5 +227,6 @@ kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *
 done:
     train_step_destroy(best.step);
     train_step_destroy(next.step);
+    malloc_trim(0); /* what the steps that were not taken held counts no longer */
     return status;
 }

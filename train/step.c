@@ -1,5 +1,6 @@
 #include "train/step.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,16 @@ struct train_step {
     train_gradient *gradient;
     train_optimizer *optimizer;
     train_step_buffers buffers;
+    size_t program; /* bytes of graphs and plans */
 };
+
+/* Pages of the product library that running it touches, and code that it generates. */
+static const size_t LIBRARY_BYTES = 8 << 20;
+
+static size_t heap_bytes(void) {
+    struct mallinfo2 heap = mallinfo2();
+    return heap.uordblks + heap.hblkhd;
+}
 
 static int64_t chunk_of(const ttt_conf *conf) {
     return conf->train.context % conf->inner.chunk ? conf->train.context : conf->inner.chunk;
@@ -26,6 +36,7 @@ static int64_t chunk_of(const ttt_conf *conf) {
 kern_status train_step_create(train_step **result, const train_step_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
+    size_t before = heap_bytes();
     train_step *step = calloc(1, sizeof *step);
     ASSERT(step && conf->train.batch % spec->micro_batch == 0);
     *result = NULL;
@@ -48,6 +59,8 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.chunks = chunks;
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->buffers.dtype,
                                step->buffers.layout->elements, spec->threads));
+    size_t after = heap_bytes();
+    step->program = (after > before ? after - before : 0) + LIBRARY_BYTES;
     *result = step;
     step = NULL;
 done:
@@ -104,13 +117,14 @@ train_step_memory train_step_plan(const train_step *step) {
         .history = model.history,
         .activations = model.activations + result_bytes(step),
         .workspace = model.workspace + train_optimizer_bytes(step->optimizer),
+        .program = step->program,
         .executed_flops = micro_batches * flops,
         .row_bytes = micro_batches * row_bytes(step),
         .kept_fraction = ad_scan_plan(infer_model_internals(step->model).suffix).kept_fraction,
         .every = model.every};
     memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +
                    memory.carries + memory.slots + memory.history + memory.activations +
-                   memory.workspace;
+                   memory.workspace + memory.program;
     return memory;
 }
 

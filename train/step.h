@@ -23,7 +23,7 @@ typedef struct {
     size_t parameters, gradient, moments, product_weights /* rounded copies */,
         carries /* saved fast weights and their cotangents */, slots /* kept values */,
         history /* keys, values, their cotangents */, activations /* rows, losses, tables */,
-        workspace, total;
+        workspace, program /* graphs and plans; and about what libraries take */, total;
     double executed_flops;
     double row_bytes;     /* moved by row programs; products and attention not counted */
     double kept_fraction; /* of the suffix's forward FLOPs: not repeated in reverse */
