@@ -15,7 +15,7 @@ static void *array(int64_t count, size_t item) {
 
 /* Rows that the prefix reads at a time: enough for fast products, few enough for the cache. */
 static int64_t prefix_chunk(int64_t tokens, int64_t batch) {
-    int64_t most = 1024 / batch > 128 ? 1024 / batch : 128;
+    int64_t most = 512 / batch > 128 ? 512 / batch : 128;
     for (int64_t rows = most < tokens ? most : tokens; rows >= 64; rows--)
         if (tokens % rows == 0) return rows;
     return tokens;
