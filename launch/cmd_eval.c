@@ -249,9 +249,9 @@ done:
 static kern_status present(const launch_eval_report *report, const choices *chosen,
                            const eval_run *runs, int64_t count) {
     kern_status status = KERN_OK;
-    launch_eval_print(report, chosen->by_position);
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     for (int64_t i = 0; i < count && chosen->save; i++) TRY(save(report, i, &runs[i]));
+    launch_eval_print(report, chosen->by_position);
     if (!chosen->json) goto done;
     json_t *object = launch_eval_json(report, INFER_ALL);
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));

@@ -1,0 +1,135 @@
+#!/bin/bash
+# ttt eval as its user meets it, on runs trained here for a moment: tables, CSV, JSON, and what is
+# refused. Arguments: the program, the source directory.
+set -euo pipefail
+ttt=$(realpath "$1")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+export OMP_NUM_THREADS=1
+
+fault() {
+    echo "test_eval: $*" >&2
+    exit 1
+}
+
+# refused CODE WORD WORDS...: ttt eval WORDS ends with that code and says WORD on stderr alone.
+refused() {
+    local expected=$1 word=$2 code=0
+    shift 2
+    "$ttt" eval "$@" >out.txt 2>err.txt || code=$?
+    [ "$code" = "$expected" ] || fault "exit code $code instead of $expected: ttt eval $*: $(cat err.txt)"
+    grep -q -- "$word" err.txt || fault "ttt eval $*: '$word' is not in: $(cat err.txt)"
+    [ ! -s out.txt ] || fault "ttt eval $*: a table was printed although it failed"
+}
+
+says() { # the file $1 has a line that matches $2
+    grep -qE -- "$2" "$1" || fault "no line like '$2' in: $(cat "$1")"
+}
+
+seq -s ' ' 1 4000 >train.txt
+seq -s ', ' 500 2 3000 >a.txt
+seq -s '; ' 900 3 2500 >b.txt
+"$ttt" pack --out train.h5 train.txt >/dev/null
+"$ttt" pack --out valid.h5 --split validation a.txt >/dev/null
+"$ttt" pack --out test.h5 --split test b.txt >/dev/null
+
+small=(model.blocks=2 model.dim=16 model.heads=2 model.mlp=24 model.window=32 inner.chunk=32
+    train.context=256 train.batch=2 train.micro_batch=1 train.steps=3 train.warmup_steps=1
+    inner.warmup_steps=0 train.threads=1 run.eval_every=3 run.eval_windows=2 run.save_every=2
+    data.train=train.h5 data.test=test.h5 train.memory_limit=1GB)
+train() { # RUN OVERRIDES...: leaves steps 2 and 3
+    "$ttt" train quickstart "run.dir=$1" "${small[@]}" "data.valid=valid.h5" "${@:2}" >log.txt 2>&1 ||
+        fault "training failed: $(cat log.txt)"
+}
+train runs/e2e
+train runs/swa inner.mode=off inner.suffix=0
+train runs/naive inner.mode=naive
+
+data=(--data 'valid.h5,test.h5' --windows 3)
+"$ttt" eval runs/e2e runs/swa/ "${data[@]}" --by-position --csv loss.csv --json >out.txt 2>err.txt ||
+    fault "$(cat err.txt)"
+says err.txt '^swa: 6/6 windows  0 s left$'
+says out.txt '6 windows of 256 tokens, 1536 predictions$'
+says out.txt '^document +e2e +e2e-off +swa$'
+says out.txt '^a +[0-9.]+ ±'
+says out.txt '^b +[0-9.]+ ±'
+says out.txt '^all documents +[0-9.]+ ±'
+says out.txt 'bits per byte'
+says out.txt '^192 to 255 '
+says out.txt 'e2e - e2e-off$'
+says out.txt 'e2e - swa$'
+says out.txt '^e2e is lower than swa by more than the standard error in [0-3] of the 3 bins from position 64 on$'
+
+# The CSV: a line for each model and bin, bins at 0, 64, 128, 192, of six windows each.
+head -n 1 loss.csv | grep -qx 'model,bin_start,bin_end,mean,standard_error,count' || fault "CSV head"
+[ "$(sed 1d loss.csv | cut -d, -f1-3,6 | xargs)" = "$(for model in e2e e2e-off swa; do
+    for first in 0 64 128 192; do echo "$model,$first,$((first + 64)),6"; done; done | xargs)" ] ||
+    fault "CSV: $(cat loss.csv)"
+
+# JSON, CSV, the training's own validation and arithmetic agree.
+tail -n 1 out.txt >all.json
+"$ttt" eval runs/e2e --data valid.h5 --windows 2 --json 2>/dev/null | tail -n 1 >valid.json
+python3 - <<'END' || fault "the numbers contradict each other"
+import csv, json, math
+out = json.load(open("all.json"))
+names = ["e2e", "e2e-off", "swa"]
+assert [m["model"] for m in out["models"]] == names, out
+assert [m["inner_steps"] for m in out["models"]] == [True, False, False]
+assert all(m["step"] == 3 for m in out["models"])
+rows = list(csv.DictReader(open("loss.csv")))
+for index, model in enumerate(out["models"]):
+    for bin, row in zip(model["positions"], [r for r in rows if r["model"] == model["model"]]):
+        assert abs(bin["mean"] / float(row["mean"]) - 1) < 1e-8, (bin, row)
+        assert bin["begin"] == int(row["bin_start"]) and bin["end"] == int(row["bin_end"])
+    # Equal bins, equally many windows of each document: means of means.
+    assert abs(sum(b["mean"] for b in model["positions"]) / 4 - model["mean"]) < 1e-6
+    assert abs(sum(d["mean"] for d in model["documents"]) / 2 - model["mean"]) < 1e-6
+    assert abs(model["bits_per_byte"] - model["mean"] / math.log(2)) < 1e-9
+    assert [(d["name"], d["split"]) for d in model["documents"]] == [("a", "validation"), ("b", "test")]
+assert [(d["model"], d["less"]) for d in out["differences"]] == [("e2e", "e2e-off"), ("e2e", "swa")]
+for difference, other in zip(out["differences"], out["models"][1:]):
+    assert abs(out["models"][0]["mean"] - other["mean"] - difference["mean"]) < 1e-9
+first, *later = out["differences"][0]["positions"]
+assert all(abs(bin["mean"]) > 1e-7 for bin in later), later
+a, b = (m["positions"][0]["mean"] for m in out["models"][:2])
+assert abs(a - b) > 1e-9  # the first bin holds two chunks, and the second had one step
+lines = [json.loads(line) for line in open("runs/e2e/metrics.jsonl")]
+trained = [l["validation_loss"] for l in lines if "validation_loss" in l][-1]
+assert abs(json.load(open("valid.json"))["models"][0]["mean"] - trained) < 1e-5, trained
+END
+
+# A checkpoint by its path; inner steps off alone; saved results; a naive run steps too.
+"$ttt" eval runs/e2e/checkpoints/step-00000002 "${data[@]}" --off --save --json >out.txt 2>/dev/null
+says out.txt '^document +e2e@2-off$'
+says runs/e2e/eval/step-00000002.json '"step": 2,?$'
+[ ! -e runs/swa/eval/step-00000003.json ] || fault "results may be saved only where it was asked for"
+"$ttt" eval runs/naive "${data[@]}" >out.txt 2>/dev/null
+says out.txt '^document +naive +naive-off$'
+says out.txt 'naive - naive-off$'
+
+# Longer windows than in training, and the same name twice.
+cp -r runs/swa swa
+"$ttt" eval swa runs/swa "${data[@]}" --context 512 >out.txt 2>/dev/null
+says out.txt 'of 512 tokens'
+says out.txt '^document +swa +runs/swa$'
+says out.txt '^whole window +0.0000 ±0.0000$'
+
+refused 2 'name shards: --data' runs/e2e
+refused 2 'neither a run' nowhere "${data[@]}"
+refused 1 'gone.h5' runs/e2e --data gone.h5
+refused 2 '250 tokens: train.context 250 is not a multiple of inner.chunk 32' runs/e2e "${data[@]}" --context 250
+refused 1 'longest' runs/e2e "${data[@]}" --context 32768
+rm -r swa/checkpoints/*
+refused 2 'the run swa has no checkpoint yet' swa "${data[@]}"
+cp -r runs/swa torn
+head -c 5000 runs/swa/checkpoints/step-00000003/model.safetensors >torn/checkpoints/step-00000003/model.safetensors
+refused 1 'is damaged' torn "${data[@]}"
+cp -r runs/swa foreign
+sed -i 's/vocab: 257/vocab: 200/; s/bos: 256/bos: 100/' foreign/config.yaml
+refused 2 'vocabulary of 200 ids with begin-of-document 100' foreign "${data[@]}"
+cp -r runs/swa other
+sed -i 's/mlp: 24/mlp: 25/' other/config.yaml
+refused 1 'mlp.w1' other "${data[@]}"
+refused 1 'no-folder/loss.csv' runs/swa "${data[@]}" --csv no-folder/loss.csv
+echo "test_eval: tables, CSV, JSON and refusals are as they should be"
