@@ -131,7 +131,7 @@ static bool is_member(const ad_emitter *e, ad_value value) {
 }
 
 static int source(ad_emitter *e, const ad_node *node, int in) {
-    ad_value value = ad_unrepeated(e->low, node->input[in]);
+    ad_value value = ad_row_source(e->low, node->input[in]);
     if (ad_type_at(e->low->graph, value).dtype == KERN_I32) return -1; /* an index */
     if (!is_member(e, value)) return load(e, value);
     ASSERT(e->reg[value.node] >= 0);
@@ -165,7 +165,7 @@ static void find_inside(const ad_emitter *e, bool *inside_only) {
         for (int r = 0; r < e->unit->nodes; r++) {
             const ad_node *reader = ad_node_at(e->low->graph, e->unit->node[r]);
             for (int in = 0; in < reader->inputs; in++)
-                inside += ad_same(ad_unrepeated(e->low, reader->input[in]), (ad_value){i, 0});
+                inside += ad_same(ad_row_source(e->low, reader->input[in]), (ad_value){i, 0});
         }
         inside_only[i] = inside == e->low->uses[i * AD_OUTPUTS];
     }

@@ -116,7 +116,7 @@ static void merge(ad_lowering *low, edges *at, int into, int from) {
 
 /* The value passes from its producer to `reader` in a register. */
 static bool is_joinable(const ad_lowering *low, ad_value value, ad_space reader) {
-    value = ad_unrepeated(low, value);
+    value = ad_row_source(low, value);
     int producer = ad_is_value(value) ? ad_producer(low, value) : -1;
     if (producer < 0 || ad_number(ad_root(low, value)) != ad_number(value)) return false;
     const ad_node *node = ad_node_at(low->graph, producer);

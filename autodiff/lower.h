@@ -84,8 +84,9 @@ int ad_producer(const ad_lowering *low, ad_value value);
 /* Value read as operand `in` of a node (its root). AD_NONE stays. */
 ad_value ad_root(const ad_lowering *low, ad_value value);
 bool ad_is_bound(const ad_lowering *low, ad_value root); /* an input or a cut */
-/* What a row program reads for it: the operand of a broadcast that is not computed, else itself. */
-ad_value ad_unrepeated(const ad_lowering *low, ad_value value);
+/* What a row program reads for it: the operand of a broadcast that is not computed or of a
+ * stop_gradient, else itself. */
+ad_value ad_row_source(const ad_lowering *low, ad_value value);
 size_t ad_offset_bytes(const ad_lowering *low, ad_value value); /* of a view in its root */
 int ad_new_storage(ad_lowering *low, size_t bytes, bool external);
 

@@ -121,13 +121,13 @@ static const ad_unit *unit_at(const ad_plan *plan, int step) {
 
 double ad_plan_flops(const ad_plan *plan) {
     double flops = 0;
-    for (int i = 0; i < ad_plan_steps(plan); i++) flops += unit_at(plan, i)->flops;
+    for (int i = 0, steps = ad_plan_steps(plan); i < steps; i++) flops += unit_at(plan, i)->flops;
     return flops;
 }
 
 double ad_plan_bytes(const ad_plan *plan) {
     double bytes = 0;
-    for (int i = 0; i < ad_plan_steps(plan); i++) bytes += unit_at(plan, i)->bytes;
+    for (int i = 0, steps = ad_plan_steps(plan); i < steps; i++) bytes += unit_at(plan, i)->bytes;
     return bytes;
 }
 

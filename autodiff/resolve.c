@@ -220,11 +220,13 @@ static void drop_repeats(ad_lowering *low) {
     free(stored);
 }
 
-ad_value ad_unrepeated(const ad_lowering *low, ad_value value) {
-    if (!ad_is_value(value)) return value;
-    const ad_node *node = ad_node_at(low->graph, value.node);
-    bool dropped = node->op == AD_OP_broadcast && low->root[ad_number(value)] != ad_number(value);
-    return dropped ? node->input[0] : value;
+ad_value ad_row_source(const ad_lowering *low, ad_value value) {
+    while (ad_is_value(value) && low->root[ad_number(value)] != ad_number(value)) {
+        const ad_node *node = ad_node_at(low->graph, value.node);
+        if (node->op != AD_OP_broadcast && node->op != AD_OP_stop_gradient) break;
+        value = node->input[0];
+    }
+    return value;
 }
 
 void ad_lower_resolve(ad_lowering *low) {
