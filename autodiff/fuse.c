@@ -166,6 +166,17 @@ static int latest_producer(const ad_lowering *low, int unit) {
     return latest;
 }
 
+static bool is_lazy(const ad_lowering *low, int unit) {
+    return low->unit[unit].node[low->unit[unit].nodes - 1] < low->spec.lazy;
+}
+
+static bool are_siblings(const ad_lowering *low, edges *at, int a, int b) {
+    return same_space(at->space[a], at->space[b]) && is_lazy(low, a) == is_lazy(low, b) &&
+           low->unit[a].nodes + low->unit[b].nodes <= PROGRAM_NODES &&
+           passes_in_registers(low, at, a, b) && passes_in_registers(low, at, b, a) &&
+           !detour(low, at, a, b) && !detour(low, at, b, a);
+}
+
 /* Programs that wait for the same value join too, though neither reads the other: what both read
  * is then read once, and nothing is delayed. */
 static void join_siblings(ad_lowering *low, edges *at) {
@@ -178,11 +189,7 @@ static void join_siblings(ad_lowering *low, edges *at) {
         int latest = latest_producer(low, u), v;
         if (latest < 0) continue;
         for (v = waiting[latest]; v >= 0; v = next[v])
-            if (same_space(at->space[v], at->space[u]) &&
-                low->unit[v].nodes + low->unit[u].nodes <= PROGRAM_NODES &&
-                passes_in_registers(low, at, v, u) && passes_in_registers(low, at, u, v) &&
-                !detour(low, at, v, u) && !detour(low, at, u, v))
-                break;
+            if (are_siblings(low, at, v, u)) break;
         if (v >= 0) {
             merge(low, at, v, u);
         } else {
