@@ -52,37 +52,40 @@ static void count_parameters(plan *to, const infer_parameters *parameters) {
     }
 }
 
-static kern_status try_way(plan *to, int which, int64_t micro_batch, double budget) {
+/* One way, found within a limit; unknown where nothing fits unless the least was asked for. */
+static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
-    train_step_spec spec = {
-        .conf = to->conf, .micro_batch = micro_batch, .budget = budget, .threads = to->threads};
-    TRY(train_step_create(&step, &spec));
-    to->way[which] = (way){true, {to->limit, micro_batch, budget, train_step_plan(step)}};
-    if (to->parameters == 0) count_parameters(to, infer_model_parameters(train_step_model(step)));
+    way *found = &to->way[which];
+    TRY(train_fit_find(&step, &found->fit, to->conf, limit, to->threads, false));
+    found->known = step || which == WAY_LEAST;
+    if (step && to->parameters == 0)
+        count_parameters(to, infer_model_parameters(train_step_model(step)));
 done:
     train_step_destroy(step);
     return status;
 }
 
-/* Training chooses between the two ends only where the first does not fit and the second does. */
+static double total_of(const way *w) {
+    return (double)w->fit.memory.total;
+}
+
+/* Training chooses between the two ends only where the first does not fit and the second nearly
+ * does. */
 static kern_status make_plan(plan *to) {
     kern_status status = KERN_OK;
-    train_step *step = NULL;
     double start = kern_seconds();
-    int64_t micro = train_preferred_micro_batch(to->conf);
-    TRY(try_way(to, WAY_MOST, micro, HUGE_VAL));
-    TRY(try_way(to, WAY_LEAST, to->conf->train.micro_batch ? micro : 1, 0));
-    if ((double)to->way[WAY_MOST].fit.memory.total <= to->limit) {
+    TRY(find_way(to, WAY_MOST, HUGE_VAL));
+    TRY(find_way(to, WAY_LEAST, 0));
+    if (total_of(&to->way[WAY_MOST]) <= to->limit)
         to->way[WAY_HERE] = to->way[WAY_MOST];
-    } else if ((double)to->way[WAY_LEAST].fit.memory.total <= to->limit) {
-        TRY(train_fit_create(&step, &to->way[WAY_HERE].fit, to->conf, to->limit, to->threads,
-                             false));
-        to->way[WAY_HERE].known = true;
-    }
+    else if (total_of(&to->way[WAY_LEAST]) <= 2 * to->limit)
+        TRY(find_way(to, WAY_HERE, to->limit));
+    if (total_of(&to->way[WAY_HERE]) > 0 &&
+        total_of(&to->way[WAY_HERE]) < total_of(&to->way[WAY_LEAST]))
+        to->way[WAY_LEAST].fit = to->way[WAY_HERE].fit;
     to->compile_seconds = kern_seconds() - start;
 done:
-    train_step_destroy(step);
     return status;
 }
 

@@ -76,27 +76,38 @@ static void replace(candidate *old, candidate *new) {
     new->step = NULL;
 }
 
+/* Tries one budget. A step that fits is taken if there is none yet or if it
+ * executes less, one that does not if it is the smallest so far. */
+static kern_status try_budget(candidate *best, const fit_problem *problem, double budget) {
+    candidate next = {0};
+    kern_status status = create(&next, problem, best->fit.micro_batch, budget);
+    if (status != KERN_OK) return status;
+    const train_step_memory *a = &best->fit.memory, *b = &next.fit.memory;
+    bool fitted = fits(best, problem);
+    if (fitted ? fits(&next, problem) && b->executed_flops < a->executed_flops
+               : b->total < a->total)
+        replace(best, &next);
+    train_step_destroy(next.step);
+    return KERN_OK;
+}
+
 /* The step with everything kept; or, where that does not fit, with the largest of some budgets that
- * does; or the one with the least memory. What a budget does not buy is computed again in the
- * workspace, which grows by that, in jumps: so the budget is found by trying. */
+ * does; or the smallest that was found. What a budget does not buy is computed again in the
+ * workspace, which grows by that, in jumps: so the budget is found by trying, unless even half of
+ * what nothing kept needs is not there. */
 static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
     kern_status status = KERN_OK;
-    candidate next = {0};
     TRY(create(best, problem, micro_batch, HUGE_VAL));
     if (fits(best, problem)) return KERN_OK;
     double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
-    TRY(create(&next, problem, micro_batch, 0));
-    replace(best, &next);
-    for (int share = BUDGETS - 1; share > 0 && fits(best, problem); share--) {
-        TRY(create(&next, problem, micro_batch, kept * share / BUDGETS));
-        bool found = fits(&next, problem);
-        if (found) replace(best, &next);
-        train_step_destroy(next.step);
-        next.step = NULL;
-        if (found) break;
+    for (int share = BUDGETS - 1; share > 0; share--) {
+        if (share == BUDGETS - 1) TRY(try_budget(best, problem, 0));
+        if ((double)best->fit.memory.total > 2 * problem->limit) break;
+        double budget = kept * share / BUDGETS;
+        TRY(try_budget(best, problem, budget));
+        if (fits(best, problem) && best->fit.budget == budget) break;
     }
 done:
-    train_step_destroy(next.step);
     return status;
 }
 
@@ -104,6 +115,11 @@ done:
 static double cost(const candidate *made, const fit_problem *problem) {
     double rows = (double)(made->fit.micro_batch * chunk_of(problem->conf));
     return made->fit.memory.executed_flops * (1 + 32 / rows);
+}
+
+static bool better(const candidate *a, const candidate *b, const fit_problem *problem) {
+    if (!fits(b, problem)) return a->fit.memory.total < b->fit.memory.total;
+    return fits(a, problem) && cost(a, problem) < cost(b, problem);
 }
 
 /* ---- the refusal ---- */
@@ -154,8 +170,10 @@ static bool enough(const fit_problem *problem, const char *assignment) {
         conf_check(changed) == KERN_OK) {
         fit_problem smaller = *problem;
         smaller.conf = changed;
-        int64_t micro = changed->train.micro_batch ? changed->train.micro_batch : 1;
-        yes = create(&made, &smaller, micro, 0) == KERN_OK && fits(&made, &smaller);
+        made.fit.micro_batch = changed->train.micro_batch ? changed->train.micro_batch : 1;
+        yes = create(&made, &smaller, made.fit.micro_batch, HUGE_VAL) == KERN_OK &&
+              (fits(&made, &smaller) ||
+               (try_budget(&made, &smaller, 0) == KERN_OK && fits(&made, &smaller)));
     }
     train_step_destroy(made.step);
     conf_destroy(changed);
@@ -184,49 +202,56 @@ static double standing(const train_step_memory *m) {
 }
 
 /* `least` is the smallest that the configuration itself allows. */
-static kern_status refuse(const candidate *least, const fit_problem *problem) {
+static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     message to = {.used = 0};
     const conf_train *train = &problem->conf->train;
-    double total = (double)least->fit.memory.total;
+    double total = (double)least->memory.total;
     char needed[32], limit[32];
     train_bytes_text(needed, total);
     train_bytes_text(limit, problem->limit);
     say(&to, "training needs at least %s, and %s is %s: ", needed,
         train->memory_limit > 0 ? "train.memory_limit" : "what this machine has free", limit);
-    say_kinds(&to, &least->fit.memory);
+    say_kinds(&to, &least->memory);
     say(&to, "; what would be enough: %s %.0f bytes",
         train->memory_limit > 0 ? "train.memory_limit of" : "free memory of", total);
     if (train->micro_batch > 1) say_if_enough(&to, problem, "train.micro_batch=1");
     if (train->precision == CONF_F64) say_if_enough(&to, problem, "train.precision=f32");
     if (train->precision != CONF_BF16) say_if_enough(&to, problem, "train.precision=bf16");
-    if (standing(&least->fit.memory) < problem->limit) say_smaller_context(&to, problem);
+    if (standing(&least->memory) < problem->limit) say_smaller_context(&to, problem);
     return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
 }
 
-kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                             int threads, bool debug) {
+kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
+                           int threads, bool debug) {
     kern_status status = KERN_OK;
     fit_problem problem = {conf, limit, threads, debug};
     candidate best = {0}, next = {0};
     *step = NULL;
     int64_t micro = train_preferred_micro_batch(conf);
     TRY(best_budget(&best, &problem, micro));
-    while (!conf->train.micro_batch && micro > 1 && best.fit.budget != HUGE_VAL) {
+    while (!conf->train.micro_batch && micro > 1 &&
+           (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
         micro = divisor_below(conf->train.batch, micro - 1);
         TRY(best_budget(&next, &problem, micro));
-        if (!fits(&best, &problem) ||
-            (fits(&next, &problem) && cost(&next, &problem) < cost(&best, &problem)))
-            replace(&best, &next);
+        if (better(&next, &best, &problem)) replace(&best, &next);
         train_step_destroy(next.step);
         next.step = NULL;
     }
     *fit = best.fit;
-    if (!fits(&best, &problem)) TRY(refuse(&best, &problem));
-    *step = best.step;
-    best.step = NULL;
+    if (fits(&best, &problem)) {
+        *step = best.step;
+        best.step = NULL;
+    }
 done:
     train_step_destroy(best.step);
     train_step_destroy(next.step);
     malloc_trim(0); /* what the steps that were not taken held counts no longer */
     return status;
+}
+
+kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
+                             int threads, bool debug) {
+    fit_problem problem = {conf, limit, threads, debug};
+    kern_status status = train_fit_find(step, fit, conf, limit, threads, debug);
+    return status == KERN_OK && !*step ? refuse(fit, &problem) : status;
 }

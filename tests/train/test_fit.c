@@ -1,0 +1,183 @@
+/* What fits: the choice of sequences at once and of what is kept, and the refusal. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "train/fit.h"
+
+static ttt_conf *conf_of(const char *a, const char *b) {
+    ttt_conf *conf;
+    const char *const words[] = {a, b ? b : "train.seed=0"};
+    if (conf_load(&conf, "quickstart", 2, words) != KERN_OK) fail_msg("%s", kern_error());
+    return conf;
+}
+
+/* The step of quickstart with an override within a limit. */
+static kern_status fit_of(train_fit *fit, double limit, const char *a, const char *b) {
+    ttt_conf *conf = conf_of(a, b);
+    train_step *step;
+    kern_status status = train_fit_create(&step, fit, conf, limit, 2, false);
+    assert_true((status == KERN_OK) == (step != NULL));
+    train_step_destroy(step);
+    conf_destroy(conf);
+    return status;
+}
+
+static int64_t preferred(const char *a, const char *b) {
+    ttt_conf *conf = conf_of(a, b);
+    int64_t micro = train_preferred_micro_batch(conf);
+    conf_destroy(conf);
+    return micro;
+}
+
+static void products_get_enough_rows(void **state) {
+    (void)state;
+    assert_int_equal(preferred("train.batch=4", NULL), 4); /* C = 64 */
+    assert_int_equal(preferred("train.batch=64", NULL), 4);
+    assert_int_equal(preferred("train.batch=6", NULL), 6); /* 6, for 4 */
+    assert_int_equal(preferred("train.batch=64", "inner.chunk=256"), 1);
+    assert_int_equal(preferred("train.batch=2", "inner.chunk=32"), 2);
+    assert_int_equal(preferred("train.batch=64", "train.micro_batch=16"), 16); /* as told */
+}
+
+static void with_room_all_is_kept(void **state) {
+    (void)state;
+    train_fit fit;
+    assert_int_equal(fit_of(&fit, HUGE_VAL, "train.batch=4", NULL), KERN_OK);
+    assert_int_equal(fit.micro_batch, 4);
+    assert_int_equal(fit.memory.every, 1);
+    assert_true(fit.memory.kept_fraction > 0.95);
+    assert_true(fit.memory.slots > 0);
+}
+
+/* Less memory never means less work, and never more than the limit. */
+static void less_memory_costs_work(void **state) {
+    (void)state;
+    train_fit all, fit;
+    assert_int_equal(fit_of(&all, HUGE_VAL, "train.batch=2", "train.micro_batch=2"), KERN_OK);
+    double before = all.memory.executed_flops, limit = 0.97 * (double)all.memory.total;
+    int fitted = 0;
+    for (; fit_of(&fit, limit, "train.batch=2", "train.micro_batch=2") == KERN_OK;
+         limit *= 0.85, fitted++) {
+        assert_true((double)fit.memory.total <= limit);
+        assert_true(fit.memory.executed_flops > all.memory.executed_flops);
+        assert_true(fit.memory.executed_flops >= 0.9 * before);
+        before = fit.memory.executed_flops;
+    }
+    assert_true(fitted >= 3);
+    assert_true(before > 1.2 * all.memory.executed_flops);
+}
+
+static double number_after(const char *text, const char *key) {
+    const char *at = strstr(text, key);
+    if (!at) fail_msg("no '%s' in: %s", key, text);
+    return strtod(at + strlen(key), NULL);
+}
+
+/* The least bytes that quickstart with an override was found to need. */
+static double least_of(const char *word) {
+    ttt_conf *conf = conf_of(word, NULL);
+    train_step *step;
+    train_fit fit;
+    assert_int_equal(train_fit_find(&step, &fit, conf, 0, 2, false), KERN_OK);
+    assert_null(step);
+    conf_destroy(conf);
+    return (double)fit.memory.total;
+}
+
+static void what_cannot_fit_is_refused_with_numbers(void **state) {
+    (void)state;
+    train_fit fit;
+    char word[64], message[2048], context[64], longer[64];
+    double limit = floor(0.8 * least_of("train.seed=0"));
+    snprintf(word, sizeof word, "train.memory_limit=%.0f", limit);
+    assert_int_equal(fit_of(&fit, limit, word, NULL), KERN_ERR_MEMORY);
+    snprintf(message, sizeof message, "%s", kern_error());
+    static const char *const parts[] = {"train.memory_limit is ", "weights 3.40 MB",
+                                        "optimiser 6.81 MB", "workspace", "program"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(message, parts[i])) fail_msg("no '%s' in: %s", parts[i], message);
+    /* Every remedy works, and less of it does not. The heap's own rounding is a few kB. */
+    double needed = number_after(message, "train.memory_limit of ");
+    assert_int_equal(fit_of(&fit, 1.01 * needed, "train.batch=4", NULL), KERN_OK);
+    assert_int_equal(fit_of(&fit, 0.98 * needed, "train.batch=4", NULL), KERN_ERR_MEMORY);
+    int64_t whole = (int64_t)number_after(message, "train.context=");
+    snprintf(context, sizeof context, "train.context=%lld", (long long)whole);
+    snprintf(longer, sizeof longer, "train.context=%lld", (long long)(2 * whole));
+    assert_int_equal(fit_of(&fit, limit, context, NULL), KERN_OK);
+    assert_int_equal(fit_of(&fit, limit, longer, NULL), KERN_ERR_MEMORY);
+}
+
+/* Where weights alone are too much, no shorter context is proposed. */
+static void nothing_useless_is_proposed(void **state) {
+    (void)state;
+    train_fit fit;
+    assert_int_equal(fit_of(&fit, 5e6, "train.memory_limit=5e6", NULL), KERN_ERR_MEMORY);
+    assert_null(strstr(kern_error(), "train.context="));
+    assert_null(strstr(kern_error(), "bf16"));
+}
+
+static void fewer_sequences_where_they_help(void **state) {
+    (void)state;
+    train_fit fit;
+    assert_int_equal(fit_of(&fit, HUGE_VAL, "train.batch=4", "train.micro_batch=1"), KERN_OK);
+    double one = (double)fit.memory.total;
+    assert_int_equal(fit_of(&fit, one, "train.batch=4", NULL), KERN_OK);
+    assert_true(fit.micro_batch < 4);
+    assert_int_equal(fit_of(&fit, 1.02 * one, "train.batch=4", "train.micro_batch=4"),
+                     KERN_ERR_MEMORY);
+    assert_non_null(strstr(kern_error(), "train.micro_batch=1"));
+}
+
+static void the_limit_is_the_configurations_or_the_machines(void **state) {
+    (void)state;
+    ttt_conf *conf = conf_of("train.memory_limit=3 GB", NULL);
+    assert_true(train_memory_limit(conf) == 3e9);
+    conf_destroy(conf);
+    conf = conf_of("train.memory_limit=0", NULL);
+    double left = train_memory_limit(conf);
+    conf_destroy(conf);
+    FILE *file = fopen("/proc/meminfo", "r");
+    assert_non_null(file);
+    char line[256];
+    double total = 0;
+    while (fgets(line, sizeof line, file)) sscanf(line, "MemTotal: %lf", &total);
+    fclose(file);
+    assert_true(left > 0 && left < total * 1024);
+}
+
+static void bytes_have_three_digits(void **state) {
+    (void)state;
+    char text[32];
+    static const struct {
+        double bytes;
+        const char *text;
+    } cases[] = {{0, "0 B"},          {999, "999 B"},      {1000, "1.00 kB"},  {9994, "9.99 kB"},
+                 {9996, "10.0 kB"},   {99960, "100 kB"},   {999400, "999 kB"}, {999600, "1.00 MB"},
+                 {1.21e9, "1.21 GB"}, {1.16e12, "1.16 TB"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        train_bytes_text(text, cases[i].bytes);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products_get_enough_rows),
+        cmocka_unit_test(with_room_all_is_kept),
+        cmocka_unit_test(less_memory_costs_work),
+        cmocka_unit_test(what_cannot_fit_is_refused_with_numbers),
+        cmocka_unit_test(nothing_useless_is_proposed),
+        cmocka_unit_test(fewer_sequences_where_they_help),
+        cmocka_unit_test(the_limit_is_the_configurations_or_the_machines),
+        cmocka_unit_test(bytes_have_three_digits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
