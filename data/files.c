@@ -1,6 +1,9 @@
 #include "data/files.h"
 
+#include <errno.h>
 #include <glob.h>
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,9 +17,46 @@ static kern_status add_path(data_files *files, const char *path) {
     return KERN_OK;
 }
 
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && !strcmp(text + length - wanted, end);
+}
+
+/* Adds the shards of an index: they lie beside it. */
+static kern_status add_index(data_files *files, const char *path) {
+    kern_status status = KERN_OK;
+    char *shard = NULL;
+    json_error_t error;
+    json_t *index = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    const json_t *shards = json_object_get(index, "shards");
+    int folder = (int)(strrchr(path, '/') ? strrchr(path, '/') - path + 1 : 0);
+    if (!index && access(path, R_OK))
+        TRY(kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno)));
+    if (json_array_size(shards) == 0)
+        TRY(kern_fail(KERN_ERR_DATA, "%s: is no index of shards%s%s", path, index ? "" : ": ",
+                      index ? "" : error.text));
+    for (size_t i = 0; i < json_array_size(shards); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(shards, i), "file"));
+        if (!name || !*name || strchr(name, '/'))
+            TRY(kern_fail(KERN_ERR_DATA, "%s: shard %d has no name", path, (int)i));
+        free(shard);
+        if (asprintf(&shard, "%.*s%s", folder, path, name) < 0) shard = NULL;
+        if (!shard) TRY(kern_fail(KERN_ERR_MEMORY, "no memory for the name of a file"));
+        if (access(shard, F_OK))
+            TRY(kern_fail(KERN_ERR_FILE, "%s: its shard %s is missing", path, name));
+        TRY(add_path(files, shard));
+    }
+done:
+    free(shard);
+    json_decref(index);
+    return status;
+}
+
 kern_status data_files_add(data_files *files, const char *pattern) {
     kern_status status = KERN_OK;
-    if (!strpbrk(pattern, "*?[") || access(pattern, F_OK) == 0) return add_path(files, pattern);
+    if (!strpbrk(pattern, "*?[") || access(pattern, F_OK) == 0)
+        return ends_with(pattern, "-index.json") ? add_index(files, pattern)
+                                                 : add_path(files, pattern);
     glob_t found = {0};
     int result = glob(pattern, 0, NULL, &found);
     if (result == GLOB_NOMATCH)

@@ -11,8 +11,10 @@ typedef struct {
 } data_files;
 
 /* Adds the path, or what the glob matches, sorted by name. A file of that very name wins over its
- * meaning as a glob; a path without glob characters is added without looking. Errors:
- * KERN_ERR_USAGE where nothing matches. */
+ * meaning as a glob; a path without glob characters is added without looking. For an index of
+ * shards (NAME-index.json, docs/shards.md) its shards are added. Errors: KERN_ERR_USAGE where
+ * nothing matches; KERN_ERR_FILE, KERN_ERR_DATA where an index cannot be read or a shard of it is
+ * missing. */
 kern_status data_files_add(data_files *files, const char *pattern);
 
 /* Adds each of a list separated by commas; spaces around a comma do not count. Errors: as above. */

@@ -1,22 +1,33 @@
-/* Text files -> shards: each file is a document. Reads and writes as it goes; memory grows with the
- * number of documents alone. All functions are local, and one thread at a time (HDF5). */
+/* Text files -> shards: each file is a document, each line where it is called .jsonl. Reads,
+ * encodes and writes as it goes; memory grows with the threads and the names of the documents
+ * alone. All functions are local, and one thread at a time (HDF5). */
 #ifndef DATA_PACK_H
 #define DATA_PACK_H
 
 #include "data/shard.h"
 
+/* What became of a file. */
+typedef struct {
+    const char *name;
+    bool lines;                        /* each line is a document */
+    int64_t documents, tokens;         /* read */
+    int64_t left_out, left_out_tokens; /* of these, shorter than the minimum */
+} data_pack_row;
+
 typedef struct {
     const char *out;           /* path of the shard, "train.h5" */
-    const char *const *inputs; /* [input_count] text files, gzipped or not, and globs of them */
+    const char *const *inputs; /* [input_count] text and .jsonl files, gzipped or not, and globs */
     int64_t input_count;
     const data_vocabulary *vocabulary;
-    const char *split;    /* stored in the shard */
-    const char *source;   /* stored in the shard: what this text is */
-    int64_t min_tokens;   /* documents with fewer (begin-of-document included) are left out */
+    const char *field;  /* the text of a line of .jsonl; NULL: "text" */
+    int64_t threads;    /* that encode; 0: as many as processors. The shards do not depend on it */
+    const char *split;  /* stored in the shard */
+    const char *source; /* stored in the shard: what this text is */
+    int64_t min_tokens; /* documents with fewer (begin-of-document included) are left out */
     int64_t shard_tokens; /* 0: one shard. Else several, OUT-00000.h5 and on, each of at most so
                              many tokens unless one document is longer; documents are not cut */
-    /* Called after each document unless NULL. */
-    void (*seen)(void *context, const char *name, int64_t tokens, bool kept);
+    /* Called after each file that has a document, unless NULL. */
+    void (*seen)(void *context, const data_pack_row *row);
     void *context;
 } data_pack_options;
 
@@ -27,11 +38,13 @@ typedef struct {
 } data_pack_report;
 
 /* Packs the inputs in their order (those of a glob by name). A document is called like its file
- * without folder and extension (.txt, .gz); where two would be called alike, like the path given.
- * The shards take their names together, after all are on the disk: a killed or failed pack leaves
- * none. Errors: KERN_ERR_USAGE (no or equal inputs, numbered shards of an earlier pack in the way),
- * KERN_ERR_FILE (cannot be read or written), KERN_ERR_DATA (no document is long enough, damaged
- * gzip); *report is then undefined. */
+ * without folder and extension (.txt, .gz); where two would be called alike, like the path given; a
+ * line like its file, a colon and its number. The shards take their names together, after all are
+ * on the disk: a killed or failed pack leaves none. Several shards get an index, OUT-index.json,
+ * last of all: where it stands the set is whole (data_files_add reads it). Errors: KERN_ERR_USAGE
+ * (no or equal inputs, numbered shards of an earlier pack in the way), KERN_ERR_FILE (cannot be
+ * read or written), KERN_ERR_DATA (no document is long enough, damaged gzip, a line without a
+ * text); *report is then undefined. */
 kern_status data_pack(data_pack_report *report, const data_pack_options *options);
 
 typedef struct {

@@ -1,4 +1,6 @@
 /* ttt pack: text files -> shards, and the check of a shard. */
+#include "data/bpe.h"
+#include "data/files.h"
 #include "data/pack.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
@@ -11,9 +13,11 @@
 
 static const char about_pack[] =
     "Packs text files into a shard that training reads. Each file is one document: a\n"
-    "begin-of-document token, then its bytes. Files may be gzipped; a glob in quotes\n"
-    "stands for the files it matches, in the order of their names. The shard appears\n"
-    "under its name only when it is whole.\n"
+    "begin-of-document token, then its text; of a file called .jsonl each line is one,\n"
+    "the text of a field of it. Files may be gzipped; a glob in quotes stands for the\n"
+    "files it matches, in the order of their names. The shard appears under its name\n"
+    "only when it is whole. Tokens are bytes, or those of --tokenizer (ttt tokenize\n"
+    "--help tells which files that may be).\n"
     "\n"
     "Training, validation and test texts go to separate shards, by whole documents:\n"
     "    ttt pack --out train.h5 --split train --min-tokens 8193 'books/*.txt'\n"
@@ -23,17 +27,35 @@ static const char about_pack[] =
     "    ttt pack --check train.h5";
 
 typedef struct {
-    const char *out, *split, *name, *vocabulary;
-    int64_t min_tokens, shard_tokens;
+    const char *out, *split, *name, *tokenizer, *field;
+    data_bpe_options how;
+    int64_t min_tokens, shard_tokens, threads;
     bool check, json;
 } choices;
 
-/* Takes each document as it is packed: a row of the table. */
-static void list_document(void *context, const char *name, int64_t tokens, bool kept) {
-    json_t *documents = context;
+static void list_document(json_t *documents, const char *name, int64_t tokens, bool kept) {
     printf("  %-40s %12lld tokens%s\n", name, (long long)tokens, kept ? "" : "  left out");
     json_array_append_new(documents, json_pack("{s:s, s:I, s:b}", "name", name, "tokens",
                                                (json_int_t)tokens, "kept", kept));
+}
+
+/* Takes each file as it is packed: a row of the table. */
+static void list_file(void *context, const data_pack_row *row) {
+    json_t *documents = context;
+    if (!row->lines) {
+        list_document(documents, row->name, row->tokens, row->left_out == 0);
+        return;
+    }
+    printf("  %-40s %12lld tokens  %lld documents", row->name,
+           (long long)(row->tokens - row->left_out_tokens),
+           (long long)(row->documents - row->left_out));
+    if (row->left_out) printf(", %lld left out", (long long)row->left_out);
+    printf("\n");
+    json_array_append_new(documents,
+                          json_pack("{s:s, s:I, s:I, s:I}", "name", row->name, "tokens",
+                                    (json_int_t)(row->tokens - row->left_out_tokens), "documents",
+                                    (json_int_t)(row->documents - row->left_out), "left_out",
+                                    (json_int_t)row->left_out));
 }
 
 /* Prints `object` on one line. */
@@ -47,6 +69,7 @@ static void print_json(const json_t *object) {
 static kern_status pack(const choices *chosen, const char *const *files, int64_t count) {
     kern_status status = KERN_OK;
     json_t *documents = json_array(), *object = NULL;
+    data_vocabulary *tokenizer = NULL;
     data_pack_report report;
     data_pack_options options = {
         .out = chosen->out,
@@ -56,10 +79,17 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
         .source = chosen->name,
         .min_tokens = chosen->min_tokens,
         .shard_tokens = chosen->shard_tokens,
-        .seen = list_document,
+        .seen = list_file,
+        .field = chosen->field,
+        .threads = chosen->threads,
         .context = documents,
     };
-    TRY(data_vocabulary_find(&options.vocabulary, chosen->vocabulary));
+    if (chosen->tokenizer) {
+        TRY(data_bpe_open(&tokenizer, chosen->tokenizer, &chosen->how));
+        options.vocabulary = tokenizer;
+    } else {
+        TRY(data_vocabulary_find(&options.vocabulary, "byte"));
+    }
     TRY(data_pack(&report, &options));
     printf("%s: split %s, %lld documents, %lld tokens of %lld bytes, %lld shard%s", chosen->out,
            chosen->split, (long long)report.documents, (long long)report.tokens,
@@ -76,6 +106,7 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
                        documents);
     print_json(object);
 done:
+    data_vocabulary_destroy(tokenizer);
     json_decref(object);
     json_decref(documents);
     return status;
@@ -124,18 +155,21 @@ done:
 
 static kern_status run(const choices *chosen, const char *const *words, int64_t count) {
     kern_status status = KERN_OK;
+    data_files shards = {0};
     if (count == 0)
         return kern_fail(KERN_ERR_USAGE, "no file is named; ttt pack --help has examples");
     if (chosen->check == (chosen->out != NULL))
         return kern_fail(KERN_ERR_USAGE, "give either --out SHARD to pack or --check to verify");
     if (!chosen->check) return pack(chosen, words, count);
-    for (int64_t i = 0; i < count; i++) TRY(check(chosen, words[i]));
+    for (int64_t i = 0; i < count; i++) TRY(data_files_add(&shards, words[i]));
+    for (int64_t i = 0; i < shards.count; i++) TRY(check(chosen, shards.paths[i]));
 done:
+    data_files_clear(&shards);
     return status;
 }
 
 int launch_pack(int argc, char **argv) {
-    choices chosen = {.split = "train", .name = "", .vocabulary = "byte", .min_tokens = 2};
+    choices chosen = {.split = "train", .name = "", .min_tokens = 2};
     const launch_option options[] = {
         {"out", LAUNCH_TEXT, &chosen.out, "SHARD", "the shard to write, train.h5"},
         {"split", LAUNCH_TEXT, &chosen.split, "NAME", "train (default), validation or test"},
@@ -143,7 +177,12 @@ int launch_pack(int argc, char **argv) {
         {"shard-tokens", LAUNCH_COUNT, &chosen.shard_tokens, "N",
          "begin OUT-00001.h5, ... where one would exceed N"},
         {"name", LAUNCH_TEXT, &chosen.name, "TEXT", "what this text is, stored in the shard"},
-        {"vocabulary", LAUNCH_TEXT, &chosen.vocabulary, "NAME", "how text becomes tokens (byte)"},
+        {"tokenizer", LAUNCH_TEXT, &chosen.tokenizer, "FILE",
+         "how text becomes tokens; without it each byte is one"},
+        {"pattern", LAUNCH_TEXT, &chosen.how.pattern, "NAME", "as for ttt tokenize"},
+        {"begin", LAUNCH_TEXT, &chosen.how.begin, "NAME", "the token that begins a document"},
+        {"field", LAUNCH_TEXT, &chosen.field, "NAME", "the text of a line of .jsonl (text)"},
+        {"threads", LAUNCH_COUNT, &chosen.threads, "N", "that encode (as many as processors)"},
         {"check", LAUNCH_FLAG, &chosen.check, NULL, "verify the shards that are named"},
         LAUNCH_JSON(&chosen.json),
         {0},

@@ -27,7 +27,7 @@ enum { BLOCK = 1 << 18, DIGITS = 12 };
 typedef struct {
     data_bpe_options how;
     const char *tokenizer;
-    bool decode, json, special;
+    bool decode, json, special, time;
 } choices;
 
 /* At most `bytes` from the standard input; fewer at its end alone. */
@@ -63,6 +63,8 @@ static kern_status encode(const choices *chosen, const data_vocabulary *vocabula
     data_tokens tokens = {0};
     char *text = NULL;
     int64_t capacity = 0, held = 0, got, consumed;
+    double seconds = 0;
+    long long bytes = 0, count = 0;
     bool first = true;
     TRY(data_encoder_create(&encoder, vocabulary));
     if (chosen->json) putchar('[');
@@ -72,13 +74,20 @@ static kern_status encode(const choices *chosen, const data_vocabulary *vocabula
         last = got < capacity - held;
         held += got;
         tokens.count = 0;
+        double begin = kern_seconds();
         TRY(data_encode(&tokens, &consumed, encoder, text, held, last, chosen->special));
+        seconds += kern_seconds() - begin;
+        bytes += consumed;
+        count += tokens.count;
         held -= consumed;
         memmove(text, text + consumed, (size_t)held);
         print_ids(&tokens, chosen->json, first);
         first = first && tokens.count == 0;
     }
     if (chosen->json) puts("]");
+    if (chosen->time)
+        fprintf(stderr, "%lld bytes, %lld tokens, %.3f s to encode, %.1f MB/s\n", bytes, count,
+                seconds, seconds > 0 ? (double)bytes / seconds / 1e6 : 0.0);
 done:
     free(text);
     free(tokens.ids);
@@ -147,6 +156,7 @@ int launch_tokenize(int argc, char **argv) {
         {"begin", LAUNCH_TEXT, &chosen.how.begin, "NAME", "the token that begins a document"},
         {"special", LAUNCH_FLAG, &chosen.special, NULL, "recognise names of special tokens"},
         {"decode", LAUNCH_FLAG, &chosen.decode, NULL, "ids in, text out"},
+        {"time", LAUNCH_FLAG, &chosen.time, NULL, "tell on stderr how fast it was encoded"},
         {"json", LAUNCH_FLAG, &chosen.json, NULL, "print the ids as one array"},
         {0},
     };
