@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "train/fit.h"
 #include "train/gradient.h"
 #include "train/schedule.h"
 
@@ -30,6 +31,20 @@ static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
                      (long long)number);
 }
 
+/* Every value is kept, which takes far more than a step does; the system would rather end the
+ * process than refuse. */
+static kern_status enough_memory(const infer_model *model) {
+    infer_model_memory m = infer_model_plan(model);
+    double free_bytes = train_free_memory();
+    double needed = (double)(m.carries + m.slots + m.history + m.activations + m.workspace +
+                             m.product_weights + train_gradient_bytes(model));
+    char has[32], needs[32];
+    if (free_bytes <= 0 || needed <= free_bytes) return KERN_OK;
+    train_bytes_text(has, free_bytes);
+    train_bytes_text(needs, needed);
+    return kern_fail(KERN_ERR_MEMORY, "that takes %s, and %s are free", needs, has);
+}
+
 kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
                            const int32_t *tokens, int64_t number) {
     kern_status status = KERN_OK;
@@ -46,6 +61,7 @@ kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_b
                              .threads = threads,
                              .debug = true};
     TRY(infer_model_create(&model, &spec));
+    TRY(enough_memory(model));
     TRY(infer_model_allocate(model));
     TRY(train_gradient_create(&gradient, model));
     status = check_sequences(conf, model, gradient, buffers, tokens, number);

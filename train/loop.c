@@ -8,8 +8,11 @@
 #include "data/source.h"
 #include "kernels/matmul.h"
 #include "train/checkpoint.h"
+#include "train/course.h"
+#include "train/dataset.h"
 #include "train/diagnose.h"
 #include "train/events.h"
+#include "train/files.h"
 #include "train/fit.h"
 #include "train/history.h"
 #include "train/metrics.h"
@@ -20,8 +23,7 @@
 #include "train/validation.h"
 
 typedef struct {
-    ttt_conf *conf;  /* a copy, with what was chosen at start filled in */
-    uint64_t course; /* hash of all that decides the numbers */
+    ttt_conf *conf; /* a copy, with what was chosen at start filled in */
     int threads;
     train_step *step;
     train_step_buffers buffers;
@@ -34,70 +36,58 @@ typedef struct {
     train_progress *progress;
     train_checkpoint_tensors *tensors;
     train_state state;
-    int64_t saved_step; /* -1: none of this process */
+    int64_t saved_step; /* of the newest checkpoint of this course; -1: there is none */
+    bool prune_due;     /* older checkpoints wait until a step has gone well from the newest */
+    bool stopped;       /* by a signal, in an evaluation that was due */
+    bool signals;       /* `handlers` is to be restored */
+    train_signals handlers;
     double flops, peak; /* model FLOPs of a step; of the machine by second */
 } loop;
 
 /* ---- opening ---- */
 
-/* Options that may differ between a run and its continuation. */
-static kern_status course_hash(uint64_t *hash, const ttt_conf *conf) {
-    kern_status status = KERN_OK;
-    ttt_conf *copy = NULL;
-    char total[64];
-    snprintf(total, sizeof total, "train.total_steps=%lld", (long long)conf_total_steps(conf));
-    TRY(conf_copy(&copy, conf));
-    TRY(conf_set(copy, total));
-    copy->train.steps = conf_total_steps(conf);
-    copy->train.threads = 0;
-    copy->train.memory_limit = 0;
-    copy->train.micro_batch = 0;
-    copy->run = (conf_run){.dir = copy->run.dir};
-    TRY(conf_set(copy, "run.dir="));
-    TRY(conf_hash(hash, copy));
-done:
-    conf_destroy(copy);
-    return status;
-}
-
-static kern_status check_data(const loop *l) {
-    const conf_model *model = &l->conf->model;
-    int64_t vocabulary = data_source_vocabulary(l->source);
-    if (vocabulary > model->vocab)
-        return kern_fail(KERN_ERR_CONFIG,
-                         "%s has a vocabulary of %lld and the model one of %lld; set model.vocab",
-                         l->conf->data.train, (long long)vocabulary, (long long)model->vocab);
-    if (data_source_bos(l->source) != model->bos)
-        return kern_fail(
-            KERN_ERR_CONFIG, "%s begins its documents with token %d but model.bos is %lld",
-            l->conf->data.train, (int)data_source_bos(l->source), (long long)model->bos);
-    return KERN_OK;
-}
-
 static kern_status open_data(loop *l) {
     kern_status status = KERN_OK;
     const conf_train *train = &l->conf->train;
-    if (!*l->conf->data.train)
-        return kern_fail(KERN_ERR_CONFIG, "data.train is empty; name the shards to train on, "
-                                          "as made by ttt pack");
-    TRY(data_source_open(&l->source, l->conf->data.train, train->context,
-                         l->conf->data.across_documents));
-    TRY(check_data(l));
+    TRY(train_dataset_open(&l->source, l->conf, "data.train", l->conf->data.train,
+                           l->conf->data.across_documents));
     TRY(kern_alloc((void **)&l->tokens,
                    (size_t)(train->batch * (train->context + 1)) * sizeof *l->tokens, "batch"));
 done:
     return status;
 }
 
+/* What validation takes is not there for the step. */
+static kern_status fit_step(loop *l, train_fit *fit) {
+    double limit = train_memory_limit(l->conf), taken = train_validation_bytes(l->validation);
+    char most[32], validation[32];
+    train_bytes_text(most, limit);
+    train_bytes_text(validation, taken);
+    if (taken >= limit)
+        return kern_fail(KERN_ERR_MEMORY,
+                         "validation alone needs %s, and %s is %s; raise it, or train without "
+                         "(run.eval_every=0)",
+                         validation,
+                         l->conf->train.memory_limit > 0 ? "train.memory_limit"
+                                                         : "what this machine has free",
+                         most);
+    kern_status status = train_fit_create(&l->step, fit, l->conf, limit - taken, l->threads, false);
+    if (status == KERN_ERR_MEMORY && taken > 0)
+        return kern_fail_context(status,
+                                 "besides %s of %s for validation (run.eval_every=0 goes without)",
+                                 validation, most);
+    return status;
+}
+
 static kern_status open_step(loop *l) {
     kern_status status = KERN_OK;
     train_fit fit;
-    double limit = train_memory_limit(l->conf) - train_validation_bytes(l->validation);
-    TRY(train_fit_create(&l->step, &fit, l->conf, limit, l->threads, false));
+    TRY(fit_step(l, &fit));
     l->conf->train.micro_batch = fit.micro_batch; /* sums depend on it: part of the course */
     TRY(train_step_allocate(l->step));
     l->buffers = train_step_memory_of(l->step);
     l->tensors = train_checkpoint_tensors_create(&l->buffers);
+    TRY(train_course_hash(&l->state.config_hash, l->conf, data_source_fingerprint(l->source)));
 done:
     return status;
 }
@@ -134,15 +124,34 @@ done:
 
 /* ---- a step ---- */
 
+static kern_status prune(loop *l) {
+    kern_status status = KERN_OK;
+    if (l->prune_due)
+        status = train_history_prune(l->run->checkpoints, l->saved_step, l->conf->run.keep_last,
+                                     l->conf->run.keep_every);
+    l->prune_due = false;
+    return status;
+}
+
+/* Weights that an update has ruined show in the loss of the next step; those that are not finite
+ * must not become the newest checkpoint. */
+static kern_status check_finite(const loop *l) {
+    const char *name = train_checkpoint_tensors_not_finite(l->tensors);
+    if (!name) return KERN_OK;
+    return kern_fail(KERN_ERR_NUMERIC,
+                     "outer step %lld: the optimiser's update (scope optimizer) made %s not finite",
+                     (long long)l->state.step - 1, name);
+}
+
 static kern_status save(loop *l) {
     kern_status status = KERN_OK;
     if (l->saved_step == l->state.step) return status;
+    TRY(check_finite(l));
     TRY(train_metrics_sync(l->metrics));
     TRY(train_checkpoint_save(l->run->checkpoints, &l->state, &l->tensors->parameters,
                               &l->tensors->moments));
     l->saved_step = l->state.step;
-    TRY(train_history_prune(l->run->checkpoints, l->state.step, l->conf->run.keep_last,
-                            l->conf->run.keep_every));
+    l->prune_due = true;
 done:
     return status;
 }
@@ -185,15 +194,21 @@ done:
     return status;
 }
 
-static kern_status validate(loop *l, int64_t step) {
+static bool validation_due(const loop *l) {
+    int64_t every = l->conf->run.eval_every, step = l->state.step;
+    return l->validation && step && (step % every == 0 || step == l->conf->train.steps);
+}
+
+/* Of the weights after the steps done so far; written to the last one's line. */
+static kern_status validate(loop *l) {
     kern_status status = KERN_OK;
-    int64_t every = l->conf->run.eval_every;
-    bool due = every && (l->state.step % every == 0 || l->state.step == l->conf->train.steps);
-    if (!l->validation || !due) return status;
+    int64_t step = l->state.step - 1;
     double loss, error;
     status = train_validation_run(l->validation, &loss, &error, l->buffers.parameters);
-    if (status == KERN_ERR_INTERRUPTED) return KERN_OK; /* the loop saves and stops */
-    TRY(status);
+    l->stopped = status == KERN_ERR_INTERRUPTED;
+    if (l->stopped) return KERN_OK;
+    if (status != KERN_OK)
+        return kern_fail_context(status, "validation after outer step %lld", (long long)step);
     const train_value values[] = {{"validation_loss", loss, false},
                                   {"validation_standard_error", error, false}};
     TRY(train_metrics_write(l->metrics, step, 2, values));
@@ -208,7 +223,7 @@ done:
 static kern_status run_step(loop *l) {
     kern_status status = KERN_OK;
     const conf_train *train = &l->conf->train;
-    int64_t number = l->state.step;
+    int64_t number = l->state.step, every = l->conf->run.save_every;
     train_step_result result;
     double start = kern_seconds();
     TRY(read_batch(l));
@@ -222,42 +237,69 @@ static kern_status run_step(loop *l) {
     l->state.samples += train->batch;
     l->state.tokens += train->batch * train->context;
     l->state.seconds += seconds;
+    TRY(prune(l));
     TRY(report(l, number, &result, seconds, data_seconds));
-    TRY(validate(l, number));
-    int64_t every = l->conf->run.save_every;
     if ((every && l->state.step % every == 0) || l->state.step == train->steps) TRY(save(l));
+    if (validation_due(l)) TRY(validate(l));
 done:
+    return status;
+}
+
+static kern_status stop(loop *l) {
+    kern_status status = KERN_OK;
+    bool complete = l->state.step == l->conf->train.steps;
+    train_progress_clear(l->progress);
+    TRY(save(l));
+    status = kern_fail(KERN_ERR_INTERRUPTED,
+                       "stopped and saved at step %lld of %lld%s; to go on: ttt train --resume %s",
+                       (long long)l->state.step, (long long)l->conf->train.steps,
+                       complete ? ", in the last evaluation" : "", l->run->dir);
+done:
+    return status;
+}
+
+/* Says what is left of the run after the failure whose message is there. */
+static kern_status failed(const loop *l, kern_status status) {
+    char *reason = train_text("%s", kern_error());
+    const char *dir = l->run->dir;
+    if (l->saved_step < 0)
+        kern_fail(status, "%s; %s has no checkpoint yet", reason, dir);
+    else if (status == KERN_ERR_NUMERIC)
+        kern_fail(status,
+                  "%s; the last checkpoint, %s/checkpoints/step-%08lld, is kept, but the same "
+                  "steps would fail again: begin a new run with train.init_from=%s and a smaller "
+                  "train.lr, inner.lr or clip",
+                  reason, dir, (long long)l->saved_step, dir);
+    else
+        kern_fail(status, "%s; to go on from step %lld: ttt train --resume %s", reason,
+                  (long long)l->saved_step, dir);
+    free(reason);
     return status;
 }
 
 static kern_status run_steps(loop *l) {
     kern_status status = KERN_OK;
-    train_signals saved;
-    train_signals_install(&saved);
-    while (l->state.step < l->conf->train.steps && !train_signals_received()) TRY(run_step(l));
-    if (train_signals_received() && l->state.step < l->conf->train.steps) {
-        train_progress_clear(l->progress);
-        TRY(save(l));
-        status =
-            kern_fail(KERN_ERR_INTERRUPTED,
-                      "stopped and saved at step %lld of %lld; to go on: ttt train --resume %s",
-                      (long long)l->state.step, (long long)l->conf->train.steps, l->run->dir);
-    }
+    int64_t steps = l->conf->train.steps;
+    while (l->state.step < steps && !train_signals_received()) TRY(run_step(l));
+    if (l->stopped || l->state.step < steps) TRY(stop(l));
+    TRY(prune(l));
+    train_progress_destroy(l->progress); /* ends its line */
+    l->progress = NULL;
+    fprintf(stderr, "%s: %lld steps, %.3g tokens in %.0f s\n", l->run->dir,
+            (long long)l->state.step, (double)l->state.tokens, l->state.seconds);
 done:
-    train_signals_restore(&saved);
-    return status;
+    return status == KERN_OK || status == KERN_ERR_INTERRUPTED ? status : failed(l, status);
 }
 
 /* ---- a run ---- */
 
+/* All that can be refused without a trace. */
 static kern_status begin(loop *l, const ttt_conf *conf) {
     kern_status status = KERN_OK;
     TRY(conf_copy(&l->conf, conf));
     l->saved_step = -1;
-    l->threads = conf->train.threads ? (int)conf->train.threads : omp_get_num_procs();
+    l->threads = train_threads(conf);
     omp_set_num_threads(l->threads);
-    TRY(course_hash(&l->course, conf));
-    l->state.config_hash = l->course;
     TRY(open_data(l));
     TRY(train_validation_create(&l->validation, l->conf, l->threads));
     TRY(open_step(l));
@@ -265,8 +307,15 @@ done:
     return status;
 }
 
+/* From here on a signal means: save and stop. */
+static void take_signals(loop *l) {
+    train_signals_install(&l->handlers);
+    l->signals = true;
+}
+
 static void end(loop *l) {
     train_progress_destroy(l->progress);
+    if (l->signals) train_signals_restore(&l->handlers);
     train_metrics_close(l->metrics);
     train_events_close(l->events);
     train_run_close(l->run);
@@ -278,25 +327,22 @@ static void end(loop *l) {
     conf_destroy(l->conf);
 }
 
-static void finish_line(const loop *l) {
-    fprintf(stderr, "%s: %lld steps, %.3g tokens in %.0f s\n", l->run->dir,
-            (long long)l->state.step, (double)l->state.tokens, l->state.seconds);
-}
-
 kern_status train_loop_new(const ttt_conf *conf) {
     kern_status status = KERN_OK;
     loop l = {0};
-    char dir[4096];
-    snprintf(dir, sizeof dir, "runs/%s", conf->name);
+    char *dir =
+        *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
+    TRY(train_run_check_new(dir));
     TRY(begin(&l, conf));
-    TRY(train_run_open(&l.run, *conf->run.dir ? conf->run.dir : dir, false));
     TRY(start_weights(&l));
+    take_signals(&l);
+    TRY(train_run_open(&l.run, dir, false));
     TRY(conf_write(l.conf, l.run->config));
     TRY(open_outputs(&l));
     TRY(run_steps(&l));
-    finish_line(&l);
 done:
     end(&l);
+    free(dir);
     return status;
 }
 
@@ -304,8 +350,8 @@ done:
 static kern_status load_state(loop *l, const char *source) {
     kern_status status = KERN_OK;
     char *checkpoint = NULL;
-    bool whole_run = !strcmp(source, l->run->dir);
-    if (whole_run)
+    uint64_t course = l->state.config_hash;
+    if (!strcmp(source, l->run->dir))
         TRY(train_history_latest(&checkpoint, l->run->checkpoints));
     else
         TRY(train_history_locate(&checkpoint, source));
@@ -315,14 +361,51 @@ static kern_status load_state(loop *l, const char *source) {
     }
     TRY(train_checkpoint_load(&l->state, checkpoint, &l->tensors->parameters,
                               &l->tensors->moments));
-    if (l->state.config_hash != l->course)
-        status = kern_fail(KERN_ERR_CONFIG,
-                           "%s was trained with other options than %s has now; a resumed run keeps "
-                           "its course (to fine-tune instead: train.init_from=%s)",
-                           checkpoint, l->run->config, checkpoint);
+    if (l->state.config_hash != course)
+        TRY(kern_fail(KERN_ERR_CONFIG,
+                      "%s was trained with other options or on other data than %s says; a run "
+                      "that goes on keeps its course (to fine-tune instead, begin a new one with "
+                      "train.init_from=%s)",
+                      checkpoint, l->run->config, checkpoint));
     l->saved_step = l->state.step;
+    l->prune_due = true;
 done:
     free(checkpoint);
+    return status;
+}
+
+/* The configuration of the run with the overrides, which must leave the course as it is. */
+static kern_status load_configuration(ttt_conf **conf, const train_run *run, int overrides,
+                                      const char *const *override) {
+    kern_status status = KERN_OK;
+    ttt_conf *before = NULL;
+    TRY(conf_load(&before, run->config, 0, NULL));
+    TRY(conf_load(conf, run->config, overrides, override));
+    TRY(train_course_keep(before, *conf));
+done:
+    conf_destroy(before);
+    return status;
+}
+
+static kern_status go_on(loop *l, int overrides) {
+    kern_status status = KERN_OK;
+    bool validated = true;
+    if (validation_due(l))
+        TRY(train_metrics_find(&validated, l->run->metrics, l->state.step - 1, "validation_loss"));
+    if (l->state.step >= l->conf->train.steps && validated) {
+        fprintf(stderr,
+                "%s has done %lld of %lld steps: nothing is left; for more: ttt train --resume %s "
+                "train.steps=MORE train.total_steps=%lld\n",
+                l->run->dir, (long long)l->state.step, (long long)l->conf->train.steps, l->run->dir,
+                (long long)conf_total_steps(l->conf));
+        return status;
+    }
+    TRY(train_history_supersede(l->run->checkpoints, l->state.step));
+    if (overrides) TRY(conf_write(l->conf, l->run->config));
+    TRY(open_outputs(l));
+    if (!validated) TRY(validate(l)); /* a signal or the process's end prevented it */
+    TRY(run_steps(l));
+done:
     return status;
 }
 
@@ -333,14 +416,15 @@ kern_status train_loop_resume(const char *source, int overrides, const char *con
     char *dir = NULL;
     TRY(train_history_run(&dir, source));
     TRY(train_run_open(&l.run, dir, true));
-    TRY(conf_load(&conf, l.run->config, overrides, override));
-    TRY(begin(&l, conf));
+    TRY(load_configuration(&conf, l.run, overrides, override));
+    status = begin(&l, conf);
+    if (status == KERN_ERR_MEMORY)
+        kern_fail_context(status, "only more memory helps a run that goes on, for it keeps its "
+                                  "course");
+    TRY(status);
     TRY(load_state(&l, source));
-    TRY(train_history_supersede(l.run->checkpoints, l.state.step));
-    if (overrides) TRY(conf_write(l.conf, l.run->config));
-    TRY(open_outputs(&l));
-    TRY(run_steps(&l));
-    finish_line(&l);
+    take_signals(&l);
+    TRY(go_on(&l, overrides));
 done:
     end(&l);
     conf_destroy(conf);

@@ -70,6 +70,29 @@ done:
     return status;
 }
 
+static bool line_has(const char *line, const char *end, int64_t step, const char *name) {
+    json_t *object = json_loadb(line, (size_t)(end - line), JSON_REJECT_DUPLICATES, NULL);
+    json_t *number = json_object_get(object, "step");
+    bool has = json_is_integer(number) && json_integer_value(number) == step &&
+               json_object_get(object, name);
+    json_decref(object);
+    return has;
+}
+
+kern_status train_metrics_find(bool *found, const char *path, int64_t step, const char *name) {
+    char *text;
+    size_t count;
+    struct stat info;
+    *found = false;
+    if (stat(path, &info) && errno == ENOENT) return KERN_OK;
+    kern_status status = train_read_file(&text, &count, path, LIMIT_BYTES);
+    if (status != KERN_OK) return status;
+    for (char *line = text, *stop; (stop = strchr(line, '\n')) && !*found; line = stop + 1)
+        *found = line_has(line, stop, step, name);
+    free(text);
+    return KERN_OK;
+}
+
 kern_status train_metrics_open(train_metrics **metrics, const char *path, int64_t first_step) {
     *metrics = NULL;
     kern_status status = drop_lines(path, first_step);

@@ -23,6 +23,9 @@ typedef struct train_metrics train_metrics;
 kern_status train_metrics_open(train_metrics **metrics, const char *path, int64_t first_step);
 void train_metrics_close(train_metrics *metrics);
 
+/* Whether `path` has a line of that step with that name; a missing file has none. KERN_ERR_FILE. */
+kern_status train_metrics_find(bool *found, const char *path, int64_t step, const char *name);
+
 /* Appends {"step": step, name: value, ...} in the order given, with 17 significant digits, and
  * hands the line to the operating system in one write. A value that is not finite is written as
  * null, which is all JSON has. On failure the file ends with the line before. */

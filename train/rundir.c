@@ -22,6 +22,11 @@ static bool is_empty_directory(const char *path) {
     return count == 0;
 }
 
+/* What train_run_open and a writer of config.yaml that was killed leave. */
+static bool is_remains(const char *name) {
+    return !strcmp(name, "lock") || !strcmp(name, "config.yaml.tmp");
+}
+
 /* Sets *found to the name of something that a run or a person put into `dir`, or to NULL. */
 static kern_status find_content(char **found, const char *dir) {
     char **names = NULL;
@@ -31,8 +36,7 @@ static kern_status find_content(char **found, const char *dir) {
     if (status != KERN_OK) return status;
     for (int64_t i = 0; i < count && !*found; i++) {
         char *path = train_text("%s/%s", dir, names[i]);
-        if (strcmp(names[i], "lock") != 0 && !is_empty_directory(path))
-            *found = train_text("%s", names[i]);
+        if (!is_remains(names[i]) && !is_empty_directory(path)) *found = train_text("%s", names[i]);
         free(path);
     }
     train_free_names(names, count);
@@ -62,6 +66,16 @@ static kern_status check_content(const train_run *run, bool resume) {
                            "(only a run is gone on with, by --resume)",
                            run->dir, found);
     free(found);
+    return status;
+}
+
+kern_status train_run_check_new(const char *dir) {
+    struct stat info;
+    if (stat(dir, &info)) return KERN_OK;
+    train_run run = {.dir = train_text("%s", dir), .config = train_text("%s/config.yaml", dir)};
+    kern_status status = check_content(&run, false);
+    free(run.dir);
+    free(run.config);
     return status;
 }
 

@@ -36,12 +36,14 @@ void train_signals_install(train_signals *saved) {
     ASSERT(!sigaction(SIGINT, &action, &saved->interrupt));
     ASSERT(!sigaction(SIGTERM, &action, &saved->terminate));
     ASSERT(!sigaction(SIGXFSZ, &ignore, &saved->file_size));
+    ASSERT(!sigaction(SIGPIPE, &ignore, &saved->pipe));
 }
 
 void train_signals_restore(const train_signals *saved) {
     ASSERT(!sigaction(SIGINT, &saved->interrupt, NULL));
     ASSERT(!sigaction(SIGTERM, &saved->terminate, NULL));
     ASSERT(!sigaction(SIGXFSZ, &saved->file_size, NULL));
+    ASSERT(!sigaction(SIGPIPE, &saved->pipe, NULL));
 }
 
 int train_signals_received(void) {

@@ -10,13 +10,14 @@
 
 /* The handlers that were there before. */
 typedef struct {
-    struct sigaction interrupt, terminate, file_size;
+    struct sigaction interrupt, terminate, file_size, pipe;
 } train_signals;
 
 /* Takes over SIGINT and SIGTERM (also where they were ignored, as a shell does for jobs in the
  * background) and clears the flag. SIGXFSZ is ignored, so that a file beyond the size limit is an
- * error of the write that names the file and not the end of the process. Not nested: once per
- * process at a time. */
+ * error of the write that names the file and not the end of the process; so is SIGPIPE, because
+ * Ctrl-C ends what reads the messages (`ttt train ... | tee log`) before they are written. Not
+ * nested: once per process at a time. */
 void train_signals_install(train_signals *saved);
 
 /* Puts back what install found. The flag stays readable. */

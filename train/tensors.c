@@ -1,5 +1,6 @@
 #include "train/tensors.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,7 +19,8 @@ train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffe
     ASSERT(t);
     t->items = calloc(3 * (size_t)count, sizeof *t->items);
     t->names = calloc(2 * (size_t)count, sizeof *t->names);
-    ASSERT(t->items && t->names);
+    t->elements = calloc(3 * (size_t)count, sizeof *t->elements);
+    ASSERT(t->items && t->names && t->elements);
     for (int i = 0; i < count; i++) {
         const char *name = b->layout->item[i].name;
         char *m = t->names[2 * i], *v = t->names[2 * i + 1];
@@ -27,15 +29,34 @@ train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffe
         t->items[i] = tensor_at(b, i, b->parameters, name);
         t->items[count + 2 * i] = tensor_at(b, i, b->m, m);
         t->items[count + 2 * i + 1] = tensor_at(b, i, b->v, v);
+        t->elements[i] = t->elements[count + 2 * i] = t->elements[count + 2 * i + 1] =
+            b->layout->item[i].elements;
     }
     t->parameters = (train_tensors){count, t->items};
     t->moments = (train_tensors){2 * (int64_t)count, t->items + count};
     return t;
 }
 
+static bool is_finite(const train_tensor *tensor, int64_t elements) {
+    bool finite = true;
+    if (tensor->dtype == KERN_F64)
+        for (int64_t i = 0; i < elements; i++)
+            finite &= isfinite(((const double *)tensor->data)[i]);
+    else
+        for (int64_t i = 0; i < elements; i++) finite &= isfinite(((const float *)tensor->data)[i]);
+    return finite;
+}
+
+const char *train_checkpoint_tensors_not_finite(const train_checkpoint_tensors *t) {
+    for (int64_t i = 0; i < t->parameters.count + t->moments.count; i++)
+        if (!is_finite(&t->items[i], t->elements[i])) return t->items[i].name;
+    return NULL;
+}
+
 void train_checkpoint_tensors_destroy(train_checkpoint_tensors *tensors) {
     if (!tensors) return;
     free(tensors->items);
     free(tensors->names);
+    free(tensors->elements);
     free(tensors);
 }

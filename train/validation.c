@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "infer/evaluate.h"
+#include "train/dataset.h"
 #include "train/signals.h"
 
 struct train_validation {
@@ -20,7 +21,7 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
     v = calloc(1, sizeof *v);
     ASSERT(v);
     v->conf = conf;
-    TRY(data_source_open(&v->source, conf->data.valid, conf->train.context, false));
+    TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, false));
     int64_t rows = conf->inner.chunk ? 256 / conf->inner.chunk : 1;
     infer_model_spec spec = {.conf = conf,
                              .batch = rows > 1 ? rows : 1,

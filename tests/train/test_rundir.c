@@ -26,6 +26,10 @@ static void new_run_has_its_places(void **state) {
     assert_non_null(strstr(run->metrics, "/deep/run/metrics.jsonl"));
     train_run_close(run);
     /* Killed before the configuration was written: nothing is lost by beginning again. */
+    char *torn = train_text("%s/config.yaml.tmp", dir);
+    spill(torn, "a:", 2);
+    free(torn);
+    assert_ok(train_run_check_new(dir));
     assert_ok(train_run_open(&run, dir, false));
     spill(run->config, "a: 1\n", 5);
     train_run_close(run);
@@ -39,6 +43,8 @@ static void existing_run_needs_resume(void **state) {
     assert_ok(train_run_open(&run, dir, false));
     spill(run->config, "a: 1\n", 5);
     train_run_close(run);
+    assert_int_equal(train_run_check_new(dir), KERN_ERR_USAGE);
+    assert_says("--resume");
     assert_int_equal(train_run_open(&run, dir, false), KERN_ERR_USAGE);
     assert_null(run);
     assert_says("--resume");
@@ -65,6 +71,8 @@ static void foreign_directory_is_refused_untouched(void **state) {
     assert_int_equal(train_run_open(&run, file, false), KERN_ERR_FILE);
     assert_says("thesis.txt");
     char *missing = run_dir();
+    assert_ok(train_run_check_new(missing));
+    assert_false(exists(missing));
     assert_int_equal(train_run_open(&run, missing, true), KERN_ERR_USAGE);
     assert_says("there is no run");
     assert_false(exists(missing));

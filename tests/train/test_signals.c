@@ -14,6 +14,7 @@ static void first_signal_sets_the_flag(void **state) {
         train_signals_install(&saved);
         assert_int_equal(train_signals_received(), 0);
         raise(SIGXFSZ); /* ignored, and no reason to stop */
+        raise(SIGPIPE);
         assert_int_equal(train_signals_received(), 0);
         dup2(quiet, STDERR_FILENO);
         raise(numbers[i]);
@@ -44,6 +45,8 @@ static void old_handlers_come_back(void **state) {
     assert_int_equal(sigaction(SIGTERM, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
     assert_int_equal(sigaction(SIGXFSZ, NULL, &now), 0);
+    assert_true(now.sa_handler == SIG_DFL);
+    assert_int_equal(sigaction(SIGPIPE, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
 }
 
