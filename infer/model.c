@@ -273,7 +273,7 @@ const infer_model_spec *infer_model_spec_of(const infer_model *model) {
     return &model->spec;
 }
 
-size_t model_rows_bytes(const infer_model *model) {
+size_t infer_model_rows_bytes(const infer_model *model) {
     return (size_t)(model->spec.batch * model->spec.tokens * model->spec.conf->model.dim) *
            kern_dtype_bytes(model->real);
 }

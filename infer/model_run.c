@@ -55,18 +55,18 @@ infer_model_memory infer_model_plan(const infer_model *model) {
     ad_scan_memory prefix = ad_scan_plan(model->prefix.scan);
     ad_scan_memory suffix = ad_scan_plan(model->suffix.scan);
     size_t rows = (size_t)(model->spec.batch * model->spec.tokens);
-    infer_model_memory memory = {.carries = prefix.carries + suffix.carries + replica_bytes(model),
-                                 .slots = prefix.slots + suffix.slots,
-                                 .history = prefix.history + suffix.history,
-                                 .activations =
-                                     model_rows_bytes(model) * (model->spec.backward ? 2 : 1) +
-                                     rows * (2 * sizeof(int32_t) + kern_dtype_bytes(model->real)),
-                                 .workspace = model->arena_bytes,
-                                 .prefix_flops = prefix.flops,
-                                 .body_flops = suffix.flops,
-                                 .body_vjp_flops = suffix.vjp_flops,
-                                 .prefix_vjp_flops = prefix.vjp_flops,
-                                 .every = suffix.every};
+    infer_model_memory memory = {
+        .carries = prefix.carries + suffix.carries + replica_bytes(model),
+        .slots = prefix.slots + suffix.slots,
+        .history = prefix.history + suffix.history,
+        .activations = infer_model_rows_bytes(model) * (model->spec.backward ? 2 : 1) +
+                       rows * (2 * sizeof(int32_t) + kern_dtype_bytes(model->real)),
+        .workspace = model->arena_bytes,
+        .prefix_flops = prefix.flops,
+        .body_flops = suffix.flops,
+        .body_vjp_flops = suffix.vjp_flops,
+        .prefix_vjp_flops = prefix.vjp_flops,
+        .every = suffix.every};
     for (int kind = 0; kind < MODEL_TABLES; kind++)
         if (has_table(model, kind)) memory.activations += 2 * table_bytes(model);
     if (model->product == KERN_BF16)
@@ -111,9 +111,10 @@ kern_status infer_model_allocate(infer_model *model) {
     kern_status status = KERN_OK;
     size_t rows = (size_t)(model->spec.batch * model->spec.tokens);
     TRY(kern_alloc(&model->arena, model->arena_bytes, "workspace"));
-    TRY(kern_alloc(&model->rows, model_rows_bytes(model), "prefix output"));
+    TRY(kern_alloc(&model->rows, infer_model_rows_bytes(model), "prefix output"));
     if (model->spec.backward)
-        TRY(kern_alloc(&model->ct_rows, model_rows_bytes(model), "cotangent of the prefix output"));
+        TRY(kern_alloc(&model->ct_rows, infer_model_rows_bytes(model),
+                       "cotangent of the prefix output"));
     TRY(kern_alloc(&model->replicas, replica_bytes(model), "fast weights"));
     TRY(kern_alloc(&model->weight, rows * kern_dtype_bytes(model->real), "loss weights"));
     TRY(kern_alloc((void **)&model->input, rows * sizeof *model->input, "tokens"));

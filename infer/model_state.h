@@ -47,6 +47,6 @@ struct infer_model {
     float rate_f32;
 };
 
-size_t model_rows_bytes(const infer_model *model); /* [B, T, D] */
+size_t infer_model_rows_bytes(const infer_model *model); /* [B, T, D] */
 
 #endif
