@@ -7,7 +7,7 @@
 #include "autodiff/scan_state.h"
 #include "autodiff/vjp.h"
 
-size_t scan_align(size_t bytes) {
+size_t ad_scan_align(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
@@ -23,12 +23,12 @@ static void *copied(const void *from, int count, size_t item) {
     return to;
 }
 
-int64_t scan_past_capacity(const ad_scan *scan, int history) {
+int64_t ad_scan_past_capacity(const ad_scan *scan, int history) {
     ad_value past = scan->spec.history[history].past;
     return ad_is_none(past) ? 0 : ad_type_at(scan->spec.graph, past).dim[1];
 }
 
-int64_t scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows) {
+int64_t ad_scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows) {
     return ad_elements(ad_type_at(scan->spec.graph, value)) / rows;
 }
 
@@ -177,7 +177,7 @@ static kern_status find_kept(ad_scan *scan, scan_form *form, const output_list *
         if (ad_plan_reads(probe, cut[i]))
             form->kept[form->keeps++] =
                 (scan_kept){.value = cut[i],
-                            .bytes = scan_align(ad_bytes(ad_type_at(graph, cut[i]))),
+                            .bytes = ad_scan_align(ad_bytes(ad_type_at(graph, cut[i]))),
                             .flops = flops[cut[i].node]};
     for (int i = 0, j; i < form->keeps; i = j) { /* results of one node share its cost */
         for (j = i; j < form->keeps && form->kept[j].value.node == form->kept[i].value.node;) j++;
@@ -288,8 +288,8 @@ static void measure(ad_scan *scan) {
     scan->slot_bytes = largest(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slots = scan->every == 1 ? s->chunks : scan->every;
     scan->slot_total = (size_t)scan->slots * scan->slot_bytes;
-    scan->history_total = scan_carve_history(scan, NULL);
-    scan->staging_total = scan_carve_staging(scan, NULL);
+    scan->history_total = ad_scan_carve_history(scan, NULL);
+    scan->staging_total = ad_scan_carve_staging(scan, NULL);
 }
 
 static ad_scan *begin(const ad_scan_spec *spec) {
@@ -323,7 +323,7 @@ static ad_scan *begin(const ad_scan_spec *spec) {
     }
     for (int c = 0; c < s->carries; c++) {
         scan->carry_offset[c] = scan->carry_bytes;
-        scan->carry_bytes += scan_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
+        scan->carry_bytes += ad_scan_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
     }
     return scan;
 }

@@ -8,7 +8,7 @@
 
 static void *take(char **from, size_t bytes) {
     void *memory = *from;
-    *from += scan_align(bytes);
+    *from += ad_scan_align(bytes);
     return memory;
 }
 
@@ -21,7 +21,7 @@ static size_t row_bytes(const ad_scan *scan, ad_value value, int64_t rows, bool 
     return bytes_of(scan, value, cotangent) / (size_t)rows;
 }
 
-size_t scan_carve_history(ad_scan *scan, char *base) {
+size_t ad_scan_carve_history(ad_scan *scan, char *base) {
     const ad_scan_spec *s = &scan->spec;
     char *at = base;
     for (int h = 0; h < s->histories; h++) {
@@ -30,12 +30,12 @@ size_t scan_carve_history(ad_scan *scan, char *base) {
         scan->history_rows[h] = take(&at, item * (size_t)(s->chunks * s->chunk));
         if (!s->backward) continue;
         item = bytes_of(scan, fresh, true) / (size_t)s->chunk;
-        scan->history_ct[h] = take(&at, item * (size_t)(scan_past_capacity(scan, h) + s->chunk));
+        scan->history_ct[h] = take(&at, item * (size_t)(ad_scan_past_capacity(scan, h) + s->chunk));
     }
     return (size_t)(at - base);
 }
 
-size_t scan_carve_staging(ad_scan *scan, char *base) {
+size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
     const ad_scan_spec *s = &scan->spec;
     char *at = base;
     for (int i = 0; i < s->slices && s->batch > 1; i++) {
@@ -65,8 +65,8 @@ kern_status ad_scan_allocate(ad_scan *scan) {
     TRY(kern_alloc((void **)&scan->slot, scan->slot_total, "kept activations"));
     TRY(kern_alloc((void **)&scan->history, scan->history_total, "keys and values"));
     TRY(kern_alloc((void **)&scan->staging, scan->staging_total, "rows of chunks"));
-    scan_carve_history(scan, scan->history);
-    scan_carve_staging(scan, scan->staging);
+    ad_scan_carve_history(scan, scan->history);
+    ad_scan_carve_staging(scan, scan->staging);
 done:
     return status;
 }
@@ -140,11 +140,11 @@ static void *fresh_rows(const ad_scan *scan, int h, int64_t i) {
 static void bind_past(ad_scan *scan, ad_plan *plan, int64_t i) {
     const ad_scan_spec *s = &scan->spec;
     for (int h = 0; h < s->histories; h++) {
-        int64_t capacity = scan_past_capacity(scan, h), before = i * s->chunk;
+        int64_t capacity = ad_scan_past_capacity(scan, h), before = i * s->chunk;
         if (!capacity) continue;
         int64_t rows = before < capacity ? before : capacity;
         ad_value past = s->history[h].past, fresh = s->history[h].fresh;
-        int64_t width = scan_row_elements(scan, fresh, s->batch * s->chunk);
+        int64_t width = ad_scan_row_elements(scan, fresh, s->batch * s->chunk);
         size_t row = row_bytes(scan, fresh, s->batch * s->chunk, false);
         scan->past_rows[h] = (int32_t)rows;
         ad_plan_bind_view(plan, past, (char *)scan->history_rows[h] + (size_t)(before - rows) * row,
@@ -241,7 +241,7 @@ static void bind_output_cts(ad_scan *scan, ad_plan *plan, int64_t i) {
 }
 
 static int64_t window_rows(const ad_scan *scan, int h) {
-    return scan_past_capacity(scan, h) + scan->spec.chunk;
+    return ad_scan_past_capacity(scan, h) + scan->spec.chunk;
 }
 
 static size_t window_row_bytes(const ad_scan *scan, int h) {
@@ -267,7 +267,7 @@ static void bind_windows(ad_scan *scan, const scan_form *form, int64_t i) {
     const ad_scan_spec *s = &scan->spec;
     for (int h = 0; h < s->histories; h++) {
         size_t row = window_row_bytes(scan, h);
-        int64_t capacity = scan_past_capacity(scan, h);
+        int64_t capacity = ad_scan_past_capacity(scan, h);
         char *own = (char *)scan->history_ct[h] + row * (size_t)capacity;
         if (ad_plan_reads(form->vjp, scan->ct_fresh[h])) {
             char *stage = scan->ct_fresh_stage[h];
@@ -278,7 +278,7 @@ static void bind_windows(ad_scan *scan, const scan_form *form, int64_t i) {
         }
         if (form->ct_past[h] < 0) continue;
         int64_t rows = i * s->chunk < capacity ? i * s->chunk : capacity;
-        int64_t width = scan_row_elements(scan, s->history[h].fresh, s->batch * s->chunk);
+        int64_t width = ad_scan_row_elements(scan, s->history[h].fresh, s->batch * s->chunk);
         ad_plan_bind_output_view(form->vjp, form->ct_past[h], own - row * (size_t)rows,
                                  window_rows(scan, h) * width);
     }

@@ -44,12 +44,12 @@ struct ad_scan {
     const void *const *first_carry;
 };
 
-size_t scan_align(size_t bytes);
+size_t ad_scan_align(size_t bytes);
 /* Elements of one row of a chunk's value whose first axis is B * C or C (or B, C). */
-int64_t scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows);
-int64_t scan_past_capacity(const ad_scan *scan, int history);
+int64_t ad_scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows);
+int64_t ad_scan_past_capacity(const ad_scan *scan, int history);
 /* Places histories and staging from `base` on and returns their bytes; with NULL it only counts. */
-size_t scan_carve_history(ad_scan *scan, char *base);
-size_t scan_carve_staging(ad_scan *scan, char *base);
+size_t ad_scan_carve_history(ad_scan *scan, char *base);
+size_t ad_scan_carve_staging(ad_scan *scan, char *base);
 
 #endif
