@@ -106,6 +106,30 @@ check_links() {
     return $failed
 }
 
+# Files and functions that the Markdown file $1 names, and pages that the source names, exist. A name
+# in capitals (autodiff/ops/NAME.c) stands for many.
+check_names() { # document, source directory
+    local name failed=0
+    while read -r name; do
+        [ -e "$2/$name" ] || { echo "$1: there is no $name"; failed=1; }
+    done < <(grep -oE '`(kernels|autodiff|data|configs|infer|train|launch|tests|docs)/[a-z0-9_/.-]+`' "$1" |
+        tr -d '`' || true)
+    while read -r name; do
+        grep -qrE --include='*.[ch]' "\b$name\(" "$2"/{kernels,autodiff,data,configs,infer,train,launch} ||
+            { echo "$1: there is no function $name"; failed=1; }
+    done < <(grep -oE '`[a-z0-9_]+\(\)`' "$1" | tr -d '`()' || true)
+    return $failed
+}
+
+check_pages() { # source directory
+    local place page failed=0
+    while IFS=: read -r place page; do
+        [ -e "$1/$page" ] || { echo "$place names $page, which does not exist"; failed=1; }
+    done < <(cd "$1" && grep -roE 'docs/[a-z0-9-]+\.md' --include='*.[ch]' --include='*.sh' --include='*.py' \
+        kernels autodiff data configs infer train launch tests)
+    return $failed
+}
+
 # The test tests itself: what must fail does, what is annotated is obeyed.
 self_check() {
     local folder=$scratch/self
@@ -126,14 +150,21 @@ self_check() {
     ! run_blocks "$folder/failing" "$folder" failing || return 1
     ! extract "$folder/fence.md" "$folder/fence" || return 1
     ! extract "$folder/note.md" "$folder/note" || return 1
-    [ "$(check_links "$folder/link.md")" = "$folder/link.md: nothing at the link gone.md" ]
+    [ "$(check_links "$folder/link.md")" = "$folder/link.md: nothing at the link gone.md" ] || return 1
+    # shellcheck disable=SC2016  # Markdown
+    printf '%s\n' '`train/a.c`: `here()`, `gone()`; `train/b.c`, `train/NAME.c`' >"$folder/name.md"
+    mkdir -p "$folder"/{kernels,autodiff,data,configs,infer,train,launch,tests,docs}
+    printf '/* docs/gone''.md */\nint here(void);\n' >"$folder/train/a.c"
+    [ "$(check_names "$folder/name.md" "$folder" | sed 's/.*there is no //' | tr '\n' ' ')" = \
+        "train/b.c function gone " ] || return 1
+    [ "$(check_pages "$folder")" = "train/a.c names docs/gone"".md, which does not exist" ]
 }
 self_check >"$scratch/self.log" 2>&1 || { cat "$scratch/self.log"; echo "self-check failed"; exit 1; }
 
 failed=0
 copy=$scratch/copy
 make_copy "$copy"
-for document in "$source/README.md" "$source"/docs/*.md; do
+for document in "$source/README.md" "$source"/docs/*.md "$source"/tests/golden/README.md; do
     name=${document#"$source"/}
     if [ ! -e "$document" ]; then
         [ "$name" != README.md ] || { echo "there is no README.md"; failed=1; }
@@ -142,7 +173,9 @@ for document in "$source/README.md" "$source"/docs/*.md; do
     extract "$document" "$scratch/blocks/$name" || { echo "$name: not as agreed"; failed=1; }
     run_blocks "$scratch/blocks/$name" "$copy" "$name" || failed=1
     check_links "$document" || failed=1
+    check_names "$document" "$source" || failed=1
 done
+check_pages "$source" || failed=1
 
 # The table of commands is complete.
 for command in $("$program" --help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
