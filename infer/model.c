@@ -1,10 +1,9 @@
-/* The graphs of prefix and suffix, compiled into scans. */
+/* A model out of its two bodies: their inputs, and the scans over them. */
 #include "infer/model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "autodiff/vjp.h"
 #include "infer/model_state.h"
 
 static void *array(int64_t count, size_t item) {
@@ -53,66 +52,6 @@ static void add_tables(model_part *part) {
     }
 }
 
-/* A parameter as a differentiable input that all chunks share; AD_NONE if the model has none. */
-static ad_value constant(infer_model *model, model_part *part, infer_role role, int block,
-                         kern_dtype dtype) {
-    const infer_parameter *p = infer_parameter_of(model->parameters, role, block);
-    if (!p) return AD_NONE;
-    int index = (int)(p - model->parameters->item);
-    if (p->rank == 1) dtype = model->real;
-    part->constant_of[index] = part->constants;
-    part->dtype_of[index] = dtype;
-    return part->constant[part->constants++] =
-               ad_input(part->graph, ad_type_of(dtype, p->rank, p->dim), "%s", p->name);
-}
-
-static bool is_carried(const infer_model *model, const infer_parameter *p) {
-    return p && p->fast && model->spec.inner;
-}
-
-static infer_weights block_weights(infer_model *model, model_part *part, int block,
-                                   ad_scan_carry *carry) {
-    infer_weights weights;
-    for (int role = 0; role < INFER_ROLES; role++) {
-        weights.of[role] = AD_NONE;
-        if (role < INFER_ATTN_NORM) continue; /* not of a block */
-        const infer_parameter *p = infer_parameter_of(model->parameters, (infer_role)role, block);
-        if (!is_carried(model, p)) {
-            weights.of[role] = constant(model, part, (infer_role)role, block, model->product);
-            continue;
-        }
-        ad_type type = AD_TYPE(model->real, model->spec.batch, p->dim[0], p->dim[1]);
-        weights.of[role] = ad_input(part->graph, type, "theta.%s", p->name);
-        model->fast_parameter[model->fast] = (int)(p - model->parameters->item);
-        carry[model->fast++].in = weights.of[role];
-    }
-    return weights;
-}
-
-static ad_value build_block(infer_model *model, model_part *part, int block, ad_scan_carry *carry,
-                            ad_value h) {
-    const infer_context *c = &part->context;
-    int kind = conf_block_is_full(c->conf, block);
-    infer_weights weights = block_weights(model, part, block, carry);
-    infer_cache cache = {AD_NONE, AD_NONE, AD_NONE, AD_NONE};
-    bool attends = c->conf->model.attention != CONF_ATTN_NONE;
-    bool past = attends && c->past_capacity[kind] > 0;
-    if (past) {
-        ad_type type = AD_TYPE(c->product, c->batch, c->past_capacity[kind], conf_kv_heads(c->conf),
-                               conf_head_size(c->conf));
-        cache.past_k = ad_input(c->graph, type, "past_k.%d", block);
-        cache.past_v = ad_input(c->graph, type, "past_v.%d", block);
-    }
-    h = infer_block(c, block, &weights, &cache, h);
-    if (past) {
-        part->history[part->histories++] =
-            (ad_scan_history){cache.fresh_k, cache.past_k, c->past_rows[kind]};
-        part->history[part->histories++] =
-            (ad_scan_history){cache.fresh_v, cache.past_v, c->past_rows[kind]};
-    }
-    return h;
-}
-
 static ad_scan_spec scan_spec(const infer_model *model, const model_part *part) {
     return (ad_scan_spec){.graph = part->graph,
                           .batch = model->spec.batch,
@@ -135,15 +74,11 @@ static kern_status create_prefix(infer_model *model, int blocks) {
     model_part *part = &model->prefix;
     int64_t chunk = prefix_chunk(model->spec.tokens, model->spec.batch);
     begin_part(model, part, chunk, 0, blocks);
-    ad_scope_push(part->graph, "prefix");
-    ad_value ids = ad_input(part->graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
-    model->tokens_slice = add_slice(part, ids, true, false);
+    ad_value tokens = ad_input(part->graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
+    model->tokens_slice = add_slice(part, tokens, true, false);
     add_tables(part);
-    ad_value table = constant(model, part, INFER_EMBED, -1, model->real);
-    ad_value h = ad_gather(part->graph, table, ids);
-    for (int block = 0; block < blocks; block++) h = build_block(model, part, block, NULL, h);
-    ad_scope_pop(part->graph);
-    ad_scan_output output = {.value = h, .by_row = true, .differentiable = true};
+    ad_scan_output output = {
+        .value = infer_build_prefix(model, blocks, tokens), .by_row = true, .differentiable = true};
     ad_scan_spec spec = scan_spec(model, part);
     spec.outputs = 1;
     spec.output = &output;
@@ -151,39 +86,16 @@ static kern_status create_prefix(infer_model *model, int blocks) {
     return ad_scan_create(&part->scan, &spec);
 }
 
-/* theta - rate * c(g), with c the clip by the joint norm of the item's gradient. */
-static ad_value inner_step(infer_model *model, ad_scan_carry *carry, ad_value h, ad_value ct_h) {
-    ad_graph *g = model->suffix.graph;
-    int fast = model->fast;
-    ad_value *theta = array(fast, sizeof *theta), *gradient = array(fast, sizeof *gradient), norm;
-    for (int f = 0; f < fast; f++) theta[f] = carry[f].in;
-    ad_vjp(g, 1, &h, &ct_h, fast, theta, gradient);
-    ad_scope_push(g, "inner_step");
-    for (int f = 0; f < fast && model->spec.first_order; f++)
-        gradient[f] = ad_stop_gradient(g, gradient[f]);
-    ad_value factor = ad_clip_factor(g, fast, gradient, model->spec.conf->inner.clip, &norm);
-    if (ad_is_value(factor)) {
-        ad_value one = ad_reshape(g, model->rate, AD_TYPE(model->real, 1, 1, 1));
-        factor = ad_mul_repeat(g, factor, one);
-    }
-    for (int f = 0; f < fast; f++)
-        carry[f].out = ad_sub(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
-    ad_scope_pop(g);
-    free(theta);
-    free(gradient);
-    return norm;
-}
-
 /* rows [B, T, D] -> losses, and theta_0 -> theta_n */
 static kern_status create_suffix(infer_model *model, int first, int blocks) {
     model_part *part = &model->suffix;
     const ttt_conf *conf = model->spec.conf;
-    int64_t tokens = model->spec.tokens, batch = model->spec.batch;
-    int64_t chunk = tokens % conf->inner.chunk ? tokens : conf->inner.chunk, rows = batch * chunk;
+    int64_t tokens = model->spec.tokens;
+    int64_t chunk = tokens % conf->inner.chunk ? tokens : conf->inner.chunk;
+    int64_t rows = model->spec.batch * chunk;
     begin_part(model, part, chunk, first, blocks);
     ad_graph *g = part->graph;
     ad_scan_carry *carry = array(model->parameters->count, sizeof *carry);
-    ad_scope_push(g, "suffix");
     ad_value h = ad_input(g, AD_TYPE(model->real, rows, conf->model.dim), "h");
     ad_value target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
     ad_value weight = ad_input(g, AD_TYPE(model->real, rows, 1), "loss_weights");
@@ -192,30 +104,16 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     model->target_slice = add_slice(part, target, true, false);
     model->weight_slice = add_slice(part, weight, true, false);
     add_tables(part);
-    for (int block = first; block < blocks; block++) h = build_block(model, part, block, carry, h);
-    ad_value norm = constant(model, part, INFER_FINAL_NORM, -1, model->real);
-    ad_value head =
-        constant(model, part, conf->model.tied ? INFER_EMBED : INFER_LM_HEAD, -1, model->product);
-    infer_head_result result =
-        infer_head(&part->context, norm, head, conf->model.tied, h, target, weight);
-    ad_value loss = ad_row_sum(
-        g, ad_reshape(g, ad_mul(g, result.nll, weight), AD_TYPE(model->real, batch, chunk)));
-    ad_scan_output output[3] = {{.value = result.nll, .by_row = true}, {.value = loss}};
+    infer_body body = infer_build_body(model, first, blocks, carry, h, target, weight);
+    ad_scan_output output[] = {{.value = body.nll, .by_row = true},
+                               {.value = body.loss},
+                               {.value = body.gradient_norm, .stepped = true}};
     ad_scan_spec spec = scan_spec(model, part);
-    spec.outputs = 2;
-    if (model->fast) {
-        ad_value gradient_norm = inner_step(model, carry, h, result.ct_h);
-        output[spec.outputs++] = (ad_scan_output){
-            .value = ad_is_value(gradient_norm)
-                         ? ad_reshape(g, gradient_norm, AD_TYPE(model->real, batch, 1))
-                         : AD_POISON,
-            .stepped = true};
-    }
-    ad_scope_pop(g);
+    spec.outputs = model->fast ? 3 : 2;
     spec.output = output;
     spec.carries = model->fast;
     spec.carry = carry;
-    spec.loss = loss;
+    spec.loss = body.loss;
     spec.loss_scale = model->spec.loss_scale;
     spec.budget = model->spec.budget;
     kern_status status = ad_scan_create(&part->scan, &spec);

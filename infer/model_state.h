@@ -49,4 +49,18 @@ struct infer_model {
 
 size_t infer_model_rows_bytes(const infer_model *model); /* [B, T, D] */
 
+/* infer/body.c. The prefix: embedding and blocks 0 .. blocks - 1, tokens i32 [R] -> rows [R, D]. */
+ad_value infer_build_prefix(infer_model *model, int blocks, ad_value tokens);
+
+/* The suffix: blocks first .. blocks - 1, head and loss of rows h [R, D] with targets i32 [R, 1]
+ * whose losses weigh weight [R, 1]; and, where fast weights are carried, the step on them. Fills
+ * carry. */
+typedef struct {
+    ad_value nll;           /* [R, 1] */
+    ad_value loss;          /* [B, 1]: l_i */
+    ad_value gradient_norm; /* [B, 1]: |g_i|; AD_NONE without a step */
+} infer_body;
+infer_body infer_build_body(infer_model *model, int first, int blocks, ad_scan_carry *carry,
+                            ad_value h, ad_value target, ad_value weight);
+
 #endif
