@@ -100,10 +100,9 @@ static kern_status complete_lines(data_bpe *bpe, const char *called, format kind
     const data_bpe_encoding *encoding = NULL;
     if (pattern)
         TRY(named_encoding(&encoding, pattern));
-    else if (kind == MERGES)
-        encoding = data_bpe_encoding_named("gpt2");
     else
         encoding = data_bpe_encoding_like(NULL, bpe->token_count);
+    if (!pattern && !encoding && kind == MERGES) encoding = data_bpe_encoding_named("gpt2");
     if (!pattern && !encoding)
         TRY(kern_fail(KERN_ERR_USAGE,
                       "%s: names no pattern, and none is known for %lld tokens; give one "

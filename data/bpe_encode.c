@@ -125,9 +125,7 @@ static int64_t broken_run(bool *decided, const char *text, int64_t bytes, bool c
     int64_t run = 0;
     *decided = true;
     while (run < bytes) {
-        int character = data_utf8_character(text + run, bytes - run);
-        if (character > 0) return run;
-        if (character < 0 && !closed) break;
+        if (data_utf8_character(text + run, bytes - run) > 0) return run;
         run++;
     }
     *decided = closed;

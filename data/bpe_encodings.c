@@ -5,9 +5,10 @@
 #define ENGLISH "'s|'t|'re|'ve|'m|'ll|'d"
 #define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define GPT2 ENGLISH "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define CL100K                                                                                     \
-    "(?i:" ENGLISH ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"    \
-    "|" SPACES
+#define CASELESS(digits)                                                                           \
+    "(?i:" ENGLISH ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                                       \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+#define CL100K CASELESS("\\p{N}{1,3}")
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define O200K                                                                                      \
@@ -24,6 +25,9 @@ static const data_special cl100k[] = {
 
 static const data_special o200k[] = {
     {199999, "<|endoftext|>"}, {200018, "<|endofprompt|>"}, {0, NULL}};
+
+static const data_special qwen2[] = {
+    {151643, "<|endoftext|>"}, {151644, "<|im_start|>"}, {151645, "<|im_end|>"}, {0, NULL}};
 
 static const data_special llama3[] = {
     {128000, "<|begin_of_text|>"},
@@ -69,6 +73,7 @@ static const data_bpe_encoding encodings[] = {
     {"cl100k_base", CL100K, DATA_BPE_WORDS_LED, 100256, 100277, "<|endoftext|>", cl100k},
     {"o200k_base", O200K, DATA_BPE_WORDS_CAPPED, 199998, 200019, "<|endoftext|>", o200k},
     {"llama3", CL100K, DATA_BPE_WORDS_LED, 128000, 128256, "<|begin_of_text|>", llama3},
+    {"qwen2", CASELESS("\\p{N}"), DATA_BPE_WORDS_LED, 151643, 151646, "<|endoftext|>", qwen2},
     {"llama4", O200K, DATA_BPE_WORDS_CAPPED, 200000, 202048, "<|begin_of_text|>", llama4},
 };
 enum { ENCODINGS = sizeof encodings / sizeof *encodings };
@@ -88,5 +93,5 @@ const data_bpe_encoding *data_bpe_encoding_like(const char *regex, int64_t token
 }
 
 const char *data_bpe_encoding_names(void) {
-    return "gpt2, r50k_base, p50k_base, cl100k_base, o200k_base, llama3, llama4";
+    return "gpt2, r50k_base, p50k_base, cl100k_base, o200k_base, llama3, llama4, qwen2";
 }
