@@ -30,7 +30,7 @@ static void run(const void *state, const ad_buffer *output, const ad_buffer *inp
 
 static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs) {
     (void)wanted_outputs;
-    return ad_attention_flops(graph, node, 15, 12);
+    return ad_attention_flops(graph, node, 15, 10);
 }
 
 static const ad_kernel kernel = {.create = create,
