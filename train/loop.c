@@ -72,11 +72,11 @@ static kern_status fit_step(loop *l, train_fit *fit) {
                                                          : "what this machine has free",
                          most);
     kern_status status = train_fit_create(&l->step, fit, l->conf, limit - taken, l->threads, false);
-    if (status == KERN_ERR_MEMORY && taken > 0)
-        return kern_fail_context(status,
-                                 "besides %s of %s for validation (run.eval_every=0 goes without)",
-                                 validation, most);
-    return status;
+    if (status != KERN_ERR_MEMORY || taken <= 0) return status;
+    return kern_fail_context(status,
+                             "validation takes %s of %s (run.eval_every=0 goes without; with it, "
+                             "%.0f bytes in all would be enough) and for the rest",
+                             validation, most, taken + (double)fit->memory.total);
 }
 
 static kern_status open_step(loop *l) {
@@ -264,6 +264,13 @@ static kern_status failed(const loop *l, kern_status status) {
     const char *dir = l->run->dir;
     if (l->saved_step < 0)
         kern_fail(status, "%s; %s has no checkpoint yet", reason, dir);
+    else if (status == KERN_ERR_NUMERIC && l->prune_due)
+        kern_fail(status,
+                  "%s; no step has gone well since the last checkpoint, of step %lld, so its "
+                  "weights may be ruined; the ones before it in %s/checkpoints are kept: begin a "
+                  "new run with train.init_from=%s/checkpoints/step-... and a smaller train.lr, "
+                  "inner.lr or clip",
+                  reason, (long long)l->saved_step, dir, dir);
     else if (status == KERN_ERR_NUMERIC)
         kern_fail(status,
                   "%s; the last checkpoint, %s/checkpoints/step-%08lld, is kept, but the same "

@@ -1,0 +1,158 @@
+#!/bin/bash
+# However training ends - killed at any moment, asked to stop, twice, with a deaf terminal - what
+# goes on from there gives the weights, moments and metrics of a run that nothing disturbed.
+# Arguments: the program, the source directory.
+set -euo pipefail
+# shellcheck source=tests/launch/train_common.sh
+. "$(dirname "$0")/train_common.sh" "$1" test_train_kill
+RANDOM=20240607 # a seed: the same moments, as far as a clock allows
+
+options=(train.steps=120 run.save_every=4 data.valid=valid.h5 run.eval_every=6 run.eval_windows=2)
+train whole "${options[@]}"
+
+lines() { # of metrics.jsonl of the run $1
+    if [ -f "$1/metrics.jsonl" ]; then wc -l <"$1/metrics.jsonl"; else echo 0; fi
+}
+
+start() { # the run $1, or on with it, in the background: its process is $pid
+    if [ -f "$1/config.yaml" ]; then
+        "$ttt" train --resume "$1" >>"$1.log" 2>&1 &
+    else
+        "$ttt" train ./tiny.yaml "run.dir=$1" "${options[@]}" >>"$1.log" 2>&1 &
+    fi
+    pid=$!
+}
+
+# Waits until the run $1 has more than $2 lines of metrics; false where its process ended before.
+wait_for_lines() {
+    while [ "$(lines "$1")" -le "$2" ]; do
+        kill -0 "$pid" 2>/dev/null || return 1
+        sleep 0.005
+    done
+}
+
+# The exit code of $pid in $code.
+ended() {
+    code=0
+    wait "$pid" 2>/dev/null || code=$?
+}
+
+pause() { # up to $1 thousandths of a second
+    local moment=$((RANDOM % $1))
+    sleep "0.$(printf %03d "$moment")"
+}
+
+# Twenty kills: every fifth somewhere in the start, the others up to 60 ms after a line was written,
+# among steps, evaluations and checkpoints. A run that is done before is compared and begun anew.
+kills=0
+finished=0
+for ((start = 0; start < 200 && (kills < 20 || finished == 0); start++)); do
+    run=killed$finished
+    before=$(lines $run)
+    start $run
+    if [ $kills -lt 20 ]; then
+        if [ $((start % 5)) = 0 ]; then
+            pause 500
+        else
+            wait_for_lines $run "$before" && pause 60
+        fi
+        kill -9 $pid 2>/dev/null || true
+    fi
+    ended
+    case $code in
+        137) kills=$((kills + 1)) ;;
+        0)
+            same whole $run
+            same_metrics whole $run
+            finished=$((finished + 1))
+            ;;
+        *) fault "after $kills kills: exit code $code: $(tail -n 3 $run.log)" ;;
+    esac
+    if [ -d $run/checkpoints ]; then
+        for name in $(ls $run/checkpoints); do
+            [[ $name != step-* || $name == *.* || -f $run/checkpoints/$name/state.json ]] ||
+                fault "$run/checkpoints/$name is no whole checkpoint"
+        done
+    fi
+done
+[ $kills -ge 20 ] && [ $finished -ge 1 ] || fault "$kills kills, $finished runs done"
+[ "$(ls whole/checkpoints | xargs)" = "$(ls killed0/checkpoints | xargs)" ] ||
+    fault "checkpoints are left over: $(ls killed0/checkpoints | xargs)"
+
+# SIGINT and SIGTERM: saved, 130, how to go on; the same as if nothing had happened.
+for signal in INT TERM; do
+    run=asked$signal
+    start $run
+    wait_for_lines $run 5 || fault "$(cat $run.log)"
+    kill -$signal $pid
+    ended
+    [ $code = 130 ] || fault "SIG$signal: exit code $code: $(cat $run.log)"
+    says $run.log 'finishing this step, then saving; the same again ends at once'
+    says $run.log "stopped and saved at step [0-9]+ of 120; to go on: ttt train --resume $run$"
+    step=$(sed -n 's/.*saved at step \([0-9]*\) of.*/\1/p' $run.log)
+    [ "$(newest $run)" = "$run/checkpoints/step-$(printf %08d "$step")" ] ||
+        fault "SIG$signal: the newest checkpoint is not of step $step"
+    [ "$(sed '$!d; s/^{"step": \([0-9]*\),.*/\1/' $run/metrics.jsonl)" = $((step - 1)) ] ||
+        fault "SIG$signal: the metrics end elsewhere than at step $((step - 1))"
+    eval "$(sed -n 's/.*to go on: ttt/"$ttt"/p' $run.log)" >log 2>&1 || fault "$(cat log)"
+    same whole $run
+    same_metrics whole $run
+done
+
+# In an evaluation: what it would have measured is made up for.
+evaluation=("${options[@]}" run.eval_windows=0 run.eval_every=60 train.steps=60 train.total_steps=120)
+for k in 1 2 3 4; do cp valid.h5 valid$k.h5; done
+long=$(printf 'valid%d.h5,' 1 2 3 4)
+train evaluated "${evaluation[@]}" "data.valid=${long%,}"
+"$ttt" train ./tiny.yaml run.dir=stopped "${evaluation[@]}" "data.valid=${long%,}" >stopped.log 2>&1 &
+pid=$!
+wait_for_lines stopped 59 || fault "$(cat stopped.log)"
+kill -INT $pid
+ended
+if [ $code = 130 ]; then
+    says stopped.log 'stopped and saved at step 60 of 60, in the last evaluation; to go on: ttt train --resume stopped'
+    [ "$(lines stopped)" = 60 ] || fault "an evaluation that was stopped left a line"
+    "$ttt" train --resume stopped >log 2>&1 || fault "$(cat log)"
+else # the machine was faster than the signal
+    [ $code = 0 ] || fault "exit code $code: $(cat stopped.log)"
+fi
+same evaluated stopped
+same_metrics evaluated stopped
+
+# A second signal ends at once and saves nothing.
+"$ttt" train ./tiny.yaml run.dir=twice train.batch=64 train.context=512 train.threads=1 run.save_every=0 >twice.log 2>&1 &
+pid=$!
+wait_for_lines twice 0 || fault "$(cat twice.log)"
+kill -INT $pid
+sleep 0.02
+kill -INT $pid 2>/dev/null || true
+ended
+[ $code = 130 ] || fault "after two signals: exit code $code: $(cat twice.log)"
+if grep -q 'stopped and saved' twice.log; then fault "the second signal waited for the step"; fi
+[ -z "$(newest twice)" ] || fault "the second signal saved"
+
+# Ctrl-C in `ttt train ... | tee log` ends tee first: its reader gone, the run still saves; only its
+# last words find SIGPIPE (141).
+mkfifo pipe
+"$ttt" train ./tiny.yaml run.dir=deaf "${options[@]}" >pipe 2>&1 &
+pid=$!
+head -n 1 <pipe >log
+wait_for_lines deaf 5 || fault "$(cat log)"
+kill -INT $pid
+ended
+[ $code = 141 ] || fault "with its reader gone: exit code $code"
+[ -n "$(newest deaf)" ] || fault "with its reader gone nothing was saved"
+"$ttt" train --resume deaf >log 2>&1 || fault "$(cat log)"
+same whole deaf
+same_metrics whole deaf
+
+# One process at a time.
+"$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0 >busy.log 2>&1 &
+pid=$!
+wait_for_lines busy 0 || fault "$(cat busy.log)"
+refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy
+refused 2 'busy holds a run already; go on with it by .ttt train --resume busy.' ./tiny.yaml run.dir=busy
+kill -INT $pid
+ended
+[ $code = 130 ] || fault "exit code $code: $(cat busy.log)"
+echo "test_train_kill: $kills kills, $finished of these runs done; stopped, deaf and busy runs behave"

@@ -1,0 +1,92 @@
+# What the tests of ttt train share: a scratch directory with tiny shards and a tiny configuration,
+# and how runs are compared. Sourced with the program and the name of the test.
+ttt=$(realpath "$1")
+test=$2
+folder=$(mktemp -d)
+cd "$folder"
+export OMP_WAIT_POLICY=passive # several tests may run at once
+unset OMP_NUM_THREADS
+
+# Whatever ends the test, no child stays and nothing is left mounted.
+cleanup() {
+    local pid
+    for pid in $(jobs -p); do kill -9 "$pid" 2>/dev/null || true; done
+    if mountpoint -q "$folder/small" 2>/dev/null; then umount "$folder/small"; fi
+    rm -rf "$folder"
+}
+trap cleanup EXIT
+
+fault() {
+    echo "$test: $*" >&2
+    exit 1
+}
+
+says() { # the file $1 has a line that matches $2
+    grep -qE -- "$2" "$1" || fault "no line like '$2' in $1: $(tail -n 5 "$1")"
+}
+
+# train RUN WORDS...: a run of the tiny configuration to its end; what it says is left in log.
+train() {
+    "$ttt" train ./tiny.yaml "run.dir=$1" "${@:2}" >log 2>&1 || fault "train $*: $(cat log)"
+}
+
+# refused CODE PATTERN WORDS...: ttt train WORDS ends with that code and says the pattern.
+refused() {
+    local expected=$1 pattern=$2 code=0
+    shift 2
+    "$ttt" train "$@" >log 2>&1 || code=$?
+    [ $code = "$expected" ] || fault "exit code $code instead of $expected: ttt train $*: $(cat log)"
+    grep -qE -- "$pattern" log || fault "ttt train $*: no '$pattern' in: $(cat log)"
+}
+
+# The newest checkpoint of a run.
+newest() {
+    find "$1/checkpoints" -name 'step-????????' | sort | tail -n 1
+}
+
+# same RUN OTHER: their newest checkpoints are of one step and have the same tensors, bit for bit.
+same() {
+    local a b file
+    a=$(newest "$1")
+    b=$(newest "$2")
+    [ -n "$a" ] && [ "$(basename "$a")" = "$(basename "$b")" ] ||
+        fault "the newest checkpoints are '$a' and '$b'"
+    for file in model optimizer; do
+        cmp "$a/$file.safetensors" "$b/$file.safetensors" || fault "$1 and $2 differ in $file"
+    done
+}
+
+# same_metrics RUN OTHER: metrics.jsonl are equal but for times.
+same_metrics() {
+    python3 - "$1/metrics.jsonl" "$2/metrics.jsonl" <<'END' || fault "$1 and $2 differ in their metrics"
+import json, sys
+times = {"seconds", "data_seconds", "tokens_per_second", "peak_fraction"}
+a, b = ([{k: v for k, v in json.loads(line).items() if k not in times} for line in open(path)]
+        for path in sys.argv[1:])
+for x, y in zip(a, b):
+    assert x == y, (x, y)
+assert len(a) == len(b), (len(a), len(b))
+END
+}
+
+# losses RUN: the losses of its steps, one a line.
+losses() {
+    python3 -c '
+import json, sys
+for line in open(sys.argv[1] + "/metrics.jsonl"):
+    line = json.loads(line)
+    if "loss" in line: print(repr(line["loss"]))' "$1"
+}
+
+seq -s ' ' 1 4000 >train.txt
+seq -s ' ' 1001 3 3400 >valid.txt
+"$ttt" pack --out train.h5 train.txt >log
+"$ttt" pack --out valid.h5 --split validation valid.txt >log
+cat >tiny.yaml <<'END'
+model: {vocab: 257, bos: 256, blocks: 2, dim: 32, heads: 2, mlp: 48, window: 32}
+inner: {mode: e2e, suffix: 1, chunk: 16, lr: 0.5, warmup_steps: 5}
+train:
+  {context: 64, batch: 4, micro_batch: 2, steps: 30, warmup_steps: 5, lr: 1e-2, end_lr: 1e-3, threads: 1, memory_limit: 1GB}
+data: {train: train.h5}
+run: {save_every: 5}
+END
