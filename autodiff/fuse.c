@@ -31,7 +31,9 @@ static bool same_space(ad_space a, ad_space b) {
 typedef struct {
     int *first, *edge;
     int *stack, *stamp, now;
-    ad_space *space; /* [units] */
+    ad_space *space;       /* [units] */
+    int *order, *position; /* [units] a topological order, kept while units join; its inverse */
+    int placed;
 } edges;
 
 /* Calls visit for each producer of what `node` reads or adds to. */
@@ -62,12 +64,13 @@ static void find_edges(const ad_lowering *low, edges *at) {
     free(count);
 }
 
-static int push_readers(const ad_lowering *low, edges *at, int unit, int depth) {
+/* Readers up to a position: what stands behind unit b leads to b no more. */
+static int push_readers(const ad_lowering *low, edges *at, int unit, int last, int depth) {
     const ad_unit *from = &low->unit[unit];
     for (int m = 0; m < from->nodes; m++)
         for (int e = at->first[from->node[m]]; e < at->first[from->node[m] + 1]; e++) {
             int reader = low->unit_of[at->edge[e]];
-            if (at->stamp[reader] == at->now) continue;
+            if (at->stamp[reader] == at->now || at->position[reader] > last) continue;
             at->stamp[reader] = at->now;
             at->stack[depth++] = reader;
         }
@@ -78,12 +81,12 @@ static int push_readers(const ad_lowering *low, edges *at, int unit, int depth) 
 static bool detour(const ad_lowering *low, edges *at, int a, int b) {
     at->now++;
     at->stamp[a] = at->stamp[b] = at->now;
-    int depth = push_readers(low, at, a, 0);
+    int last = at->position[b], depth = push_readers(low, at, a, last, 0);
     while (depth) {
         int unit = at->stack[--depth];
         at->stamp[b] = at->now - 1;
         int before = depth;
-        depth = push_readers(low, at, unit, depth);
+        depth = push_readers(low, at, unit, last, depth);
         for (int i = before; i < depth; i++)
             if (at->stack[i] == b) return true;
     }
@@ -104,7 +107,42 @@ static void add_member(ad_unit *unit, int node) {
     unit->node[at] = node;
 }
 
+/* A unit behind the producers of its nodes, which stand before it but for chains of products. */
+static void place(const ad_lowering *low, edges *at, int node) {
+    int unit = low->unit_of[node], producer;
+    if (at->position[unit] >= 0) return;
+    FOR_PRODUCERS(low, node, producer) place(low, at, producer);
+    at->position[unit] = at->placed;
+    at->order[at->placed++] = unit;
+}
+
+static void put(edges *at, int unit, int position) {
+    at->order[position] = unit;
+    at->position[unit] = position;
+}
+
+/* Two units become one, `into`: it stands where the first of them could move to, behind all that
+ * does not follow from it; the rest up to the other goes behind it. */
+static void reorder(const ad_lowering *low, edges *at, int into, int from) {
+    int a = at->position[into] < at->position[from] ? into : from, b = a == into ? from : into;
+    int to = at->position[a], last = at->position[b], later = 0;
+    bool joinable = !detour(low, at, a, b); /* stamps what follows from a */
+    ASSERT(joinable);
+    for (int p = to; p <= last; p++) {
+        int unit = at->order[p];
+        if (unit == a || unit == b) continue;
+        if (at->stamp[unit] == at->now)
+            at->stack[later++] = unit;
+        else
+            put(at, unit, to++);
+    }
+    put(at, into, to++);
+    for (int i = 0; i < later; i++) put(at, at->stack[i], to++);
+    put(at, from, to); /* empty from now on */
+}
+
 static void merge(ad_lowering *low, edges *at, int into, int from) {
+    reorder(low, at, into, from);
     ad_unit *a = &low->unit[into], *b = &low->unit[from];
     for (int m = 0; m < b->nodes; m++) {
         add_member(a, b->node[m]);
@@ -209,6 +247,18 @@ static bool fill_is_read(const ad_lowering *low, const edges *at, int fill) {
     return false;
 }
 
+/* No unit needs what a later one makes: joining has made no cycle. */
+static void check_order(const ad_lowering *low, const edges *at) {
+    for (int i = 0; i < low->nodes; i++) {
+        int unit = low->live[i] ? low->unit_of[i] : -1, producer;
+        if (unit < 0) continue;
+        FOR_PRODUCERS(low, i, producer) {
+            int before = low->unit_of[producer];
+            ASSERT(before == unit || at->position[before] < at->position[unit]);
+        }
+    }
+}
+
 void ad_lower_fuse(ad_lowering *low) {
     edges at = {0};
     find_edges(low, &at);
@@ -234,7 +284,12 @@ void ad_lower_fuse(ad_lowering *low) {
     at.stack = calloc((size_t)low->units + 1, sizeof *at.stack);
     at.stamp = calloc((size_t)low->units + 1, sizeof *at.stamp);
     at.space = calloc((size_t)low->units + 1, sizeof *at.space);
-    ASSERT(at.stack && at.stamp && at.space);
+    at.order = calloc((size_t)low->units + 1, sizeof *at.order);
+    at.position = malloc(((size_t)low->units + 1) * sizeof *at.position);
+    ASSERT(at.stack && at.stamp && at.space && at.order && at.position);
+    memset(at.position, -1, (size_t)low->units * sizeof *at.position);
+    for (int i = 0; i < low->nodes; i++)
+        if (low->live[i]) place(low, &at, i);
     at.now = 1;
     for (int u = 0; u < low->units; u++)
         if (low->unit[u].rows && low->unit[u].nodes)
@@ -246,9 +301,12 @@ void ad_lower_fuse(ad_lowering *low) {
     for (int u = 0; u < low->units; u++)
         for (int m = 0; m < low->unit[u].nodes; m++)
             ASSERT(low->unit_of[low->unit[u].node[m]] == u);
+    check_order(low, &at);
     free(at.first);
     free(at.edge);
     free(at.stack);
     free(at.stamp);
     free(at.space);
+    free(at.order);
+    free(at.position);
 }
