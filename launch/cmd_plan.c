@@ -79,7 +79,7 @@ static kern_status make_plan(plan *to) {
     TRY(find_way(to, WAY_LEAST, 0));
     if (total_of(&to->way[WAY_MOST]) <= to->limit)
         to->way[WAY_HERE] = to->way[WAY_MOST];
-    else if (total_of(&to->way[WAY_LEAST]) <= 2 * to->limit)
+    else if (total_of(&to->way[WAY_LEAST]) <= 1.25 * to->limit)
         TRY(find_way(to, WAY_HERE, to->limit));
     if (total_of(&to->way[WAY_HERE]) > 0 &&
         total_of(&to->way[WAY_HERE]) < total_of(&to->way[WAY_LEAST]))

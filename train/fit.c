@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRODUCT_ROWS = 256, BUDGETS = 12, MESSAGE_BYTES = 1500 };
+enum { PRODUCT_ROWS = 256, BUDGETS = 6, MESSAGE_BYTES = 1500 };
 
 void train_bytes_text(char *text, double bytes) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -93,8 +93,8 @@ static kern_status try_budget(candidate *best, const fit_problem *problem, doubl
 
 /* The step with everything kept; or, where that does not fit, with the largest of some budgets that
  * does; or the smallest that was found. What a budget does not buy is computed again in the
- * workspace, which grows by that, in jumps: so the budget is found by trying, unless even half of
- * what nothing kept needs is not there. */
+ * workspace, which grows by that, in jumps: so the budget is found by trying, unless what nothing
+ * kept needs is far too much. */
 static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
     kern_status status = KERN_OK;
     TRY(create(best, problem, micro_batch, HUGE_VAL));
@@ -102,7 +102,7 @@ static kern_status best_budget(candidate *best, const fit_problem *problem, int6
     double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
     for (int share = BUDGETS - 1; share > 0; share--) {
         if (share == BUDGETS - 1) TRY(try_budget(best, problem, 0));
-        if ((double)best->fit.memory.total > 2 * problem->limit) break;
+        if ((double)best->fit.memory.total > 1.25 * problem->limit) break;
         double budget = kept * share / BUDGETS;
         TRY(try_budget(best, problem, budget));
         if (fits(best, problem) && best->fit.budget == budget) break;

@@ -1,0 +1,108 @@
+#!/bin/bash
+# ttt plan on every shipped configuration, and training that cannot fit; ttt bench from outside.
+# Arguments: the program, the source directory.
+set -euo pipefail
+ttt=$1
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch"
+export OMP_WAIT_POLICY=passive
+faults=0
+
+fault() {
+    echo "test_plan: $*"
+    faults=$((faults + 1))
+}
+
+# number NAME: the first number of that name in the JSON of the last line of `out`.
+number() {
+    tail -n 1 out | grep -oE "\"$1\":-?[0-9.e+]+" | head -n 1 | cut -d: -f2
+}
+
+# holds CONDITION: of awk.
+holds() {
+    awk "BEGIN { exit !($1) }"
+}
+
+# Every shipped configuration: plan says what it needs; the program itself stays small meanwhile.
+# A sanitizer reserves more and is slower: then without that limit, and every tenth.
+"$ttt" configs | awk 'NR > 1 { print $1 }' >names
+[ "$(wc -l <names)" -ge 103 ] || fault "only $(wc -l <names) configurations"
+most=4000000
+if grep -q __asan_init "$ttt"; then
+    most=unlimited
+    awk 'NR % 10 == 1' names >some && mv some names
+fi
+while read -r name; do
+    (ulimit -v $most && "$ttt" plan "$name" --json) >out 2>err || fault "plan $name: $(cat err)"
+    for key in tokens_per_step model_flops_per_step total fast executed_flops_per_step weights \
+        gradient optimiser history activations workspace; do
+        value=$(number $key)
+        holds "\"$value\" != \"\" && ${value:-0} >= 0" || fault "plan $name: no $key"
+    done
+    holds "$(number total) > 1e4 && $(number executed_ratio) > 0.5 && $(number executed_ratio) < 4" ||
+        fault "plan $name: parameters $(number total), executed/model $(number executed_ratio)"
+    holds "$(number compile_seconds) < 60" || fault "plan $name: $(number compile_seconds) s"
+done <names
+
+# The paper's sizes have about the parameters that they are called by.
+while read -r name least most; do
+    "$ttt" plan "$name" --json >out
+    holds "$(number total) > $least && $(number total) < $most" ||
+        fault "$name has $(number total) parameters"
+done <<'SIZES'
+125m-full-8k 1.0e8 2.0e8
+3b-full-8k 2.4e9 3.4e9
+SIZES
+
+# Longer contexts need more; without inner steps there is less work.
+"$ttt" plan quickstart --json >out
+tokens=$(number tokens_per_step) work=$(number model_flops_per_step) memory=$(number limit_bytes)
+[ "$tokens" = 4096 ] || fault "quickstart: $tokens tokens a step, not 4096"
+holds "$memory > 1e8" || fault "quickstart: limit $memory"
+"$ttt" plan quickstart inner.mode=off --json >out
+holds "$(number model_flops_per_step) < 0.8 * $work" || fault "inner.mode=off works no less"
+"$ttt" plan quickstart train.memory_limit=1e6 --json >out
+grep -q '^does not fit: train.memory_limit is 1.00 MB, the least that is needed' out ||
+    fault "plan does not say that 1 MB is too little: $(cat out)"
+grep -q '"fits":false' out || fault "JSON says that 1 MB is enough"
+
+# refused CODE PART WORDS...: must fail so, saying PART.
+refused() {
+    local code=$1 part=$2 got=0
+    shift 2
+    "$ttt" "$@" >out 2>err || got=$?
+    [ $got = "$code" ] || fault "$*: exit code $got, not $code"
+    grep -qF -- "$part" err || fault "$*: no '$part' in: $(cat err)"
+}
+
+refused 1 'train.memory_limit is 30.0 MB' bench step quickstart train.memory_limit=30e6
+for part in 'training needs at least' 'weights' 'workspace' 'what would be enough: train.memory_limit of'; do
+    grep -qF "$part" err || fault "the refusal lacks '$part': $(cat err)"
+done
+refused 2 'bench step needs a configuration' bench step
+refused 2 "not 'steps'" bench steps
+refused 2 '--steps takes at least 1' bench step quickstart --steps 0
+refused 1 "did you mean" plan quickstrat
+
+# A step is timed, and its phases add up to it.
+"$ttt" bench step quickstart train.context=128 train.batch=2 --steps 2 --profile --json >out
+holds "$(number tokens_per_second) > 0 && $(number peak_fraction) > 0 && $(number peak_fraction) < 2" ||
+    fault "bench step: $(tail -n 1 out)"
+holds "$(number peak_memory_bytes) > 1e6" || fault "bench step: no memory"
+sum=$(tail -n 1 out | grep -oE '"phase_seconds":\{[^}]*' | grep -oE ':[0-9.e-]+' | tr -d ':' |
+    awk '{ s += $1 } END { print s }')
+holds "$sum < 1.001 * $(number seconds_per_step) && $sum > 0.7 * $(number seconds_per_step)" ||
+    fault "phases add up to $sum s of $(number seconds_per_step)"
+grep -q 'suffix backward matmul .*fast' out || fault "the profile names no product: $(cat out)"
+
+"$ttt" bench ops --threads 1 --json >out
+for op in matmul attention "attention''" rms_norm swiglu cross_entropy adamw gather scatter_add \
+    transpose; do
+    for type in f32 bf16; do
+        tail -n 1 out | grep -qF "{\"op\":\"$op\",\"dtype\":\"$type\"" || fault "bench ops: no $op in $type"
+    done
+done
+
+[ $faults = 0 ] || exit 1
+echo "test_plan: fine"
