@@ -44,6 +44,10 @@ newest() {
     find "$1/checkpoints" -name 'step-????????' | sort | tail -n 1
 }
 
+contents() { # checksums of a run's files, but for the lock
+    find "$1" -type f ! -name lock -exec cksum {} + | sort -k 3
+}
+
 # same RUN OTHER: their newest checkpoints are of one step and have the same tensors, bit for bit.
 same() {
     local a b file

@@ -1,0 +1,166 @@
+#!/bin/bash
+# ttt train when the world is not as it should be: full disks, damaged files, options that cannot
+# be, values that are not finite. It says what and where, harms no checkpoint, and its advice works.
+# Arguments: the program, the source directory.
+set -euo pipefail
+# shellcheck source=tests/launch/train_common.sh
+. "$(dirname "$0")/train_common.sh" "$1" test_train_faults
+
+advice() { # runs the command that the file log recommends
+    local command
+    command=$(sed -n 's/.*ttt train --resume \([^ ;]*\).*/\1/p' log | tail -n 1)
+    [ -n "$command" ] || fault "no advice in: $(cat log)"
+    "$ttt" train --resume "$command" >log 2>&1 || fault "the advice fails: $(cat log)"
+}
+
+train whole
+part=(train.steps=10 train.total_steps=30)
+rest=(train.steps=30 train.total_steps=30)
+train ten "${part[@]}"
+
+# ---- a full disk: the second tensor file of step 15 does not fit any more ----
+cp -r ten full
+code=0
+(ulimit -f 200 && exec "$ttt" train --resume full "${rest[@]}") >log 2>&1 || code=$?
+[ $code = 1 ] || fault "full disk: exit code $code: $(cat log)"
+says log 'checkpoint of step 15 not saved: .*full/checkpoints/step-00000015.tmp/optimizer.safetensors.*(File too large|too big)'
+says log 'earlier checkpoints are unharmed.*to go on from step 10: ttt train --resume full$'
+[ "$(ls full/checkpoints | xargs)" = "step-00000005 step-00000010" ] || fault "$(ls full/checkpoints)"
+advice
+same whole full
+same_metrics whole full
+
+# Not even the configuration fits; then nothing stands in the way of the next try.
+code=0
+(ulimit -f 1 && exec "$ttt" train ./tiny.yaml run.dir=tight) >log 2>&1 || code=$?
+[ $code = 1 ] || fault "no room for config.yaml: exit code $code: $(cat log)"
+says log 'tight/config.yaml'
+train tight
+same whole tight
+
+mkdir small
+if mount -t tmpfs -o size=1000k none small 2>/dev/null; then
+    refused 1 'checkpoint of step 15 not saved: .*step-00000015.tmp.*No space left' ./tiny.yaml run.dir=small/run
+    says log 'make room'
+    [ "$(ls small/run/checkpoints | xargs)" = "step-00000005 step-00000010" ] || fault "$(ls small/run/checkpoints)"
+    refused 1 'No space left' --resume small/run
+    mount -o remount,size=10m small
+    advice
+    same whole small/run
+    same_metrics whole small/run
+    umount small
+else
+    echo "no mount here: the small disk is left out"
+fi
+
+# ---- damaged checkpoints: refused by name, and the advice goes on from the one before ----
+flip() { # one bit of the byte $2 of the file $1
+    python3 - "$1" "$2" <<'END'
+import sys
+data = bytearray(open(sys.argv[1], "rb").read())
+data[int(sys.argv[2])] ^= 16
+open(sys.argv[1], "wb").write(data)
+END
+}
+for damage in torn flipped state gone; do
+    cp -r ten $damage
+    last=$damage/checkpoints/step-00000010
+    case $damage in
+        torn) truncate -s -100 $last/optimizer.safetensors ;;
+        flipped) flip $last/model.safetensors 70000 ;;
+        state) flip $last/state.json 20 ;;
+        gone) rm $last/model.safetensors ;;
+    esac
+    refused 1 "newest checkpoint $last is damaged: .*of step 5, to go on from there: ttt train --resume $damage/checkpoints/step-00000005" \
+        --resume $damage "${rest[@]}"
+    advice
+    [ -d $damage/checkpoints/superseded-step-00000010 ] || fault "$(ls $damage/checkpoints)"
+    refused 0 'step 30/30' --resume $damage "${rest[@]}"
+    same whole $damage
+    same_metrics whole $damage
+done
+refused 1 'train.init_from=flip2: .*model.safetensors was changed since it was written' \
+    ./tiny.yaml run.dir=new train.init_from="$(cp -r ten flip2 && flip flip2/checkpoints/step-00000010/model.safetensors 9000 && rm -r flip2/checkpoints/step-00000005 && echo flip2)"
+
+# ---- damaged and foreign data, before anything is created ----
+head -c 9000 train.h5 >torn.h5
+cp train.h5 flipped.h5
+flip flipped.h5 "$(($(stat -c %s flipped.h5) - 3000))"
+echo 'no shard' >foreign.h5
+for shard in torn foreign; do
+    refused 1 "data.train: .*$shard.h5" ./tiny.yaml run.dir=new data.train=$shard.h5
+    refused 1 "data.valid: .*$shard.h5" ./tiny.yaml run.dir=new data.valid=$shard.h5 run.eval_every=5
+done
+# Checksums are compared as tokens are read.
+refused 1 'flipped.h5: tokens .* are damaged \(checksum\); flipped1 has no checkpoint yet' \
+    ./tiny.yaml run.dir=flipped1 data.train=flipped.h5
+refused 1 'validation after outer step 5: flipped.h5: .*checksum.*to go on from step 5' \
+    ./tiny.yaml run.dir=flipped2 data.valid=flipped.h5 run.eval_every=6
+refused 0 'step 30/30' --resume flipped2 data.valid=
+same whole flipped2
+refused 1 'data.train: .*missing.h5' ./tiny.yaml run.dir=new data.train=missing.h5
+refused 1 'data.train: it is empty; name shards' ./tiny.yaml run.dir=new data.train=
+refused 1 'data.valid: .*longest' ./tiny.yaml run.dir=new data.valid=valid.h5 run.eval_every=5 train.context=16384 data.across_documents=true
+refused 1 'data.train: .*vocabulary of 257 ids and the model one of 200' ./tiny.yaml run.dir=new model.vocab=200 model.bos=100
+refused 1 'data.train: .*token 256, but model.bos is 7' ./tiny.yaml run.dir=new model.bos=7
+# A run that goes on reads the same data, wherever it lies now.
+cp -r ten moved
+cp train.h5 elsewhere.h5
+refused 0 'step 30/30' --resume moved "${rest[@]}" data.train=elsewhere.h5
+same whole moved
+refused 1 'trained with other options or on other data' --resume ten "${rest[@]}" data.train=valid.h5
+
+# ---- options ----
+refused 1 'train.steps' ./tiny.yaml run.dir=new train.steps=0
+refused 1 'did you mean train.steps' ./tiny.yaml run.dir=new train.stepps=3
+before=$(contents ten)
+for change in train.lr=1 train.micro_batch=4 model.dim=48 train.seed=1 data.across_documents=true \
+    inner.chunk=32 train.precision=bf16 train.init_from=whole run.dir=other; do
+    refused 1 "${change%=*}=.* cannot be given to a run that goes on" --resume ten "$change"
+done
+refused 1 "make the schedule 31 steps long, but this run's is 30; give train.total_steps=30 too" --resume ten train.steps=31 train.total_steps=0
+[ "$(contents ten)" = "$before" ] || fault "a refusal changed the run"
+refused 2 'nowhere is neither a run' --resume nowhere
+refused 2 'train.txt is neither a run' --resume train.txt
+refused 1 'sets nothing; write section.field=value' --resume ten quickstart
+mkdir full_of_things
+touch full_of_things/thesis.tex
+refused 2 'full_of_things is not empty \(it holds thesis.tex\)' ./tiny.yaml run.dir=full_of_things
+[ "$(ls full_of_things)" = thesis.tex ] || fault "a directory that was refused was changed"
+
+# config.yaml torn, malformed, edited.
+for damage in torn malformed edited; do
+    cp -r ten config-$damage
+    file=config-$damage/config.yaml
+    case $damage in
+        torn) truncate -s 300 $file ;;
+        malformed) echo '  - : {' >>$file ;;
+        edited) sed -i 's/lr: 0.01$/lr: 0.02/' $file ;;
+    esac
+    cmp -s $file ten/config.yaml && fault "config.yaml was not damaged"
+    refused 1 "config-$damage/config.yaml" --resume config-$damage
+done
+says log 'trained with other options'
+
+# ---- memory: refused before a directory is made, and the bytes it asks for are enough ----
+valid=(data.valid=valid.h5 run.eval_every=10)
+refused 1 'validation alone needs' ./tiny.yaml run.dir=new train.memory_limit=10kB "${valid[@]}"
+refused 1 'validation takes .* bytes in all would be enough' ./tiny.yaml run.dir=new train.memory_limit=9MB "${valid[@]}"
+enough=$(sed -n 's/.*with it, \([0-9]*\) bytes in all.*/\1/p' log)
+refused 1 'training needs at least .*; what would be enough: train.memory_limit of [0-9]+ bytes' ./tiny.yaml run.dir=new train.memory_limit=3MB
+[ ! -e new ] || fault "a run that was refused left a directory"
+train enough "${part[@]}" "${valid[@]}" train.memory_limit=$((enough + enough / 50))
+
+# ---- values that are not finite ----
+refused 1 'outer step 0, sequence 0: .*\(f32\[.*\) in [a-z]+\.block\.[01].* not finite; hot has no checkpoint yet' ./tiny.yaml \
+    run.dir=hot model.init_std=100 model.post_norm=false model.pre_norm=false inner.lr=1e6 inner.clip=1e30 inner.warmup_steps=0
+# Weights that an update ruins: the checkpoint right after it must not push out the one before.
+refused 1 'outer step [0-9]+, sequence [0-3]: .* in [a-z]+\.block\.[01].* not finite; no step has gone well since the last checkpoint' ./tiny.yaml run.dir=ruined \
+    train.warmup_steps=20 train.lr=1000 train.eps=1e-30 train.weight_decay=1000 run.save_every=1 run.keep_last=1
+[ "$(ls ruined/checkpoints | wc -l)" = 2 ] || fault "the last good checkpoint is gone: $(ls ruined/checkpoints)"
+step=$(sed -n 's/.*outer step \([0-9]*\), seq.*/\1/p' log)
+[ "$(newest ruined)" = ruined/checkpoints/step-$(printf %08d "$step") ] || fault "$(ls ruined/checkpoints): $(cat log)"
+[ "$(wc -l <ruined/metrics.jsonl)" = "$step" ] || fault "the metrics have lines of steps that failed"
+refused 1 "outer step $step, .*not finite" --resume ruined
+train tamed train.init_from=ruined/checkpoints/step-$(printf %08d $((step - 1))) "${part[@]}"
+echo "test_train_faults: refusals name their cause, checkpoints are unharmed, advice works"

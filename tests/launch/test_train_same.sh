@@ -1,0 +1,102 @@
+#!/bin/bash
+# What must not change a training, bit for bit: threads and the memory it may take; and what must
+# not beyond rounding: how a batch is cut. Then every variant of the model and of its inner loop
+# trains. Arguments: the program, the source directory.
+set -euo pipefail
+# shellcheck source=tests/launch/train_common.sh
+. "$(dirname "$0")/train_common.sh" "$1" test_train_same
+
+# Threads: of the option, and of what the environment says.
+short=(train.steps=6 train.total_steps=30 run.save_every=0 data.valid=valid.h5 run.eval_every=3 run.eval_windows=2)
+for precision in f32 bf16 f64; do
+    for threads in 1 2 3; do
+        OMP_NUM_THREADS=$((4 - threads)) \
+            train $precision$threads "${short[@]}" train.precision=$precision train.threads=$threads
+        same ${precision}1 $precision$threads
+        same_metrics ${precision}1 $precision$threads
+    done
+done
+OMP_NUM_THREADS=1 train all "${short[@]}" train.threads=0
+same f321 all
+OMP_THREAD_LIMIT=1 train fewer "${short[@]}" train.threads=3
+same f321 fewer
+
+# Memory: everything kept; the least, where chunks are computed again from every k-th carry; between.
+large=(train.context=512 train.batch=2 train.micro_batch=1 inner.suffix=2 model.blocks=3 train.steps=3
+    train.total_steps=30 run.save_every=0)
+plan() { # LIMIT: total bytes, carry interval and kept share there; and the least total
+    "$ttt" plan ./tiny.yaml "${large[@]}" "train.memory_limit=$1" --json | tail -n 1 |
+        python3 -c 'import json, sys
+plan = json.load(sys.stdin)
+here = plan["here"]
+print(here["memory_bytes"]["total"], here["carry_every"], here["kept_fraction"],
+      plan["least_memory"]["memory_bytes"]["total"])'
+}
+read -r most every kept least < <(plan 1GB)
+[ "$every" = 1 ] && [ "$kept" = 1.0 ] || fault "1 GB is not enough to keep everything: $every $kept"
+train everything "${large[@]}" train.memory_limit=1GB
+tried=
+for limit in $((least + least / 50)) $(((least + most) / 2)); do
+    read -r _ every kept _ < <(plan $limit)
+    tried="$tried $every/$kept"
+    train limit$limit "${large[@]}" train.memory_limit=$limit
+    same everything limit$limit
+    same_metrics everything limit$limit
+done
+case $tried in
+    *' 1/1.0'*) fault "the limits drop nothing: $tried" ;;
+esac
+
+# How a batch is cut: the same sums in another order.
+near() { # TOLERANCE RUN OTHER: losses and gradient norms agree, relative to them
+    python3 - "$@" <<'END' || fault "$2 and $3 differ by more than $1"
+import json, sys
+tolerance = float(sys.argv[1])
+a, b = ([json.loads(line) for line in open(run + "/metrics.jsonl")] for run in sys.argv[2:])
+assert len(a) == len(b) == 4
+worst = max(abs(x[k] / y[k] - 1) for x, y in zip(a, b) for k in ("loss", "outer_grad_norm", "inner_grad_norm"))
+print("%s and %s: %.1e" % (*sys.argv[2:], worst))
+assert worst <= tolerance, worst
+END
+}
+cut=(train.steps=4 train.total_steps=30 run.save_every=0 train.warmup_steps=0 train.lr=1e-3)
+for micro in 1 2 4; do
+    for precision in f32 f64; do
+        train cut$micro-$precision "${cut[@]}" train.micro_batch=$micro train.precision=$precision
+    done
+done
+for micro in 1 2; do
+    near 1e-5 cut4-f32 cut$micro-f32
+    near 1e-12 cut4-f64 cut$micro-f64
+done
+near 1e-3 cut4-f64 cut4-f32
+
+# Variants. Each learns: its loss ends lower than it began, and is finite (or training stops).
+variant() { # NAME OVERRIDES...
+    train "variant-$1" train.steps=10 train.total_steps=30 run.save_every=0 inner.warmup_steps=0 \
+        data.valid=valid.h5 run.eval_every=10 run.eval_windows=1 "${@:2}"
+    losses "variant-$1" | python3 -c '
+import math, sys
+loss = [float(line) for line in sys.stdin]
+assert len(loss) == 10 and all(map(math.isfinite, loss)) and loss[-1] < loss[0] - 0.5, loss' ||
+        fault "variant $1 does not learn: $(losses "variant-$1" | xargs)"
+}
+variant first-order inner.mode=first_order
+variant naive inner.mode=naive
+variant off inner.mode=off inner.suffix=0
+variant off-with-fast inner.mode=off
+variant full model.attention=full
+variant hybrid model.attention=hybrid model.full_every=2
+variant none model.attention=none
+variant grouped model.kv_heads=1
+variant fast-blocks model.blocks=3 inner.suffix=2 inner.fast_blocks=2
+variant one-mlp inner.separate_mlp=false
+variant untied model.tied=false
+variant bare model.pre_norm=true model.post_norm=false model.qk_norm=false
+variant bf16 train.precision=bf16
+variant f64 train.precision=f64
+variant all-suffix inner.suffix=2
+variant across data.across_documents=true
+variant one-chunk inner.chunk=64
+variant naive-long inner.mode=naive inner.chunk=32 inner.separate_mlp=false model.attention=full
+echo "test_train_same: threads, memory and cuts change nothing that they must not; variants learn"
