@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY=passive
 faults=0
 
 fault() {
-    echo "test_plan: $*"
+    echo "test_plan_command: $*"
     faults=$((faults + 1))
 }
 
@@ -105,4 +105,4 @@ for op in matmul attention "attention''" rms_norm swiglu cross_entropy adamw gat
 done
 
 [ $faults = 0 ] || exit 1
-echo "test_plan: fine"
+echo "test_plan_command: fine"
