@@ -93,8 +93,8 @@ static kern_status cut(data_tokens *tokens, int64_t *consumed, scratch *s, int s
     while (at < bytes) {
         int64_t begin, end;
         data_bpe_found found;
-        int64_t word = data_bpe_word_end(pattern, text, bytes, at);
-        if (word && last_stage) {
+        int64_t word = last_stage ? data_bpe_pattern_ascii_end(pattern, text, bytes, at) : 0;
+        if (word) {
             TRY(put_piece(tokens, s, text + at, word - at));
             at = word;
             continue;

@@ -12,6 +12,7 @@ struct data_bpe_pattern {
     bool compiled; /* to machine code */
     bool looks_back;
     data_bpe_words words;
+    unsigned char kinds[256]; /* data_bpe_ascii_kinds */
 };
 
 struct data_bpe_matcher {
@@ -175,6 +176,7 @@ kern_status data_bpe_pattern_create(data_bpe_pattern **out, const char *regex, c
     TRY(compile(pattern, rewritten, called));
     const data_bpe_encoding *encoding = data_bpe_encoding_like(regex, 0);
     if (encoding) pattern->words = encoding->words;
+    data_bpe_ascii_kinds(pattern->kinds);
     *out = pattern;
     pattern = NULL;
 done:
@@ -194,39 +196,13 @@ const char *data_bpe_pattern_regex(const data_bpe_pattern *pattern) {
     return pattern->regex;
 }
 
+int64_t data_bpe_pattern_ascii_end(const data_bpe_pattern *pattern, const char *text, int64_t bytes,
+                                   int64_t at) {
+    return data_bpe_ascii_end(pattern->words, pattern->kinds, text, bytes, at);
+}
+
 bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern) {
     return pattern->looks_back;
-}
-
-enum { OTHER, UPPER, LOWER, LEAD, SPACE_LEAD, QUOTE, FOREIGN };
-
-static inline int kind_of(unsigned char c) {
-    if (c >= 'a' && c <= 'z') return LOWER;
-    if (c >= 'A' && c <= 'Z') return UPPER;
-    if (c == ' ') return SPACE_LEAD;
-    if (c >= 0x80) return FOREIGN;
-    if (c == '\'') return QUOTE;
-    return (c >= '0' && c <= '9') || c == '\n' || c == '\r' ? OTHER : LEAD;
-}
-
-int64_t data_bpe_word_end(const data_bpe_pattern *pattern, const char *text, int64_t bytes,
-                          int64_t at) {
-    const unsigned char *b = (const unsigned char *)text;
-    if (pattern->words == DATA_BPE_WORDS_ANY) return 0;
-    int kind = kind_of(b[at]);
-    bool led = kind == SPACE_LEAD || (kind == LEAD && pattern->words != DATA_BPE_WORDS_SPACE);
-    int64_t begin = at + led, i = begin;
-    if (pattern->words == DATA_BPE_WORDS_CAPPED) {
-        while (i < bytes && b[i] >= 'A' && b[i] <= 'Z') i++;
-        while (i < bytes && b[i] >= 'a' && b[i] <= 'z') i++;
-    } else {
-        while (i < bytes && (unsigned)((b[i] | 32) - 'a') < 26) i++;
-    }
-    if (i == begin || i == bytes) return 0;
-    int next = kind_of(b[i]);
-    /* A letter beyond ASCII may go on with the word, and in the capped patterns 's and the like. */
-    if (next == FOREIGN || (next == QUOTE && pattern->words == DATA_BPE_WORDS_CAPPED)) return 0;
-    return i;
 }
 
 kern_status data_bpe_matcher_create(data_bpe_matcher **out) {

@@ -7,14 +7,20 @@
 
 #include "data/vocabulary.h"
 
-/* How the known patterns cut words of ASCII letters, which are most of most texts: these need no
- * PCRE2. */
+/* How the known patterns cut ASCII, which is most of most texts and needs no PCRE2. */
 typedef enum {
-    DATA_BPE_WORDS_ANY,   /* nothing is known */
-    DATA_BPE_WORDS_SPACE, /* letters with at most a space before them */
-    DATA_BPE_WORDS_LED,   /* letters with at most one character before, unless it is ' or a digit */
-    DATA_BPE_WORDS_CAPPED, /* the same, but capitals come before small letters */
+    DATA_BPE_WORDS_ANY,    /* nothing is known */
+    DATA_BPE_WORDS_SPACE,  /* gpt2: letters with at most a space before them */
+    DATA_BPE_WORDS_LED,    /* cl100k_base: letters with at most one character before */
+    DATA_BPE_WORDS_CAPPED, /* o200k_base: the same, but capitals come before small letters */
 } data_bpe_words;
+
+/* The end of the piece that begins at byte `at` of text [bytes], where it is of ASCII, frequent,
+ * and what follows it in the text shows where it ends; 0 where only the pattern can tell. The same
+ * as what that would match. `kinds` is what data_bpe_ascii_kinds makes. */
+int64_t data_bpe_ascii_end(data_bpe_words words, const unsigned char *kinds, const char *text,
+                           int64_t bytes, int64_t at);
+void data_bpe_ascii_kinds(unsigned char *kinds); /* [256] */
 
 /* A vocabulary that is known by its number of tokens. */
 typedef struct {
@@ -41,11 +47,9 @@ const char *data_bpe_pattern_regex(const data_bpe_pattern *pattern);
 /* It may look at characters before a piece. */
 bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern);
 
-/* The end of the piece that begins at byte `at` of text [bytes], where it is a word of ASCII and
- * what follows it in the text shows where it ends; 0 where only data_bpe_match can tell. The same
- * as what that would find. */
-int64_t data_bpe_word_end(const data_bpe_pattern *pattern, const char *text, int64_t bytes,
-                          int64_t at);
+/* data_bpe_ascii_end for this pattern. */
+int64_t data_bpe_pattern_ascii_end(const data_bpe_pattern *pattern, const char *text, int64_t bytes,
+                                   int64_t at);
 
 /* One thread's memory for matching, for patterns one after the other. */
 typedef struct data_bpe_matcher data_bpe_matcher;

@@ -1,0 +1,83 @@
+#!/bin/bash
+# ttt tokenize as its user meets it: both ways, any bytes, options, faults, a closed pipe.
+# Arguments: the program, the source directory.
+set -euo pipefail
+program=$(realpath "$1")
+files=$(realpath "$2")/tests/data/tokenizer
+gpt2=$files/gpt2_vocab.bpe.gz
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fault() {
+    echo "test_tokenize_command: $*" >&2
+    exit 1
+}
+
+# refused CODE WORD COMMAND...: it ends with that code and says the word on stderr.
+refused() {
+    local expected=$1 word=$2 code=0
+    shift 2
+    "$@" >out.txt 2>err.txt </dev/null || code=$?
+    [ "$code" = "$expected" ] || fault "exit code $code instead of $expected: $*"
+    grep -qF -- "$word" err.txt || fault "'$word' is not in: $(cat err.txt)"
+}
+
+# ids EXPECTED OPTION...: those of the standard input.
+ids() {
+    local expected=$1 got
+    shift
+    got=$("$program" tokenize "$@" | xargs)
+    [ "$got" = "$expected" ] || fault "got '$got', expected '$expected': $*"
+}
+
+printf "Hello, world! How's it going?" | ids '15496 11 995 0 1374 338 340 1016 30' --tokenizer "$gpt2"
+printf 'hello\377world' | ids '31373 187 6894' --tokenizer "$gpt2"
+printf '' | ids '' --tokenizer "$gpt2"
+printf x | ids 87 --tokenizer "$gpt2"
+printf 'x<|endoftext|>' | ids '[87,50256]' --tokenizer "$gpt2" --special --json
+printf '' | ids '[]' --tokenizer "$gpt2" --json
+printf 'x<|endoftext|>' | ids '87 27 91 437 1659 5239 91 29' --tokenizer "$gpt2"
+# One token a byte by this pattern, which is a regular expression.
+printf 'then' | ids '83 71 68 77' --tokenizer "$gpt2" --pattern '[a-z]'
+printf "  a'S 1234\n" | ids '220 264 13575 220 4513 19 198' \
+    --tokenizer "$files/cl100k_base.part.tiktoken.gz" --pattern cl100k_base
+
+# Any bytes come back, as a list or an array, in one piece or through a slow pipe.
+head -c 300000 /dev/urandom >any
+for json in '' --json; do
+    # shellcheck disable=SC2086  # no option where it is empty
+    (head -c 1000 any; sleep 0.1; tail -c +1001 any) | "$program" tokenize --tokenizer "$gpt2" $json >any.ids
+    "$program" tokenize --tokenizer "$gpt2" --decode <any.ids | cmp - any || fault 'other bytes came back'
+done
+"$program" tokenize --tokenizer "$gpt2" --time <any 2>err.txt >any.ids
+grep -q "^300000 bytes, $(wc -l <any.ids) tokens, .* MB/s$" err.txt || fault "--time: $(cat err.txt)"
+
+refused 2 'name the vocabulary' "$program" tokenize
+refused 1 'nowhere: cannot be opened' "$program" tokenize --tokenizer nowhere
+refused 2 "no pattern is called 'gpt5'" "$program" tokenize --tokenizer "$gpt2" --pattern gpt5
+refused 2 'names no pattern' "$program" tokenize --tokenizer "$files/llama3.part.tiktoken.gz"
+refused 2 'is called <bos>' "$program" tokenize --tokenizer "$gpt2" --begin '<bos>'
+refused 1 'any: ' "$program" tokenize --tokenizer any
+echo 50257 >bad.ids
+(exec <bad.ids; "$program" tokenize --tokenizer "$gpt2" --decode) 2>err.txt && fault 'an id that is none'
+grep -q '50257 is not the id' err.txt || fault "an id that is none: $(cat err.txt)"
+echo '1 x' >bad.ids
+"$program" tokenize --tokenizer "$gpt2" --decode <bad.ids >out.txt 2>err.txt && fault 'an x is no id'
+grep -q 'byte 0x78' err.txt || fault "an x: $(cat err.txt)"
+
+# A reader that goes away ends it without a word.
+seq 1 200000 | "$program" tokenize --tokenizer "$gpt2" 2>err.txt | head -n 1 >out.txt || true
+[ ! -s err.txt ] || fault "a closed pipe: $(cat err.txt)"
+
+# Packed: names of special tokens are text, lines are documents.
+printf 'One<|endoftext|>two' >a.txt
+printf '{"body": "One<|endoftext|>two"}\n{"body": "three"}\n' | gzip >b.jsonl.gz
+"$program" pack --tokenizer "$gpt2" --field body --out x.h5 --json a.txt b.jsonl.gz >out.txt
+grep -q '^  b  *[0-9]* tokens  2 documents$' out.txt || fault "lines: $(cat out.txt)"
+"$program" pack --check x.h5 >out.txt
+grep -q 'x.h5: sound; split train, 3 documents' out.txt || fault "check: $(cat out.txt)"
+grep -q '^vocabulary gpt2 (' out.txt || fault "check: $(cat out.txt)"
+"$program" pack --tokenizer "$gpt2" --shard-tokens 3 --field body --out set.h5 a.txt b.jsonl.gz >out.txt
+"$program" pack --check set-index.json >out.txt
+[ "$(grep -c ': sound;' out.txt)" = 3 ] || fault "index: $(cat out.txt)"
