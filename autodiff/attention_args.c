@@ -96,9 +96,10 @@ kern_attention_past_ct ad_attention_past_ct(const ad_buffer *output) {
     return (kern_attention_past_ct){k.data, v.data, k.data ? k.stride : v.stride};
 }
 
-double ad_attention_flops(const ad_graph *graph, const ad_node *node, double own, double past) {
+double ad_attention_flops(const ad_graph *graph, const ad_node *node, int64_t before, double own,
+                          double past) {
     kern_attention_shape shape = shape_of(graph, node);
-    int64_t rows = past_capacity(graph, node);
+    int64_t capacity = past_capacity(graph, node), rows = before < capacity ? before : capacity;
     double pair = 2.0 * (double)shape.head_size;
     return pair * (own * kern_attention_pairs(&shape, rows, false) +
                    past * kern_attention_pairs(&shape, rows, true));

@@ -42,8 +42,9 @@ const kern_attention_shape *ad_attention_shape(const void *state);
 kern_attention_past ad_attention_past(const void *state, const ad_buffer *input);
 /* Where the past's cotangents are added. */
 kern_attention_past_ct ad_attention_past_ct(const ad_buffer *output);
-/* FLOPs of the longest past: per visible pair 2 K `own` of the new rows, 2 K `past` of the others.
- */
-double ad_attention_flops(const ad_graph *graph, const ad_node *node, double own, double past);
+/* FLOPs with so many rows before the new ones, as far as the past has room for them: per visible
+ * pair 2 K `own` among the new rows, 2 K `past` with the others. */
+double ad_attention_flops(const ad_graph *graph, const ad_node *node, int64_t before, double own,
+                          double past);
 
 #endif

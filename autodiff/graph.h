@@ -81,7 +81,7 @@ const char *ad_scope_name(const ad_graph *graph, int scope);
 
 int ad_nodes(const ad_graph *graph);
 const ad_node *ad_node_at(const ad_graph *graph, int node); /* invalid after the next builder */
-ad_type ad_type_at(const ad_graph *graph, ad_value value); /* of poison: f32[1] */
+ad_type ad_type_at(const ad_graph *graph, ad_value value);  /* of poison: f32[1] */
 /* The name of an input node's value, else "%node.out". */
 const char *ad_value_name(const ad_graph *graph, ad_value value, char text[AD_TYPE_TEXT]);
 

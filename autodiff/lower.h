@@ -42,7 +42,8 @@ typedef struct {
     int *operand_storage;
     size_t *operand_offset;
     char *operand_written; /* 0 read; 1 stored, may take a dying operand's memory; 2 a sum */
-    double seconds, flops, bytes;
+    unsigned wanted;       /* bit i: somebody reads the kernel's result i */
+    double seconds, bytes;
 } ad_unit;
 
 typedef struct {

@@ -127,7 +127,7 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     unsigned wanted = 0;
     for (int out = 0; out < node->outputs; out++)
         if (low->uses[unit->node[0] * AD_OUTPUTS + out]) wanted |= 1u << out;
-    if (kernel->flops) unit->flops = kernel->flops(low->graph, node, wanted);
+    unit->wanted = wanted;
     if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
     return KERN_OK;
 }

@@ -34,7 +34,10 @@ typedef struct {
     void (*run)(const void *state, const ad_buffer *output, const ad_buffer *input,
                 void *workspace);
     void (*destroy)(void *state);
-    double (*flops)(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs);
+    /* FLOPs of a run; `before`: rows that come before the chunk's, of which attention sees what its
+     * past has room for. */
+    double (*flops)(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
+                    int64_t before);
     bool accumulates;      /* can add into output 0 instead of writing it */
     unsigned adds_outputs; /* bit i: output i is always added to (the caller zeroes it) */
 } ad_kernel;

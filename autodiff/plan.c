@@ -119,9 +119,17 @@ static const ad_unit *unit_at(const ad_plan *plan, int step) {
     return &plan->low.unit[plan->low.order[step]];
 }
 
-double ad_plan_flops(const ad_plan *plan) {
+static double unit_flops(const ad_plan *plan, const ad_unit *unit, int64_t before) {
+    if (unit->rows) return 0;
+    const ad_node *node = ad_node_at(plan->low.graph, unit->node[0]);
+    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+    return kernel->flops ? kernel->flops(plan->low.graph, node, unit->wanted, before) : 0;
+}
+
+double ad_plan_flops(const ad_plan *plan, int64_t before) {
     double flops = 0;
-    for (int i = 0, steps = ad_plan_steps(plan); i < steps; i++) flops += unit_at(plan, i)->flops;
+    for (int i = 0, steps = ad_plan_steps(plan); i < steps; i++)
+        flops += unit_flops(plan, unit_at(plan, i), before);
     return flops;
 }
 
@@ -292,7 +300,7 @@ ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
                                .scope = ad_scope_name(graph, node->scope),
                                .nodes = unit->nodes,
                                .seconds = unit->seconds,
-                               .flops = unit->flops,
+                               .flops = unit_flops(plan, unit, INT64_MAX),
                                .bytes = unit->bytes,
                                .runs = plan->runs};
 }

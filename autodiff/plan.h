@@ -37,7 +37,9 @@ kern_status ad_plan_compile(ad_plan **plan, const ad_graph *graph, const ad_plan
 void ad_plan_destroy(ad_plan *plan);
 
 size_t ad_plan_arena_bytes(const ad_plan *plan);
-double ad_plan_flops(const ad_plan *plan); /* executed by one run, elementwise work not counted */
+/* Executed by one run, elementwise work not counted; `before`: rows of the sequence before this
+ * chunk, INT64_MAX for as many as attention has room for. */
+double ad_plan_flops(const ad_plan *plan, int64_t before);
 double ad_plan_bytes(const ad_plan *plan); /* loaded and stored by row programs */
 int ad_plan_steps(const ad_plan *plan);
 /* Whether a run reads the memory of this input or cut; what it does not read need not be bound. */
@@ -65,7 +67,7 @@ typedef struct {
     const char *op, *scope; /* of a row program: of its last node; op "rows" */
     int nodes;              /* fused into it */
     double seconds;         /* all runs together */
-    double flops, bytes;    /* of one run */
+    double flops, bytes;    /* of one run; flops with the longest past */
     int64_t runs;
 } ad_plan_step_cost;
 ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step);

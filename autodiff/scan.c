@@ -129,7 +129,7 @@ static double *product_flops(const ad_graph *graph, int nodes) {
     for (int i = 0; i < nodes; i++) {
         const ad_node *node = ad_node_at(graph, i);
         const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
-        if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u);
+        if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u, INT64_MAX);
         if (node->op != AD_OP_add) continue;
         int a = through_views(graph, node->input[0]).node;
         int b = through_views(graph, node->input[1]).node;
@@ -409,15 +409,24 @@ ad_scan_memory ad_scan_plan(const ad_scan *scan) {
         if (!plan) continue;
         memory.arena = largest(memory.arena, ad_plan_arena_bytes(plan));
         bool last = which == AD_SCAN_BODY_LAST || which == AD_SCAN_VJP_LAST;
-        double times = last ? (has_full_form(scan) ? 1 : n) : n - 1;
-        if (which == AD_SCAN_BODY && scan->every > 1) times += n - (double)scan->every;
-        *(which < AD_SCAN_VJP ? &memory.flops : &memory.vjp_flops) += times * ad_plan_flops(plan);
+        double times = 0, flops = 0;
+        for (int64_t i = 0; i < scan->spec.chunks; i++) {
+            if (has_full_form(scan) && (i == scan->spec.chunks - 1) != last) continue;
+            flops += ad_plan_flops(plan, i * scan->spec.chunk);
+            times++;
+        }
+        if (which == AD_SCAN_BODY && scan->every > 1) { /* replayed: all segments but the last */
+            double again = times + n - (double)scan->every;
+            flops *= again / times;
+            times = again;
+        }
+        *(which < AD_SCAN_VJP ? &memory.flops : &memory.vjp_flops) += flops;
         *(which < AD_SCAN_VJP ? &memory.bytes : &memory.vjp_bytes) += times * ad_plan_bytes(plan);
     }
     for (int f = 0; f < FORMS; f++) {
         if (!scan->form[f].body) continue;
         kept += kept_flops(&scan->form[f]);
-        all += ad_plan_flops(scan->form[f].body);
+        all += ad_plan_flops(scan->form[f].body, INT64_MAX);
     }
     memory.kept_fraction = all > kept ? kept / all : 1;
     return memory;

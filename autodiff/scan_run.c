@@ -63,7 +63,9 @@ kern_status ad_scan_allocate(ad_scan *scan) {
     ASSERT(!scan->history);
     TRY(kern_alloc((void **)&scan->carries, scan->carry_total, "saved carries"));
     TRY(kern_alloc((void **)&scan->slot, scan->slot_total, "kept activations"));
-    TRY(kern_alloc((void **)&scan->history, scan->history_total, "keys and values"));
+    /* A debug run checks whole views, also their rows that nothing was written to yet. */
+    TRY((scan->spec.debug ? kern_alloc_zero : kern_alloc)((void **)&scan->history,
+                                                          scan->history_total, "keys and values"));
     TRY(kern_alloc((void **)&scan->staging, scan->staging_total, "rows of chunks"));
     ad_scan_carve_history(scan, scan->history);
     ad_scan_carve_staging(scan, scan->staging);

@@ -50,9 +50,10 @@ static void run(const void *state, const ad_buffer *output, const ad_buffer *inp
                    input[ATTN_K].data, input[ATTN_V].data, &past, workspace);
 }
 
-static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs) {
+static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
+                    int64_t before) {
     (void)wanted_outputs;
-    return ad_attention_flops(graph, node, 2, 2);
+    return ad_attention_flops(graph, node, before, 2, 2);
 }
 
 static const ad_kernel kernel = {

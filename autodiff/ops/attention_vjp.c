@@ -44,8 +44,9 @@ static void run(const void *state, const ad_buffer *output, const ad_buffer *inp
                        input[ATTN_CT_O].data, workspace);
 }
 
-static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs) {
-    return ad_attention_flops(graph, node, 5, wanted_outputs >> ATTN_PAST_K ? 5 : 3);
+static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
+                    int64_t before) {
+    return ad_attention_flops(graph, node, before, 5, wanted_outputs >> ATTN_PAST_K ? 5 : 3);
 }
 
 static const ad_kernel kernel = {.create = create,

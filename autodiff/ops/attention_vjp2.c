@@ -28,9 +28,10 @@ static void run(const void *state, const ad_buffer *output, const ad_buffer *inp
                         input[ATTN_A].data, input[ATTN_B].data, input[ATTN_C].data, workspace);
 }
 
-static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs) {
+static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
+                    int64_t before) {
     (void)wanted_outputs;
-    return ad_attention_flops(graph, node, 15, 10);
+    return ad_attention_flops(graph, node, before, 15, 10);
 }
 
 static const ad_kernel kernel = {.create = create,

@@ -71,8 +71,9 @@ static void destroy(void *state) {
     kern_matmul_destroy(state);
 }
 
-static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs) {
-    (void)wanted_outputs;
+static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
+                    int64_t before) {
+    (void)wanted_outputs, (void)before;
     kern_matmul_shape shape =
         shape_of(ad_type_at(graph, node->input[0]), ad_type_at(graph, node->input[1]), node);
     return 2.0 * (double)shape.batch * (double)shape.m * (double)shape.n * (double)shape.k;
