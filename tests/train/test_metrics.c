@@ -145,12 +145,32 @@ static void full_disk_leaves_whole_lines(void **state) {
     free(path);
 }
 
+static void a_value_of_a_step_is_found(void **state) {
+    (void)state;
+    char *path = path_of("metrics.jsonl");
+    bool found = true;
+    assert_ok(train_metrics_find(&found, path, 3, "loss"));
+    assert_false(found);
+    write_steps(path, 0, 5);
+    static const struct {
+        int64_t step;
+        const char *name;
+        bool found;
+    } cases[] = {{0, "loss", true}, {4, "tokens", true}, {5, "loss", false}, {3, "los", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_ok(train_metrics_find(&found, path, cases[i].step, cases[i].name));
+        assert_int_equal(found, cases[i].found);
+    }
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(lines_read_back_exactly),
         SCRATCH_TEST(resumed_file_equals_uninterrupted),
         SCRATCH_TEST(damaged_line_in_the_middle_is_named),
         SCRATCH_TEST(full_disk_leaves_whole_lines),
+        SCRATCH_TEST(a_value_of_a_step_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,134 @@
+/* A step whose values are not finite: it changes nothing, and the diagnosis names step, sequence,
+ * op, scope and shapes of the first bad value. */
+#include "tests/infer/tiny.h"
+#include "train/diagnose.h"
+#include "train/tensors.h"
+
+#define assert_says(part)                                                                          \
+    do {                                                                                           \
+        if (!strstr(kern_error(), part)) fail_msg("'%s' not in: %s", part, kern_error());          \
+    } while (0)
+
+enum { SEQUENCES = 4, T = 16 };
+
+typedef struct {
+    tiny model;
+    train_step *step;
+    train_step_buffers buffers;
+    int32_t tokens[SEQUENCES * (T + 1)];
+} world;
+
+static void begin(world *w, const char *overrides) {
+    omp_set_num_threads(1);
+    tiny_begin(&w->model, overrides);
+    tiny_tokens(&w->model, w->tokens, SEQUENCES * (T + 1), 5);
+    train_step_spec spec = {.conf = w->model.conf, .micro_batch = 2, .budget = 1e9, .threads = 1};
+    assert_ok(train_step_create(&w->step, &spec));
+    assert_ok(train_step_allocate(w->step));
+    w->buffers = train_step_memory_of(w->step);
+    memcpy(w->buffers.parameters, w->model.parameters,
+           (size_t)w->buffers.layout->elements * sizeof(double));
+}
+
+static void end(world *w) {
+    train_step_destroy(w->step);
+    tiny_end(&w->model);
+}
+
+static double *weight(world *w, const char *name) {
+    return (double *)w->buffers.parameters + tiny_find(&w->model, name)->offset;
+}
+
+/* Runs a step that fails, and diagnoses it. */
+static void fail_and_diagnose(world *w, int64_t number) {
+    size_t bytes = (size_t)w->buffers.layout->elements * sizeof(double);
+    char *before = malloc(3 * bytes);
+    assert_non_null(before);
+    const void *kept[] = {w->buffers.parameters, w->buffers.m, w->buffers.v};
+    for (int i = 0; i < 3; i++) memcpy(before + (size_t)i * bytes, kept[i], bytes);
+    train_step_result result;
+    assert_int_equal(train_step_run(w->step, &result, w->tokens, number), KERN_ERR_NUMERIC);
+    assert_int_equal(train_diagnose(w->model.conf, 1, &w->buffers, w->tokens, number),
+                     KERN_ERR_NUMERIC);
+    for (int i = 0; i < 3; i++) assert_memory_equal(before + (size_t)i * bytes, kept[i], bytes);
+    free(before);
+}
+
+static void a_bad_weight_is_found_in_its_scope(void **state) {
+    (void)state;
+    static const struct {
+        const char *weight, *scope;
+    } cases[] = {{"blocks.0.mlp.w1", "prefix.block.0.mlp"},
+                 {"blocks.0.attn.wv", "prefix.block.0.attn"},
+                 {"blocks.2.fast.w2", "suffix.block.2.fast"},
+                 {"blocks.1.mlp.w3", "suffix.block.1.mlp"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world w;
+        begin(&w, "");
+        *weight(&w, cases[i].weight) = i % 2 ? (double)INFINITY : (double)NAN;
+        fail_and_diagnose(&w, 41);
+        assert_says("outer step 41, sequence 0: ");
+        assert_says(cases[i].scope);
+        assert_says("f64[");
+        assert_says("not finite");
+        end(&w);
+    }
+}
+
+/* A row of the embedding that only the third sequence reads. */
+static void the_sequence_is_named(void **state) {
+    (void)state;
+    world w;
+    begin(&w, "model.tied=false");
+    for (int i = 0; i < SEQUENCES * (T + 1); i++)
+        if (w.tokens[i] == 11) w.tokens[i] = 12;
+    w.tokens[2 * (T + 1) + 5] = 11;
+    weight(&w, "embed.weight")[11 * w.model.conf->model.dim] = (double)NAN;
+    fail_and_diagnose(&w, 3);
+    assert_says("outer step 3, sequence 2: ");
+    assert_says("prefix");
+    end(&w);
+}
+
+/* Two sequences' gradients, each finite, whose norm is not. */
+static void a_sum_that_overflows_is_told_apart(void **state) {
+    (void)state;
+    world w;
+    begin(&w, "inner.mode=off model.pre_norm=false model.post_norm=false model.qk_norm=false "
+              "model.attention=none model.tied=false");
+    for (int64_t i = 0; i < tiny_find(&w.model, "final_norm.weight")->elements; i++)
+        weight(&w, "final_norm.weight")[i] = 1e-200;
+    for (int64_t i = 0; i < tiny_find(&w.model, "lm_head.weight")->elements; i++)
+        weight(&w, "lm_head.weight")[i] *= 1e200;
+    fail_and_diagnose(&w, 9);
+    assert_says("outer step 9");
+    assert_says("overflowed");
+    end(&w);
+}
+
+static void tensors_that_are_not_finite_are_named(void **state) {
+    (void)state;
+    world w;
+    begin(&w, "");
+    train_checkpoint_tensors *tensors = train_checkpoint_tensors_create(&w.buffers);
+    assert_null(train_checkpoint_tensors_not_finite(tensors));
+    const infer_parameter *p = tiny_find(&w.model, "blocks.1.mlp.w2");
+    double *v = (double *)w.buffers.v + p->offset + p->elements - 1;
+    *v = (double)INFINITY;
+    assert_string_equal(train_checkpoint_tensors_not_finite(tensors), "v.blocks.1.mlp.w2");
+    *v = 0;
+    *weight(&w, "embed.weight") = -(double)NAN;
+    assert_string_equal(train_checkpoint_tensors_not_finite(tensors), "embed.weight");
+    train_checkpoint_tensors_destroy(tensors);
+    end(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_bad_weight_is_found_in_its_scope),
+        cmocka_unit_test(the_sequence_is_named),
+        cmocka_unit_test(a_sum_that_overflows_is_told_apart),
+        cmocka_unit_test(tensors_that_are_not_finite_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
