@@ -5,12 +5,13 @@
 #include "kernels/base.h"
 
 /* Deterministic token ids below `vocabulary`, never `skip`. */
-void bench_tokens(int32_t *tokens, int64_t count, int64_t vocabulary, int64_t skip, uint64_t seed);
+void launch_bench_tokens(int32_t *tokens, int64_t count, int64_t vocabulary, int64_t skip,
+                         uint64_t seed);
 
 /* Bytes loaded and stored per second by a parallel copy between two buffers of `bytes` together. */
-double bench_copy_rate(size_t bytes, int threads);
+double launch_bench_copy_rate(size_t bytes, int threads);
 
 /* ttt bench ops: prints each op's time and fraction of its bound. */
-kern_status bench_ops(int threads, bool json);
+kern_status launch_bench_ops(int threads, bool json);
 
 #endif

@@ -180,7 +180,7 @@ static void fill(void *memory, ad_type type) {
     if (type.dtype == KERN_I32 && elements == 1)
         *(int32_t *)memory = W - 1;
     else if (type.dtype == KERN_I32)
-        bench_tokens(memory, elements, V, -1, 1);
+        launch_bench_tokens(memory, elements, V, -1, 1);
     for (int64_t i = 0; i < elements; i++) {
         if (type.dtype == KERN_F32) ((float *)memory)[i] = 0.01F * (float)(1 + i % 7);
         if (type.dtype == KERN_BF16) ((uint16_t *)memory)[i] = (uint16_t)(0x3c00 + i % 7);
@@ -248,7 +248,7 @@ done:
     return status;
 }
 
-double bench_copy_rate(size_t bytes, int threads) {
+double launch_bench_copy_rate(size_t bytes, int threads) {
     size_t half = (bytes / 2 / (size_t)threads + 63) / 64 * 64; /* of a thread */
     void *from = NULL, *to = NULL;
     double best = HUGE_VAL;
@@ -281,7 +281,7 @@ static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, dou
     if (status != KERN_OK) return kern_fail_context(status, "%s", c->name);
     bool product = m.flops > 0;
     double reached = (product ? m.flops : m.bytes) / m.seconds;
-    double fraction = reached / (product ? peak : bench_copy_rate((size_t)m.bytes, threads));
+    double fraction = reached / (product ? peak : launch_bench_copy_rate((size_t)m.bytes, threads));
     shape_text(shape, c);
     launch_scaled(rate, reached, product ? "FLOP/s" : "B/s");
     printf("%-16s %-5s %-18s %10.1f  %-12s %6.1f %%\n", c->name, kern_dtype_name(dtype), shape,
@@ -295,7 +295,7 @@ static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, dou
     return KERN_OK;
 }
 
-kern_status bench_ops(int threads, bool json) {
+kern_status launch_bench_ops(int threads, bool json) {
     kern_status status = KERN_OK;
     static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16};
     json_t *list = json_array();

@@ -34,7 +34,8 @@ static const char *phase_name(int phase) {
     return phase == DATA ? "data" : train_phase_name[phase];
 }
 
-void bench_tokens(int32_t *tokens, int64_t count, int64_t vocabulary, int64_t skip, uint64_t seed) {
+void launch_bench_tokens(int32_t *tokens, int64_t count, int64_t vocabulary, int64_t skip,
+                         uint64_t seed) {
     for (int64_t i = 0; i < count; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         tokens[i] = (int32_t)((seed >> 33) % (uint64_t)vocabulary);
@@ -53,8 +54,8 @@ static kern_status one_step(bench *b, train_step *step, int32_t *tokens, int64_t
     const conf_train *train = &b->conf->train;
     train_step_result result;
     double start = kern_seconds();
-    bench_tokens(tokens, train->batch * (train->context + 1), b->conf->model.vocab,
-                 b->conf->model.bos, (uint64_t)number);
+    launch_bench_tokens(tokens, train->batch * (train->context + 1), b->conf->model.vocab,
+                        b->conf->model.bos, (uint64_t)number);
     double made = kern_seconds();
     TRY(train_step_run(step, &result, tokens, number));
     double end = kern_seconds();
@@ -186,7 +187,7 @@ int launch_bench(int argc, char **argv) {
     else if (!strcmp(argv[1], "step"))
         status = bench_step(&b, argc - 2, argv + 2);
     else if (!strcmp(argv[1], "ops") && argc == 2)
-        status = bench_ops(threads ? (int)threads : omp_get_num_procs(), b.json);
+        status = launch_bench_ops(threads ? (int)threads : omp_get_num_procs(), b.json);
     else
         status = kern_fail(KERN_ERR_USAGE, "ttt bench knows step and ops, not '%s'",
                            argv[strcmp(argv[1], "ops") ? 1 : 2]);

@@ -35,7 +35,8 @@ int64_t train_preferred_micro_batch(const ttt_conf *conf);
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                              int threads, bool debug);
 
-/* The same, but what does not fit is no error: *step is then NULL, *fit the least that was found. */
+/* The same, but what does not fit is no error: *step is then NULL, *fit the least that was found.
+ */
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                            int threads, bool debug);
 
