@@ -243,18 +243,22 @@ static void test_byte_vocabulary(void **state) {
     (void)state;
     const data_vocabulary *byte = data_vocabulary_byte(), *found;
     char text[256];
-    int32_t tokens[256];
-    int64_t count, consumed;
+    data_encoder *encoder;
+    data_tokens tokens = {0};
+    int64_t consumed;
     for (int i = 0; i < 256; i++) text[i] = (char)i;
-    assert_ok(byte->encode(tokens, &count, &consumed, byte, text, 256, true));
-    assert_int_equal(count, 256);
+    assert_ok(data_encoder_create(&encoder, byte));
+    assert_ok(data_encode(&tokens, &consumed, encoder, text, 256, true, false));
+    assert_int_equal(tokens.count, 256);
     assert_int_equal(consumed, 256);
     for (int i = 0; i < 256; i++) {
         const char *decoded;
-        assert_int_equal(tokens[i], i);
+        assert_int_equal(tokens.ids[i], i);
         assert_int_equal(byte->decode(&decoded, byte, i), 1);
         assert_int_equal((unsigned char)*decoded, i);
     }
+    data_encoder_destroy(encoder);
+    free(tokens.ids);
     const char *nothing;
     assert_int_equal(byte->decode(&nothing, byte, 256), 0);
     assert_int_equal(byte->decode(&nothing, byte, -1), 0);
