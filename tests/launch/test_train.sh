@@ -75,6 +75,10 @@ train b run.log_every=7 train.steps=20
 (cd "$folder" && "$ttt" train ./tiny.yaml train.steps=1 train.total_steps=30 >log 2>&1) || fault "$(cat log)"
 [ -f runs/tiny/config.yaml ] || fault "runs/tiny was not made"
 
+# What the memory plan chooses is kept, because sums depend on it.
+train chosen train.steps=1 train.total_steps=30 train.micro_batch=0
+grep -qE 'micro_batch: [124]$' chosen/config.yaml || fault "$(grep micro_batch chosen/config.yaml)"
+
 # Pruning: the newest two, and every tenth.
 train c train.steps=27 run.save_every=3 run.keep_last=2 run.keep_every=9
 [ "$(ls c/checkpoints | xargs)" = "step-00000009 step-00000018 step-00000024 step-00000027" ] ||

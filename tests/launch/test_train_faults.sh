@@ -148,6 +148,7 @@ refused 1 'validation alone needs' ./tiny.yaml run.dir=new train.memory_limit=10
 refused 1 'validation takes .* bytes in all would be enough' ./tiny.yaml run.dir=new train.memory_limit=9MB "${valid[@]}"
 enough=$(sed -n 's/.*with it, \([0-9]*\) bytes in all.*/\1/p' log)
 refused 1 'training needs at least .*; what would be enough: train.memory_limit of [0-9]+ bytes' ./tiny.yaml run.dir=new train.memory_limit=3MB
+refused 1 'validation takes' ./tiny.yaml run.dir=new "${part[@]}" "${valid[@]}" train.memory_limit=$((enough - 1000000))
 [ ! -e new ] || fault "a run that was refused left a directory"
 train enough "${part[@]}" "${valid[@]}" train.memory_limit=$((enough + enough / 50))
 

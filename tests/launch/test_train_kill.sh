@@ -134,7 +134,7 @@ if grep -q 'stopped and saved' twice.log; then fault "the second signal waited f
 # Ctrl-C in `ttt train ... | tee log` ends tee first: its reader gone, the run still saves; only its
 # last words find SIGPIPE (141).
 mkfifo pipe
-"$ttt" train ./tiny.yaml run.dir=deaf "${options[@]}" >pipe 2>&1 &
+"$ttt" train ./tiny.yaml run.dir=deaf "${options[@]}" run.save_every=0 >pipe 2>&1 &
 pid=$!
 head -n 1 <pipe >log
 wait_for_lines deaf 5 || fault "$(cat log)"
