@@ -150,7 +150,8 @@ same_metrics whole deaf
 "$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0 >busy.log 2>&1 &
 pid=$!
 wait_for_lines busy 0 || fault "$(cat busy.log)"
-refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy
+refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy \
+    train.steps=1 train.total_steps=100000
 refused 2 'busy holds a run already; go on with it by .ttt train --resume busy.' ./tiny.yaml run.dir=busy
 kill -INT $pid
 ended
