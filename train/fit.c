@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRODUCT_ROWS = 256, BUDGETS = 6, MESSAGE_BYTES = 1500 };
+enum { PRODUCT_ROWS = 256, BUDGETS = 6, SMALL_BUDGETS = 3, MESSAGE_BYTES = 1500 };
 
 void train_bytes_text(char *text, double bytes) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -93,19 +93,19 @@ static kern_status try_budget(candidate *best, const fit_problem *problem, doubl
 
 /* The step with everything kept; or, where that does not fit, with the largest of some budgets that
  * does; or the smallest that was found. What a budget does not buy is computed again in the
- * workspace, which grows by that, in jumps: so the budget is found by trying, unless what nothing
- * kept needs is far too much. */
+ * workspace, which grows by that, in jumps: so the budget is found by trying. The smallest step is
+ * one of the first few, and is found whatever the limit. */
 static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
     kern_status status = KERN_OK;
     TRY(create(best, problem, micro_batch, HUGE_VAL));
     if (fits(best, problem)) return KERN_OK;
     double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
-    for (int share = BUDGETS - 1; share > 0; share--) {
-        if (share == BUDGETS - 1) TRY(try_budget(best, problem, 0));
-        if ((double)best->fit.memory.total > 1.25 * problem->limit) break;
+    for (int share = 0; share < SMALL_BUDGETS; share++)
+        TRY(try_budget(best, problem, kept * share / BUDGETS));
+    for (int share = BUDGETS - 1; share >= SMALL_BUDGETS && fits(best, problem); share--) {
         double budget = kept * share / BUDGETS;
         TRY(try_budget(best, problem, budget));
-        if (fits(best, problem) && best->fit.budget == budget) break;
+        if (best->fit.budget == budget) break;
     }
 done:
     return status;
@@ -170,10 +170,8 @@ static bool enough(const fit_problem *problem, const char *assignment) {
         conf_check(changed) == KERN_OK) {
         fit_problem smaller = *problem;
         smaller.conf = changed;
-        made.fit.micro_batch = changed->train.micro_batch ? changed->train.micro_batch : 1;
-        yes = create(&made, &smaller, made.fit.micro_batch, HUGE_VAL) == KERN_OK &&
-              (fits(&made, &smaller) ||
-               (try_budget(&made, &smaller, 0) == KERN_OK && fits(&made, &smaller)));
+        int64_t micro_batch = changed->train.micro_batch ? changed->train.micro_batch : 1;
+        yes = best_budget(&made, &smaller, micro_batch) == KERN_OK && fits(&made, &smaller);
     }
     train_step_destroy(made.step);
     conf_destroy(changed);
