@@ -236,13 +236,20 @@ static bool all_finite(ad_buffer buffer, ad_type type) {
     return true;
 }
 
+/* What can be looked at: a result in memory, and not one bound as a view, of which the kernel fills
+ * only the rows that exist. */
+static bool is_checkable(const ad_lowering *low, ad_value value) {
+    int storage = low->storage_of[ad_number(value)];
+    return storage != AD_NO_STORAGE && !low->storage[storage].buffer.stride;
+}
+
 /* The first result of the unit that is not finite, as an error with op, scope and shapes. */
 static kern_status check_unit(const ad_lowering *low, const ad_unit *unit) {
     for (int m = 0; m < unit->nodes; m++) {
         const ad_node *node = ad_node_at(low->graph, unit->node[m]);
         for (int out = 0; out < node->outputs; out++) {
             ad_value value = {unit->node[m], out};
-            if (low->storage_of[ad_number(value)] == AD_NO_STORAGE) continue;
+            if (!is_checkable(low, value)) continue;
             if (all_finite(buffer_of(low, value), node->type[out])) continue;
             char text[AD_TYPE_TEXT], operands[AD_INPUTS * 48] = "";
             for (int in = 0; in < node->inputs; in++) {

@@ -54,19 +54,33 @@ typedef struct {
     double loss_scale; /* cotangent of each element of the loss */
     bool backward;     /* false: forward only; no carries or slots are kept */
     int threads;
-    bool debug;    /* plans without fusion and reuse that check every value */
-    double budget; /* bytes for carries and slots together; a target, see ad_scan_memory */
+    bool debug; /* plans without fusion and reuse that check every value */
 } ad_scan_spec;
 
 typedef struct ad_scan ad_scan;
 
-/* Builds the vjp, compiles the plans, decides what is kept. Allocates nothing large. */
+/* Builds the vjp and finds what is worth keeping. The arrays of the spec are copied. Fails on a
+ * poisoned graph, where body cannot be differentiated, or where a kernel refuses its shapes; *scan
+ * is then NULL. */
 kern_status ad_scan_create(ad_scan **scan, const ad_scan_spec *spec);
 void ad_scan_destroy(ad_scan *scan);
 
+/* What a budget of bytes for saved carries and slots buys: the bytes that would be used, more than
+ * the budget only where nothing fits (then the least there is), and the FLOPs of products that the
+ * reverse then computes again, all chunks together. Quick; zeros without backward. */
+typedef struct {
+    double bytes, repeated;
+} ad_scan_offer;
+ad_scan_offer ad_scan_offered(const ad_scan *scan, double budget);
+
+/* Decides by the budget and compiles the plans; once, before all that follows. Allocates nothing
+ * large. After a failure the scan can only be destroyed. */
+kern_status ad_scan_compile(ad_scan *scan, double budget);
+
 /* Bytes by kind, known before anything is allocated. */
 typedef struct {
-    size_t carries, slots, history, arena;
+    size_t carries; /* saved ones, and the cotangents of one */
+    size_t slots, history, arena;
     int64_t every;           /* a carry is saved for every `every`-th chunk */
     double flops, vjp_flops; /* executed, one pass over all chunks */
     double bytes, vjp_bytes; /* moved by row programs, likewise */

@@ -6,9 +6,10 @@
 
 /* ---- memory ---- */
 
-static void *take(char **from, size_t bytes) {
-    void *memory = *from;
-    *from += ad_scan_align(bytes);
+/* The next bytes behind `base`; NULL where only `used` is counted. */
+static void *take(char *base, size_t *used, size_t bytes) {
+    void *memory = base ? base + *used : NULL;
+    *used += ad_scan_align(bytes);
     return memory;
 }
 
@@ -23,39 +24,40 @@ static size_t row_bytes(const ad_scan *scan, ad_value value, int64_t rows, bool 
 
 size_t ad_scan_carve_history(ad_scan *scan, char *base) {
     const ad_scan_spec *s = &scan->spec;
-    char *at = base;
+    size_t used = 0;
     for (int h = 0; h < s->histories; h++) {
         ad_value fresh = s->history[h].fresh;
         size_t item = bytes_of(scan, fresh, false) / (size_t)s->chunk;
-        scan->history_rows[h] = take(&at, item * (size_t)(s->chunks * s->chunk));
+        scan->history_rows[h] = take(base, &used, item * (size_t)(s->chunks * s->chunk));
         if (!s->backward) continue;
         item = bytes_of(scan, fresh, true) / (size_t)s->chunk;
-        scan->history_ct[h] = take(&at, item * (size_t)(ad_scan_past_capacity(scan, h) + s->chunk));
+        scan->history_ct[h] =
+            take(base, &used, item * (size_t)(ad_scan_past_capacity(scan, h) + s->chunk));
     }
-    return (size_t)(at - base);
+    return used;
 }
 
 size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
     const ad_scan_spec *s = &scan->spec;
-    char *at = base;
+    size_t used = 0;
     for (int i = 0; i < s->slices && s->batch > 1; i++) {
         if (!s->slice[i].batched) continue;
-        scan->slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, false));
+        scan->slice_stage[i] = take(base, &used, bytes_of(scan, s->slice[i].value, false));
         if (s->backward && s->slice[i].differentiable)
-            scan->ct_slice_stage[i] = take(&at, bytes_of(scan, s->slice[i].value, true));
+            scan->ct_slice_stage[i] = take(base, &used, bytes_of(scan, s->slice[i].value, true));
     }
     for (int o = 0; o < s->outputs && s->batch > 1; o++) {
         if (!s->output[o].by_row) continue;
-        scan->output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, false));
+        scan->output_stage[o] = take(base, &used, bytes_of(scan, s->output[o].value, false));
         if (s->backward && s->output[o].differentiable)
-            scan->ct_output_stage[o] = take(&at, bytes_of(scan, s->output[o].value, true));
+            scan->ct_output_stage[o] = take(base, &used, bytes_of(scan, s->output[o].value, true));
     }
     for (int h = 0; h < s->histories && s->batch > 1; h++) {
-        scan->fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, false));
+        scan->fresh_stage[h] = take(base, &used, bytes_of(scan, s->history[h].fresh, false));
         if (s->backward)
-            scan->ct_fresh_stage[h] = take(&at, bytes_of(scan, s->history[h].fresh, true));
+            scan->ct_fresh_stage[h] = take(base, &used, bytes_of(scan, s->history[h].fresh, true));
     }
-    return (size_t)(at - base);
+    return used;
 }
 
 kern_status ad_scan_allocate(ad_scan *scan) {
@@ -63,9 +65,7 @@ kern_status ad_scan_allocate(ad_scan *scan) {
     ASSERT(!scan->history);
     TRY(kern_alloc((void **)&scan->carries, scan->carry_total, "saved carries"));
     TRY(kern_alloc((void **)&scan->slot, scan->slot_total, "kept activations"));
-    /* A debug run checks whole views, also their rows that nothing was written to yet. */
-    TRY((scan->spec.debug ? kern_alloc_zero : kern_alloc)((void **)&scan->history,
-                                                          scan->history_total, "keys and values"));
+    TRY(kern_alloc((void **)&scan->history, scan->history_total, "keys and values"));
     TRY(kern_alloc((void **)&scan->staging, scan->staging_total, "rows of chunks"));
     ad_scan_carve_history(scan, scan->history);
     ad_scan_carve_staging(scan, scan->staging);
@@ -307,6 +307,7 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
         if (form->ct_slice[j] < 0 || !s->slice[j].differentiable) continue;
         int64_t rows = s->slice[j].batched ? s->batch * s->chunk : s->chunk;
         size_t row = row_bytes(scan, s->slice[j].value, rows, true);
+        ASSERT(scan->slice_ct[j]);
         char *memory = scan->ct_slice_stage[j]
                            ? scan->ct_slice_stage[j]
                            : (char *)scan->slice_ct[j] + (size_t)(i * s->chunk) * row;
@@ -331,9 +332,8 @@ kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) 
                window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch));
     for (int64_t end = s->chunks; end > 0;) {
         int64_t begin = (end - 1) / scan->every * scan->every;
-        bool replay = end != s->chunks && scan->every > 1;
-        int64_t replayed = scan->form[FORM_FULL].keeps ? end : end - 1;
-        for (int64_t i = begin; replay && i < replayed; i++) {
+        for (int64_t i = begin; i < end; i++) {
+            if (!ad_scan_replays(scan, i)) continue;
             kern_status status = run_body(scan, i, true, NULL, arena);
             if (status != KERN_OK) return status;
         }

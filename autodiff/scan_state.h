@@ -1,4 +1,5 @@
-/* What scan.c (what to compile and to keep) and scan_run.c (the loops) share. Internal. */
+/* What scan.c (what is compiled), scan_keep.c (what is kept) and scan_run.c (the loops) share.
+ * Internal. */
 #ifndef AUTODIFF_SCAN_STATE_H
 #define AUTODIFF_SCAN_STATE_H
 
@@ -15,12 +16,19 @@ typedef struct {
     double flops;
 } scan_kept;
 
+/* Outputs of a plan. */
 typedef struct {
-    ad_plan *body, *vjp; /* NULL where no chunk has the form, or there is no backward pass */
-    scan_kept *kept;
+    ad_plan_output *item;
+    int count;
+} scan_outputs;
+
+typedef struct {
+    ad_plan *body, *vjp;  /* NULL where no chunk has the form, or there is no backward pass */
+    double forward_flops; /* of the products of one chunk */
+    scan_kept *kept;      /* densest first: all candidates, after ad_scan_decide the kept ones */
     int keeps;
     size_t slot_bytes;
-    /* Positions of the vjp plan's outputs: -1 where nothing flows. */
+    scan_outputs ct_outputs; /* of the vjp plan; their positions, -1 where nothing flows: */
     int *ct_carry, *ct_constant, *ct_slice, *ct_past;
 } scan_form;
 
@@ -28,9 +36,9 @@ struct ad_scan {
     ad_scan_spec spec; /* with its own copies of the arrays */
     scan_form form[FORMS];
     ad_value *ct_next, *ct_fresh,
-        *ct_output;              /* inputs of the vjp; the first two of the full form's */
-    int forward_nodes;           /* of the graph before its vjp */
-    int64_t every, saved, slots; /* carries at multiples of every; slots for as many chunks */
+        *ct_output;       /* inputs of the vjp; the first two of the full form's */
+    int forward_nodes;    /* of the graph before its vjp */
+    int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
     size_t carry_bytes, slot_bytes, carry_total, slot_total, history_total, staging_total;
     /* allocated */
     char *carries, *slot, *history, *staging;
@@ -45,6 +53,25 @@ struct ad_scan {
 };
 
 size_t ad_scan_align(size_t bytes);
+/* FORM_FULL where some chunk has it; forms from this one on are compiled. */
+int ad_scan_first_form(const ad_scan *scan);
+kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
+                                 int cuts, const ad_value *cut, int lazy);
+
+/* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads.
+ */
+kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form);
+/* Sets `every` and what each form keeps. */
+void ad_scan_decide(ad_scan *scan, double budget);
+double ad_scan_kept_flops(const scan_form *form); /* of one chunk */
+/* With a carry saved for every `every`-th chunk: carries in memory (those and a running segment's),
+ * and chunks that have a slot. */
+int64_t ad_scan_saved(const ad_scan *scan, int64_t every);
+int64_t ad_scan_slots(const ad_scan *scan, int64_t every);
+/* Whether the reverse runs the chunk's body again, for later carries of its segment and for what
+ * its slot keeps. */
+bool ad_scan_replays(const ad_scan *scan, int64_t chunk);
+
 /* Elements of one row of a chunk's value whose first axis is B * C or C (or B, C). */
 int64_t ad_scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows);
 int64_t ad_scan_past_capacity(const ad_scan *scan, int history);

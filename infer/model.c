@@ -1,6 +1,7 @@
 /* A model out of its two bodies: their inputs, and the scans over them. */
 #include "infer/model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,7 +83,6 @@ static kern_status create_prefix(infer_model *model, int blocks) {
     ad_scan_spec spec = scan_spec(model, part);
     spec.outputs = 1;
     spec.output = &output;
-    spec.budget = model->spec.budget;
     return ad_scan_create(&part->scan, &spec);
 }
 
@@ -115,7 +115,6 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     spec.carry = carry;
     spec.loss = body.loss;
     spec.loss_scale = model->spec.loss_scale;
-    spec.budget = model->spec.budget;
     kern_status status = ad_scan_create(&part->scan, &spec);
     free(carry);
     return status;
@@ -128,6 +127,36 @@ static kern_status create_rounding(infer_model *model) {
     ad_plan_output output = {ad_cast(g, model->round_input, KERN_BF16), AD_WRITE};
     ad_plan_spec spec = {.outputs = 1, .output = &output, .threads = model->spec.threads};
     return ad_plan_compile(&model->round, g, &spec);
+}
+
+/* Compiles both scans with shares of the budget that leave the least to compute again. A byte buys
+ * more FLOPs in one scan than in the other, and the prefix keeps nothing but products, so neither
+ * is simply first. */
+static kern_status compile_scans(infer_model *model) {
+    enum { SHARES = 128 };
+    kern_status status = KERN_OK;
+    const ad_scan *prefix = model->prefix.scan, *suffix = model->suffix.scan;
+    double budget = fmin(model->spec.budget, ad_scan_offered(prefix, HUGE_VAL).bytes +
+                                                 ad_scan_offered(suffix, HUGE_VAL).bytes);
+    double for_suffix = budget, least = HUGE_VAL;
+    for (int share = SHARES; share >= 0; share--) {
+        double mine = budget * share / SHARES;
+        ad_scan_offer s = ad_scan_offered(suffix, mine);
+        double repeated = s.repeated + ad_scan_offered(prefix, budget - s.bytes).repeated;
+        if (s.bytes > mine && share < SHARES) break; /* less than the suffix can do with */
+        if (repeated >= least) continue;
+        least = repeated;
+        for_suffix = mine;
+    }
+    double used = ad_scan_offered(suffix, for_suffix).bytes;
+    TRY(ad_scan_compile(model->suffix.scan, for_suffix));
+    TRY(ad_scan_compile(model->prefix.scan, fmax(budget - used, 0)));
+done:
+    return status;
+}
+
+static size_t largest(size_t a, size_t b) {
+    return a > b ? a : b;
 }
 
 kern_status infer_model_create(infer_model **result, const infer_model_spec *spec) {
@@ -143,15 +172,13 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     model->first_carry = array(model->parameters->count, sizeof *model->first_carry);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
     TRY(create_suffix(model, prefix, blocks));
-    ad_scan_memory used = ad_scan_plan(model->suffix.scan);
-    model->spec.budget -= (double)(used.carries + used.slots);
-    if (model->spec.budget < 0) model->spec.budget = 0;
     TRY(create_prefix(model, prefix));
+    TRY(compile_scans(model));
     TRY(create_rounding(model));
-    size_t other = ad_scan_plan(model->prefix.scan).arena;
-    model->arena_bytes = used.arena > other ? used.arena : other;
-    if (model->round && ad_plan_arena_bytes(model->round) > model->arena_bytes)
-        model->arena_bytes = ad_plan_arena_bytes(model->round);
+    model->arena_bytes =
+        largest(ad_scan_plan(model->prefix.scan).arena, ad_scan_plan(model->suffix.scan).arena);
+    if (model->round)
+        model->arena_bytes = largest(model->arena_bytes, ad_plan_arena_bytes(model->round));
     *result = model;
     model = NULL;
 done:

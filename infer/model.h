@@ -40,7 +40,7 @@ kern_status infer_model_allocate(infer_model *model);
 /* The element type of parameters and their gradients: f32 (f64 in f64 runs). */
 kern_dtype infer_model_real(const infer_model *model);
 const infer_parameters *infer_model_parameters(const infer_model *model);
-/* What it was created from (budget: what was left of it for the prefix). */
+/* What it was created from. */
 const infer_model_spec *infer_model_spec_of(const infer_model *model);
 
 /* Tells the model where the parameters are (flat, infer_parameters' layout; borrowed). To be called

@@ -134,7 +134,8 @@ static body make_inputs(ad_graph *g, int64_t batch) {
 
 /* ---- the scan ---- */
 
-static void run_scan(size s, const numbers *n, double budget, results *r, ad_scan_memory *memory) {
+static void run_scan(size s, const numbers *n, double budget, bool debug, results *r,
+                     ad_scan_memory *memory) {
     ad_graph *g = ad_graph_create();
     body b = make_inputs(g, s.batch);
     int64_t capacity = WINDOW - 1 < (s.chunks - 1) * C ? WINDOW - 1 : (s.chunks - 1) * C;
@@ -168,10 +169,15 @@ static void run_scan(size s, const numbers *n, double budget, results *r, ad_sca
                          .loss_scale = 0.5,
                          .backward = true,
                          .threads = 2,
-                         .budget = budget};
+                         .debug = debug};
     ad_scan *scan;
     if (ad_scan_create(&scan, &spec) != KERN_OK) fail_msg("%s", kern_error());
+    ad_scan_offer offer = ad_scan_offered(scan, budget);
+    if (ad_scan_compile(scan, budget) != KERN_OK) fail_msg("%s", kern_error());
     *memory = ad_scan_plan(scan);
+    size_t lambda = (size_t)(s.batch * H * K * D) * sizeof(double);
+    assert_int_equal((size_t)offer.bytes,
+                     memory->carries - (lambda + 63) / 64 * 64 + memory->slots);
     assert_int_equal(ad_scan_allocate(scan), KERN_OK);
     void *arena;
     assert_int_equal(kern_alloc(&arena, memory->arena, "arena"), KERN_OK);
@@ -315,11 +321,16 @@ static void test_against_unrolled(void **state) {
             for (double budget = 0; budget < 90000; budget += 9000) {
                 results got = new_results(s);
                 ad_scan_memory memory;
-                run_scan(s, &n, budget, &got, &memory);
+                run_scan(s, &n, budget, false, &got, &memory);
                 compare_results(s, &got, &expected);
                 if (memory.every > longest) longest = memory.every;
                 free_results(&got);
             }
+            results got = new_results(s); /* what debug runs look at must have been written */
+            ad_scan_memory memory;
+            run_scan(s, &n, 20000, true, &got, &memory);
+            compare_results(s, &got, &expected);
+            free_results(&got);
             if (chunks == MOST_CHUNKS) assert_true(longest >= 3); /* replay was exercised */
             free_results(&expected);
             free_numbers(&n);
@@ -335,7 +346,7 @@ static void test_budget(void **state) {
     for (double budget = 0; budget <= 160000; budget += 20000) {
         results got = new_results(s);
         ad_scan_memory memory;
-        run_scan(s, &n, budget, &got, &memory);
+        run_scan(s, &n, budget, false, &got, &memory);
         assert_true(memory.flops + memory.vjp_flops <= before);
         before = memory.flops + memory.vjp_flops;
         if (budget >= 160000) {

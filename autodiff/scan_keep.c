@@ -1,0 +1,192 @@
+/* What a scan keeps for its reverse: which values are worth a slot, and what a budget of memory
+ * buys of them and of saved carries. */
+#include <stdlib.h>
+
+#include "autodiff/scan_state.h"
+
+/* ---- what is worth keeping ---- */
+
+static ad_value through_views(const ad_graph *graph, ad_value value) {
+    const ad_node *node = ad_node_at(graph, value.node);
+    while (node->op == AD_OP_reshape) {
+        value = node->input[0];
+        node = ad_node_at(graph, value.node);
+    }
+    return value;
+}
+
+/* FLOPs by node: of a product; or of all products in a sum that are used for nothing else, because
+ * such a sum is kept as one value and its terms are not. */
+static double *product_flops(const ad_graph *graph, int nodes) {
+    int total = ad_nodes(graph);
+    double *flops = calloc((size_t)total + 1, sizeof *flops);
+    int *uses = calloc((size_t)total + 1, sizeof *uses);
+    ASSERT(flops && uses);
+    for (int i = 0; i < total; i++) {
+        const ad_node *node = ad_node_at(graph, i);
+        for (int in = 0; in < node->inputs && node->op != AD_OP_reshape; in++)
+            if (ad_is_value(node->input[in])) uses[through_views(graph, node->input[in]).node]++;
+    }
+    for (int i = 0; i < nodes; i++) {
+        const ad_node *node = ad_node_at(graph, i);
+        const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+        if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u, INT64_MAX);
+        if (node->op != AD_OP_add) continue;
+        int a = through_views(graph, node->input[0]).node;
+        int b = through_views(graph, node->input[1]).node;
+        if (flops[a] == 0 || flops[b] == 0 || uses[a] != 1 || uses[b] != 1) continue;
+        flops[i] = flops[a] + flops[b];
+        flops[a] = flops[b] = 0;
+    }
+    free(uses);
+    return flops;
+}
+
+static int by_density(const void *a, const void *b) {
+    const scan_kept *x = a, *y = b;
+    double dx = x->flops / (double)x->bytes, dy = y->flops / (double)y->bytes;
+    if (dx != dy) return dx < dy ? 1 : -1;
+    return (x->value.node > y->value.node) - (x->value.node < y->value.node);
+}
+
+/* The products of the forward pass that the vjp reads, densest in FLOPs per byte first. */
+kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
+    kern_status status = KERN_OK;
+    const ad_graph *graph = scan->spec.graph;
+    ad_plan *probe = NULL;
+    int cuts = 0;
+    double *flops = product_flops(graph, scan->forward_nodes);
+    ad_value *cut = calloc((size_t)scan->forward_nodes * AD_OUTPUTS, sizeof *cut);
+    ASSERT(cut);
+    for (int i = 0; i < scan->forward_nodes; i++) form->forward_flops += flops[i];
+    for (int i = 0; i < scan->forward_nodes; i++)
+        for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
+            cut[cuts++] = (ad_value){i, out};
+    TRY(ad_scan_compile_plan(&probe, scan, &form->ct_outputs, cuts, cut, scan->forward_nodes));
+    form->kept = calloc((size_t)cuts + 1, sizeof *form->kept);
+    ASSERT(form->kept);
+    for (int i = 0; i < cuts; i++)
+        if (ad_plan_reads(probe, cut[i]))
+            form->kept[form->keeps++] =
+                (scan_kept){.value = cut[i],
+                            .bytes = ad_scan_align(ad_bytes(ad_type_at(graph, cut[i]))),
+                            .flops = flops[cut[i].node]};
+    for (int i = 0, j; i < form->keeps; i = j) { /* results of one node share its cost */
+        for (j = i; j < form->keeps && form->kept[j].value.node == form->kept[i].value.node;) j++;
+        for (int same = i; same < j; same++) form->kept[same].flops /= j - i;
+    }
+    qsort(form->kept, (size_t)form->keeps, sizeof *form->kept, by_density);
+done:
+    ad_plan_destroy(probe);
+    free(flops);
+    free(cut);
+    return status;
+}
+
+/* ---- what a budget buys ---- */
+
+/* Carries are saved for every `every`-th chunk; each slot holds the `keeps` densest values. */
+typedef struct {
+    int64_t every;
+    size_t slot_bytes;
+    double bytes, repeated;
+} choice;
+
+static const scan_form *common_form(const ad_scan *scan) {
+    return &scan->form[ad_scan_first_form(scan)];
+}
+
+static size_t largest(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static size_t kept_bytes(const scan_form *form) {
+    size_t bytes = 0;
+    for (int i = 0; i < form->keeps; i++) bytes += form->kept[i].bytes;
+    return bytes;
+}
+
+double ad_scan_kept_flops(const scan_form *form) {
+    double flops = 0;
+    for (int i = 0; i < form->keeps; i++) flops += form->kept[i].flops;
+    return flops;
+}
+
+int64_t ad_scan_saved(const ad_scan *scan, int64_t every) {
+    return (scan->spec.chunks - 1) / every + every - 1;
+}
+
+int64_t ad_scan_slots(const ad_scan *scan, int64_t every) {
+    return every == 1 ? scan->spec.chunks : every;
+}
+
+/* The last segment is still there from the forward pass. */
+static int64_t replayed_chunks(const ad_scan *scan, int64_t every, bool keeps) {
+    return (scan->spec.chunks - 1) / every * (keeps && every > 1 ? every : every - 1);
+}
+
+bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
+    int64_t every = scan->every, last_segment = (scan->spec.chunks - 1) / every * every;
+    bool keeps = scan->form[FORM_FULL].keeps > 0;
+    return every > 1 && chunk < last_segment && (keeps || chunk % every != every - 1);
+}
+
+/* Fills bytes and repeated FLOPs of a choice; `kept`: FLOPs of the values in a slot. */
+static choice priced(const ad_scan *scan, int64_t every, size_t slot_bytes, double kept) {
+    const scan_form *form = common_form(scan);
+    choice c = {.every = every, .slot_bytes = slot_bytes};
+    c.bytes = (double)ad_scan_saved(scan, every) * (double)scan->carry_bytes +
+              (double)ad_scan_slots(scan, every) * (double)slot_bytes;
+    c.repeated = (double)scan->spec.chunks * (ad_scan_kept_flops(form) - kept) +
+                 (double)replayed_chunks(scan, every, slot_bytes > 0) * form->forward_flops;
+    return c;
+}
+
+/* What fits comes before what does not, then least work, then least memory. */
+static bool better(const choice *a, const choice *b, double budget) {
+    bool fits = a->bytes <= budget;
+    if (fits != (b->bytes <= budget)) return fits;
+    if (fits && a->repeated != b->repeated) return a->repeated < b->repeated;
+    return a->bytes < b->bytes;
+}
+
+/* The best of all distances between saved carries and all numbers of kept values. */
+static choice choose(const ad_scan *scan, double budget) {
+    const scan_form *form = common_form(scan);
+    size_t all = largest(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
+    choice best = priced(scan, 1, all, ad_scan_kept_flops(form));
+    for (int64_t every = 1; every <= scan->spec.chunks; every++) {
+        size_t bytes = 0;
+        double kept = 0;
+        for (int keeps = 0; keeps <= form->keeps; keeps++) {
+            choice c = priced(scan, every, keeps < form->keeps ? bytes : all, kept);
+            if (better(&c, &best, budget)) best = c;
+            if (keeps == form->keeps) break;
+            bytes += form->kept[keeps].bytes;
+            kept += form->kept[keeps].flops;
+        }
+    }
+    return best;
+}
+
+ad_scan_offer ad_scan_offered(const ad_scan *scan, double budget) {
+    if (!scan->spec.backward) return (ad_scan_offer){0, 0};
+    choice best = choose(scan, budget);
+    return (ad_scan_offer){best.bytes, best.repeated};
+}
+
+void ad_scan_decide(ad_scan *scan, double budget) {
+    choice best = choose(scan, budget);
+    scan->every = best.every;
+    for (int f = 0; f < FORMS; f++) {
+        scan_form *form = &scan->form[f];
+        int keeps = 0;
+        form->slot_bytes = 0;
+        while (keeps < form->keeps &&
+               form->slot_bytes + form->kept[keeps].bytes <= best.slot_bytes) {
+            form->kept[keeps].offset = form->slot_bytes;
+            form->slot_bytes += form->kept[keeps++].bytes;
+        }
+        form->keeps = keeps;
+    }
+}
