@@ -1,5 +1,5 @@
 /* Functions that build core ops. They need no rule and no kernel, and are differentiable as often
- * as their parts are. Shapes are written with the axis letters of docs/model.md. */
+ * as their parts are. All local. Shapes are written with the axis letters of docs/model.md. */
 #ifndef AUTODIFF_COMPOSITES_H
 #define AUTODIFF_COMPOSITES_H
 
@@ -25,14 +25,15 @@ ad_value ad_rope(ad_graph *graph, ad_value x, ad_value cosine, ad_value sine);
 /* -log softmax(logits)[target] by row: logits [R, V], target i32 [R, 1] -> [R, 1] */
 ad_value ad_cross_entropy(ad_graph *graph, ad_value logits, ad_value target);
 /* Factor [B, 1, 1] that clips the joint norm of n tensors [B, ., .] by batch item:
- * clip / sqrt(max(sum of squares, clip^2)), regular at zero. *norm (if not NULL): the norm [B, 1,
- * 1]. */
+ * clip / sqrt(max(sum of squares, clip^2)), regular at zero (docs/model.md). *norm
+ * (if not NULL): the norm [B, 1, 1]. */
 ad_value ad_clip_factor(ad_graph *graph, int n, const ad_value *gradient, double clip,
                         ad_value *norm);
-/* One AdamW update of a parameter p with gradient g, moments m and v (f32 or f64, equal shapes).
- * scalars [6] as inputs of size 1: g's factor, learning rate, 1/(1-beta1^t), 1/(1-beta2^t). */
+/* One AdamW update (arXiv 1711.05101) of a parameter p with gradient g, moments m and v, all f32 or
+ * f64 of one shape: g' = factor g; m' = b1 m + (1 - b1) g'; v' = b2 v + (1 - b2) g'^2;
+ * p' = p - rate (correct1 m' / (sqrt(correct2 v') + eps) + weight_decay p). */
 typedef struct {
-    ad_value factor, rate, correct1, correct2; /* [1] */
+    ad_value factor, rate, correct1, correct2; /* [1]; correct1 = 1 / (1 - beta1^t), 2 likewise */
     double beta1, beta2, eps, weight_decay;
 } ad_adamw_args;
 void ad_adamw(ad_graph *graph, const ad_adamw_args *args, ad_value p, ad_value g, ad_value m,

@@ -26,7 +26,7 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->spec.no_reuse |= spec->debug;
     ad_plan_output *output = array(spec->outputs, sizeof *output);
     ad_value *cut = array(spec->cuts, sizeof *cut);
-    memcpy(output, spec->output, (size_t)spec->outputs * sizeof *output);
+    if (spec->outputs) memcpy(output, spec->output, (size_t)spec->outputs * sizeof *output);
     if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
     low->spec.output = output;
     low->spec.cut = cut;
@@ -58,6 +58,16 @@ static kern_status check_output(const ad_graph *graph, const ad_plan_output *out
                      output->mode == AD_WRITE ? "an output" : "added to an output");
 }
 
+/* What only the passes needed. */
+static void drop_notes(ad_lowering *low) {
+    free(low->live);
+    free(low->uses);
+    free(low->chain);
+    free(low->unit_of);
+    low->live = NULL;
+    low->uses = low->chain = low->unit_of = NULL;
+}
+
 kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
     *result = NULL;
     kern_status status = ad_graph_status(graph);
@@ -70,6 +80,7 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     ad_lower_fuse(&plan->low);
     ad_lower_schedule(&plan->low);
     status = ad_lower_memory(&plan->low);
+    drop_notes(&plan->low);
     if (status == KERN_OK)
         *result = plan;
     else

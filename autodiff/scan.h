@@ -1,5 +1,6 @@
-/* A loop over chunks of a sequence, and its reverse: not an op, but two compiled plans. `body` maps
- * a carry and a chunk to the next carry and outputs; its vjp runs over the chunks backwards.
+/* A loop over chunks of a sequence, and its reverse: not an op, but two compiled plans. All local.
+ * `body` maps a carry and a chunk to the next carry and outputs; its vjp runs over the chunks
+ * backwards.
  *
  *     forward    for i = 0 .. n-1:   carry_{i+1}, outputs_i = body(constants, carry_i, slices_i)
  *     backward   for i = n-1 .. 0:   vjp of body at i, from the cotangents of carry_{i+1}, of the

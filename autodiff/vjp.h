@@ -1,4 +1,4 @@
-/* Reverse-mode differentiation, graph to graph. */
+/* Reverse-mode differentiation, graph to graph. All local. */
 #ifndef AUTODIFF_VJP_H
 #define AUTODIFF_VJP_H
 

@@ -1,5 +1,5 @@
 /* One Transformer block as a graph, and the head: the forward pass of docs/model.md, written once
- * for prefix and suffix, every variant and every precision. */
+ * for prefix and suffix, every variant and every precision. All local. */
 #ifndef INFER_BLOCK_H
 #define INFER_BLOCK_H
 

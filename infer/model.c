@@ -21,6 +21,10 @@ static int64_t prefix_chunk(int64_t tokens, int64_t batch) {
     return tokens;
 }
 
+int64_t infer_chunk(const ttt_conf *conf, int64_t tokens) {
+    return tokens % conf->inner.chunk ? tokens : conf->inner.chunk;
+}
+
 static void begin_part(infer_model *model, model_part *part, int64_t chunk, int first, int last) {
     part->graph = ad_graph_create();
     part->chunk = chunk;
@@ -90,8 +94,7 @@ static kern_status create_prefix(infer_model *model, int blocks) {
 static kern_status create_suffix(infer_model *model, int first, int blocks) {
     model_part *part = &model->suffix;
     const ttt_conf *conf = model->spec.conf;
-    int64_t tokens = model->spec.tokens;
-    int64_t chunk = tokens % conf->inner.chunk ? tokens : conf->inner.chunk;
+    int64_t chunk = infer_chunk(conf, model->spec.tokens);
     int64_t rows = model->spec.batch * chunk;
     begin_part(model, part, chunk, first, blocks);
     ad_graph *g = part->graph;

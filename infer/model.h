@@ -1,7 +1,7 @@
 /* A model that reads sequences: two scans over chunks. The prefix maps tokens to rows of the
  * residual stream; the suffix maps those to losses and takes an inner step on the fast weights
  * after each chunk (docs/model.md). Training asks for their reverse; reading and evaluating does
- * not. */
+ * not. All local. The method is that of arXiv 2512.23675. */
 #ifndef INFER_MODEL_H
 #define INFER_MODEL_H
 
@@ -23,7 +23,12 @@ typedef struct {
 
 typedef struct infer_model infer_model;
 
-/* Compiles; allocates nothing large. */
+/* C: the tokens that the suffix reads at a time. Without inner steps any T is allowed; where C does
+ * not divide it, the whole sequence is one chunk. */
+int64_t infer_chunk(const ttt_conf *conf, int64_t tokens);
+
+/* Compiles; allocates nothing large. KERN_ERR_GRAPH where a graph cannot be built or
+ * differentiated, or the error of a kernel that refuses its shapes; *model is then NULL. */
 kern_status infer_model_create(infer_model **model, const infer_model_spec *spec);
 void infer_model_destroy(infer_model *model);
 

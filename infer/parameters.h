@@ -1,5 +1,5 @@
 /* The parameters of a model: names, shapes and places in one flat buffer. Names are those of
- * checkpoints (docs/model.md). Weights are [in, out]. */
+ * checkpoints (docs/model.md). Weights are [in, out]. All local. */
 #ifndef INFER_PARAMETERS_H
 #define INFER_PARAMETERS_H
 

@@ -22,10 +22,6 @@ int train_threads(const ttt_conf *conf) {
     return conf->train.threads ? (int)conf->train.threads : omp_get_num_procs();
 }
 
-static int64_t chunk_of(const ttt_conf *conf) {
-    return conf->train.context % conf->inner.chunk ? conf->train.context : conf->inner.chunk;
-}
-
 static int64_t divisor_below(int64_t number, int64_t most) {
     while (number % most) most--;
     return most;
@@ -34,7 +30,9 @@ static int64_t divisor_below(int64_t number, int64_t most) {
 int64_t train_preferred_micro_batch(const ttt_conf *conf) {
     if (conf->train.micro_batch) return conf->train.micro_batch;
     for (int64_t micro = 1; micro < conf->train.batch; micro++)
-        if (conf->train.batch % micro == 0 && micro * chunk_of(conf) >= PRODUCT_ROWS) return micro;
+        if (conf->train.batch % micro == 0 &&
+            micro * infer_chunk(conf, conf->train.context) >= PRODUCT_ROWS)
+            return micro;
     return conf->train.batch;
 }
 
@@ -113,7 +111,8 @@ done:
 
 /* Executed work; products of few rows reach less of the machine. */
 static double cost(const candidate *made, const fit_problem *problem) {
-    double rows = (double)(made->fit.micro_batch * chunk_of(problem->conf));
+    double rows =
+        (double)(made->fit.micro_batch * infer_chunk(problem->conf, problem->conf->train.context));
     return made->fit.memory.executed_flops * (1 + 32 / rows);
 }
 

@@ -1,5 +1,6 @@
 /* The outer gradient: what reading does, differentiated. Backwards through the suffix's chunks (and
- * so through every inner update), then through the prefix (docs/model.md, the closed form). */
+ * so through every inner update), then through the prefix (docs/model.md, the closed form). All
+ * local. */
 #ifndef TRAIN_GRADIENT_H
 #define TRAIN_GRADIENT_H
 

@@ -20,7 +20,7 @@ double train_model_flops(const ttt_conf *conf) {
     double dim = (double)m->dim, weights = 0, attention = 0;
     double queries = (double)(m->heads * conf_head_size(conf));
     double keys = (double)(conf_kv_heads(conf) * conf_head_size(conf));
-    int64_t chunk = train->context % conf->inner.chunk ? train->context : conf->inner.chunk;
+    int64_t chunk = infer_chunk(conf, train->context);
     bool above_fast = false; /* an inner gradient flows through this block's attention */
     for (int64_t block = 0; block < m->blocks; block++) {
         bool fast = conf_fast_block(conf, block), suffix = inner && conf_suffix_block(conf, block);

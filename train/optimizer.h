@@ -1,4 +1,5 @@
-/* AdamW on flat buffers, with clipping by the global norm. Decay applies to every parameter. */
+/* AdamW on flat buffers, with clipping by the global norm. Decay applies to every parameter. All
+ * local. */
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 

@@ -29,10 +29,6 @@ static size_t heap_bytes(void) {
     return heap.uordblks + heap.hblkhd;
 }
 
-static int64_t chunk_of(const ttt_conf *conf) {
-    return conf->train.context % conf->inner.chunk ? conf->train.context : conf->inner.chunk;
-}
-
 kern_status train_step_create(train_step **result, const train_step_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
@@ -41,7 +37,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     ASSERT(step && conf->train.batch % spec->micro_batch == 0);
     *result = NULL;
     step->spec = *spec;
-    int64_t chunks = conf->train.context / chunk_of(conf);
+    int64_t chunks = conf->train.context / infer_chunk(conf, conf->train.context);
     infer_model_spec model = {.conf = conf,
                               .batch = spec->micro_batch,
                               .tokens = conf->train.context,

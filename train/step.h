@@ -1,4 +1,4 @@
-/* One outer step: the gradient of a batch, micro-batch by micro-batch, then AdamW. */
+/* One outer step: the gradient of a batch, micro-batch by micro-batch, then AdamW. All local. */
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
