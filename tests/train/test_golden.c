@@ -1,6 +1,6 @@
-/* Golden numbers: runs each DIR/NAME.safetensors (default: tests/golden) in float64, then float32,
- * through the code that trains, and compares every group of tensors with what the method's original
- * implementation computed. tests/golden/README.md says what the tensors mean. */
+/* Golden numbers: runs each DIR/NAME.safetensors (default: tests/golden) in float64 by sequence,
+ * then in float32 by whole batch, through the code that trains, and compares every group of tensors
+ * with what other implementations computed. tests/golden/README.md says what the tensors mean. */
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
@@ -335,7 +335,8 @@ static kern_status run(golden *g) {
     g->chained = g->tokens / g->conf->inner.chunk >= 32;
     const data_tensor *tokens;
     TRY(expect_inputs(g, &tokens));
-    train_step_spec spec = {.conf = g->conf, .micro_batch = 1, .budget = 1e9, .threads = 2};
+    train_step_spec spec = {
+        .conf = g->conf, .micro_batch = g->f64 ? 1 : g->batch, .budget = 1e9, .threads = 2};
     TRY(train_step_create(&step, &spec));
     TRY(train_step_allocate(step));
     TRY(compare_steps(g, step, tokens->data));
