@@ -1,6 +1,9 @@
 #include "train/signals.h"
 
 #include <errno.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,13 +26,36 @@ static void on_signal(int number) {
     errno = saved_errno;
 }
 
+enum { STACK_BYTES = 1 << 18 }; /* the frame of a signal holds all vector and tile registers */
+
+static void mask_workers(int how) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+#pragma omp parallel
+    if (omp_get_thread_num()) pthread_sigmask(how, &set, NULL);
+}
+
+/* oneDNN's generated code moves the stack pointer into a heap buffer while it multiplies: a handler
+ * on the interrupted stack would write over the heap below it. So the handler gets a stack of its
+ * own, and as that belongs to one thread, the others do not take the signals. */
+static void separate_stack(train_signals *saved) {
+    saved->memory = malloc(STACK_BYTES);
+    ASSERT(saved->memory);
+    stack_t stack = {.ss_sp = saved->memory, .ss_size = STACK_BYTES};
+    ASSERT(!sigaltstack(&stack, &saved->stack));
+    mask_workers(SIG_BLOCK);
+}
+
 void train_signals_install(train_signals *saved) {
     received = 0;
+    separate_stack(saved);
     struct sigaction action, ignore;
     memset(&action, 0, sizeof action);
     memset(&ignore, 0, sizeof ignore);
     action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART; /* a write in progress goes on */
+    action.sa_flags = SA_RESTART | SA_ONSTACK; /* a write in progress goes on */
     sigemptyset(&action.sa_mask);
     ignore.sa_handler = SIG_IGN;
     sigemptyset(&ignore.sa_mask);
@@ -44,6 +70,9 @@ void train_signals_restore(const train_signals *saved) {
     ASSERT(!sigaction(SIGTERM, &saved->terminate, NULL));
     ASSERT(!sigaction(SIGXFSZ, &saved->file_size, NULL));
     ASSERT(!sigaction(SIGPIPE, &saved->pipe, NULL));
+    mask_workers(SIG_UNBLOCK);
+    ASSERT(!sigaltstack(&saved->stack, NULL));
+    free(saved->memory);
 }
 
 int train_signals_received(void) {

@@ -11,6 +11,8 @@
 /* The handlers that were there before. */
 typedef struct {
     struct sigaction interrupt, terminate, file_size, pipe;
+    stack_t stack;
+    void *memory; /* of the stack that the handler runs on */
 } train_signals;
 
 /* Takes over SIGINT and SIGTERM (also where they were ignored, as a shell does for jobs in the

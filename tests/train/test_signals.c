@@ -1,6 +1,8 @@
 #include "scratch.h"
 
 #include <fcntl.h>
+#include <omp.h>
+#include <pthread.h>
 #include <sys/wait.h>
 
 #include "train/signals.h"
@@ -83,11 +85,47 @@ static void second_signal_ends_at_once(void **state) {
     }
 }
 
+static volatile uintptr_t frame;
+static void where(int number) {
+    char here = 0;
+    frame = number == SIGINT ? (uintptr_t)&here : 0;
+}
+
+/* Products run with the stack pointer in a heap buffer: no handler may use the stack it interrupts,
+ * and no thread without a stack of its own for it may take the signal. */
+static void handler_leaves_the_stack_alone(void **state) {
+    (void)state;
+    train_signals saved;
+    struct sigaction installed;
+    stack_t stack;
+    int blocked = 0, workers = 0;
+    train_signals_install(&saved);
+    assert_int_equal(sigaction(SIGINT, NULL, &installed), 0);
+    assert_true(installed.sa_flags & SA_ONSTACK);
+    struct sigaction probe = {.sa_handler = where, .sa_flags = installed.sa_flags};
+    assert_int_equal(sigaction(SIGINT, &probe, NULL), 0);
+    raise(SIGINT);
+    assert_int_equal(sigaltstack(NULL, &stack), 0);
+    assert_true(frame > (uintptr_t)stack.ss_sp && frame < (uintptr_t)stack.ss_sp + stack.ss_size);
+#pragma omp parallel reduction(+ : blocked, workers)
+    if (omp_get_thread_num()) {
+        sigset_t mask;
+        pthread_sigmask(SIG_BLOCK, NULL, &mask);
+        blocked += sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM);
+        workers++;
+    }
+    assert_int_equal(blocked, workers);
+    train_signals_restore(&saved);
+    assert_int_equal(sigaltstack(NULL, &stack), 0);
+    assert_true(stack.ss_flags & SS_DISABLE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(second_signal_ends_at_once), /* first: it forks, and a team does not */
         cmocka_unit_test(first_signal_sets_the_flag),
         cmocka_unit_test(old_handlers_come_back),
-        cmocka_unit_test(second_signal_ends_at_once),
+        cmocka_unit_test(handler_leaves_the_stack_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
