@@ -131,14 +131,15 @@ bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
     return every > 1 && chunk < last_segment && (keeps || chunk % every != every - 1);
 }
 
-/* Fills bytes and repeated FLOPs of a choice; `kept`: FLOPs of the values in a slot. */
-static choice priced(const ad_scan *scan, int64_t every, size_t slot_bytes, double kept) {
-    const scan_form *form = common_form(scan);
+/* A choice with its bytes and repeated FLOPs, of which `again` are of values in no slot, a chunk.
+ */
+static choice priced(const ad_scan *scan, int64_t every, size_t slot_bytes, double again) {
     choice c = {.every = every, .slot_bytes = slot_bytes};
     c.bytes = (double)ad_scan_saved(scan, every) * (double)scan->carry_bytes +
               (double)ad_scan_slots(scan, every) * (double)slot_bytes;
-    c.repeated = (double)scan->spec.chunks * (ad_scan_kept_flops(form) - kept) +
-                 (double)replayed_chunks(scan, every, slot_bytes > 0) * form->forward_flops;
+    c.repeated =
+        (double)scan->spec.chunks * again +
+        (double)replayed_chunks(scan, every, slot_bytes > 0) * common_form(scan)->forward_flops;
     return c;
 }
 
@@ -154,12 +155,13 @@ static bool better(const choice *a, const choice *b, double budget) {
 static choice choose(const ad_scan *scan, double budget) {
     const scan_form *form = common_form(scan);
     size_t all = largest(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
-    choice best = priced(scan, 1, all, ad_scan_kept_flops(form));
+    double worth = ad_scan_kept_flops(form);
+    choice best = priced(scan, 1, all, 0);
     for (int64_t every = 1; every <= scan->spec.chunks; every++) {
         size_t bytes = 0;
         double kept = 0;
         for (int keeps = 0; keeps <= form->keeps; keeps++) {
-            choice c = priced(scan, every, keeps < form->keeps ? bytes : all, kept);
+            choice c = priced(scan, every, keeps < form->keeps ? bytes : all, worth - kept);
             if (better(&c, &best, budget)) best = c;
             if (keeps == form->keeps) break;
             bytes += form->kept[keeps].bytes;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double FAR_TOO_MUCH = 1.5;
 enum { PRODUCT_ROWS = 256, BUDGETS = 6, SMALL_BUDGETS = 3, MESSAGE_BYTES = 1500 };
 
 void train_bytes_text(char *text, double bytes) {
@@ -92,14 +93,16 @@ static kern_status try_budget(candidate *best, const fit_problem *problem, doubl
 /* The step with everything kept; or, where that does not fit, with the largest of some budgets that
  * does; or the smallest that was found. What a budget does not buy is computed again in the
  * workspace, which grows by that, in jumps: so the budget is found by trying. The smallest step is
- * one of the first few, and is found whatever the limit. */
+ * one of the first few; where even nothing kept is far too much, the others need not be tried. */
 static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
     kern_status status = KERN_OK;
     TRY(create(best, problem, micro_batch, HUGE_VAL));
     if (fits(best, problem)) return KERN_OK;
     double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
-    for (int share = 0; share < SMALL_BUDGETS; share++)
+    for (int share = 0; share < SMALL_BUDGETS; share++) {
         TRY(try_budget(best, problem, kept * share / BUDGETS));
+        if ((double)best->fit.memory.total > FAR_TOO_MUCH * problem->limit) break;
+    }
     for (int share = BUDGETS - 1; share >= SMALL_BUDGETS && fits(best, problem); share--) {
         double budget = kept * share / BUDGETS;
         TRY(try_budget(best, problem, budget));
