@@ -28,9 +28,10 @@ static inline data_tokens encode_all(const data_vocabulary *vocabulary, const ch
     for (int64_t end = 0; end < bytes || end == 0; begin += consumed) {
         end = piece && bytes - end > piece ? end + piece : bytes;
         /* A copy of this size, so that a sanitizer sees what is read behind it. */
-        char *copy = malloc((size_t)(end - begin) + 1);
-        memcpy(copy, text + begin, (size_t)(end - begin));
-        copy = realloc(copy, (size_t)(end - begin));
+        size_t size = end > begin ? (size_t)(end - begin) : 0;
+        char *copy = malloc(size ? size : 1);
+        assert_non_null(copy);
+        memcpy(copy, text + begin, size);
         assert_ok(
             data_encode(&tokens, &consumed, encoder, copy, end - begin, end == bytes, special));
         free(copy);
