@@ -8,10 +8,9 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/eval_report.h"
-#include "train/checkpoint.h"
+#include "launch/trained.h"
 #include "train/files.h"
 #include "train/fit.h"
-#include "train/history.h"
 
 static const char about_eval[] =
     "Measures how well trained runs predict texts that they have not seen. Of each\n"
@@ -37,63 +36,12 @@ typedef struct {
     bool by_position, off, save, json;
 } choices;
 
-typedef struct {
-    char *dir, *checkpoint, *label;
-    ttt_conf *conf;
-    infer_parameters *layout;
-    void *parameters;
-    int64_t step;
-} eval_run;
-
-static bool has_inner(const eval_run *run) {
+static bool has_inner(const launch_trained *run) {
     return run->conf->inner.mode != CONF_INNER_OFF;
 }
 
-static void close_run(eval_run *run) {
-    free(run->dir);
-    free(run->checkpoint);
-    free(run->label);
-    conf_destroy(run->conf);
-    infer_parameters_destroy(run->layout);
-    kern_free(run->parameters);
-}
-
-/* Its directory's last name; with the step where a checkpoint was named. */
-static char *label_of(const eval_run *run, const char *word) {
-    char *path = realpath(run->dir, NULL), *step = strstr(run->checkpoint, "step-");
-    const char *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : run->dir;
-    for (char *next = step; next; next = strstr(next + 1, "step-")) step = next;
-    char *label = strcmp(run->dir, word) && step
-                      ? train_text("%s@%lld", name, strtoll(step + strlen("step-"), NULL, 10))
-                      : train_text("%s", name);
-    free(path);
-    return label;
-}
-
-/* Finds and checks what `word` names; reads no weights. context 0: the run's own. */
-static kern_status open_run(eval_run *run, const char *word, int64_t context) {
-    kern_status status = KERN_OK;
-    char *config = NULL, *assignment = NULL;
-    TRY(train_history_run(&run->dir, word));
-    config = train_text("%s/config.yaml", run->dir);
-    TRY(conf_load(&run->conf, config, 0, NULL));
-    if (context) {
-        assignment = train_text("train.context=%lld", (long long)context);
-        TRY(conf_set(run->conf, assignment));
-        if (conf_check(run->conf) != KERN_OK)
-            TRY(kern_fail_context(KERN_ERR_USAGE, "%s in windows of %lld tokens", word,
-                                  (long long)context));
-    }
-    TRY(train_history_locate(&run->checkpoint, word));
-    run->label = label_of(run, word);
-done:
-    free(config);
-    free(assignment);
-    return status;
-}
-
 /* Runs of the same name are called what the command line calls them. */
-static void tell_apart(eval_run *runs, char *const *words, int64_t count) {
+static void tell_apart(launch_trained *runs, char *const *words, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         bool same = false;
         for (int64_t j = 0; j < count; j++) same |= j != i && !strcmp(runs[i].label, runs[j].label);
@@ -106,7 +54,7 @@ static void tell_apart(eval_run *runs, char *const *words, int64_t count) {
     }
 }
 
-static kern_status check_vocabulary(const eval_run *run, const data_source *source) {
+static kern_status check_vocabulary(const launch_trained *run, const data_source *source) {
     const conf_model *model = &run->conf->model;
     if (data_source_vocabulary(source) <= model->vocab &&
         (model->bos < 0 || model->bos == data_source_bos(source)))
@@ -118,32 +66,6 @@ static kern_status check_vocabulary(const eval_run *run, const data_source *sour
                      run->dir, (long long)model->vocab, (long long)model->bos,
                      data_source_tokenizer(source), (long long)data_source_vocabulary(source),
                      (long long)data_source_bos(source));
-}
-
-static kern_status load_parameters(eval_run *run) {
-    kern_status status = KERN_OK;
-    kern_dtype dtype = run->conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
-    train_state state;
-    run->layout = infer_parameters_create(run->conf);
-    train_tensor *items = calloc((size_t)run->layout->count, sizeof *items);
-    ASSERT(items);
-    TRY(kern_alloc_zero(&run->parameters, (size_t)run->layout->elements * kern_dtype_bytes(dtype),
-                        "parameters"));
-    for (int i = 0; i < run->layout->count; i++) {
-        const infer_parameter *p = &run->layout->item[i];
-        items[i] = (train_tensor){.name = p->name,
-                                  .dtype = dtype,
-                                  .rank = p->rank,
-                                  .shape = {p->dim[0], p->dim[1]},
-                                  .data = (char *)run->parameters +
-                                          (size_t)p->offset * kern_dtype_bytes(dtype)};
-    }
-    train_tensors tensors = {run->layout->count, items};
-    TRY(train_checkpoint_load(&state, run->checkpoint, &tensors, NULL));
-    run->step = state.step;
-done:
-    free(items);
-    return status;
 }
 
 /* The progress line: rewritten on a terminal, printed now and then elsewhere. */
@@ -175,8 +97,8 @@ static int64_t choose_batch(int64_t tokens, int64_t windows) {
 }
 
 /* The run's weights on all windows, with or without inner steps: column->losses. */
-static kern_status evaluate(launch_eval_column *column, const eval_run *run, data_source *source,
-                            const choices *chosen, infer_bins bins) {
+static kern_status evaluate(launch_eval_column *column, const launch_trained *run,
+                            data_source *source, const choices *chosen, infer_bins bins) {
     kern_status status = KERN_OK;
     infer_model *model = NULL;
     data_window *window = NULL;
@@ -209,10 +131,10 @@ done:
 }
 
 /* A run with its inner steps, then without them; one without an inner loop as it is. */
-static kern_status evaluate_run(launch_eval_report *report, int64_t index, eval_run *run,
+static kern_status evaluate_run(launch_eval_report *report, int64_t index, launch_trained *run,
                                 data_source *source, const choices *chosen, infer_bins bins) {
     kern_status status = KERN_OK;
-    TRY(load_parameters(run));
+    TRY(launch_trained_load(run));
     for (int off = has_inner(run) && chosen->off; off <= has_inner(run); off++) {
         launch_eval_column *column = &report->column[report->columns++];
         *column = (launch_eval_column){
@@ -224,12 +146,12 @@ static kern_status evaluate_run(launch_eval_report *report, int64_t index, eval_
         TRY(evaluate(column, run, source, chosen, bins));
     }
 done:
-    kern_free(run->parameters);
-    run->parameters = NULL;
+    launch_trained_unload(run);
     return status;
 }
 
-static kern_status save(const launch_eval_report *report, int64_t index, const eval_run *run) {
+static kern_status save(const launch_eval_report *report, int64_t index,
+                        const launch_trained *run) {
     kern_status status = KERN_OK;
     json_t *object = launch_eval_json(report, index);
     char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
@@ -247,7 +169,7 @@ done:
 }
 
 static kern_status present(const launch_eval_report *report, const choices *chosen,
-                           const eval_run *runs, int64_t count) {
+                           const launch_trained *runs, int64_t count) {
     kern_status status = KERN_OK;
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     for (int64_t i = 0; i < count && chosen->save; i++) TRY(save(report, i, &runs[i]));
@@ -264,7 +186,7 @@ done:
 }
 
 /* The chunk that bins are aligned to: of the first run that has one. */
-static int64_t chunk_of(const eval_run *runs, int64_t count) {
+static int64_t chunk_of(const launch_trained *runs, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         if (has_inner(&runs[i])) return runs[i].conf->inner.chunk;
     return 1;
@@ -274,14 +196,14 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     kern_status status = KERN_OK;
     data_source *source = NULL;
     launch_eval_report report = {.columns = 0};
-    eval_run *runs = calloc((size_t)count, sizeof *runs);
+    launch_trained *runs = calloc((size_t)count, sizeof *runs);
     report.column = calloc((size_t)count * 2, sizeof *report.column);
     ASSERT(runs && report.column);
     if (!chosen->data)
         TRY(kern_fail(KERN_ERR_USAGE, "what to read? name shards: --data valid.h5,test.h5"));
     int64_t context = chosen->context;
     for (int64_t i = 0; i < count; i++) {
-        TRY(open_run(&runs[i], words[i], context));
+        TRY(launch_trained_open(&runs[i], words[i], context));
         context = runs[i].conf->train.context;
     }
     tell_apart(runs, words, count);
@@ -295,7 +217,7 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
 done:
     launch_eval_report_clear(&report);
     data_source_destroy(source);
-    for (int64_t i = 0; i < count; i++) close_run(&runs[i]);
+    for (int64_t i = 0; i < count; i++) launch_trained_close(&runs[i]);
     free(runs);
     return status;
 }

@@ -1,0 +1,82 @@
+#include "launch/trained.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "configs/conf.h"
+#include "train/checkpoint.h"
+#include "train/files.h"
+#include "train/history.h"
+
+/* Its directory's last name; with the step where a checkpoint was named. */
+static char *label_of(const launch_trained *run, const char *word) {
+    char *path = realpath(run->dir, NULL), *step = strstr(run->checkpoint, "step-");
+    const char *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : run->dir;
+    for (char *next = step; next; next = strstr(next + 1, "step-")) step = next;
+    char *label = strcmp(run->dir, word) && step
+                      ? train_text("%s@%lld", name, strtoll(step + strlen("step-"), NULL, 10))
+                      : train_text("%s", name);
+    free(path);
+    return label;
+}
+
+kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context) {
+    kern_status status = KERN_OK;
+    char *config = NULL, *assignment = NULL;
+    TRY(train_history_run(&run->dir, word));
+    config = train_text("%s/config.yaml", run->dir);
+    TRY(conf_load(&run->conf, config, 0, NULL));
+    if (context) {
+        assignment = train_text("train.context=%lld", (long long)context);
+        TRY(conf_set(run->conf, assignment));
+        if (conf_check(run->conf) != KERN_OK)
+            TRY(kern_fail_context(KERN_ERR_USAGE, "%s in windows of %lld tokens", word,
+                                  (long long)context));
+    }
+    TRY(train_history_locate(&run->checkpoint, word));
+    run->label = label_of(run, word);
+done:
+    free(config);
+    free(assignment);
+    return status;
+}
+
+kern_status launch_trained_load(launch_trained *run) {
+    kern_status status = KERN_OK;
+    kern_dtype dtype = run->conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
+    train_state state;
+    if (!run->layout) run->layout = infer_parameters_create(run->conf);
+    train_tensor *items = calloc((size_t)run->layout->count, sizeof *items);
+    ASSERT(items);
+    TRY(kern_alloc_zero(&run->parameters, (size_t)run->layout->elements * kern_dtype_bytes(dtype),
+                        "parameters"));
+    for (int i = 0; i < run->layout->count; i++) {
+        const infer_parameter *p = &run->layout->item[i];
+        items[i] = (train_tensor){.name = p->name,
+                                  .dtype = dtype,
+                                  .rank = p->rank,
+                                  .shape = {p->dim[0], p->dim[1]},
+                                  .data = (char *)run->parameters +
+                                          (size_t)p->offset * kern_dtype_bytes(dtype)};
+    }
+    train_tensors tensors = {run->layout->count, items};
+    TRY(train_checkpoint_load(&state, run->checkpoint, &tensors, NULL));
+    run->step = state.step;
+done:
+    free(items);
+    return status;
+}
+
+void launch_trained_unload(launch_trained *run) {
+    kern_free(run->parameters);
+    run->parameters = NULL;
+}
+
+void launch_trained_close(launch_trained *run) {
+    free(run->dir);
+    free(run->checkpoint);
+    free(run->label);
+    conf_destroy(run->conf);
+    infer_parameters_destroy(run->layout);
+    kern_free(run->parameters);
+}

@@ -1,0 +1,31 @@
+/* A trained run as the commands that use one find it: where it is, its configuration, its weights.
+ * All functions are local. */
+#ifndef LAUNCH_TRAINED_H
+#define LAUNCH_TRAINED_H
+
+#include "infer/parameters.h"
+
+/* Begins as zeros. Everything in it belongs to it. */
+typedef struct {
+    char *dir, *checkpoint; /* paths */
+    char *label;            /* the directory's last name; NAME@STEP where a checkpoint was named */
+    ttt_conf *conf;
+    /* From launch_trained_load on: */
+    infer_parameters *layout;
+    void *parameters; /* flat, by layout: f32, or f64 in f64 runs */
+    int64_t step;     /* outer steps done */
+} launch_trained;
+
+/* Finds and checks what a user's word names: a run directory, whose newest checkpoint is taken, or
+ * one of its checkpoints. Reads no weights. context: replaces train.context; 0: the run's own.
+ * Errors: those of train_history_run, train_history_locate and conf_load; KERN_ERR_USAGE where the
+ * configuration does not allow that context. launch_trained_close is due in any case. */
+kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context);
+
+/* Reads the weights. Errors: those of train_checkpoint_load. */
+kern_status launch_trained_load(launch_trained *run);
+void launch_trained_unload(launch_trained *run); /* the weights alone */
+
+void launch_trained_close(launch_trained *run);
+
+#endif
