@@ -106,11 +106,16 @@ ad_value infer_block(const infer_context *c, int block, const infer_weights *w, 
     return h;
 }
 
+ad_value infer_head_logits(const infer_context *c, ad_value weight, ad_value head, ad_value h) {
+    ad_value x = ad_cast(c->graph, norm(c, h, weight), c->product);
+    return ad_matmul(c->graph, x, head, false, c->conf->model.tied);
+}
+
 /* Logits of so many rows take at most this much memory at a time. */
 static const int64_t SLICE_ELEMENTS = 16 << 20;
 
-infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value head, bool tied,
-                             ad_value h, ad_value target, ad_value factor) {
+infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value head, ad_value h,
+                             ad_value target, ad_value factor) {
     ad_graph *g = c->graph;
     int64_t rows = c->batch * c->rows, vocabulary = c->conf->model.vocab;
     int64_t slices = (rows * vocabulary + SLICE_ELEMENTS - 1) / SLICE_ELEMENTS;
@@ -119,8 +124,7 @@ infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value h
     for (int64_t s = 0; s < slices; s++) {
         int64_t first = rows * s / slices, count = rows * (s + 1) / slices - first;
         ad_value part = ad_slice(g, h, 0, first, count);
-        ad_value x = ad_cast(g, norm(c, part, weight), c->product);
-        ad_value logits = ad_matmul(g, x, head, false, tied);
+        ad_value logits = infer_head_logits(c, weight, head, part);
         ad_value nll = ad_cross_entropy(g, logits, ad_slice(g, target, 0, first, count));
         ad_value ct = ad_slice(g, factor, 0, first, count), ct_part = AD_NONE;
         ad_vjp(g, 1, &nll, &ct, 1, &part, &ct_part);

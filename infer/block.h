@@ -47,7 +47,10 @@ typedef struct {
     ad_value nll;  /* [R, 1] */
     ad_value ct_h; /* [R, D] */
 } infer_head_result;
-infer_head_result infer_head(const infer_context *context, ad_value norm, ad_value head, bool tied,
-                             ad_value h, ad_value target, ad_value weight);
+infer_head_result infer_head(const infer_context *context, ad_value norm, ad_value head, ad_value h,
+                             ad_value target, ad_value weight);
+
+/* Scores of the next token: h [R, D] -> [R, V]. */
+ad_value infer_head_logits(const infer_context *context, ad_value norm, ad_value head, ad_value h);
 
 #endif

@@ -1,9 +1,11 @@
 /* The two bodies: what a chunk of the prefix and what a chunk of the suffix computes, as graphs.
  * The suffix's is the method: it reads a chunk, and takes a step along the gradient of its loss. */
+#include "infer/body.h"
+
 #include <stdlib.h>
+#include <string.h>
 
 #include "autodiff/vjp.h"
-#include "infer/model_state.h"
 
 static void *array(int64_t count, size_t item) {
     void *memory = calloc((size_t)count + 1, item);
@@ -11,47 +13,78 @@ static void *array(int64_t count, size_t item) {
     return memory;
 }
 
+kern_dtype infer_real(const ttt_conf *conf) {
+    return conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
+}
+
+kern_dtype infer_product(const ttt_conf *conf) {
+    return conf->train.precision == CONF_BF16 ? KERN_BF16 : infer_real(conf);
+}
+
+void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parameters *parameters,
+                      int64_t batch, int64_t rows, int first, int last, int64_t tokens) {
+    int count = parameters->count;
+    *part = (infer_part){.graph = ad_graph_create(), .parameters = parameters};
+    part->constant = array(count, sizeof *part->constant);
+    part->constant_of = array(count, sizeof *part->constant_of);
+    part->dtype_of = array(count, sizeof *part->dtype_of);
+    part->fast_parameter = array(count, sizeof *part->fast_parameter);
+    part->carry = array(count, sizeof *part->carry);
+    part->history = array(2 * (int64_t)(last - first), sizeof *part->history);
+    memset(part->constant_of, -1, (size_t)count * sizeof *part->constant_of);
+    part->context = (infer_context){.graph = part->graph,
+                                    .conf = conf,
+                                    .real = infer_real(conf),
+                                    .product = infer_product(conf),
+                                    .batch = batch,
+                                    .rows = rows};
+    infer_context_inputs(&part->context, first, last, tokens);
+}
+
+void infer_part_clear(infer_part *part) {
+    ad_graph_destroy(part->graph);
+    free(part->constant);
+    free(part->constant_of);
+    free(part->dtype_of);
+    free(part->fast_parameter);
+    free(part->carry);
+    free(part->history);
+}
+
 /* A parameter as a differentiable input that all chunks share; AD_NONE if the model has none. */
-static ad_value constant(infer_model *model, model_part *part, infer_role role, int block,
-                         kern_dtype dtype) {
-    const infer_parameter *p = infer_parameter_of(model->parameters, role, block);
+static ad_value constant(infer_part *part, infer_role role, int block, kern_dtype dtype) {
+    const infer_parameter *p = infer_parameter_of(part->parameters, role, block);
     if (!p) return AD_NONE;
-    int index = (int)(p - model->parameters->item);
-    if (p->rank == 1) dtype = model->real;
+    int index = (int)(p - part->parameters->item);
+    if (p->rank == 1) dtype = part->context.real;
     part->constant_of[index] = part->constants;
     part->dtype_of[index] = dtype;
     return part->constant[part->constants++] =
                ad_input(part->graph, ad_type_of(dtype, p->rank, p->dim), "%s", p->name);
 }
 
-static bool is_carried(const infer_model *model, const infer_parameter *p) {
-    return p && p->fast && model->spec.inner;
-}
-
-static infer_weights block_weights(infer_model *model, model_part *part, int block,
-                                   ad_scan_carry *carry) {
+static infer_weights block_weights(infer_part *part, int block) {
     infer_weights weights;
     for (int role = 0; role < INFER_ROLES; role++) {
         weights.of[role] = AD_NONE;
         if (role < INFER_ATTN_NORM) continue; /* not of a block */
-        const infer_parameter *p = infer_parameter_of(model->parameters, (infer_role)role, block);
-        if (!is_carried(model, p)) {
-            weights.of[role] = constant(model, part, (infer_role)role, block, model->product);
+        const infer_parameter *p = infer_parameter_of(part->parameters, (infer_role)role, block);
+        if (!p || !p->fast || !part->inner) {
+            weights.of[role] = constant(part, (infer_role)role, block, part->context.product);
             continue;
         }
-        ad_type type = AD_TYPE(model->real, model->spec.batch, p->dim[0], p->dim[1]);
+        ad_type type = AD_TYPE(part->context.real, part->context.batch, p->dim[0], p->dim[1]);
         weights.of[role] = ad_input(part->graph, type, "theta.%s", p->name);
-        model->fast_parameter[model->fast] = (int)(p - model->parameters->item);
-        carry[model->fast++].in = weights.of[role];
+        part->fast_parameter[part->fast] = (int)(p - part->parameters->item);
+        part->carry[part->fast++].in = weights.of[role];
     }
     return weights;
 }
 
-static ad_value build_block(infer_model *model, model_part *part, int block, ad_scan_carry *carry,
-                            ad_value h) {
+static ad_value build_block(infer_part *part, int block, ad_value h) {
     const infer_context *c = &part->context;
     int kind = conf_block_is_full(c->conf, block);
-    infer_weights weights = block_weights(model, part, block, carry);
+    infer_weights weights = block_weights(part, block);
     infer_cache cache = {AD_NONE, AD_NONE, AD_NONE, AD_NONE};
     bool attends = c->conf->model.attention != CONF_ATTN_NONE;
     bool past = attends && c->past_capacity[kind] > 0;
@@ -72,56 +105,67 @@ static ad_value build_block(infer_model *model, model_part *part, int block, ad_
 }
 
 /* theta - rate * c(g), with c the clip by the joint norm of the item's gradient. */
-static ad_value inner_step(infer_model *model, ad_scan_carry *carry, ad_value h, ad_value ct_h) {
-    ad_graph *g = model->suffix.graph;
-    int fast = model->fast;
+static ad_value inner_step(infer_part *part, ad_value h, ad_value ct_h, ad_value rate) {
+    ad_graph *g = part->graph;
+    kern_dtype real = part->context.real;
+    int fast = part->fast;
     ad_value *theta = array(fast, sizeof *theta), *gradient = array(fast, sizeof *gradient),
              norm = AD_POISON;
-    for (int f = 0; f < fast; f++) theta[f] = carry[f].in;
+    for (int f = 0; f < fast; f++) theta[f] = part->carry[f].in;
     ad_vjp(g, 1, &h, &ct_h, fast, theta, gradient);
     ad_scope_push(g, "inner_step");
-    for (int f = 0; f < fast && model->spec.first_order; f++)
+    for (int f = 0; f < fast && part->first_order; f++)
         gradient[f] = ad_stop_gradient(g, gradient[f]);
-    ad_value factor = ad_clip_factor(g, fast, gradient, model->spec.conf->inner.clip, &norm);
+    ad_value factor = ad_clip_factor(g, fast, gradient, part->context.conf->inner.clip, &norm);
     if (ad_is_value(factor)) {
-        ad_value one = ad_reshape(g, model->rate, AD_TYPE(model->real, 1, 1, 1));
+        ad_value one = ad_reshape(g, rate, AD_TYPE(real, 1, 1, 1));
         factor = ad_mul_repeat(g, factor, one);
     }
     for (int f = 0; f < fast; f++)
-        carry[f].out = ad_sub(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
+        part->carry[f].out = ad_sub(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
     ad_scope_pop(g);
     free(theta);
     free(gradient);
     if (!ad_is_value(norm)) return AD_POISON;
-    return ad_reshape(g, norm, AD_TYPE(model->real, model->spec.batch, 1));
+    return ad_reshape(g, norm, AD_TYPE(real, part->context.batch, 1));
 }
 
-ad_value infer_build_prefix(infer_model *model, int blocks, ad_value tokens) {
-    model_part *part = &model->prefix;
+ad_value infer_build_prefix(infer_part *part, int blocks, ad_value tokens) {
     ad_scope_push(part->graph, "prefix");
-    ad_value table = constant(model, part, INFER_EMBED, -1, model->real);
+    ad_value table = constant(part, INFER_EMBED, -1, part->context.real);
     ad_value h = ad_gather(part->graph, table, tokens);
-    for (int block = 0; block < blocks; block++) h = build_block(model, part, block, NULL, h);
+    for (int block = 0; block < blocks; block++) h = build_block(part, block, h);
     ad_scope_pop(part->graph);
     return h;
 }
 
-infer_body infer_build_body(infer_model *model, int first, int blocks, ad_scan_carry *carry,
-                            ad_value h, ad_value target, ad_value weight) {
-    model_part *part = &model->suffix;
-    const ttt_conf *conf = model->spec.conf;
+static ad_value head_matrix(infer_part *part) {
+    infer_role role = part->context.conf->model.tied ? INFER_EMBED : INFER_LM_HEAD;
+    return constant(part, role, -1, part->context.product);
+}
+
+infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h, ad_value target,
+                            ad_value weight, ad_value rate) {
+    const infer_context *c = &part->context;
     ad_graph *g = part->graph;
-    bool tied = conf->model.tied;
     infer_body body = {.gradient_norm = AD_NONE};
     ad_scope_push(g, "suffix");
-    for (int block = first; block < blocks; block++) h = build_block(model, part, block, carry, h);
-    ad_value norm = constant(model, part, INFER_FINAL_NORM, -1, model->real);
-    ad_value head = constant(model, part, tied ? INFER_EMBED : INFER_LM_HEAD, -1, model->product);
-    infer_head_result result = infer_head(&part->context, norm, head, tied, h, target, weight);
+    for (int block = first; block < blocks; block++) h = build_block(part, block, h);
+    ad_value norm = constant(part, INFER_FINAL_NORM, -1, c->real);
+    infer_head_result result = infer_head(c, norm, head_matrix(part), h, target, weight);
     body.nll = result.nll;
-    body.loss = ad_row_sum(g, ad_reshape(g, ad_mul(g, result.nll, weight),
-                                         AD_TYPE(model->real, model->spec.batch, part->chunk)));
-    if (model->fast) body.gradient_norm = inner_step(model, carry, h, result.ct_h);
+    body.loss = ad_row_sum(
+        g, ad_reshape(g, ad_mul(g, result.nll, weight), AD_TYPE(c->real, c->batch, c->rows)));
+    if (part->fast) body.gradient_norm = inner_step(part, h, result.ct_h, rate);
     ad_scope_pop(g);
     return body;
+}
+
+ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h) {
+    ad_scope_push(part->graph, "suffix");
+    for (int block = first; block < blocks; block++) h = build_block(part, block, h);
+    ad_value norm = constant(part, INFER_FINAL_NORM, -1, part->context.real);
+    ad_value logits = infer_head_logits(&part->context, norm, head_matrix(part), h);
+    ad_scope_pop(part->graph);
+    return logits;
 }

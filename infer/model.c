@@ -26,20 +26,10 @@ int64_t infer_chunk(const ttt_conf *conf, int64_t tokens) {
 }
 
 static void begin_part(infer_model *model, model_part *part, int64_t chunk, int first, int last) {
-    part->graph = ad_graph_create();
-    part->chunk = chunk;
-    part->constant = array(model->parameters->count, sizeof *part->constant);
-    part->constant_of = array(model->parameters->count, sizeof *part->constant_of);
-    part->dtype_of = array(model->parameters->count, sizeof *part->dtype_of);
-    part->history = array(2 * (int64_t)(last - first), sizeof *part->history);
-    memset(part->constant_of, -1, (size_t)model->parameters->count * sizeof *part->constant_of);
-    part->context = (infer_context){.graph = part->graph,
-                                    .conf = model->spec.conf,
-                                    .real = model->real,
-                                    .product = model->product,
-                                    .batch = model->spec.batch,
-                                    .rows = chunk};
-    infer_context_inputs(&part->context, first, last, model->spec.tokens);
+    infer_part_begin(&part->body, model->spec.conf, model->parameters, model->spec.batch, chunk,
+                     first, last, model->spec.tokens);
+    part->body.inner = model->spec.inner;
+    part->body.first_order = model->spec.first_order;
 }
 
 static int add_slice(model_part *part, ad_value value, bool batched, bool differentiable) {
@@ -51,23 +41,25 @@ static int add_slice(model_part *part, ad_value value, bool batched, bool differ
 static void add_tables(model_part *part) {
     for (int kind = 0; kind < MODEL_TABLES; kind++) {
         part->cosine_slice[kind] = part->sine_slice[kind] = -1;
-        if (ad_is_none(part->context.cosine[kind])) continue;
-        part->cosine_slice[kind] = add_slice(part, part->context.cosine[kind], false, false);
-        part->sine_slice[kind] = add_slice(part, part->context.sine[kind], false, false);
+        if (ad_is_none(part->body.context.cosine[kind])) continue;
+        part->cosine_slice[kind] = add_slice(part, part->body.context.cosine[kind], false, false);
+        part->sine_slice[kind] = add_slice(part, part->body.context.sine[kind], false, false);
     }
 }
 
 static ad_scan_spec scan_spec(const infer_model *model, const model_part *part) {
-    return (ad_scan_spec){.graph = part->graph,
+    return (ad_scan_spec){.graph = part->body.graph,
                           .batch = model->spec.batch,
-                          .chunk = part->chunk,
-                          .chunks = model->spec.tokens / part->chunk,
-                          .constants = part->constants,
-                          .constant = part->constant,
+                          .chunk = part->body.context.rows,
+                          .chunks = model->spec.tokens / part->body.context.rows,
+                          .carries = part->body.fast,
+                          .carry = part->body.carry,
+                          .constants = part->body.constants,
+                          .constant = part->body.constant,
                           .slices = part->slices,
                           .slice = part->slice,
-                          .histories = part->histories,
-                          .history = part->history,
+                          .histories = part->body.histories,
+                          .history = part->body.history,
                           .loss = AD_NONE,
                           .backward = model->spec.backward,
                           .threads = model->spec.threads,
@@ -79,11 +71,12 @@ static kern_status create_prefix(infer_model *model, int blocks) {
     model_part *part = &model->prefix;
     int64_t chunk = prefix_chunk(model->spec.tokens, model->spec.batch);
     begin_part(model, part, chunk, 0, blocks);
-    ad_value tokens = ad_input(part->graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
+    ad_value tokens =
+        ad_input(part->body.graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
     model->tokens_slice = add_slice(part, tokens, true, false);
     add_tables(part);
-    ad_scan_output output = {
-        .value = infer_build_prefix(model, blocks, tokens), .by_row = true, .differentiable = true};
+    ad_value rows = infer_build_prefix(&part->body, blocks, tokens);
+    ad_scan_output output = {.value = rows, .by_row = true, .differentiable = true};
     ad_scan_spec spec = scan_spec(model, part);
     spec.outputs = 1;
     spec.output = &output;
@@ -97,8 +90,7 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     int64_t chunk = infer_chunk(conf, model->spec.tokens);
     int64_t rows = model->spec.batch * chunk;
     begin_part(model, part, chunk, first, blocks);
-    ad_graph *g = part->graph;
-    ad_scan_carry *carry = array(model->parameters->count, sizeof *carry);
+    ad_graph *g = part->body.graph;
     ad_value h = ad_input(g, AD_TYPE(model->real, rows, conf->model.dim), "h");
     ad_value target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
     ad_value weight = ad_input(g, AD_TYPE(model->real, rows, 1), "loss_weights");
@@ -107,20 +99,16 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     model->target_slice = add_slice(part, target, true, false);
     model->weight_slice = add_slice(part, weight, true, false);
     add_tables(part);
-    infer_body body = infer_build_body(model, first, blocks, carry, h, target, weight);
+    infer_body body = infer_build_body(&part->body, first, blocks, h, target, weight, model->rate);
     ad_scan_output output[] = {{.value = body.nll, .by_row = true},
                                {.value = body.loss},
                                {.value = body.gradient_norm, .stepped = true}};
     ad_scan_spec spec = scan_spec(model, part);
-    spec.outputs = model->fast ? 3 : 2;
+    spec.outputs = part->body.fast ? 3 : 2;
     spec.output = output;
-    spec.carries = model->fast;
-    spec.carry = carry;
     spec.loss = body.loss;
     spec.loss_scale = model->spec.loss_scale;
-    kern_status status = ad_scan_create(&part->scan, &spec);
-    free(carry);
-    return status;
+    return ad_scan_create(&part->scan, &spec);
 }
 
 static kern_status create_rounding(infer_model *model) {
@@ -168,10 +156,9 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     infer_model *model = array(1, sizeof *model);
     *result = NULL;
     model->spec = *spec;
-    model->real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
-    model->product = conf->train.precision == CONF_BF16 ? KERN_BF16 : model->real;
+    model->real = infer_real(conf);
+    model->product = infer_product(conf);
     model->parameters = infer_parameters_create(conf);
-    model->fast_parameter = array(model->parameters->count, sizeof *model->fast_parameter);
     model->first_carry = array(model->parameters->count, sizeof *model->first_carry);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
     TRY(create_suffix(model, prefix, blocks));

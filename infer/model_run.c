@@ -7,11 +7,7 @@
 
 static void destroy_part(model_part *part) {
     ad_scan_destroy(part->scan);
-    ad_graph_destroy(part->graph);
-    free(part->constant);
-    free(part->constant_of);
-    free(part->dtype_of);
-    free(part->history);
+    infer_part_clear(&part->body);
 }
 
 void infer_model_destroy(infer_model *model) {
@@ -21,7 +17,6 @@ void infer_model_destroy(infer_model *model) {
     destroy_part(&model->prefix);
     destroy_part(&model->suffix);
     infer_parameters_destroy(model->parameters);
-    free(model->fast_parameter);
     free(model->first_carry);
     void *const memory[] = {model->arena,     model->rows,      model->ct_rows, model->replicas,
                             model->weight,    model->rounded,   model->input,   model->target,
@@ -41,8 +36,8 @@ static size_t table_bytes(const infer_model *model) {
 
 static int64_t fast_elements(const infer_model *model) {
     int64_t elements = 0;
-    for (int f = 0; f < model->fast; f++)
-        elements += model->parameters->item[model->fast_parameter[f]].elements;
+    for (int f = 0; f < model->suffix.body.fast; f++)
+        elements += model->parameters->item[model->suffix.body.fast_parameter[f]].elements;
     return elements;
 }
 
@@ -147,19 +142,19 @@ done:
 
 static void bind_constants(infer_model *model, model_part *part, const char *parameters) {
     for (int i = 0; i < model->parameters->count; i++) {
-        if (part->constant_of[i] < 0) continue;
+        if (part->body.constant_of[i] < 0) continue;
         int64_t offset = model->parameters->item[i].offset;
         const void *memory = parameters + (size_t)offset * kern_dtype_bytes(model->real);
-        if (part->dtype_of[i] == KERN_BF16) memory = model->rounded + offset;
-        ad_scan_bind(part->scan, part->constant[part->constant_of[i]], memory);
+        if (part->body.dtype_of[i] == KERN_BF16) memory = model->rounded + offset;
+        ad_scan_bind(part->scan, part->body.constant[part->body.constant_of[i]], memory);
     }
 }
 
 /* The first carry of each item: the parameters themselves, or copies of them. */
 static void bind_carries(infer_model *model, const char *parameters) {
     char *replica = model->replicas;
-    for (int f = 0; f < model->fast; f++) {
-        const infer_parameter *p = &model->parameters->item[model->fast_parameter[f]];
+    for (int f = 0; f < model->suffix.body.fast; f++) {
+        const infer_parameter *p = &model->parameters->item[model->suffix.body.fast_parameter[f]];
         const char *memory = parameters + (size_t)p->offset * kern_dtype_bytes(model->real);
         size_t bytes = (size_t)p->elements * kern_dtype_bytes(model->real);
         model->first_carry[f] = model->spec.batch == 1 ? memory : replica;
@@ -183,7 +178,8 @@ void infer_model_set_parameters(infer_model *model, const void *parameters) {
 /* Inputs, targets, and what each target weighs in its chunk's loss: 1 / (targets of the chunk that
  * count), 0 where the target is the begin-of-document token. */
 static kern_status set_tokens(infer_model *model, const int32_t *tokens) {
-    int64_t T = model->spec.tokens, C = model->suffix.chunk, vocab = model->spec.conf->model.vocab;
+    int64_t T = model->spec.tokens, C = model->suffix.body.context.rows,
+            vocab = model->spec.conf->model.vocab;
     int32_t bos = (int32_t)model->spec.conf->model.bos;
     for (int64_t b = 0; b < model->spec.batch; b++, tokens += T + 1) {
         for (int64_t t = 0; t <= T; t++)
@@ -215,7 +211,8 @@ kern_status infer_model_forward(infer_model *model, infer_batch *batch) {
     model->rate_f32 = (float)batch->rate;
     ad_scan_bind_output(model->suffix.scan, 0, batch->token_nll, NULL);
     ad_scan_bind_output(model->suffix.scan, 1, batch->chunk_loss, NULL);
-    if (model->fast) ad_scan_bind_output(model->suffix.scan, 2, batch->gradient_norm, NULL);
+    if (model->suffix.body.fast)
+        ad_scan_bind_output(model->suffix.scan, 2, batch->gradient_norm, NULL);
     double start = kern_seconds();
     TRY(ad_scan_forward(model->prefix.scan, NULL, NULL, model->arena));
     batch->seconds[0] = kern_seconds() - start;
@@ -229,10 +226,10 @@ infer_model_parts infer_model_internals(const infer_model *model) {
     return (infer_model_parts){.prefix = model->prefix.scan,
                                .suffix = model->suffix.scan,
                                .arena = model->arena,
-                               .prefix_constant = model->prefix.constant_of,
-                               .suffix_constant = model->suffix.constant_of,
-                               .fast = model->fast,
-                               .fast_parameter = model->fast_parameter,
+                               .prefix_constant = model->prefix.body.constant_of,
+                               .suffix_constant = model->suffix.body.constant_of,
+                               .fast = model->suffix.body.fast,
+                               .fast_parameter = model->suffix.body.fast_parameter,
                                .batch = model->spec.batch,
                                .threads = model->spec.threads};
 }

@@ -1,0 +1,53 @@
+/* The two bodies as graphs: what a chunk of the prefix and what a chunk of the suffix computes
+ * (docs/model.md). Models loop over them with scans, sessions plan by plan. Internal. */
+#ifndef INFER_BODY_H
+#define INFER_BODY_H
+
+#include "autodiff/scan.h"
+#include "infer/block.h"
+
+/* A graph of blocks, and which of its values are parameters, carried, appended. */
+typedef struct {
+    ad_graph *graph;
+    infer_context context; /* real, product, batch, rows */
+    const infer_parameters *parameters;
+    bool inner;       /* fast weights are carried, each item's its own; else they are parameters */
+    bool first_order; /* no gradient through the inner gradient */
+    ad_value *constant; /* parameters that all chunks share: differentiable inputs */
+    int constants;
+    int *constant_of;          /* [parameters] its constant, or -1 */
+    kern_dtype *dtype_of;      /* [parameters] of the constant */
+    int fast, *fast_parameter; /* carried: [fast] */
+    ad_scan_carry *carry;      /* [fast] */
+    ad_scan_history *history;  /* keys and values, block by block */
+    int histories;
+} infer_part;
+
+/* Begins a part of blocks first .. last - 1 that reads chunks of `rows` tokens of `batch` sequences
+ * of at most `tokens` tokens. `parameters` are borrowed. */
+void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parameters *parameters,
+                      int64_t batch, int64_t rows, int first, int last, int64_t tokens);
+void infer_part_clear(infer_part *part);
+
+/* Element types of a configuration's numbers: of the residual stream, and of products' operands. */
+kern_dtype infer_real(const ttt_conf *conf);
+kern_dtype infer_product(const ttt_conf *conf);
+
+/* The prefix: embedding and blocks 0 .. blocks - 1, tokens i32 [R] -> rows [R, D]. */
+ad_value infer_build_prefix(infer_part *part, int blocks, ad_value tokens);
+
+/* The suffix: blocks first .. blocks - 1, head and loss of rows h [R, D] with targets i32 [R, 1]
+ * whose losses weigh weight [R, 1]; and, where fast weights are carried, the step of size `rate`
+ * [1] on them. */
+typedef struct {
+    ad_value nll;           /* [R, 1] */
+    ad_value loss;          /* [B, 1]: l_i */
+    ad_value gradient_norm; /* [B, 1]: |g_i|; AD_NONE without a step */
+} infer_body;
+infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h, ad_value target,
+                            ad_value weight, ad_value rate);
+
+/* The suffix up to the scores of the next token: h [R, D] -> logits [R, V]. */
+ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h);
+
+#endif
