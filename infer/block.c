@@ -4,6 +4,41 @@
 
 #include "autodiff/vjp.h"
 
+kern_dtype infer_real(const ttt_conf *conf) {
+    return conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
+}
+
+kern_dtype infer_product(const ttt_conf *conf) {
+    return conf->train.precision == CONF_BF16 ? KERN_BF16 : infer_real(conf);
+}
+
+static double rope_theta(const ttt_conf *conf, int kind) {
+    for (int64_t block = 0; block < conf->model.blocks; block++)
+        if (conf_block_is_full(conf, block) == (kind == 1))
+            return conf_block_rope_theta(conf, block);
+    return 1;
+}
+
+void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, int64_t first,
+                      int64_t rows) {
+    int64_t size = conf_head_size(conf);
+    double theta = rope_theta(conf, kind);
+    bool wide = infer_real(conf) == KERN_F64;
+#pragma omp parallel for schedule(static) if (rows > 64)
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < size; i++) {
+            double angle = (double)(first + t) * pow(theta, -(double)(i / 2 * 2) / (double)size);
+            int64_t at = t * size + i;
+            if (wide) {
+                ((double *)cosine)[at] = cos(angle);
+                ((double *)sine)[at] = sin(angle);
+            } else {
+                ((float *)cosine)[at] = (float)cos(angle);
+                ((float *)sine)[at] = (float)sin(angle);
+            }
+        }
+}
+
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }

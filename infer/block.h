@@ -6,6 +6,10 @@
 #include "autodiff/composites.h"
 #include "infer/parameters.h"
 
+/* Element types of a configuration's numbers: of the residual stream, and of products' operands. */
+kern_dtype infer_real(const ttt_conf *conf);
+kern_dtype infer_product(const ttt_conf *conf);
+
 /* What blocks of one graph share. R = B * C rows of `batch` items. */
 typedef struct {
     ad_graph *graph;
@@ -22,6 +26,11 @@ typedef struct {
 /* Creates the inputs cosine, sine and past_rows that the blocks first .. last - 1 need; `tokens` is
  * the length of the sequence. */
 void infer_context_inputs(infer_context *context, int first, int last, int64_t tokens);
+
+/* Fills rows [rows, K] of the rotary tables for positions first, first + 1, ... of a kind of block:
+ * each angle stands at both places of its pair. Angles in double, rounded once. */
+void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, int64_t first,
+                      int64_t rows);
 
 /* Weights of a block by role: matrices in `product` and norms in `real` as [in, out] and [n]; fast
  * ones in `real`, [B, in, out], where each item has its own. AD_NONE where the model has none. */

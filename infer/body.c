@@ -13,14 +13,6 @@ static void *array(int64_t count, size_t item) {
     return memory;
 }
 
-kern_dtype infer_real(const ttt_conf *conf) {
-    return conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
-}
-
-kern_dtype infer_product(const ttt_conf *conf) {
-    return conf->train.precision == CONF_BF16 ? KERN_BF16 : infer_real(conf);
-}
-
 void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parameters *parameters,
                       int64_t batch, int64_t rows, int first, int last, int64_t tokens) {
     int count = parameters->count;

@@ -29,10 +29,6 @@ void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parame
                       int64_t batch, int64_t rows, int first, int last, int64_t tokens);
 void infer_part_clear(infer_part *part);
 
-/* Element types of a configuration's numbers: of the residual stream, and of products' operands. */
-kern_dtype infer_real(const ttt_conf *conf);
-kern_dtype infer_product(const ttt_conf *conf);
-
 /* The prefix: embedding and blocks 0 .. blocks - 1, tokens i32 [R] -> rows [R, D]. */
 ad_value infer_build_prefix(infer_part *part, int blocks, ad_value tokens);
 

@@ -111,15 +111,6 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     return ad_scan_create(&part->scan, &spec);
 }
 
-static kern_status create_rounding(infer_model *model) {
-    if (model->product != KERN_BF16) return KERN_OK;
-    ad_graph *g = model->round_graph = ad_graph_create();
-    model->round_input = ad_input(g, AD_TYPE(KERN_F32, model->parameters->elements), "parameters");
-    ad_plan_output output = {ad_cast(g, model->round_input, KERN_BF16), AD_WRITE};
-    ad_plan_spec spec = {.outputs = 1, .output = &output, .threads = model->spec.threads};
-    return ad_plan_compile(&model->round, g, &spec);
-}
-
 /* Compiles both scans with shares of the budget that leave the least to compute again. A byte buys
  * more FLOPs in one scan than in the other, and the prefix keeps nothing but products, so neither
  * is simply first. */
@@ -164,11 +155,13 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     TRY(create_suffix(model, prefix, blocks));
     TRY(create_prefix(model, prefix));
     TRY(compile_scans(model));
-    TRY(create_rounding(model));
+    if (model->product == KERN_BF16)
+        TRY(infer_rounding_create(&model->rounding, model->parameters->elements, spec->threads));
     model->arena_bytes =
         largest(ad_scan_plan(model->prefix.scan).arena, ad_scan_plan(model->suffix.scan).arena);
-    if (model->round)
-        model->arena_bytes = largest(model->arena_bytes, ad_plan_arena_bytes(model->round));
+    if (model->rounding)
+        model->arena_bytes =
+            largest(model->arena_bytes, infer_rounding_arena_bytes(model->rounding));
     *result = model;
     model = NULL;
 done:

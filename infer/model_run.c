@@ -12,8 +12,7 @@ static void destroy_part(model_part *part) {
 
 void infer_model_destroy(infer_model *model) {
     if (!model) return;
-    ad_plan_destroy(model->round);
-    ad_graph_destroy(model->round_graph);
+    infer_rounding_destroy(model->rounding);
     destroy_part(&model->prefix);
     destroy_part(&model->suffix);
     infer_parameters_destroy(model->parameters);
@@ -69,31 +68,6 @@ infer_model_memory infer_model_plan(const infer_model *model) {
     return memory;
 }
 
-/* Angles in double, rounded once; each angle stands at both places of its pair. */
-static void fill_table(void *cosine, void *sine, kern_dtype dtype, int64_t tokens, int64_t size,
-                       double theta) {
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < tokens; t++)
-        for (int64_t i = 0; i < size; i++) {
-            double angle = (double)t * pow(theta, -(double)(i / 2 * 2) / (double)size);
-            int64_t at = t * size + i;
-            if (dtype == KERN_F64) {
-                ((double *)cosine)[at] = cos(angle);
-                ((double *)sine)[at] = sin(angle);
-            } else {
-                ((float *)cosine)[at] = (float)cos(angle);
-                ((float *)sine)[at] = (float)sin(angle);
-            }
-        }
-}
-
-static double table_theta(const infer_model *model, int kind) {
-    for (int64_t block = 0; block < model->spec.conf->model.blocks; block++)
-        if (conf_block_is_full(model->spec.conf, block) == (kind == 1))
-            return conf_block_rope_theta(model->spec.conf, block);
-    return 1;
-}
-
 static void bind_part(infer_model *model, model_part *part) {
     for (int kind = 0; kind < MODEL_TABLES; kind++) {
         if (part->cosine_slice[kind] < 0) continue;
@@ -122,8 +96,8 @@ kern_status infer_model_allocate(infer_model *model) {
         if (!has_table(model, kind)) continue;
         TRY(kern_alloc(&model->cosine[kind], table_bytes(model), "rotary table"));
         TRY(kern_alloc(&model->sine[kind], table_bytes(model), "rotary table"));
-        fill_table(model->cosine[kind], model->sine[kind], model->real, model->spec.tokens,
-                   conf_head_size(model->spec.conf), table_theta(model, kind));
+        infer_rope_table(model->cosine[kind], model->sine[kind], model->spec.conf, kind, 0,
+                         model->spec.tokens);
     }
     TRY(ad_scan_allocate(model->prefix.scan));
     TRY(ad_scan_allocate(model->suffix.scan));
@@ -164,12 +138,8 @@ static void bind_carries(infer_model *model, const char *parameters) {
 }
 
 void infer_model_set_parameters(infer_model *model, const void *parameters) {
-    if (model->round) {
-        ad_plan_bind(model->round, model->round_input, parameters);
-        ad_plan_bind_output(model->round, 0, model->rounded);
-        kern_status status = ad_plan_run(model->round, model->arena);
-        ASSERT(status == KERN_OK); /* only debug plans fail */
-    }
+    if (model->rounding)
+        infer_rounding_run(model->rounding, model->rounded, parameters, model->arena);
     bind_constants(model, &model->prefix, parameters);
     bind_constants(model, &model->suffix, parameters);
     bind_carries(model, parameters);

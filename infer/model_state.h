@@ -5,6 +5,7 @@
 
 #include "infer/body.h"
 #include "infer/model.h"
+#include "infer/rounding.h"
 
 enum { MODEL_SLICES = 8, MODEL_TABLES = 2 };
 
@@ -24,9 +25,7 @@ struct infer_model {
     model_part prefix, suffix;
     int tokens_slice, rows_slice, target_slice, weight_slice;
     ad_value rate;
-    ad_graph *round_graph; /* parameters -> bf16 copies, where products are in bf16 */
-    ad_plan *round;
-    ad_value round_input;
+    infer_rounding *rounding; /* where products are in bf16 */
     size_t arena_bytes;
     /* allocated */
     void *arena, *rows, *ct_rows, *replicas /* theta_0 for each item, B > 1 */, *weight;

@@ -1,0 +1,405 @@
+/* A session's graphs and memory. */
+#include "infer/session.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "infer/session_state.h"
+
+/* Rows of the widest piece, enough for fast products; and of a piece of a chunk. */
+enum { WIDE_ROWS = 512, NARROW_ROWS = 64 };
+
+static void *array(int64_t count, size_t item) {
+    void *memory = calloc((size_t)count + 1, item);
+    ASSERT(memory);
+    return memory;
+}
+
+static size_t align(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+size_t session_row_bytes(const infer_session *s) {
+    return (size_t)(conf_kv_heads(s->spec.conf) * conf_head_size(s->spec.conf)) *
+           kern_dtype_bytes(s->product);
+}
+
+/* Without inner steps no part carries fast weights. */
+int session_fast(const infer_session *s) {
+    return s->part[SUFFIX_CHUNK].body.fast;
+}
+
+const infer_parameter *session_fast_parameter(const infer_session *s, int fast) {
+    return &s->parameters->item[s->part[SUFFIX_CHUNK].body.fast_parameter[fast]];
+}
+
+/* ---- graphs ---- */
+
+/* The longest text: where blocks attend to everything, with room for a last piece's unused rows. */
+static int64_t longest(const infer_session *s) {
+    return s->full ? s->spec.limit + s->unit + s->narrow : INT64_MAX / 2;
+}
+
+static void begin(infer_session *s, session_part *part, int64_t rows, int first, int last) {
+    infer_part_begin(&part->body, s->spec.conf, s->parameters, 1, rows, first, last, longest(s));
+    part->rows = rows;
+    part->first = first;
+    part->last = last;
+    part->tokens = part->h = part->target = part->weight = part->rate = AD_NONE;
+    part->nll = part->loss = part->norm = part->next = part->next_rounded = -1;
+}
+
+/* Outputs of a plan while they are collected. */
+typedef struct {
+    ad_plan_output *item;
+    int count;
+} outputs;
+
+static int add(outputs *list, ad_value value) {
+    list->item[list->count] = (ad_plan_output){value, AD_WRITE};
+    return list->count++;
+}
+
+static kern_status compile(infer_session *s, session_part *part, outputs *list) {
+    part->fresh = list->count;
+    for (int i = 0; i < part->body.histories; i++) add(list, part->body.history[i].fresh);
+    ad_plan_spec spec = {.outputs = list->count,
+                         .output = list->item,
+                         .threads = s->spec.threads,
+                         .debug = s->spec.debug};
+    kern_status status = ad_plan_compile(&part->plan, part->body.graph, &spec);
+    if (status != KERN_OK) return status;
+    size_t bytes = ad_plan_arena_bytes(part->plan);
+    if (bytes > s->arena_bytes) s->arena_bytes = bytes;
+    return KERN_OK;
+}
+
+/* tokens [R] -> rows [R, D] */
+static kern_status create_prefix(infer_session *s, int which, int64_t rows, int blocks,
+                                 outputs *list) {
+    session_part *part = &s->part[which];
+    begin(s, part, rows, 0, blocks);
+    part->tokens = ad_input(part->body.graph, AD_TYPE(KERN_I32, rows), "tokens");
+    add(list, infer_build_prefix(&part->body, blocks, part->tokens));
+    return compile(s, part, list);
+}
+
+/* rows [R, D] -> scores of the next token [R, V]; losses too where there are several rows */
+static kern_status create_logits(infer_session *s, int which, int64_t rows, int first, int blocks,
+                                 outputs *list) {
+    session_part *part = &s->part[which];
+    begin(s, part, rows, first, blocks);
+    ad_graph *g = part->body.graph;
+    part->h = ad_input(g, AD_TYPE(s->real, rows, s->spec.conf->model.dim), "h");
+    ad_value logits = infer_build_logits(&part->body, first, blocks, part->h);
+    add(list, logits);
+    if (rows > 1) {
+        part->target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
+        part->nll = add(list, ad_cross_entropy(g, logits, part->target));
+    }
+    return compile(s, part, list);
+}
+
+/* rows [C, D] -> losses, and theta -> theta' */
+static kern_status create_step(infer_session *s, int first, int blocks, outputs *list) {
+    session_part *part = &s->part[SUFFIX_CHUNK];
+    begin(s, part, s->chunk, first, blocks);
+    part->body.inner = s->spec.inner;
+    ad_graph *g = part->body.graph;
+    part->h = ad_input(g, AD_TYPE(s->real, s->chunk, s->spec.conf->model.dim), "h");
+    part->target = ad_input(g, AD_TYPE(KERN_I32, s->chunk, 1), "targets");
+    part->weight = ad_input(g, AD_TYPE(s->real, s->chunk, 1), "loss_weights");
+    part->rate = ad_input(g, AD_TYPE(s->real, 1), "rate");
+    infer_body body = infer_build_body(&part->body, first, blocks, part->h, part->target,
+                                       part->weight, part->rate);
+    part->nll = add(list, body.nll);
+    part->loss = add(list, body.loss);
+    if (part->body.fast) {
+        part->norm = add(list, body.gradient_norm);
+        part->next = list->count;
+        for (int f = 0; f < part->body.fast; f++) add(list, part->body.carry[f].out);
+        part->next_rounded = list->count;
+        for (int f = 0; f < part->body.fast && s->product == KERN_BF16; f++)
+            add(list, ad_cast(g, part->body.carry[f].out, KERN_BF16));
+    }
+    return compile(s, part, list);
+}
+
+/* Rows of the pieces: whole chunks where steps are taken, about WIDE_ROWS of them at once. */
+static void choose_rows(infer_session *s) {
+    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : WIDE_ROWS;
+    s->unit = s->chunk >= WIDE_ROWS ? s->chunk : WIDE_ROWS / s->chunk * s->chunk;
+    s->narrow = s->chunk < NARROW_ROWS ? s->chunk : NARROW_ROWS;
+}
+
+static kern_status create_parts(infer_session *s) {
+    kern_status status = KERN_OK;
+    const ttt_conf *conf = s->spec.conf;
+    int blocks = (int)conf->model.blocks, first = blocks - (int)conf->inner.suffix;
+    outputs list = {array(8 + 2 * s->parameters->count + 2 * blocks, sizeof *list.item), 0};
+    const int64_t prefix_rows[] = {[PREFIX_UNIT] = s->unit,
+                                   [PREFIX_CHUNK] = s->chunk,
+                                   [PREFIX_NARROW] = s->narrow,
+                                   [PREFIX_TOKEN] = 1};
+    for (int which = PREFIX_UNIT; which <= PREFIX_TOKEN; which++) {
+        list.count = 0;
+        if (which > PREFIX_UNIT && prefix_rows[which] == prefix_rows[which - 1]) continue;
+        TRY(create_prefix(s, which, prefix_rows[which], first, &list));
+    }
+    list.count = 0;
+    TRY(create_step(s, first, blocks, &list));
+    list.count = 0;
+    if (s->narrow > 1) TRY(create_logits(s, SUFFIX_NARROW, s->narrow, first, blocks, &list));
+    list.count = 0;
+    TRY(create_logits(s, SUFFIX_TOKEN, 1, first, blocks, &list));
+done:
+    free(list.item);
+    return status;
+}
+
+/* ---- memory ---- */
+
+static void plan_history(infer_session *s) {
+    const ttt_conf *conf = s->spec.conf;
+    s->history = array(conf->model.blocks, sizeof *s->history);
+    for (int64_t b = 0; b < conf->model.blocks; b++) {
+        session_history *h = &s->history[b];
+        if (conf->model.attention == CONF_ATTN_NONE) continue;
+        h->past = conf_block_is_full(conf, b) ? s->spec.limit : conf_block_window(conf, b) - 1;
+        if (h->past > 0) h->capacity = h->past + s->unit + s->narrow;
+        s->history_bytes += 2 * align((size_t)h->capacity * session_row_bytes(s));
+    }
+}
+
+static void plan_fast(infer_session *s) {
+    size_t at = 0;
+    s->fast_at = array(session_fast(s), sizeof *s->fast_at);
+    for (int f = 0; f < session_fast(s); f++) {
+        s->fast_at[f] = at;
+        at += align((size_t)session_fast_parameter(s, f)->elements);
+    }
+    s->fast_bytes = at * kern_dtype_bytes(s->real);
+}
+
+static kern_status allocate_rows(infer_session *s) {
+    kern_status status = KERN_OK;
+    const conf_model *model = &s->spec.conf->model;
+    size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
+    TRY(kern_alloc_zero(&s->h, rows * (size_t)model->dim * real, "rows of the prefix"));
+    TRY(kern_alloc_zero(&s->logits, (size_t)(s->narrow * model->vocab) * real, "logits"));
+    TRY(kern_alloc_zero((void **)&s->scores, (size_t)model->vocab * sizeof *s->scores, "logits"));
+    TRY(kern_alloc_zero(&s->nll, rows * real, "losses"));
+    TRY(kern_alloc_zero(&s->weight, rows * real, "loss weights"));
+    TRY(kern_alloc_zero((void **)&s->input, rows * sizeof *s->input, "tokens"));
+    TRY(kern_alloc_zero((void **)&s->target, rows * sizeof *s->target, "targets"));
+    TRY(kern_alloc_zero((void **)&s->waiting, rows * sizeof *s->waiting, "tokens"));
+    for (int kind = 0; kind < SESSION_KINDS; kind++) {
+        size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
+        TRY(kern_alloc_zero(&s->cosine[kind], table, "rotary table"));
+        TRY(kern_alloc_zero(&s->sine[kind], table, "rotary table"));
+    }
+done:
+    return status;
+}
+
+static kern_status allocate(infer_session *s) {
+    kern_status status = KERN_OK;
+    TRY(kern_alloc(&s->arena, s->arena_bytes, "workspace"));
+    TRY(kern_alloc_zero(&s->keys, s->history_bytes, "keys and values"));
+    char *at = s->keys;
+    for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) {
+        size_t bytes = align((size_t)s->history[b].capacity * session_row_bytes(s));
+        s->history[b].k = at;
+        s->history[b].v = at + bytes;
+        at += 2 * bytes;
+    }
+    for (int i = 0; i < 2; i++)
+        TRY(kern_alloc_zero((void **)&s->theta[i], s->fast_bytes, "fast weights"));
+    if (s->product == KERN_BF16) {
+        TRY(kern_alloc_zero((void **)&s->theta_rounded, s->fast_bytes / 2, "fast weights"));
+        TRY(kern_alloc_zero((void **)&s->rounded,
+                            (size_t)s->parameters->elements * sizeof *s->rounded,
+                            "rounded weights"));
+    }
+    TRY(allocate_rows(s));
+done:
+    return status;
+}
+
+kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
+    kern_status status = KERN_OK;
+    infer_session *s = array(1, sizeof *s);
+    *result = NULL;
+    s->spec = *spec;
+    s->real = infer_real(spec->conf);
+    s->product = infer_product(spec->conf);
+    s->parameters = infer_parameters_create(spec->conf);
+    for (int64_t b = 0; b < spec->conf->model.blocks; b++)
+        s->full |=
+            spec->conf->model.attention != CONF_ATTN_NONE && conf_block_is_full(spec->conf, b);
+    ASSERT(!s->full || spec->limit >= 1);
+    choose_rows(s);
+    TRY(create_parts(s));
+    if (s->product == KERN_BF16) {
+        TRY(infer_rounding_create(&s->rounding, s->parameters->elements, spec->threads));
+        size_t bytes = infer_rounding_arena_bytes(s->rounding);
+        if (bytes > s->arena_bytes) s->arena_bytes = bytes;
+    }
+    plan_history(s);
+    plan_fast(s);
+    TRY(allocate(s));
+    *result = s;
+    s = NULL;
+done:
+    infer_session_destroy(s);
+    return status;
+}
+
+void infer_session_destroy(infer_session *s) {
+    if (!s) return;
+    for (int i = 0; i < SESSION_PARTS; i++) {
+        if (!s->part[i].body.graph) continue;
+        ad_plan_destroy(s->part[i].plan);
+        infer_part_clear(&s->part[i].body);
+    }
+    infer_rounding_destroy(s->rounding);
+    infer_parameters_destroy(s->parameters);
+    free(s->history);
+    free(s->fast_at);
+    void *const memory[] = {s->arena,   s->keys,      s->theta[0], s->theta[1], s->theta_rounded,
+                            s->h,       s->logits,    s->scores,   s->nll,      s->weight,
+                            s->input,   s->target,    s->waiting,  s->rounded,  s->cosine[0],
+                            s->sine[0], s->cosine[1], s->sine[1]};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
+    free(s);
+}
+
+/* ---- weights ---- */
+
+/* The place of fast weight f among the copies, where parameter `index` is one; else -1. */
+static int fast_of(const infer_session *s, int index) {
+    for (int f = 0; f < session_fast(s); f++)
+        if (s->part[SUFFIX_CHUNK].body.fast_parameter[f] == index) return f;
+    return -1;
+}
+
+static const void *weight_at(const infer_session *s, int index, kern_dtype dtype) {
+    int64_t offset = s->parameters->item[index].offset;
+    int fast = fast_of(s, index);
+    if (dtype == KERN_BF16)
+        return fast < 0 ? s->rounded + offset : s->theta_rounded + s->fast_at[fast];
+    size_t bytes = kern_dtype_bytes(dtype);
+    return fast < 0 ? s->flat + (size_t)offset * bytes : s->theta[0] + s->fast_at[fast] * bytes;
+}
+
+void session_bind_weights(infer_session *s) {
+    size_t real = kern_dtype_bytes(s->real);
+    for (int i = 0; i < SESSION_PARTS; i++) {
+        session_part *part = &s->part[i];
+        if (!part->plan) continue;
+        const infer_part *body = &part->body;
+        for (int p = 0; p < s->parameters->count; p++) {
+            if (body->constant_of[p] < 0) continue;
+            const void *memory = weight_at(s, p, body->dtype_of[p]);
+            ad_plan_bind(part->plan, body->constant[body->constant_of[p]], memory);
+        }
+        for (int f = 0; f < body->fast; f++) {
+            ad_plan_bind(part->plan, body->carry[f].in, s->theta[0] + s->fast_at[f] * real);
+            ad_plan_bind_output(part->plan, part->next + f, s->theta[1] + s->fast_at[f] * real);
+            if (s->product == KERN_BF16)
+                ad_plan_bind_output(part->plan, part->next_rounded + f,
+                                    s->theta_rounded + s->fast_at[f]);
+        }
+    }
+}
+
+void infer_session_set_parameters(infer_session *s, const void *parameters) {
+    s->flat = parameters;
+    if (s->rounding) infer_rounding_run(s->rounding, s->rounded, parameters, s->arena);
+    infer_session_reset(s);
+}
+
+void infer_session_reset(infer_session *s) {
+    size_t real = kern_dtype_bytes(s->real);
+    for (int f = 0; f < session_fast(s); f++) {
+        const infer_parameter *p = session_fast_parameter(s, f);
+        memcpy(s->theta[0] + s->fast_at[f] * real, s->flat + (size_t)p->offset * real,
+               (size_t)p->elements * real);
+        if (s->product == KERN_BF16)
+            memcpy(s->theta_rounded + s->fast_at[f], s->rounded + p->offset,
+                   (size_t)p->elements * sizeof *s->rounded);
+    }
+    session_bind_weights(s);
+    for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) s->history[b].used = 0;
+    s->position = s->pending = 0;
+    s->score = SCORE_NONE;
+    s->seen = (infer_session_progress){.first_loss = (double)NAN,
+                                       .last_loss = (double)NAN,
+                                       .first_norm = (double)NAN,
+                                       .last_norm = (double)NAN};
+}
+
+/* ---- queries ---- */
+
+int64_t infer_session_position(const infer_session *s) {
+    return s->position;
+}
+
+int64_t infer_session_stride(const infer_session *s) {
+    return s->unit;
+}
+
+infer_session_progress infer_session_seen(const infer_session *s) {
+    return s->seen;
+}
+
+infer_session_memory infer_session_plan(const infer_session *s) {
+    const conf_model *model = &s->spec.conf->model;
+    size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
+    size_t table = 2 * SESSION_KINDS * (size_t)conf_head_size(s->spec.conf) * real;
+    infer_session_memory memory = {
+        .history = s->history_bytes,
+        .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
+        .workspace = s->arena_bytes,
+        .rows = rows * ((size_t)model->dim * real + 2 * real + 3 * sizeof(int32_t) + table) +
+                (size_t)(s->narrow * model->vocab) * real + (size_t)model->vocab * sizeof(float)};
+    if (s->product == KERN_BF16)
+        memory.rounded = (size_t)s->parameters->elements * sizeof *s->rounded;
+    size_t product = kern_dtype_bytes(s->product);
+    for (int i = 0; i < s->parameters->count; i++) {
+        const infer_parameter *p = &s->parameters->item[i];
+        if (p->role == INFER_EMBED && !model->tied) continue; /* one row of it is read */
+        memory.weights_read += (double)p->elements * (double)(p->rank == 1 ? real : product);
+    }
+    for (int64_t b = 0; b < model->blocks; b++) {
+        const session_history *h = &s->history[b];
+        int64_t seen = h->used < h->past ? h->used : h->past;
+        memory.history_read += 2.0 * (double)seen * (double)session_row_bytes(s);
+    }
+    return memory;
+}
+
+int infer_session_fast(const infer_session *s) {
+    return session_fast(s);
+}
+
+static double element(const void *memory, kern_dtype dtype, int64_t i) {
+    return dtype == KERN_F64 ? ((const double *)memory)[i] : (double)((const float *)memory)[i];
+}
+
+void infer_session_moves(const infer_session *s, infer_session_move *move) {
+    size_t real = kern_dtype_bytes(s->real);
+    for (int f = 0; f < session_fast(s); f++) {
+        const infer_parameter *p = session_fast_parameter(s, f);
+        const void *now = s->theta[0] + s->fast_at[f] * real;
+        const void *before = s->flat + (size_t)p->offset * real;
+        double moved = 0, size = 0;
+        for (int64_t i = 0; i < p->elements; i++) {
+            double from = element(before, s->real, i), by = element(now, s->real, i) - from;
+            moved += by * by;
+            size += from * from;
+        }
+        move[f] = (infer_session_move){(int)(p - s->parameters->item), sqrt(moved), sqrt(size)};
+    }
+}

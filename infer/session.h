@@ -1,0 +1,85 @@
+/* Reading and generating: a model whose fast weights learn from what it reads, a token or a book at
+ * a time (docs/model.md, Reading and decoding). The numbers do not depend on how a text is cut into
+ * calls. Chunks are counted from the first token of the text; the token after a chunk is known
+ * before the step on that chunk is taken, and is read with the new weights. One text at a time; all
+ * functions are local. Memory does not grow with the text: keys and values of windowed blocks slide
+ * through buffers of W + max(C, 512) + 64 rows; only full attention needs a row for each position.
+ */
+#ifndef INFER_SESSION_H
+#define INFER_SESSION_H
+
+#include "infer/parameters.h"
+
+typedef struct {
+    const ttt_conf *conf; /* checked; must outlive the session */
+    bool inner;           /* take inner steps; false: the plain model, also of a run with an inner
+                             loop */
+    int64_t limit; /* most positions, where some block attends to everything; else not looked at */
+    int threads;
+    bool debug; /* checks every value, slow */
+} infer_session_spec;
+
+typedef struct infer_session infer_session;
+
+/* Compiles and allocates. Errors: those of ad_plan_compile, KERN_ERR_MEMORY; *session is then NULL.
+ */
+kern_status infer_session_create(infer_session **session, const infer_session_spec *spec);
+void infer_session_destroy(infer_session *session); /* NULL is fine */
+
+/* Where the parameters are: flat, infer_parameters' layout, f32 (f64 in f64 runs); borrowed. Then
+ * begins an empty text. */
+void infer_session_set_parameters(infer_session *session, const void *parameters);
+/* An empty text and the parameters' own fast weights. */
+void infer_session_reset(infer_session *session);
+
+/* Reads tokens [count]. nll: NULL, or [count]: -log p(token | all before it) in nats, NAN for the
+ * first of a text. Errors: KERN_ERR_DATA for a token outside the vocabulary, KERN_ERR_USAGE beyond
+ * spec.limit; nothing has then been read. KERN_ERR_NUMERIC in debug sessions; the session can then
+ * only be reset. */
+kern_status infer_session_read(infer_session *session, const int32_t *token, int64_t count,
+                               double *nll);
+
+/* Scores of the token that comes next [V], the session's own; after at least one token. */
+const float *infer_session_logits(const infer_session *session);
+
+int64_t infer_session_position(const infer_session *session); /* tokens read */
+
+/* Tokens that a call should read at once to be fast; at least C. */
+int64_t infer_session_stride(const infer_session *session);
+
+/* Bytes of memory by kind, all allocated at creation. */
+typedef struct {
+    size_t history, fast, workspace, rounded /* bf16 copies */, rows;
+    /* What generating one token must read: every weight once; and keys and values once. */
+    double weights_read, history_read;
+} infer_session_memory;
+infer_session_memory infer_session_plan(const infer_session *session);
+
+/* What reading did so far. Losses are nats per token that counts, before the step on its chunk. */
+typedef struct {
+    int64_t steps;                /* inner steps taken */
+    double first_loss, last_loss; /* of the first chunk and of the newest one; NAN without steps */
+    double first_norm, last_norm; /* of their gradients */
+    double nll;                   /* sum over the tokens that were scored and count */
+    int64_t counted;
+} infer_session_progress;
+infer_session_progress infer_session_seen(const infer_session *session);
+
+/* How far the fast weights have moved: by fast parameter (index among the parameters), the
+ * Frobenius norms of theta - theta_0 and of theta_0. [infer_session_fast] */
+typedef struct {
+    int parameter;
+    double moved, size;
+} infer_session_move;
+int infer_session_fast(const infer_session *session);
+void infer_session_moves(const infer_session *session, infer_session_move *move);
+
+/* The state as a file (docs/state.md): fast weights, keys and values in reach, position, tokens
+ * that wait for their chunk's end. `identity` names the weights that it belongs to; loading refuses
+ * another one, and another layout, and anything damaged. Errors of loading leave the session as it
+ * was: KERN_ERR_FILE, KERN_ERR_DATA (damaged), KERN_ERR_CONFIG (of other weights or options). */
+kern_status infer_session_save(const infer_session *session, const char *path,
+                               const char *identity);
+kern_status infer_session_load(infer_session *session, const char *path, const char *identity);
+
+#endif

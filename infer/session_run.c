@@ -1,0 +1,302 @@
+/* Reading: which tokens go together through which part of the model, and where keys and values
+ * lie. */
+#include <math.h>
+#include <string.h>
+
+#include "infer/session_state.h"
+
+/* Fewer tokens than this are read one by one instead of in a piece with unused rows. */
+enum { NARROW_LEAST = 4 };
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static double element(const void *memory, kern_dtype dtype, int64_t i) {
+    return dtype == KERN_F64 ? ((const double *)memory)[i] : (double)((const float *)memory)[i];
+}
+
+/* ---- one part ---- */
+
+/* Room for `rows` more behind those that are there: the rows out of reach make way. */
+static void make_room(infer_session *s, session_history *h, int64_t rows) {
+    if (h->used + rows <= h->capacity) return;
+    int64_t kept = least(h->used, h->past);
+    size_t row = session_row_bytes(s), from = (size_t)(h->used - kept) * row;
+    ASSERT(kept + rows <= h->capacity);
+    memmove(h->k, (char *)h->k + from, (size_t)kept * row);
+    memmove(h->v, (char *)h->v + from, (size_t)kept * row);
+    h->used = kept;
+}
+
+static void reserve(infer_session *s, int first, int last, int64_t rows) {
+    for (int b = first; b < last; b++)
+        if (s->history[b].past > 0) make_room(s, &s->history[b], rows);
+}
+
+static void advance(infer_session *s, int first, int last, int64_t rows) {
+    for (int b = first; b < last; b++)
+        if (s->history[b].past > 0) s->history[b].used += rows;
+}
+
+/* Keys and values before and of rows that begin at `position`, which lie `back` rows before the
+ * end of what is there. */
+static void bind_histories(infer_session *s, session_part *part, int64_t position, int64_t back) {
+    const infer_context *c = &part->body.context;
+    int next = 0;
+    for (int b = part->first; b < part->last; b++) {
+        const session_history *h = &s->history[b];
+        int kind = conf_block_is_full(s->spec.conf, b);
+        if (h->past == 0) continue;
+        int64_t past = least(position, c->past_capacity[kind]), from = h->used - back;
+        size_t row = session_row_bytes(s);
+        int64_t stride = h->capacity * (int64_t)(row / kern_dtype_bytes(s->product));
+        ASSERT(from >= past && from + part->rows <= h->capacity);
+        for (int value = 0; value < 2; value++, next++) {
+            char *memory = (char *)(value ? h->v : h->k) + (size_t)from * row;
+            ad_plan_bind_view(part->plan, part->body.history[next].past,
+                              memory - (size_t)past * row, stride);
+            ad_plan_bind_output(part->plan, part->fresh + next, memory);
+        }
+    }
+}
+
+/* Runs a part whose first row has this position; what it reads and writes besides is bound. */
+static kern_status run(infer_session *s, session_part *part, int64_t position, int64_t back) {
+    const infer_context *c = &part->body.context;
+    for (int kind = 0; kind < SESSION_KINDS; kind++) {
+        if (ad_is_none(c->cosine[kind])) continue;
+        infer_rope_table(s->cosine[kind], s->sine[kind], s->spec.conf, kind, position, part->rows);
+        ad_plan_bind(part->plan, c->cosine[kind], s->cosine[kind]);
+        ad_plan_bind(part->plan, c->sine[kind], s->sine[kind]);
+        s->past_rows[kind] = (int32_t)least(position, c->past_capacity[kind]);
+        if (!ad_is_none(c->past_rows[kind]))
+            ad_plan_bind(part->plan, c->past_rows[kind], &s->past_rows[kind]);
+    }
+    bind_histories(s, part, position, back);
+    return ad_plan_run(part->plan, s->arena);
+}
+
+/* The part, or the one of as many rows that stands for it. */
+static session_part *part_of(infer_session *s, int which) {
+    while (!s->part[which].plan) which--;
+    return &s->part[which];
+}
+
+static char *row_of(const infer_session *s, int64_t row) {
+    return (char *)s->h + (size_t)(row * s->spec.conf->model.dim) * kern_dtype_bytes(s->real);
+}
+
+/* Rows of the prefix for tokens at the end of the text, to s->h from row `to` on. */
+static kern_status read_prefix(infer_session *s, int which, const int32_t *token, int64_t count,
+                               int64_t to) {
+    session_part *part = part_of(s, which);
+    for (int64_t t = 0; t < part->rows; t++) s->input[t] = t < count ? token[t] : 0;
+    reserve(s, part->first, part->last, part->rows);
+    ad_plan_bind(part->plan, part->tokens, s->input);
+    ad_plan_bind_output(part->plan, 0, row_of(s, to));
+    kern_status status = run(s, part, s->position, 0);
+    if (status == KERN_OK) advance(s, part->first, part->last, count);
+    return status;
+}
+
+/* ---- scores ---- */
+
+/* -log softmax(logits)[token] */
+static double nll_of_scores(const infer_session *s, int32_t token) {
+    int64_t V = s->spec.conf->model.vocab;
+    double most = -HUGE_VAL, sum = 0;
+    for (int64_t i = 0; i < V; i++) most = fmax(most, element(s->logits, s->real, i));
+    for (int64_t i = 0; i < V; i++) sum += exp(element(s->logits, s->real, i) - most);
+    return log(sum) + most - element(s->logits, s->real, token);
+}
+
+/* Notes the loss of a token that was read. */
+static void count(infer_session *s, int32_t token, double nll) {
+    if (isnan(nll) || token == s->spec.conf->model.bos) return;
+    s->seen.nll += nll;
+    s->seen.counted++;
+}
+
+/* The loss of the next token, which is this one. `wanted`: else it need not be computed. */
+static double score(infer_session *s, int32_t token, bool wanted) {
+    double nll = (double)NAN;
+    if (s->score == SCORE_KNOWN) nll = s->next_nll;
+    if (s->score == SCORE_LOGITS && wanted) nll = nll_of_scores(s, token);
+    count(s, token, nll);
+    return nll;
+}
+
+/* ---- whole chunks ---- */
+
+static void put_real(void *memory, kern_dtype dtype, int64_t i, double value) {
+    if (dtype == KERN_F64)
+        ((double *)memory)[i] = value;
+    else
+        ((float *)memory)[i] = (float)value;
+}
+
+/* A chunk's targets count alike, but for begin-of-document ones, which do not. */
+static void set_targets(infer_session *s, const int32_t *target) {
+    int32_t bos = (int32_t)s->spec.conf->model.bos;
+    int64_t counted = 0;
+    for (int64_t t = 0; t < s->chunk; t++) counted += target[t] != bos;
+    for (int64_t t = 0; t < s->chunk; t++) {
+        s->target[t] = target[t];
+        put_real(s->weight, s->real, t, target[t] == bos ? 0 : 1 / (double)counted);
+    }
+}
+
+/* Losses of the chunk whose rows of the prefix are s->h from `row` on and whose targets are given;
+ * and the step. `back`: its rows of keys and values that are there already. */
+static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *target, int64_t position,
+                             int64_t back) {
+    session_part *part = &s->part[SUFFIX_CHUNK];
+    bool wide = s->real == KERN_F64;
+    set_targets(s, target);
+    s->rate_f64 = s->spec.conf->inner.lr;
+    s->rate_f32 = (float)s->rate_f64;
+    ad_plan_bind(part->plan, part->h, row_of(s, row));
+    ad_plan_bind(part->plan, part->target, s->target);
+    ad_plan_bind(part->plan, part->weight, s->weight);
+    ad_plan_bind(part->plan, part->rate, wide ? (const void *)&s->rate_f64 : &s->rate_f32);
+    ad_plan_bind_output(part->plan, part->nll, s->nll);
+    ad_plan_bind_output(part->plan, part->loss, wide ? (void *)&s->loss_f64 : &s->loss_f32);
+    if (part->body.fast)
+        ad_plan_bind_output(part->plan, part->norm, wide ? (void *)&s->norm_f64 : &s->norm_f32);
+    kern_status status = run(s, part, position, back);
+    if (status != KERN_OK || !part->body.fast) return status;
+    char *next = s->theta[1];
+    s->theta[1] = s->theta[0];
+    s->theta[0] = next;
+    session_bind_weights(s);
+    s->seen.last_loss = wide ? s->loss_f64 : (double)s->loss_f32;
+    s->seen.last_norm = wide ? s->norm_f64 : (double)s->norm_f32;
+    if (s->seen.steps++ == 0) {
+        s->seen.first_loss = s->seen.last_loss;
+        s->seen.first_norm = s->seen.last_norm;
+    }
+    return KERN_OK;
+}
+
+/* Tokens of as many whole chunks as go together, with one more that is known after them: from the
+ * beginning of a chunk on. */
+static kern_status read_chunks(infer_session *s, const int32_t *token, int64_t tokens,
+                               double *nll) {
+    kern_status status = KERN_OK;
+    int blocks = (int)s->spec.conf->model.blocks, first = s->part[SUFFIX_CHUNK].first;
+    int64_t C = s->chunk;
+    TRY(read_prefix(s, tokens == s->unit ? PREFIX_UNIT : PREFIX_CHUNK, token, tokens, 0));
+    for (int64_t at = 0; at < tokens; at += C) {
+        double known = score(s, token[at], nll != NULL);
+        if (nll) nll[at] = known;
+        reserve(s, first, blocks, C);
+        TRY(run_chunk(s, at, token + at + 1, s->position, 0));
+        advance(s, first, blocks, C);
+        for (int64_t t = 0; t + 1 < C; t++) {
+            double loss = element(s->nll, s->real, t);
+            count(s, token[at + t + 1], loss);
+            if (nll) nll[at + t + 1] = loss;
+        }
+        s->score = SCORE_KNOWN;
+        s->next_nll = element(s->nll, s->real, C - 1);
+        s->position += C;
+    }
+done:
+    return status;
+}
+
+/* ---- pieces of a chunk ---- */
+
+/* The step on a chunk that was read in pieces, now that the token after it is known. */
+static kern_status finish_chunk(infer_session *s, int32_t next) {
+    kern_status status = KERN_OK;
+    int32_t *target = s->input;
+    if (session_fast(s)) {
+        memcpy(target, s->waiting + 1, (size_t)(s->chunk - 1) * sizeof *target);
+        target[s->chunk - 1] = next;
+        TRY(run_chunk(s, 0, target, s->position - s->chunk, s->chunk));
+    }
+    s->pending = 0;
+done:
+    return status;
+}
+
+/* Tokens of one chunk, no more than a piece has rows. */
+static kern_status read_piece(infer_session *s, const int32_t *token, int64_t tokens, double *nll) {
+    kern_status status = KERN_OK;
+    bool alone = tokens == 1;
+    int blocks = (int)s->spec.conf->model.blocks;
+    size_t logits = (size_t)s->spec.conf->model.vocab * kern_dtype_bytes(s->real);
+    session_part *part = &s->part[alone ? SUFFIX_TOKEN : SUFFIX_NARROW];
+    double known = score(s, token[0], nll != NULL);
+    if (nll) nll[0] = known;
+    TRY(read_prefix(s, alone ? PREFIX_TOKEN : PREFIX_NARROW, token, tokens, s->pending));
+    /* The whole chunk's rows stay behind what it sees, for its step. */
+    if (s->pending == 0) reserve(s, part->first, blocks, s->chunk + s->narrow);
+    ad_plan_bind(part->plan, part->h, row_of(s, s->pending));
+    ad_plan_bind_output(part->plan, 0, s->logits);
+    if (!alone) {
+        for (int64_t t = 0; t < part->rows; t++) s->target[t] = t + 1 < tokens ? token[t + 1] : 0;
+        ad_plan_bind(part->plan, part->target, s->target);
+        ad_plan_bind_output(part->plan, part->nll, s->nll);
+    }
+    TRY(run(s, part, s->position, 0));
+    advance(s, part->first, blocks, tokens);
+    for (int64_t t = 0; t + 1 < tokens; t++) {
+        double loss = element(s->nll, s->real, t);
+        count(s, token[t + 1], loss);
+        if (nll) nll[t + 1] = loss;
+    }
+    if (!alone) memmove(s->logits, (char *)s->logits + (size_t)(tokens - 1) * logits, logits);
+    memcpy(s->waiting + s->pending, token, (size_t)tokens * sizeof *token);
+    s->pending += tokens;
+    s->position += tokens;
+    s->score = SCORE_LOGITS;
+done:
+    return status;
+}
+
+static kern_status check(const infer_session *s, const int32_t *token, int64_t count_) {
+    int64_t vocab = s->spec.conf->model.vocab;
+    for (int64_t i = 0; i < count_; i++)
+        if (token[i] < 0 || token[i] >= vocab)
+            return kern_fail(KERN_ERR_DATA,
+                             "token %d at position %lld is outside the model's vocabulary of %lld",
+                             (int)token[i], (long long)(s->position + i), (long long)vocab);
+    if (s->full && s->position + count_ > s->spec.limit)
+        return kern_fail(KERN_ERR_USAGE,
+                         "the text has more than %lld tokens, for which the model's full attention "
+                         "has memory; allow a longer context",
+                         (long long)s->spec.limit);
+    return KERN_OK;
+}
+
+kern_status infer_session_read(infer_session *s, const int32_t *token, int64_t tokens,
+                               double *nll) {
+    kern_status status = KERN_OK;
+    TRY(check(s, token, tokens));
+    for (int64_t i = 0; i < tokens;) {
+        int64_t left = tokens - i, n = 0;
+        double *to = nll ? nll + i : NULL;
+        if (s->pending == s->chunk) TRY(finish_chunk(s, token[i]));
+        if (s->pending == 0 && left > s->chunk) n = left > s->unit ? s->unit : s->chunk;
+        if (n) {
+            TRY(read_chunks(s, token + i, n, to));
+        } else {
+            n = least(left, s->chunk - s->pending);
+            n = n < NARROW_LEAST ? 1 : least(n, s->narrow);
+            TRY(read_piece(s, token + i, n, to));
+        }
+        i += n;
+    }
+done:
+    return status;
+}
+
+const float *infer_session_logits(const infer_session *s) {
+    ASSERT(s->score == SCORE_LOGITS);
+    for (int64_t i = 0; i < s->spec.conf->model.vocab; i++)
+        s->scores[i] = (float)element(s->logits, s->real, i);
+    return s->scores;
+}

@@ -1,0 +1,84 @@
+/* What infer/session.c (graphs, memory), infer/session_run.c (reading) and infer/session_file.c
+ * share. Internal. */
+#ifndef INFER_SESSION_STATE_H
+#define INFER_SESSION_STATE_H
+
+#include "infer/body.h"
+#include "infer/rounding.h"
+#include "infer/session.h"
+
+enum { SESSION_KINDS = 2 }; /* windowed and full */
+
+/* A compiled piece of the model that reads `rows` rows. */
+typedef struct {
+    infer_part body;
+    ad_plan *plan;
+    int first, last; /* blocks */
+    int64_t rows;
+    ad_value tokens, h, target, weight, rate; /* its inputs; AD_NONE where it has none */
+    /* Its outputs: the main one (rows, logits or losses); with `nll` losses too; with fast weights
+     * carried their gradient's norm and the next ones, and these rounded; then the histories. */
+    int nll, loss, norm, next, next_rounded, fresh;
+} session_part;
+
+/* Keys and values of one block: `used` rows of [capacity, G, K], the newest last. */
+typedef struct {
+    int64_t past; /* rows before a token that it can see; 0: nothing is kept */
+    int64_t capacity, used;
+    void *k, *v;
+} session_history;
+
+enum {
+    PREFIX_UNIT,   /* several chunks */
+    PREFIX_CHUNK,  /* one */
+    PREFIX_NARROW, /* a piece of a chunk */
+    PREFIX_TOKEN,
+    SUFFIX_CHUNK, /* losses and the step */
+    SUFFIX_NARROW,
+    SUFFIX_TOKEN,
+    SESSION_PARTS
+};
+
+struct infer_session {
+    infer_session_spec spec;
+    kern_dtype real, product;
+    infer_parameters *parameters;
+    session_part part[SESSION_PARTS]; /* plan NULL: as another one */
+    int64_t unit, chunk, narrow;      /* rows of the parts */
+    bool full;                        /* some block attends to everything */
+    infer_rounding *rounding;
+    size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
+    /* allocated */
+    void *arena, *keys;
+    session_history *history; /* [blocks] */
+    char *theta[2];           /* the fast weights, and the next ones: by place below */
+    uint16_t *theta_rounded;  /* bf16 copies of theta[0], where products are in bf16 */
+    size_t *fast_at;          /* [fast] elements into theta */
+    void *h;                  /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
+    void *logits;             /* [narrow, V] */
+    float *scores;            /* [V] */
+    void *nll;                /* [max(chunk, narrow)] */
+    void *weight;             /* [chunk] */
+    void *cosine[SESSION_KINDS], *sine[SESSION_KINDS];
+    int32_t *input, *target; /* [unit + narrow] */
+    int32_t past_rows[SESSION_KINDS];
+    uint16_t *rounded; /* parameters */
+    const char *flat;  /* parameters, borrowed */
+    double rate_f64, loss_f64, norm_f64;
+    float rate_f32, loss_f32, norm_f32;
+    /* the text */
+    int64_t position; /* tokens read */
+    int64_t pending;  /* of them in the chunk that is not complete */
+    int32_t *waiting; /* [chunk] those */
+    enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } score; /* of the token that comes next */
+    double next_nll; /* SCORE_KNOWN: as the last target of a whole chunk */
+    infer_session_progress seen;
+};
+
+/* Points the parts that read fast weights or parameters to where they are. */
+void session_bind_weights(infer_session *session);
+size_t session_row_bytes(const infer_session *session); /* of keys, or of values */
+int session_fast(const infer_session *session);
+const infer_parameter *session_fast_parameter(const infer_session *session, int fast);
+
+#endif
