@@ -85,10 +85,13 @@ static void test_pieces_do_not_matter(void **state) {
 /* So long that the buffers of keys and values slide several times, in every way of reading. */
 static void test_long_texts(void **state) {
     (void)state;
+    /* Small steps: large ones are chaotic, and blow rounding up from chunk to chunk. */
+#define CALM " inner.lr=0.02 model.init_std=0.2"
     static const char *const variants[] = {
-        "inner.chunk=32 train.context=1920", "inner.chunk=128 model.window=30 train.context=1920",
-        "inner.chunk=96 model.window=200 train.context=1920", "inner.chunk=4 model.window=2",
-        "inner.mode=off inner.suffix=0 model.window=40"};
+        "inner.chunk=32 train.context=1920" CALM,
+        "inner.chunk=128 model.window=30 train.context=1920" CALM,
+        "inner.chunk=96 model.window=200 train.context=1920" CALM,
+        "inner.chunk=4 model.window=2" CALM, "inner.mode=off inner.suffix=0 model.window=40"};
     static int32_t tokens[MOST + 1];
     static double expected[MOST], nll[MOST + 1];
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
@@ -100,11 +103,11 @@ static void test_long_texts(void **state) {
         reference(&m, expected, tokens, !tiny_has_inner(&m));
         infer_session *session = begin_session(&m, tiny_has_inner(&m), 1);
         read_in(session, tokens, T + 1, nll, whole, 1);
-        tiny_assert_close(nll + 1, expected, T, 1e-11, variants[v]);
+        tiny_assert_close(nll + 1, expected, T, 1e-12, variants[v]);
         for (uint64_t seed = 1; seed < 4; seed++) {
             infer_session_reset(session);
             read_in(session, tokens, T + 1, nll, some, seed);
-            tiny_assert_close(nll + 1, expected, T, 1e-11, variants[v]);
+            tiny_assert_close(nll + 1, expected, T, 1e-12, variants[v]);
         }
         infer_session_destroy(session);
         tiny_end(&m);
