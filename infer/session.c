@@ -314,6 +314,16 @@ void session_bind_weights(infer_session *s) {
     }
 }
 
+void session_round_fast(infer_session *s) {
+    const float *from = (const float *)(const void *)s->theta[0];
+    for (size_t i = 0; i < s->fast_bytes / sizeof *from && s->product == KERN_BF16; i++) {
+        uint32_t bits;
+        memcpy(&bits, &from[i], sizeof bits);
+        bits += 0x7fff + (bits >> 16 & 1); /* to nearest even; theta is finite */
+        s->theta_rounded[i] = (uint16_t)(bits >> 16);
+    }
+}
+
 void infer_session_set_parameters(infer_session *s, const void *parameters) {
     s->flat = parameters;
     if (s->rounding) infer_rounding_run(s->rounding, s->rounded, parameters, s->arena);

@@ -39,12 +39,19 @@ void infer_session_reset(infer_session *session);
 kern_status infer_session_read(infer_session *session, const int32_t *token, int64_t count,
                                double *nll);
 
+/* The same in steps, for who shows progress or gets tokens bit by bit: reads a first part of the
+ * tokens, *consumed of them; the next call must begin with the rest. Reads something whenever
+ * `last`; else perhaps nothing until infer_session_stride + 1 tokens are there, so that whole
+ * chunks go together. nll as above, for the consumed ones. After an error: as above. */
+kern_status infer_session_read_some(int64_t *consumed, infer_session *session, const int32_t *token,
+                                    int64_t count, bool last, double *nll);
+
 /* Scores of the token that comes next [V], the session's own; after at least one token. */
 const float *infer_session_logits(const infer_session *session);
 
 int64_t infer_session_position(const infer_session *session); /* tokens read */
 
-/* Tokens that a call should read at once to be fast; at least C. */
+/* Tokens that are read at once where there are as many: a multiple of C. */
 int64_t infer_session_stride(const infer_session *session);
 
 /* Bytes of memory by kind, all allocated at creation. */

@@ -272,25 +272,34 @@ static kern_status check(const infer_session *s, const int32_t *token, int64_t c
     return KERN_OK;
 }
 
+kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const int32_t *token,
+                                    int64_t tokens, bool last, double *nll) {
+    kern_status status = KERN_OK;
+    *consumed = 0;
+    if (tokens == 0) return KERN_OK;
+    TRY(check(s, token, tokens));
+    if (s->pending == s->chunk) TRY(finish_chunk(s, token[0]));
+    if (s->pending == 0 && tokens <= s->unit && !last) return KERN_OK;
+    int64_t n;
+    if (s->pending == 0 && tokens > s->chunk) {
+        n = tokens > s->unit ? s->unit : s->chunk;
+        TRY(read_chunks(s, token, n, nll));
+    } else {
+        n = least(tokens, s->chunk - s->pending);
+        n = n < NARROW_LEAST ? 1 : least(n, s->narrow);
+        TRY(read_piece(s, token, n, nll));
+    }
+    *consumed = n;
+done:
+    return status;
+}
+
 kern_status infer_session_read(infer_session *s, const int32_t *token, int64_t tokens,
                                double *nll) {
-    kern_status status = KERN_OK;
-    TRY(check(s, token, tokens));
-    for (int64_t i = 0; i < tokens;) {
-        int64_t left = tokens - i, n = 0;
-        double *to = nll ? nll + i : NULL;
-        if (s->pending == s->chunk) TRY(finish_chunk(s, token[i]));
-        if (s->pending == 0 && left > s->chunk) n = left > s->unit ? s->unit : s->chunk;
-        if (n) {
-            TRY(read_chunks(s, token + i, n, to));
-        } else {
-            n = least(left, s->chunk - s->pending);
-            n = n < NARROW_LEAST ? 1 : least(n, s->narrow);
-            TRY(read_piece(s, token + i, n, to));
-        }
-        i += n;
-    }
-done:
+    kern_status status = check(s, token, tokens);
+    for (int64_t at = 0, n; at < tokens && status == KERN_OK; at += n)
+        status =
+            infer_session_read_some(&n, s, token + at, tokens - at, true, nll ? nll + at : NULL);
     return status;
 }
 

@@ -2,6 +2,7 @@
  * differentiates, whole, token by token, cut at random, through files. */
 #include "tests/infer/tiny.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #include "infer/session.h"
@@ -114,6 +115,126 @@ static void test_long_texts(void **state) {
     }
 }
 
+static void state_path(char path[64]) {
+    snprintf(path, 64, "/tmp/test_session_%d.safetensors", (int)getpid());
+}
+
+/* Saved at any place and loaded into a new session, reading goes on with the same bits. */
+static void test_saved_states_go_on(void **state) {
+    (void)state;
+    enum { T = 96 };
+    static int32_t tokens[T + 1];
+    static double expected[T + 1], nll[T + 1];
+    char path[64];
+    state_path(path);
+    for (int v = 0; v < TINY_VARIANTS; v++) {
+        tiny m;
+        tiny_begin(&m, tiny_variants[v]);
+        tiny_tokens(&m, tokens, T + 1, 11);
+        for (int64_t cut = 1; cut < T; cut += 13) {
+            infer_session *session = begin_session(&m, tiny_has_inner(&m), T + 1);
+            assert_ok(infer_session_read(session, tokens, cut, expected));
+            assert_ok(infer_session_save(session, path, "these weights"));
+            assert_ok(infer_session_read(session, tokens + cut, T + 1 - cut, expected + cut));
+            infer_session *other = begin_session(&m, tiny_has_inner(&m), T + 1);
+            assert_ok(infer_session_load(other, path, "these weights"));
+            assert_int_equal(infer_session_position(other), cut);
+            assert_ok(infer_session_read(other, tokens + cut, T + 1 - cut, nll + cut));
+            assert_memory_equal(nll + cut, expected + cut, (size_t)(T + 1 - cut) * sizeof *nll);
+            infer_session_progress a = infer_session_seen(session), b = infer_session_seen(other);
+            assert_int_equal(a.steps, b.steps);
+            assert_memory_equal(&a.last_loss, &b.last_loss, sizeof a.last_loss);
+            infer_session_destroy(session);
+            infer_session_destroy(other);
+        }
+        tiny_end(&m);
+    }
+    unlink(path);
+}
+
+static void refused(infer_session *session, const char *path, const char *identity,
+                    kern_status expected, const char *named) {
+    int64_t position = infer_session_position(session);
+    assert_int_equal(infer_session_load(session, path, identity), expected);
+    assert_non_null(strstr(kern_error(), named));
+    assert_int_equal(infer_session_position(session), position);
+}
+
+static void test_foreign_states_are_refused(void **state) {
+    (void)state;
+    char path[64];
+    state_path(path);
+    tiny m, other;
+    int32_t tokens[40];
+    tiny_begin(&m, "inner.suffix=1");
+    tiny_begin(&other, "inner.suffix=1 inner.lr=0.6");
+    tiny_tokens(&m, tokens, 40, 1);
+    infer_session *session = begin_session(&m, true, 1), *off = begin_session(&m, false, 1),
+                  *faster = begin_session(&other, true, 1);
+    assert_ok(infer_session_read(session, tokens, 40, NULL));
+    assert_ok(infer_session_save(session, path, "a"));
+    refused(session, path, "b", KERN_ERR_CONFIG, "other weights");
+    refused(off, path, "a", KERN_ERR_CONFIG, "inner=off");
+    refused(faster, path, "a", KERN_ERR_CONFIG, "lr=");
+    refused(session, "/tmp/no/such/state", "a", KERN_ERR_FILE, "/tmp/no/such/state");
+    infer_session_destroy(session);
+    infer_session_destroy(off);
+    infer_session_destroy(faster);
+    tiny_end(&m);
+    tiny_end(&other);
+    unlink(path);
+}
+
+/* A file cut short or with changed bytes is refused, or means what it meant. */
+static void test_damaged_states(void **state) {
+    (void)state;
+    char path[64];
+    state_path(path);
+    tiny m;
+    int32_t tokens[48];
+    double expected[8], nll[8];
+    tiny_begin(&m, "inner.suffix=1");
+    tiny_tokens(&m, tokens, 48, 1);
+    infer_session *session = begin_session(&m, true, 1);
+    assert_ok(infer_session_read(session, tokens, 38, NULL));
+    assert_ok(infer_session_save(session, path, "a"));
+    assert_ok(infer_session_read(session, tokens + 38, 8, expected));
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    static char whole_file[1 << 16], changed[1 << 16];
+    size_t bytes = fread(whole_file, 1, sizeof whole_file, file);
+    fclose(file);
+    assert_true(bytes > 1000 && bytes < sizeof whole_file);
+    uint64_t random = 3;
+    int accepted = 0;
+    for (int i = 0; i < 1500; i++) {
+        size_t length = bytes;
+        memcpy(changed, whole_file, bytes);
+        /* Half of the changes go to the header, which is the smaller part. */
+        size_t range = i % 2 ? bytes : 3000;
+        size_t at = (size_t)((tiny_random(&random) + 1) / 2 * (double)range);
+        if (i % 10 == 9)
+            length = at;
+        else
+            changed[at] = (char)(changed[at] ^ (1 << (i / 10 % 8)));
+        file = fopen(path, "wb");
+        assert_non_null(file);
+        assert_int_equal(fwrite(changed, 1, length, file), length);
+        fclose(file);
+        if (infer_session_load(session, path, "a") != KERN_OK) {
+            assert_non_null(strstr(kern_error(), path));
+            continue;
+        }
+        accepted++;
+        assert_ok(infer_session_read(session, tokens + 38, 8, nll));
+        assert_memory_equal(nll, expected, sizeof nll);
+    }
+    assert_true(accepted < 150); /* blanks of the header, order of its keys */
+    infer_session_destroy(session);
+    tiny_end(&m);
+    unlink(path);
+}
+
 /* Memory is what was planned at creation, whatever was read. */
 static void test_memory_stays(void **state) {
     (void)state;
@@ -185,8 +306,13 @@ static void test_precisions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces_do_not_matter), cmocka_unit_test(test_long_texts),
-        cmocka_unit_test(test_memory_stays),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pieces_do_not_matter),
+        cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_saved_states_go_on),
+        cmocka_unit_test(test_foreign_states_are_refused),
+        cmocka_unit_test(test_damaged_states),
+        cmocka_unit_test(test_memory_stays),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_precisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,258 @@
+/* The state of a session as a safetensors file (docs/state.md). */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/checksum.h"
+#include "data/safetensors.h"
+#include "infer/session_state.h"
+
+#define FORMAT "ttt-state-1"
+
+enum { NAME = 96, TEXT = 512 };
+
+/* One tensor of the file and where it lies in the session. */
+typedef struct {
+    char name[NAME];
+    kern_dtype dtype;
+    int rank;
+    int64_t shape[3];
+    void *memory;
+} entry;
+
+typedef struct {
+    entry *item;
+    int count;
+} entries;
+
+/* What reading depends on besides weights; a state goes on under the same. */
+static void describe(char text[TEXT], const infer_session *s) {
+    const ttt_conf *conf = s->spec.conf;
+    snprintf(
+        text, TEXT,
+        "inner=%s chunk=%lld lr=%.17g clip=%.17g window=%lld attention=%d rope=%.17g precision=%d",
+        session_fast(s) ? "on" : "off", (long long)conf->inner.chunk, conf->inner.lr,
+        conf->inner.clip, (long long)conf->model.window, (int)conf->model.attention,
+        conf->model.rope_theta, (int)conf->train.precision);
+}
+
+static void add(entries *list, const char *name, kern_dtype dtype, void *memory, int rank,
+                int64_t rows, int64_t columns, int64_t depth) {
+    if (rows == 0) return;
+    entry *e = &list->item[list->count++];
+    *e = (entry){.dtype = dtype, .rank = rank, .shape = {rows, columns, depth}, .memory = memory};
+    snprintf(e->name, NAME, "%s", name);
+}
+
+/* Rows of a block's keys that later tokens can see, or that its chunk's step needs. */
+static int64_t kept_rows(const infer_session *s, int block, int64_t position, int64_t pending) {
+    const session_history *h = &s->history[block];
+    int64_t reach = h->past + (block >= s->part[SUFFIX_CHUNK].first ? pending : 0);
+    if (h->past == 0) return 0;
+    return position < reach ? position : reach;
+}
+
+static size_t entry_bytes(const entry *e) {
+    size_t elements = (size_t)e->shape[0];
+    for (int i = 1; i < e->rank; i++) elements *= (size_t)e->shape[i];
+    return elements * kern_dtype_bytes(e->dtype);
+}
+
+/* The tensors of a state at this position. `used`: where a block's rows end in its buffer; NULL:
+ * where they end now. */
+static entries list_entries(const infer_session *s, int64_t position, int64_t pending, bool scored,
+                            bool load) {
+    const conf_model *model = &s->spec.conf->model;
+    entries list = {calloc((size_t)(session_fast(s) + 2 * model->blocks + 3), sizeof *list.item),
+                    0};
+    ASSERT(list.item);
+    char name[NAME];
+    for (int f = 0; f < session_fast(s); f++) {
+        const infer_parameter *p = session_fast_parameter(s, f);
+        add(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real), 2,
+            p->dim[0], p->dim[1], 1);
+    }
+    for (int b = 0; b < model->blocks; b++) {
+        const session_history *h = &s->history[b];
+        int64_t rows = kept_rows(s, b, position, pending);
+        size_t from = load ? 0 : (size_t)(h->used - rows) * session_row_bytes(s);
+        for (int value = 0; value < 2; value++) {
+            snprintf(name, NAME, "blocks.%d.past_%c", b, value ? 'v' : 'k');
+            add(&list, name, s->product, (char *)(value ? h->v : h->k) + from, 3, rows,
+                conf_kv_heads(s->spec.conf), conf_head_size(s->spec.conf));
+        }
+    }
+    add(&list, "waiting", KERN_I32, s->waiting, 1, pending, 1, 1);
+    add(&list, "waiting_rows", s->real, s->h, 2, pending, model->dim, 1);
+    add(&list, "scores", s->real, s->logits, 1, scored ? model->vocab : 0, 1, 1);
+    return list;
+}
+
+/* The numbers of a state, one line of text: they are covered by the checksum, too. */
+static void write_numbers(char text[TEXT], const infer_session *s) {
+    const infer_session_progress *p = &s->seen;
+    snprintf(text, TEXT,
+             "%" PRId64 " %" PRId64 " %d %.17g %" PRId64 " %.17g %.17g %.17g %.17g %.17g %" PRId64,
+             s->position, s->pending, (int)s->score, s->next_nll, p->steps, p->first_loss,
+             p->last_loss, p->first_norm, p->last_norm, p->nll, p->counted);
+}
+
+typedef struct {
+    int64_t position, pending;
+    int score;
+    double next_nll;
+    infer_session_progress seen;
+} numbers;
+
+static bool read_numbers(numbers *n, const char *text) {
+    infer_session_progress *p = &n->seen;
+    int end = 0;
+    int got =
+        sscanf(text, "%" SCNd64 " %" SCNd64 " %d %lf %" SCNd64 " %lf %lf %lf %lf %lf %" SCNd64 "%n",
+               &n->position, &n->pending, &n->score, &n->next_nll, &p->steps, &p->first_loss,
+               &p->last_loss, &p->first_norm, &p->last_norm, &p->nll, &p->counted, &end);
+    return got == 11 && text[end] == 0 && n->pending >= 0 && n->position >= n->pending &&
+           n->score >= SCORE_NONE && n->score <= SCORE_LOGITS;
+}
+
+static kern_status declare(data_safetensors_writer *file, const infer_session *s,
+                           const entries *list, const char *identity) {
+    kern_status status = KERN_OK;
+    char text[TEXT], checksum[16];
+    uint32_t crc = 0;
+    TRY(data_safetensors_put_metadata(file, "format", FORMAT));
+    TRY(data_safetensors_put_metadata(file, "weights", identity));
+    crc = data_crc32(crc, identity, strlen(identity));
+    describe(text, s);
+    TRY(data_safetensors_put_metadata(file, "options", text));
+    crc = data_crc32(crc, text, strlen(text));
+    write_numbers(text, s);
+    TRY(data_safetensors_put_metadata(file, "text", text));
+    crc = data_crc32(crc, text, strlen(text));
+    for (int i = 0; i < list->count; i++) {
+        const entry *e = &list->item[i];
+        TRY(data_safetensors_declare(file, e->name, data_dtype_of(e->dtype), e->rank, e->shape));
+        crc = data_crc32(crc, e->memory, entry_bytes(e));
+    }
+    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
+    TRY(data_safetensors_put_metadata(file, "checksum", checksum));
+done:
+    return status;
+}
+
+kern_status infer_session_save(const infer_session *s, const char *path, const char *identity) {
+    kern_status status = KERN_OK;
+    data_safetensors_writer *file = NULL;
+    entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
+    TRY(data_safetensors_create(&file, path));
+    TRY(declare(file, s, &list, identity));
+    for (int i = 0; i < list.count; i++)
+        TRY(data_safetensors_write(file, list.item[i].name, list.item[i].memory,
+                                   entry_bytes(&list.item[i])));
+    TRY(data_safetensors_finish(file, NULL, NULL));
+done:
+    data_safetensors_writer_destroy(file);
+    free(list.item);
+    return status;
+}
+
+static kern_status check_metadata(const infer_session *s, const data_safetensors *file,
+                                  const char *identity, numbers *found) {
+    char options[TEXT];
+    const char *path = data_safetensors_path(file),
+               *keys[] = {"format", "weights", "options", "text"};
+    const char *value[4];
+    for (int i = 0; i < 4; i++) {
+        value[i] = data_safetensors_metadata(file, keys[i]);
+        if (!value[i] || (i == 0 && strcmp(value[0], FORMAT)))
+            return kern_fail(KERN_ERR_DATA,
+                             "%s is not the state of a session (" FORMAT
+                             "); ttt infer --save-state "
+                             "writes one",
+                             path);
+    }
+    if (strcmp(value[1], identity))
+        return kern_fail(KERN_ERR_CONFIG,
+                         "%s is the state of other weights (%s, these are %s); it goes on with the "
+                         "checkpoint that it was read with only",
+                         path, value[1], identity);
+    describe(options, s);
+    if (strcmp(value[2], options))
+        return kern_fail(KERN_ERR_CONFIG,
+                         "%s was read with %s, this session has %s; load it with the same options",
+                         path, value[2], options);
+    if (!read_numbers(found, value[3]) || found->pending > s->chunk ||
+        (found->position > 0) != (found->score != SCORE_NONE))
+        return kern_fail(KERN_ERR_DATA,
+                         "%s is damaged: its numbers make no sense; read the text anew", path);
+    if (s->full && found->position > s->spec.limit)
+        return kern_fail(KERN_ERR_USAGE,
+                         "%s holds %lld tokens, this session has room for %lld; allow a longer "
+                         "context",
+                         path, (long long)found->position, (long long)s->spec.limit);
+    return KERN_OK;
+}
+
+/* Finds every tensor, and compares the checksum. tensor[list->count] */
+static kern_status verify(const data_safetensors *file, const entries *list,
+                          const data_tensor **tensor) {
+    kern_status status = KERN_OK;
+    static const char *const covered[] = {"weights", "options", "text"};
+    const char *path = data_safetensors_path(file),
+               *stored = data_safetensors_metadata(file, "checksum");
+    char checksum[16];
+    uint32_t crc = 0;
+    if (data_safetensors_count(file) != list->count)
+        TRY(kern_fail(KERN_ERR_DATA,
+                      "%s is damaged: %lld tensors instead of %d; read the text anew", path,
+                      (long long)data_safetensors_count(file), list->count));
+    for (int i = 0; i < 3; i++) {
+        const char *value = data_safetensors_metadata(file, covered[i]);
+        crc = data_crc32(crc, value, strlen(value));
+    }
+    for (int i = 0; i < list->count; i++) {
+        const entry *e = &list->item[i];
+        TRY(data_safetensors_expect(&tensor[i], file, e->name, data_dtype_of(e->dtype), e->rank,
+                                    e->shape));
+        crc = data_crc32(crc, tensor[i]->data, tensor[i]->bytes);
+    }
+    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
+    if (!stored || strcmp(stored, checksum))
+        TRY(kern_fail(KERN_ERR_DATA,
+                      "%s is damaged: its checksum is %s, not %s; read the text anew", path,
+                      checksum, stored ? stored : "there"));
+done:
+    return status;
+}
+
+kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
+    kern_status status = KERN_OK;
+    data_safetensors *file = NULL;
+    const data_tensor **tensor = NULL;
+    entries list = {NULL, 0};
+    numbers found;
+    TRY(data_safetensors_open(&file, path));
+    TRY(check_metadata(s, file, identity, &found));
+    list = list_entries(s, found.position, found.pending, found.score == SCORE_LOGITS, true);
+    tensor = calloc((size_t)list.count + 1, sizeof(const data_tensor *));
+    ASSERT(tensor);
+    TRY(verify(file, &list, tensor));
+    infer_session_reset(s);
+    for (int i = 0; i < list.count; i++)
+        memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
+    for (int b = 0; b < s->spec.conf->model.blocks; b++)
+        s->history[b].used = kept_rows(s, b, found.position, found.pending);
+    session_round_fast(s);
+    s->position = found.position;
+    s->pending = found.pending;
+    s->score = found.score;
+    s->next_nll = found.next_nll;
+    s->seen = found.seen;
+done:
+    free(tensor);
+    free(list.item);
+    data_safetensors_destroy(file);
+    return status;
+}
