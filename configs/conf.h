@@ -55,6 +55,8 @@ typedef struct {
 
 typedef struct {
     const char *train, *valid, *test; /* comma-separated shard paths or globs; "": none */
+    const char *tokenizer;            /* file of their vocabulary; "": bytes, or init_from's */
+    const char *pattern, *begin;      /* how it is read (data/bpe.h); "": guessed, the usual */
     bool across_documents;            /* samples cross document borders */
 } conf_data;
 

@@ -92,6 +92,12 @@ static const conf_option options[] = {
     TEXT(AT(data, train), "", "shards to train on, paths or globs with commas; empty: none"),
     TEXT(AT(data, valid), "", "shards to evaluate on during training; empty: none"),
     TEXT(AT(data, test), "", "shards held out until the end; empty: none"),
+    TEXT(AT(data, tokenizer), "",
+         "file of the vocabulary that the shards were packed with; empty: bytes, or that of "
+         "train.init_from"),
+    TEXT(AT(data, pattern), "", "what cuts text into pieces, as for ttt tokenize; empty: guessed"),
+    TEXT(AT(data, begin), "",
+         "name of the token that begins a document, as for ttt pack; empty: the usual one"),
     BOOLEAN(AT(data, across_documents), "false",
             "samples cross document borders; false: each lies inside one document"),
 

@@ -16,8 +16,8 @@ static int64_t decode(const char **text, const data_vocabulary *vocabulary, int3
     return known ? bpe->tokens[id].length : 0;
 }
 
-static void destroy(data_vocabulary *vocabulary) {
-    data_bpe *bpe = (data_bpe *)vocabulary;
+static void destroy(const data_vocabulary *vocabulary) {
+    data_bpe *bpe = (data_bpe *)(uintptr_t)vocabulary;
     for (int i = 0; i < bpe->stage_count; i++) data_bpe_pattern_destroy(bpe->stages[i]);
     for (int64_t i = 0; i < bpe->literal_count; i++) free((char *)(uintptr_t)bpe->literals[i].text);
     free(bpe->literals);

@@ -254,6 +254,10 @@ const char *data_source_tokenizer(const data_source *source) {
     return data_shard_describe(source->shards[0])->tokenizer;
 }
 
+const char *data_source_tokenizer_hash(const data_source *source) {
+    return data_shard_describe(source->shards[0])->tokenizer_hash;
+}
+
 uint32_t data_source_fingerprint(const data_source *source) {
     return source->fingerprint;
 }

@@ -63,6 +63,7 @@ int64_t data_source_tokens(const data_source *source); /* of all documents */
 int64_t data_source_vocabulary(const data_source *source);
 int32_t data_source_bos(const data_source *source);
 const char *data_source_tokenizer(const data_source *source);
+const char *data_source_tokenizer_hash(const data_source *source);
 
 /* A number that names the data: CRC-32 over the shards' descriptions and checksums in their order.
  * Two ranks, or a run and its continuation, read the same samples where it, T and `across` agree.

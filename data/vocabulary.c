@@ -67,7 +67,7 @@ kern_status data_vocabulary_find(const data_vocabulary **vocabulary, const char 
     return KERN_OK;
 }
 
-void data_vocabulary_destroy(data_vocabulary *vocabulary) {
+void data_vocabulary_destroy(const data_vocabulary *vocabulary) {
     if (vocabulary && vocabulary->destroy) vocabulary->destroy(vocabulary);
 }
 

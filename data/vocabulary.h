@@ -46,7 +46,7 @@ struct data_vocabulary {
      * vocabulary does not have. The bytes belong to the vocabulary. */
     int64_t (*decode)(const char **text, const data_vocabulary *vocabulary, int32_t token);
 
-    void (*destroy)(data_vocabulary *vocabulary); /* NULL: a constant */
+    void (*destroy)(const data_vocabulary *vocabulary); /* NULL: a constant */
 };
 
 /* 256 bytes, each its own token, and begin of document = 256: 257 tokens. */
@@ -56,7 +56,8 @@ const data_vocabulary *data_vocabulary_byte(void);
  * there are; *vocabulary is then NULL. */
 kern_status data_vocabulary_find(const data_vocabulary **vocabulary, const char *name);
 
-void data_vocabulary_destroy(data_vocabulary *vocabulary); /* NULL is fine */
+/* NULL is fine, and so is one that is built in. */
+void data_vocabulary_destroy(const data_vocabulary *vocabulary);
 
 /* The name of a special token, NULL where the id is none; the id of that name, -1 where none is. */
 const char *data_vocabulary_special_name(const data_vocabulary *vocabulary, int32_t id);

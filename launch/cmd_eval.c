@@ -11,6 +11,7 @@
 #include "launch/trained.h"
 #include "train/files.h"
 #include "train/fit.h"
+#include "train/vocabulary.h"
 
 static const char about_eval[] =
     "Measures how well trained runs predict texts that they have not seen. Of each\n"
@@ -55,17 +56,10 @@ static void tell_apart(launch_trained *runs, char *const *words, int64_t count) 
 }
 
 static kern_status check_vocabulary(const launch_trained *run, const data_source *source) {
-    const conf_model *model = &run->conf->model;
-    if (data_source_vocabulary(source) <= model->vocab &&
-        (model->bos < 0 || model->bos == data_source_bos(source)))
-        return KERN_OK;
+    if (train_vocabulary_match(run->vocabulary, source, run->dir) == KERN_OK) return KERN_OK;
     return kern_fail(KERN_ERR_USAGE,
-                     "the run %s has a vocabulary of %lld ids with begin-of-document %lld, the "
-                     "shards have %s's %lld with %lld; pack the texts with the vocabulary that the "
-                     "run was trained on",
-                     run->dir, (long long)model->vocab, (long long)model->bos,
-                     data_source_tokenizer(source), (long long)data_source_vocabulary(source),
-                     (long long)data_source_bos(source));
+                     "%s; pack the texts with the vocabulary that the run was trained on",
+                     kern_error());
 }
 
 /* The progress line: rewritten on a terminal, printed now and then elsewhere. */

@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/files.h"
 #include "train/history.h"
+#include "train/vocabulary.h"
 
 /* Its directory's last name; with the step where a checkpoint was named. */
 static char *label_of(const launch_trained *run, const char *word) {
@@ -35,6 +36,8 @@ kern_status launch_trained_open(launch_trained *run, const char *word, int64_t c
     }
     TRY(train_history_locate(&run->checkpoint, word));
     run->label = label_of(run, word);
+    TRY(train_checkpoint_vocabulary(&run->vocabulary, run->checkpoint));
+    TRY(train_vocabulary_fit(run->vocabulary, &run->conf->model, run->checkpoint));
 done:
     free(config);
     free(assignment);
@@ -77,6 +80,7 @@ void launch_trained_close(launch_trained *run) {
     free(run->checkpoint);
     free(run->label);
     conf_destroy(run->conf);
+    data_vocabulary_destroy(run->vocabulary);
     infer_parameters_destroy(run->layout);
     kern_free(run->parameters);
 }

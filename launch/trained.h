@@ -3,6 +3,7 @@
 #ifndef LAUNCH_TRAINED_H
 #define LAUNCH_TRAINED_H
 
+#include "data/vocabulary.h"
 #include "infer/parameters.h"
 
 /* Begins as zeros. Everything in it belongs to it. */
@@ -10,6 +11,7 @@ typedef struct {
     char *dir, *checkpoint; /* paths */
     char *label;            /* the directory's last name; NAME@STEP where a checkpoint was named */
     ttt_conf *conf;
+    const data_vocabulary *vocabulary; /* that its checkpoint carries; fits the model */
     /* From launch_trained_load on: */
     infer_parameters *layout;
     void *parameters; /* flat, by layout: f32, or f64 in f64 runs */
@@ -17,9 +19,10 @@ typedef struct {
 } launch_trained;
 
 /* Finds and checks what a user's word names: a run directory, whose newest checkpoint is taken, or
- * one of its checkpoints. Reads no weights. context: replaces train.context; 0: the run's own.
- * Errors: those of train_history_run, train_history_locate and conf_load; KERN_ERR_USAGE where the
- * configuration does not allow that context. launch_trained_close is due in any case. */
+ * one of its checkpoints. Reads its vocabulary, but no weights. context: replaces train.context; 0:
+ * the run's own. Errors: those of train_history_run, train_history_locate, conf_load,
+ * train_checkpoint_vocabulary and train_vocabulary_fit; KERN_ERR_USAGE where the configuration does
+ * not allow that context. launch_trained_close is due in any case. */
 kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context);
 
 /* Reads the weights. Errors: those of train_checkpoint_load. */

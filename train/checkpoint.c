@@ -7,6 +7,7 @@
 #include "data/checksum.h"
 #include "data/safetensors.h"
 #include "train/files.h"
+#include "train/vocabulary.h"
 
 static size_t tensor_bytes(const train_tensor *tensor) {
     size_t bytes = kern_dtype_bytes(tensor->dtype);
@@ -36,18 +37,20 @@ done:
 
 /* All files of the checkpoint into the directory `aside`, which is created. */
 static kern_status write_files(const char *aside, const train_state *state,
-                               const train_tensors *const lists[TRAIN_STATE_FILES]) {
+                               const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES],
+                               const data_vocabulary *vocabulary) {
     kern_status status = KERN_OK;
     train_state_file files[TRAIN_STATE_FILES];
     char *path = train_text("%s/state.json", aside);
     TRY(train_remove(aside));
     TRY(train_make_directory(aside));
-    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) {
         char *tensor_path = train_text("%s/%s", aside, train_state_file_names[i]);
         status = write_tensors(&files[i], tensor_path, lists[i]);
         free(tensor_path);
         if (status != KERN_OK) goto done;
     }
+    TRY(train_vocabulary_write(&files[TRAIN_STATE_VOCABULARY], aside, vocabulary));
     TRY(train_state_write(path, state, files));
 done:
     free(path);
@@ -55,13 +58,14 @@ done:
 }
 
 kern_status train_checkpoint_save(const char *directory, const train_state *state,
-                                  const train_tensors *parameters, const train_tensors *moments) {
+                                  const train_tensors *parameters, const train_tensors *moments,
+                                  const data_vocabulary *vocabulary) {
     kern_status status = KERN_OK;
     struct stat info;
-    const train_tensors *const lists[TRAIN_STATE_FILES] = {parameters, moments};
+    const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
     char *path = train_text("%s/step-%08lld", directory, (long long)state->step);
     char *aside = train_text("%s.tmp", path), *old = train_text("%s.old", path);
-    status = write_files(aside, state, lists);
+    status = write_files(aside, state, lists, vocabulary);
     if (status != KERN_OK) {
         /* The first failure is the one to report; what cannot be removed now is at the next start.
          */
@@ -87,34 +91,52 @@ done:
     return status;
 }
 
-static kern_status verify_file(const char *path, const train_state_file *expected) {
+static kern_status verify_file(const char *directory, int index, const train_state_file *expected) {
     int64_t bytes = 0;
     uint32_t crc = 0;
+    if (expected->bytes < 0) return KERN_OK;
+    char *path = train_text("%s/%s", directory, train_state_file_names[index]);
     kern_status status = data_crc32_file(&crc, &bytes, path);
-    if (status != KERN_OK) return status;
-    if (bytes != expected->bytes)
-        return kern_fail(KERN_ERR_DATA, "%s has %lld bytes where %lld were written", path,
-                         (long long)bytes, (long long)expected->bytes);
-    if (crc != expected->crc)
-        return kern_fail(KERN_ERR_DATA,
-                         "%s was changed since it was written: its checksum is %08x, not %08x",
-                         path, crc, expected->crc);
-    return KERN_OK;
+    if (status == KERN_OK && bytes != expected->bytes)
+        status = kern_fail(KERN_ERR_DATA, "%s has %lld bytes where %lld were written", path,
+                           (long long)bytes, (long long)expected->bytes);
+    if (status == KERN_OK && crc != expected->crc)
+        status = kern_fail(KERN_ERR_DATA,
+                           "%s was changed since it was written: its checksum is %08x, not %08x",
+                           path, crc, expected->crc);
+    free(path);
+    return status;
+}
+
+/* state.json, and the files from index `first` on. */
+static kern_status verify(train_state *state, train_state_file files[TRAIN_STATE_FILES],
+                          const char *path, int first) {
+    char *name = train_text("%s/state.json", path);
+    kern_status status = train_state_read(state, files, name);
+    free(name);
+    for (int i = first; status == KERN_OK && i < TRAIN_STATE_FILES; i++)
+        status = verify_file(path, i, &files[i]);
+    return status;
 }
 
 kern_status train_checkpoint_verify(train_state *state, const char *path) {
     train_state read;
     train_state_file files[TRAIN_STATE_FILES];
-    char *name = train_text("%s/state.json", path);
-    kern_status status = train_state_read(&read, files, name);
-    free(name);
-    for (int i = 0; status == KERN_OK && i < TRAIN_STATE_FILES; i++) {
-        name = train_text("%s/%s", path, train_state_file_names[i]);
-        status = verify_file(name, &files[i]);
-        free(name);
-    }
+    kern_status status = verify(&read, files, path, 0);
     if (status == KERN_OK) *state = read;
     return status;
+}
+
+kern_status train_checkpoint_vocabulary(const data_vocabulary **vocabulary, const char *path) {
+    train_state state;
+    train_state_file files[TRAIN_STATE_FILES];
+    *vocabulary = NULL;
+    kern_status status = verify(&state, files, path, TRAIN_STATE_VOCABULARY);
+    if (status != KERN_OK) return status;
+    if (files[TRAIN_STATE_VOCABULARY].bytes >= 0)
+        return train_vocabulary_read(vocabulary, path, files[TRAIN_STATE_TOKENIZER].bytes >= 0);
+    *vocabulary = data_vocabulary_byte();
+    return KERN_OK;
 }
 
 static bool is_listed(const char *name, const train_tensors *tensors) {
@@ -152,11 +174,11 @@ static void copy(const train_tensors *tensors, const data_safetensors *file) {
 kern_status train_checkpoint_load(train_state *state, const char *path,
                                   const train_tensors *parameters, const train_tensors *moments) {
     kern_status status = KERN_OK;
-    const train_tensors *const lists[TRAIN_STATE_FILES] = {parameters, moments};
-    data_safetensors *files[TRAIN_STATE_FILES] = {NULL};
+    const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
+    data_safetensors *files[TRAIN_STATE_TENSOR_FILES] = {NULL};
     train_state read;
     TRY(train_checkpoint_verify(&read, path));
-    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) {
         if (!lists[i]) continue;
         char *name = train_text("%s/%s", path, train_state_file_names[i]);
         status = data_safetensors_open(&files[i], name);
@@ -164,10 +186,10 @@ kern_status train_checkpoint_load(train_state *state, const char *path,
         if (status != KERN_OK) goto done;
         TRY(match(files[i], lists[i]));
     }
-    for (int i = 0; i < TRAIN_STATE_FILES; i++)
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
         if (lists[i]) copy(lists[i], files[i]);
     *state = read;
 done:
-    for (int i = 0; i < TRAIN_STATE_FILES; i++) data_safetensors_destroy(files[i]);
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) data_safetensors_destroy(files[i]);
     return status;
 }

@@ -13,6 +13,9 @@ static bool begins(const char *text, const char *with) {
 /* May differ between a run and its continuation. */
 static bool is_free(const char *name) {
     if (!strcmp(name, "data.across_documents")) return false; /* which tokens make a sample */
+    if (!strcmp(name, "data.tokenizer") || !strcmp(name, "data.pattern") ||
+        !strcmp(name, "data.begin"))
+        return false; /* a run goes on with the vocabulary that its checkpoints carry */
     return !strcmp(name, "train.threads") || !strcmp(name, "train.memory_limit") ||
            begins(name, "data.") || (begins(name, "run.") && strcmp(name, "run.dir") != 0);
 }

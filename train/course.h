@@ -11,8 +11,9 @@ kern_status train_course_hash(uint64_t *hash, const ttt_conf *conf, uint32_t dat
 
 /* Refuses to go on with `changed` instead of `run`, both checked, where that would leave the
  * course: KERN_ERR_CONFIG naming the option, its value and what may be changed: train.threads,
- * train.memory_limit, data.* (the hash sees to it that the data itself is the same), run.* but
- * run.dir, and train.steps and train.total_steps together, as long as the schedule is as long. */
+ * train.memory_limit, data.train, data.valid and data.test (the hash sees to it that the data
+ * itself is the same), run.* but run.dir, and train.steps and train.total_steps together, as long
+ * as the schedule is as long. */
 kern_status train_course_keep(const ttt_conf *run, const ttt_conf *changed);
 
 #endif

@@ -21,6 +21,7 @@
 #include "train/signals.h"
 #include "train/tensors.h"
 #include "train/validation.h"
+#include "train/vocabulary.h"
 
 typedef struct {
     ttt_conf *conf; /* a copy, with what was chosen at start filled in */
@@ -28,6 +29,9 @@ typedef struct {
     train_step *step;
     train_step_buffers buffers;
     data_source *source;
+    const data_vocabulary *vocabulary;
+    char *checkpoint; /* to go on from, NULL: none */
+    char *origin;     /* that train.init_from means, NULL: random weights */
     train_validation *validation;
     int32_t *tokens; /* [batch, T + 1] */
     train_run *run;
@@ -53,6 +57,27 @@ static kern_status open_data(loop *l) {
                            l->conf->data.across_documents));
     TRY(kern_alloc((void **)&l->tokens,
                    (size_t)(train->batch * (train->context + 1)) * sizeof *l->tokens, "batch"));
+done:
+    return status;
+}
+
+/* That of the checkpoint to go on from; else of the data and, where there is one, of the checkpoint
+ * to start from, which must be the same. */
+static kern_status open_vocabulary(loop *l) {
+    kern_status status = KERN_OK;
+    const char *carrier = l->checkpoint ? l->checkpoint : l->origin;
+    const data_vocabulary *chosen = NULL;
+    if (carrier) {
+        TRY(train_checkpoint_vocabulary(&l->vocabulary, carrier));
+        if (train_vocabulary_match(l->vocabulary, l->source, carrier) != KERN_OK)
+            TRY(kern_fail(KERN_ERR_CONFIG,
+                          "%s: %s; pack the texts with the vocabulary of that checkpoint",
+                          l->checkpoint ? "data.train" : "train.init_from", kern_error()));
+    }
+    if (l->checkpoint || (carrier && !*l->conf->data.tokenizer)) goto done;
+    TRY(train_vocabulary_choose(&chosen, l->conf, l->source));
+    data_vocabulary_destroy(l->vocabulary);
+    l->vocabulary = chosen;
 done:
     return status;
 }
@@ -93,21 +118,16 @@ done:
 }
 
 static kern_status start_weights(loop *l) {
-    kern_status status = KERN_OK;
-    char *checkpoint = NULL;
     train_state ignored;
-    if (!*l->conf->train.init_from) {
+    if (!l->origin) {
         infer_parameters_init(l->buffers.layout, l->conf, l->buffers.dtype, l->buffers.parameters);
-        return status;
+        return KERN_OK;
     }
-    TRY(train_history_locate(&checkpoint, l->conf->train.init_from));
-    TRY(train_checkpoint_load(&ignored, checkpoint, &l->tensors->parameters, NULL));
-    fprintf(stderr, "starting from the weights of %s\n", checkpoint);
-done:
-    free(checkpoint);
+    kern_status status = train_checkpoint_load(&ignored, l->origin, &l->tensors->parameters, NULL);
     if (status != KERN_OK)
         return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
-    return status;
+    fprintf(stderr, "starting from the weights of %s\n", l->origin);
+    return KERN_OK;
 }
 
 static kern_status open_outputs(loop *l) {
@@ -149,7 +169,7 @@ static kern_status save(loop *l) {
     TRY(check_finite(l));
     TRY(train_metrics_sync(l->metrics));
     TRY(train_checkpoint_save(l->run->checkpoints, &l->state, &l->tensors->parameters,
-                              &l->tensors->moments));
+                              &l->tensors->moments, l->vocabulary));
     l->saved_step = l->state.step;
     l->prune_due = true;
 done:
@@ -300,6 +320,12 @@ done:
 
 /* ---- a run ---- */
 
+static kern_status find_origin(loop *l) {
+    kern_status status = train_history_locate(&l->origin, l->conf->train.init_from);
+    if (status == KERN_OK) return KERN_OK;
+    return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
+}
+
 /* All that can be refused without a trace. */
 static kern_status begin(loop *l, const ttt_conf *conf) {
     kern_status status = KERN_OK;
@@ -307,8 +333,10 @@ static kern_status begin(loop *l, const ttt_conf *conf) {
     l->saved_step = -1;
     l->threads = train_threads(conf);
     omp_set_num_threads(l->threads);
+    if (*conf->train.init_from && !l->checkpoint) TRY(find_origin(l));
     TRY(open_data(l));
-    TRY(train_validation_create(&l->validation, l->conf, l->threads));
+    TRY(open_vocabulary(l));
+    TRY(train_validation_create(&l->validation, l->conf, l->vocabulary, l->threads));
     TRY(open_step(l));
 done:
     return status;
@@ -329,7 +357,10 @@ static void end(loop *l) {
     train_checkpoint_tensors_destroy(l->tensors);
     train_validation_destroy(l->validation);
     train_step_destroy(l->step);
+    data_vocabulary_destroy(l->vocabulary);
     data_source_destroy(l->source);
+    free(l->checkpoint);
+    free(l->origin);
     kern_free(l->tokens);
     conf_destroy(l->conf);
 }
@@ -353,19 +384,19 @@ done:
     return status;
 }
 
-/* The run's checkpoint to go on from, loaded; the state stays at step 0 where there is none yet. */
-static kern_status load_state(loop *l, const char *source) {
-    kern_status status = KERN_OK;
-    char *checkpoint = NULL;
-    uint64_t course = l->state.config_hash;
+/* The run's checkpoint to go on from; NULL where there is none yet. */
+static kern_status find_checkpoint(loop *l, const char *source) {
     if (!strcmp(source, l->run->dir))
-        TRY(train_history_latest(&checkpoint, l->run->checkpoints));
-    else
-        TRY(train_history_locate(&checkpoint, source));
-    if (!checkpoint) {
-        TRY(start_weights(l));
-        goto done;
-    }
+        return train_history_latest(&l->checkpoint, l->run->checkpoints);
+    return train_history_locate(&l->checkpoint, source);
+}
+
+/* That checkpoint, loaded; without one the state stays at step 0. */
+static kern_status load_state(loop *l) {
+    kern_status status = KERN_OK;
+    const char *checkpoint = l->checkpoint;
+    uint64_t course = l->state.config_hash;
+    if (!checkpoint) return start_weights(l);
     TRY(train_checkpoint_load(&l->state, checkpoint, &l->tensors->parameters,
                               &l->tensors->moments));
     if (l->state.config_hash != course)
@@ -377,7 +408,6 @@ static kern_status load_state(loop *l, const char *source) {
     l->saved_step = l->state.step;
     l->prune_due = true;
 done:
-    free(checkpoint);
     return status;
 }
 
@@ -424,12 +454,13 @@ kern_status train_loop_resume(const char *source, int overrides, const char *con
     TRY(train_history_run(&dir, source));
     TRY(train_run_open(&l.run, dir, true));
     TRY(load_configuration(&conf, l.run, overrides, override));
+    TRY(find_checkpoint(&l, source));
     status = begin(&l, conf);
     if (status == KERN_ERR_MEMORY)
         kern_fail_context(status, "only more memory helps a run that goes on, for it keeps its "
                                   "course");
     TRY(status);
-    TRY(load_state(&l, source));
+    TRY(load_state(&l));
     take_signals(&l);
     TRY(go_on(&l, overrides));
 done:

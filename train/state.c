@@ -9,11 +9,11 @@
 #include "data/checksum.h"
 #include "train/files.h"
 
-const char *const train_state_file_names[TRAIN_STATE_FILES] = {"model.safetensors",
-                                                               "optimizer.safetensors"};
+const char *const train_state_file_names[TRAIN_STATE_FILES] = {
+    "model.safetensors", "optimizer.safetensors", "vocabulary.json", "tokenizer"};
 
 static const char FORMAT[] = "ttt checkpoint";
-enum { VERSION = 1, LIMIT_BYTES = 1 << 16 };
+enum { VERSION = 2, WITHOUT_VOCABULARY = 1, LIMIT_BYTES = 1 << 16 };
 
 /* What follows the checksummed bytes. */
 static char *tail_text(uint32_t crc) {
@@ -26,6 +26,16 @@ static json_t *file_object(const train_state_file *file) {
     return json_pack("{s:I, s:s}", "bytes", (json_int_t)file->bytes, "crc32", crc);
 }
 
+static json_t *file_objects(const train_state_file files[TRAIN_STATE_FILES]) {
+    json_t *object = json_object();
+    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
+        ASSERT(files[i].bytes >= 0 || i == TRAIN_STATE_TOKENIZER);
+        if (files[i].bytes >= 0)
+            json_object_set_new(object, train_state_file_names[i], file_object(&files[i]));
+    }
+    return object;
+}
+
 kern_status train_state_write(const char *path, const train_state *state,
                               const train_state_file files[TRAIN_STATE_FILES]) {
     ASSERT(state->step >= 0 && state->samples >= 0 && state->tokens >= 0);
@@ -33,11 +43,10 @@ kern_status train_state_write(const char *path, const train_state *state,
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)state->config_hash);
     json_t *object =
-        json_pack("{s:s, s:i, s:I, s:I, s:I, s:f, s:s, s:{s:o, s:o}}", "format", FORMAT, "version",
-                  VERSION, "step", (json_int_t)state->step, "samples", (json_int_t)state->samples,
-                  "tokens", (json_int_t)state->tokens, "seconds", state->seconds, "config_hash",
-                  hash, "files", train_state_file_names[0], file_object(&files[0]),
-                  train_state_file_names[1], file_object(&files[1]));
+        json_pack("{s:s, s:i, s:I, s:I, s:I, s:f, s:s, s:o}", "format", FORMAT, "version", VERSION,
+                  "step", (json_int_t)state->step, "samples", (json_int_t)state->samples, "tokens",
+                  (json_int_t)state->tokens, "seconds", state->seconds, "config_hash", hash,
+                  "files", file_objects(files));
     char *body = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(object);
     if (!body) return kern_fail(KERN_ERR_MEMORY, "no memory for %s", path);
@@ -57,28 +66,40 @@ static bool hexadecimal(uint64_t *value, const char *text, size_t digits) {
     return true;
 }
 
-/* The fields of an object that has exactly those of this version. False: something is not as
+/* Exactly the files that a checkpoint of this version has. */
+static bool unpack_files(train_state_file *files, json_t *object, int version) {
+    size_t found = 0;
+    int most = version == WITHOUT_VOCABULARY ? TRAIN_STATE_TENSOR_FILES : TRAIN_STATE_FILES;
+    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
+        json_t *file = i < most ? json_object_get(object, train_state_file_names[i]) : NULL;
+        json_int_t bytes;
+        const char *crc;
+        uint64_t number;
+        files[i] = (train_state_file){.bytes = -1};
+        if (!file && (i >= most || i == TRAIN_STATE_TOKENIZER)) continue;
+        if (json_unpack(file, "{s:I, s:s !}", "bytes", &bytes, "crc32", &crc)) return false;
+        if (bytes < 0 || !hexadecimal(&number, crc, 8)) return false;
+        files[i] = (train_state_file){.bytes = bytes, .crc = (uint32_t)number};
+        found++;
+    }
+    return found == json_object_size(object);
+}
+
+/* The fields of an object that has exactly those of its version. False: something is not as
  * written. */
 static bool unpack(train_state *state, train_state_file *files, json_t *object) {
-    json_int_t step, samples, tokens, bytes[TRAIN_STATE_FILES];
-    const char *hash, *crc[TRAIN_STATE_FILES], *format, *own;
+    json_int_t step, samples, tokens;
+    json_t *list;
+    const char *hash, *format, *own;
     int version;
     double seconds;
-    uint64_t number;
-    if (json_unpack(object,
-                    "{s:s, s:i, s:I, s:I, s:I, s:F, s:s, s:{s:{s:I, s:s !}, s:{s:I, s:s !} !}, s:s "
-                    "!}",
-                    "format", &format, "version", &version, "step", &step, "samples", &samples,
-                    "tokens", &tokens, "seconds", &seconds, "config_hash", &hash, "files",
-                    train_state_file_names[0], "bytes", &bytes[0], "crc32", &crc[0],
-                    train_state_file_names[1], "bytes", &bytes[1], "crc32", &crc[1], "crc32", &own))
+    if (json_unpack(object, "{s:s, s:i, s:I, s:I, s:I, s:F, s:s, s:o, s:s !}", "format", &format,
+                    "version", &version, "step", &step, "samples", &samples, "tokens", &tokens,
+                    "seconds", &seconds, "config_hash", &hash, "files", &list, "crc32", &own))
         return false;
     if (step < 0 || samples < 0 || tokens < 0 || !(seconds >= 0)) return false;
     if (!hexadecimal(&state->config_hash, hash, 16)) return false;
-    for (int i = 0; i < TRAIN_STATE_FILES; i++) {
-        if (bytes[i] < 0 || !hexadecimal(&number, crc[i], 8)) return false;
-        files[i] = (train_state_file){.bytes = bytes[i], .crc = (uint32_t)number};
-    }
+    if (!unpack_files(files, list, version)) return false;
     state->step = step;
     state->samples = samples;
     state->tokens = tokens;
@@ -105,9 +126,9 @@ static kern_status check_version(const json_t *object, const char *path) {
     if (!format || strcmp(format, FORMAT) != 0)
         return kern_fail(KERN_ERR_DATA, "%s is no checkpoint's state.json", path);
     json_int_t version = json_integer_value(json_object_get(object, "version"));
-    if (version != VERSION)
+    if (version != VERSION && version != WITHOUT_VOCABULARY)
         return kern_fail(KERN_ERR_DATA,
-                         "%s has format version %lld, this program reads version %d; use the "
+                         "%s has format version %lld, this program reads up to version %d; use the "
                          "program that wrote it",
                          path, (long long)version, (int)VERSION);
     return KERN_OK;

@@ -14,21 +14,29 @@ typedef struct {
     uint64_t config_hash; /* of the resolved configuration, as the caller computes it */
 } train_state;
 
-enum { TRAIN_STATE_FILES = 2 };
-
-/* model.safetensors, optimizer.safetensors */
+/* The files beside state.json: tensors, then what the tokens stand for (train/vocabulary.h). */
+enum {
+    TRAIN_STATE_MODEL,
+    TRAIN_STATE_OPTIMIZER,
+    TRAIN_STATE_TENSOR_FILES,
+    TRAIN_STATE_VOCABULARY = TRAIN_STATE_TENSOR_FILES,
+    TRAIN_STATE_TOKENIZER,
+    TRAIN_STATE_FILES
+};
 extern const char *const train_state_file_names[TRAIN_STATE_FILES];
 
 typedef struct {
-    int64_t bytes;
-    uint32_t crc; /* CRC-32 of the whole file */
+    int64_t bytes; /* -1: the checkpoint has no such file */
+    uint32_t crc;  /* CRC-32 of the whole file */
 } train_state_file;
 
-/* Writes `path` aside, syncs and renames it. KERN_ERR_FILE. All numbers must be finite and >= 0. */
+/* Writes `path` aside, syncs and renames it. KERN_ERR_FILE. All numbers must be finite and >= 0;
+ * TRAIN_STATE_TOKENIZER alone may be absent. */
 kern_status train_state_write(const char *path, const train_state *state,
                               const train_state_file files[TRAIN_STATE_FILES]);
 
-/* Reads what train_state_write wrote. KERN_ERR_FILE where it cannot be read; KERN_ERR_DATA, naming
+/* Reads what train_state_write wrote, also in format version 1, which has no file of a vocabulary.
+ * KERN_ERR_FILE where it cannot be read; KERN_ERR_DATA, naming
  * the file and the reason, where it is torn, changed, or of a format version that this program does
  * not know. *state and files are then unchanged. */
 kern_status train_state_read(train_state *state, train_state_file files[TRAIN_STATE_FILES],

@@ -5,6 +5,7 @@
 #include "infer/evaluate.h"
 #include "train/dataset.h"
 #include "train/signals.h"
+#include "train/vocabulary.h"
 
 struct train_validation {
     const ttt_conf *conf;
@@ -13,7 +14,8 @@ struct train_validation {
     bool allocated;
 };
 
-kern_status train_validation_create(train_validation **result, const ttt_conf *conf, int threads) {
+kern_status train_validation_create(train_validation **result, const ttt_conf *conf,
+                                    const data_vocabulary *vocabulary, int threads) {
     kern_status status = KERN_OK;
     train_validation *v = NULL;
     *result = NULL;
@@ -22,6 +24,8 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
     ASSERT(v);
     v->conf = conf;
     TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, false));
+    if (train_vocabulary_match(vocabulary, v->source, "data.train") != KERN_OK)
+        TRY(kern_fail_context(KERN_ERR_CONFIG, "data.valid"));
     int64_t rows = conf->inner.chunk ? 256 / conf->inner.chunk : 1;
     infer_model_spec spec = {.conf = conf,
                              .batch = rows > 1 ? rows : 1,

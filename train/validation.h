@@ -3,13 +3,14 @@
 #define TRAIN_VALIDATION_H
 
 #include "configs/conf.h"
+#include "data/vocabulary.h"
 
 typedef struct train_validation train_validation;
 
-/* Opens data.valid and compiles a model that only reads. *validation is NULL, with KERN_OK, where
- * data.valid is empty or run.eval_every is 0. */
+/* Opens data.valid, which must be of the vocabulary, and compiles a model that only reads.
+ * *validation is NULL, with KERN_OK, where data.valid is empty or run.eval_every is 0. */
 kern_status train_validation_create(train_validation **validation, const ttt_conf *conf,
-                                    int threads);
+                                    const data_vocabulary *vocabulary, int threads);
 void train_validation_destroy(train_validation *validation); /* NULL is fine */
 
 /* Bytes that train_validation_run will use; 0 for NULL. */

@@ -127,7 +127,7 @@ head -c 5000 runs/swa/checkpoints/step-00000003/model.safetensors >torn/checkpoi
 refused 1 'is damaged' torn "${data[@]}"
 cp -r runs/swa foreign
 sed -i 's/vocab: 257/vocab: 200/; s/bos: 256/bos: 100/' foreign/config.yaml
-refused 2 'vocabulary of 200 ids with begin-of-document 100' foreign "${data[@]}"
+refused 1 'vocabulary byte of foreign.* has 257 ids and the model 200' foreign "${data[@]}"
 cp -r runs/swa other
 sed -i 's/mlp: 24/mlp: 25/' other/config.yaml
 refused 1 'mlp.w1' other "${data[@]}"

@@ -57,7 +57,8 @@ static inline train_state state_of(int64_t step) {
 
 static inline void save(const model *m, int64_t step) {
     const train_state state = state_of(step);
-    assert_ok(train_checkpoint_save(scratch, &state, &m->parameters, &m->moments));
+    assert_ok(train_checkpoint_save(scratch, &state, &m->parameters, &m->moments,
+                                    data_vocabulary_byte()));
 }
 
 static inline char *step_of(int64_t step) {

@@ -102,8 +102,9 @@ static void every_flipped_bit_is_refused(void **state) {
     fill(&saved, 3);
     save(&saved, 3);
     char *path = step_of(3);
-    static const char *const names[] = {"state.json", "model.safetensors", "optimizer.safetensors"};
-    for (int file = 0; file < 3; file++) {
+    static const char *const names[] = {"state.json", "model.safetensors", "optimizer.safetensors",
+                                        "vocabulary.json"};
+    for (int file = 0; file < 4; file++) {
         char *name = train_text("%s/%s", path, names[file]);
         size_t count;
         char *bytes = slurp(&count, name);
@@ -157,8 +158,8 @@ static void full_disk_harms_nothing(void **state) {
             train_state at = state_of(2);
             signal(SIGXFSZ, SIG_IGN);
             if (setrlimit(RLIMIT_FSIZE, &sizes)) _exit(1);
-            kern_status status =
-                train_checkpoint_save(scratch, &at, &saved.parameters, &saved.moments);
+            kern_status status = train_checkpoint_save(scratch, &at, &saved.parameters,
+                                                       &saved.moments, data_vocabulary_byte());
             if (status == KERN_OK) _exit(0);
             bool named = strstr(kern_error(), ".safetensors") || strstr(kern_error(), "state.json");
             _exit(status == KERN_ERR_FILE && named && strstr(kern_error(), scratch) ? 2 : 3);
@@ -202,7 +203,8 @@ static void killed_at_any_moment(void **state) {
                 model at;
                 train_state now = state_of(i);
                 fill(&at, i);
-                if (train_checkpoint_save(scratch, &now, &at.parameters, &at.moments) != KERN_OK ||
+                if (train_checkpoint_save(scratch, &now, &at.parameters, &at.moments,
+                                          data_vocabulary_byte()) != KERN_OK ||
                     train_history_prune(scratch, i, 2, 0) != KERN_OK ||
                     write(ends[1], &i, sizeof i) != sizeof i)
                     _exit(1);

@@ -51,8 +51,9 @@ static void checkpoint_is_on_disk_before_its_name(void **state) {
     records = 0;
     save(&m, 4);
     int named = place_of(0, "name", "/step-00000004");
-    static const char *const files[] = {"model.safetensors", "optimizer.safetensors", "state.json"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const files[] = {"model.safetensors", "optimizer.safetensors", "state.json",
+                                        "vocabulary.json"};
+    for (int i = 0; i < 4; i++) {
         char *partial = train_text("/step-00000004.tmp/%s.partial", files[i]);
         char *final = train_text("/step-00000004.tmp/%s", files[i]);
         int contents = place_of(0, "sync", partial), name = place_of(contents, "name", final);
@@ -74,7 +75,8 @@ static void failing_sync_is_an_error(void **state) {
     for (int i = 0; i < 4; i++) {
         const train_state at = state_of(5);
         failing = places[i];
-        kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments);
+        kern_status status =
+            train_checkpoint_save(scratch, &at, &m.parameters, &m.moments, data_vocabulary_byte());
         failing = NULL;
         assert_int_equal(status, KERN_ERR_FILE);
         assert_says(strerror(EIO));
@@ -82,7 +84,8 @@ static void failing_sync_is_an_error(void **state) {
     }
     const train_state at = state_of(5); /* the parent: the name is there, but might not last */
     failing = scratch;
-    kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments);
+    kern_status status =
+        train_checkpoint_save(scratch, &at, &m.parameters, &m.moments, data_vocabulary_byte());
     failing = NULL;
     assert_int_equal(status, KERN_ERR_FILE);
     assert_says(strerror(EIO));
