@@ -21,6 +21,13 @@ infer_bins infer_bins_create(int64_t tokens, int64_t chunk) {
     return bins;
 }
 
+/* Of a window: one mean per bin, then that of all positions, then that of the last ones. */
+enum { COLUMNS = 2 };
+
+static int64_t column_of(const infer_bins *bins, int bin) {
+    return bin >= 0 ? bin : bins->count + (bin == INFER_TAIL);
+}
+
 /* Memory of one evaluation. */
 typedef struct {
     const infer_evaluation *given;
@@ -34,17 +41,22 @@ typedef struct {
 
 static kern_status allocate(evaluation *e) {
     kern_status status = KERN_OK;
-    int64_t columns = e->given->bins.count + 1, B = e->model->batch;
+    int64_t columns = e->given->bins.count + COLUMNS, B = e->model->batch;
     size_t reals = (size_t)(B * e->tokens) * kern_dtype_bytes(infer_model_real(e->given->model));
     infer_losses *losses = e->losses = calloc(1, sizeof *losses);
     if (!losses) return kern_fail(KERN_ERR_MEMORY, "no memory for losses");
     TRY(data_source_windows(&e->window, &losses->windows, e->given->source,
                             e->given->per_document));
+    int64_t shorter = data_source_length(e->given->source) - e->tokens;
+    for (int64_t w = 0; w < losses->windows; w++) e->window[w].begin += shorter;
     losses->bins = e->given->bins;
     size_t windows = (size_t)losses->windows;
     TRY(kern_alloc((void **)&losses->document, windows * sizeof *losses->document, "documents"));
     TRY(kern_alloc((void **)&losses->loss, windows * (size_t)columns * sizeof *losses->loss,
                    "losses by window"));
+    if (e->given->vocabulary)
+        TRY(kern_alloc((void **)&losses->bytes, windows * (size_t)columns * sizeof *losses->bytes,
+                       "bytes by window"));
     TRY(kern_alloc((void **)&e->batch, (size_t)(B * (e->tokens + 1)) * sizeof *e->batch,
                    "evaluation windows"));
     /* There are at most as many chunks as tokens. */
@@ -69,31 +81,60 @@ static kern_status not_finite(const evaluation *e, int64_t window, int64_t t) {
                      data_source_document(e->given->source, w.document).name);
 }
 
+/* Sums over tokens that count. */
+typedef struct {
+    double nats, bytes;
+    int64_t tokens;
+} token_sums;
+
+static int64_t bytes_of(const evaluation *e, int32_t token) {
+    const char *text;
+    return e->given->vocabulary->decode(&text, e->given->vocabulary, token);
+}
+
+/* Adds the positions first <= t < end of window `window`, item b of the batch. */
+static kern_status add_up(token_sums *sums, const evaluation *e, int64_t window, int64_t b,
+                          int64_t first, int64_t end) {
+    const int32_t *target = e->batch + b * (e->tokens + 1) + 1;
+    for (int64_t t = first; t < end; t++) {
+        if (target[t] == e->model->conf->model.bos) continue;
+        double nll = nll_of(e, b * e->tokens + t);
+        if (!isfinite(nll)) return not_finite(e, window, t);
+        sums->nats += nll;
+        if (e->given->vocabulary) sums->bytes += (double)bytes_of(e, target[t]);
+        sums->tokens++;
+    }
+    return KERN_OK;
+}
+
+static void store(infer_losses *losses, int64_t window, int bin, token_sums sums) {
+    int64_t at = window * (losses->bins.count + COLUMNS) + column_of(&losses->bins, bin);
+    double tokens = sums.tokens ? (double)sums.tokens : (double)NAN;
+    losses->loss[at] = sums.nats / tokens;
+    if (losses->bytes) losses->bytes[at] = sums.bytes / tokens;
+}
+
 /* Window `window` was item b of the batch: its means by bin. */
 static kern_status take(evaluation *e, int64_t window, int64_t b) {
+    kern_status status = KERN_OK;
     infer_losses *losses = e->losses;
     const infer_bins *bins = &losses->bins;
-    const int32_t *target = e->batch + b * (e->tokens + 1) + 1;
-    double *mean = losses->loss + window * (bins->count + 1), all = 0;
-    int64_t all_counted = 0;
+    token_sums all = {0}, tail = {0};
     losses->document[window] = e->window[window].document;
     for (int bin = 0; bin < bins->count; bin++) {
-        double sum = 0;
-        int64_t counted = 0;
-        for (int64_t t = bins->edge[bin]; t < bins->edge[bin + 1]; t++) {
-            if (target[t] == e->model->conf->model.bos) continue;
-            double nll = nll_of(e, b * e->tokens + t);
-            if (!isfinite(nll)) return not_finite(e, window, t);
-            sum += nll;
-            counted++;
-        }
-        mean[bin] = counted ? sum / (double)counted : (double)NAN;
-        all += sum;
-        all_counted += counted;
+        token_sums sums = {0};
+        TRY(add_up(&sums, e, window, b, bins->edge[bin], bins->edge[bin + 1]));
+        store(losses, window, bin, sums);
+        all.nats += sums.nats;
+        all.bytes += sums.bytes;
+        all.tokens += sums.tokens;
     }
-    mean[bins->count] = all_counted ? all / (double)all_counted : (double)NAN;
-    losses->tokens += all_counted;
-    return KERN_OK;
+    TRY(add_up(&tail, e, window, b, e->tokens - e->given->tail, e->tokens));
+    store(losses, window, INFER_ALL, all);
+    store(losses, window, INFER_TAIL, tail);
+    losses->tokens += all.tokens;
+done:
+    return status;
 }
 
 /* Windows first, first + 1, ...; where fewer than B are left, the last fills the batch. */
@@ -102,8 +143,9 @@ static kern_status run_batch(evaluation *e, int64_t first) {
     int64_t B = e->model->batch, last = e->losses->windows - 1;
     for (int64_t b = 0; b < B; b++) {
         int64_t window = first + b < last ? first + b : last;
-        TRY(data_source_read_window(e->batch + b * (e->tokens + 1), e->given->source,
-                                    e->window[window]));
+        TRY(data_source_read_document(e->batch + b * (e->tokens + 1), e->given->source,
+                                      e->window[window].document, e->window[window].begin,
+                                      e->tokens + 1));
     }
     infer_batch batch = {.tokens = e->batch,
                          .rate = e->given->rate,
@@ -120,9 +162,10 @@ kern_status infer_evaluate(infer_losses **losses, const infer_evaluation *given)
     kern_status status = KERN_OK;
     evaluation e = {.given = given,
                     .model = infer_model_spec_of(given->model),
-                    .tokens = data_source_length(given->source)};
+                    .tokens = infer_model_spec_of(given->model)->tokens};
     *losses = NULL;
-    ASSERT(e.model->tokens == e.tokens && given->bins.edge[given->bins.count] == e.tokens);
+    ASSERT(e.tokens <= data_source_length(given->source) && given->tail <= e.tokens);
+    ASSERT(given->bins.edge[given->bins.count] == e.tokens);
     double start = kern_seconds();
     TRY(allocate(&e));
     for (int64_t first = 0; first < e.losses->windows; first += e.model->batch) {
@@ -150,12 +193,13 @@ void infer_losses_destroy(infer_losses *losses) {
     if (!losses) return;
     kern_free(losses->document);
     kern_free(losses->loss);
+    kern_free(losses->bytes);
     free(losses);
 }
 
 /* x_w, or x_w - y_w where there is a y. */
 static double value_of(const infer_losses *x, const infer_losses *y, int64_t window, int bin) {
-    int64_t at = window * (x->bins.count + 1) + (bin == INFER_ALL ? x->bins.count : bin);
+    int64_t at = window * (x->bins.count + COLUMNS) + column_of(&x->bins, bin);
     return y ? x->loss[at] - y->loss[at] : x->loss[at];
 }
 
@@ -189,4 +233,26 @@ infer_mean infer_losses_difference(const infer_losses *x, const infer_losses *y,
                                    int bin) {
     ASSERT(x->windows == y->windows && x->bins.count == y->bins.count && bin < x->bins.count);
     return mean_of(x, y, document, bin);
+}
+
+infer_mean infer_losses_bits(const infer_losses *x, const infer_losses *y, int64_t document,
+                             int bin) {
+    infer_mean nats = mean_of(x, y, document, bin);
+    double bytes = 0, squares = 0;
+    ASSERT(x->bytes && bin < x->bins.count);
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t w = 0; w < x->windows; w++) {
+            double value = value_of(x, y, w, bin);
+            if ((document != INFER_ALL && x->document[w] != document) || isnan(value)) continue;
+            double b = x->bytes[w * (x->bins.count + COLUMNS) + column_of(&x->bins, bin)];
+            if (pass == 0)
+                bytes += b / (double)nats.windows;
+            else
+                squares += pow(value - nats.mean / bytes * b, 2);
+        }
+    double n = (double)nats.windows, unit = bytes * log(2);
+    return (infer_mean){.mean = unit > 0 ? nats.mean / unit : (double)NAN,
+                        .standard_error =
+                            unit > 0 && n > 1 ? sqrt(squares / (n - 1) / n) / unit : (double)NAN,
+                        .windows = nats.windows};
 }

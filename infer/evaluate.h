@@ -6,6 +6,7 @@
 #define INFER_EVALUATE_H
 
 #include "data/source.h"
+#include "data/vocabulary.h"
 #include "infer/model.h"
 
 /* Bin b holds the positions edge[b] <= t < edge[b + 1] of a window; all bins together hold each of
@@ -26,12 +27,14 @@ infer_bins infer_bins_create(int64_t tokens, int64_t chunk);
 typedef bool (*infer_evaluation_seen)(void *context, int64_t done, int64_t windows);
 
 typedef struct {
-    infer_model *model;         /* allocated, its parameters set; reads B windows at once */
-    data_source *source;        /* its windows are of the model's T tokens */
-    int64_t per_document;       /* windows of each document (data_source_windows); 0: all */
-    double rate;                /* eta; 0: no inner steps */
-    infer_bins bins;            /* of T */
-    infer_evaluation_seen seen; /* NULL: nobody watches */
+    infer_model *model;                /* allocated, its parameters set; reads B windows at once */
+    data_source *source;               /* its windows are of the model's T tokens at least */
+    int64_t per_document;              /* windows of each document (data_source_windows); 0: all */
+    double rate;                       /* eta; 0: no inner steps */
+    infer_bins bins;                   /* of T */
+    int64_t tail;                      /* last positions whose mean is kept too; 0 .. T */
+    const data_vocabulary *vocabulary; /* of the source: counts bytes; NULL: they stay unknown */
+    infer_evaluation_seen seen;        /* NULL: nobody watches */
     void *context;
 } infer_evaluation;
 
@@ -39,16 +42,18 @@ typedef struct {
     infer_bins bins;
     int64_t windows, tokens; /* tokens: predictions that count */
     int64_t *document;       /* [windows] index in the source */
-    /* [windows, bins + 1] mean nats per token that counts in the bin; the last column: in the
-     * window. NAN where none counts. */
+    /* [windows, bins + 2] mean nats per token that counts in the bin; the last two columns: in the
+     * window, and in its last `tail` positions. NAN where none counts. */
     double *loss;
+    double *bytes; /* the same of the bytes that these tokens stand for; NULL: unknown */
     double seconds;
 } infer_losses;
 
-/* Evaluates. A token whose target is the model's begin-of-document token does not count. Memory
- * grows with windows times bins. Errors: those of data_source_windows and infer_model_forward;
- * KERN_ERR_NUMERIC where a loss is not finite; KERN_ERR_INTERRUPTED where `seen` said so. *losses
- * is then NULL. */
+/* Evaluates. Where the source's windows are longer than T, their last T + 1 tokens are read: so
+ * windows of several lengths end at the same places. A token whose target is the model's
+ * begin-of-document token does not count. Memory grows with windows times bins. Errors: those of
+ * data_source_windows and infer_model_forward; KERN_ERR_NUMERIC where a loss is not finite;
+ * KERN_ERR_INTERRUPTED where `seen` said so. *losses is then NULL. */
 kern_status infer_evaluate(infer_losses **losses, const infer_evaluation *evaluation);
 void infer_losses_destroy(infer_losses *losses); /* NULL is fine */
 
@@ -60,14 +65,21 @@ typedef struct {
     int64_t windows; /* n */
 } infer_mean;
 
-enum { INFER_ALL = -1 };
+enum { INFER_ALL = -1, INFER_TAIL = -2 };
 
-/* Over the windows of a document (INFER_ALL: of all), in a bin (INFER_ALL: in the whole window). */
+/* Over the windows of a document (INFER_ALL: of all), in a bin (INFER_ALL: in the whole window,
+ * INFER_TAIL: in its last positions). */
 infer_mean infer_losses_mean(const infer_losses *losses, int64_t document, int bin);
 
 /* The same of the differences x_w - y_w between two models on the same windows with the same bins:
  * the paired difference, whose standard error does not contain how hard each window is. */
 infer_mean infer_losses_difference(const infer_losses *x, const infer_losses *y, int64_t document,
                                    int bin);
+
+/* Bits per byte: the quotient of the mean nats (of x, or of x less y where there is a y) and the
+ * mean bytes of the same tokens, over ln 2; with its standard error as a quotient of two means,
+ * sqrt(sum (x_w - q b_w)^2 / (n - 1) / n) / (mean b). x->bytes must be known. */
+infer_mean infer_losses_bits(const infer_losses *x, const infer_losses *y, int64_t document,
+                             int bin);
 
 #endif

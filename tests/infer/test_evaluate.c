@@ -31,13 +31,16 @@ typedef struct {
     double rate;
     infer_evaluation_seen seen;
     void *context;
+    int64_t tokens, tail; /* tokens 0: T */
+    const data_vocabulary *vocabulary;
 } how;
 
 static kern_status evaluate_as(infer_losses **losses, const tiny *m, how h) {
     data_source *source = open_source();
     infer_model *model;
+    int64_t tokens = h.tokens ? h.tokens : T;
     infer_model_spec spec = {
-        .conf = m->conf, .batch = h.batch, .tokens = T, .inner = true, .threads = 1};
+        .conf = m->conf, .batch = h.batch, .tokens = tokens, .inner = true, .threads = 1};
     omp_set_num_threads(1);
     assert_ok(infer_model_create(&model, &spec));
     assert_ok(infer_model_allocate(model));
@@ -46,7 +49,9 @@ static kern_status evaluate_as(infer_losses **losses, const tiny *m, how h) {
                                    .source = source,
                                    .per_document = h.per_document,
                                    .rate = h.rate,
-                                   .bins = infer_bins_create(T, CHUNK),
+                                   .bins = infer_bins_create(tokens, CHUNK),
+                                   .tail = h.tail,
+                                   .vocabulary = h.vocabulary,
                                    .seen = h.seen,
                                    .context = h.context};
     kern_status status = infer_evaluate(losses, &evaluation);
@@ -93,7 +98,7 @@ static void test_against_a_plain_recomputation(void **state) {
         for (int bin = 0; bin <= 5; bin++) {
             double expected =
                 plain_mean(tokens, nll, bin < 5 ? edges[bin] : 0, bin < 5 ? edges[bin + 1] : T);
-            tiny_assert_close(&losses->loss[w * 6 + bin], &expected, 1, 1e-12, "a bin");
+            tiny_assert_close(&losses->loss[w * 7 + bin], &expected, 1, 1e-12, "a bin");
         }
         for (int t = 1; t <= T; t++) left_out += tokens[t] == 7;
     }
@@ -112,12 +117,13 @@ static void test_batches_do_not_matter(void **state) {
     (void)state;
     tiny m;
     tiny_begin(&m, BYTES);
-    infer_losses *one = evaluate(&m, (how){.batch = 1, .per_document = 3, .rate = 0.7});
+    infer_losses *one = evaluate(&m, (how){.batch = 1, .per_document = 3, .rate = 0.7, .tail = 9});
     for (int64_t batch = 2; batch <= 16; batch += 2) { /* also more than there are windows */
-        infer_losses *many = evaluate(&m, (how){.batch = batch, .per_document = 3, .rate = 0.7});
+        infer_losses *many =
+            evaluate(&m, (how){.batch = batch, .per_document = 3, .rate = 0.7, .tail = 9});
         assert_int_equal(many->windows, one->windows);
         assert_int_equal(many->tokens, one->tokens);
-        tiny_assert_close(many->loss, one->loss, one->windows * 6, 1e-12, "batches");
+        tiny_assert_close(many->loss, one->loss, one->windows * 7, 1e-12, "batches");
         infer_losses_destroy(many);
     }
     infer_losses_destroy(one);
@@ -141,15 +147,17 @@ static void test_steps_count_from_the_second_chunk(void **state) {
     tiny_end(&m);
 }
 
-/* 2 bins; windows 0 to 2 of document 0, 3 of document 5. */
-static infer_losses *by_hand(const double *loss) {
+/* 2 bins; windows 0 to 2 of document 0, 3 of document 5. loss [4, 4], bytes [4, 4] or NULL. */
+static infer_losses *by_hand(const double *loss, const double *bytes) {
     infer_losses *losses = calloc(1, sizeof *losses);
     losses->bins = (infer_bins){.count = 2, .edge = {0, 64, 128}};
     losses->windows = 4;
     assert_ok(kern_alloc((void **)&losses->document, 4 * sizeof(int64_t), "documents"));
-    assert_ok(kern_alloc((void **)&losses->loss, 12 * sizeof(double), "losses"));
+    assert_ok(kern_alloc((void **)&losses->loss, 16 * sizeof(double), "losses"));
+    if (bytes) assert_ok(kern_alloc((void **)&losses->bytes, 16 * sizeof(double), "bytes"));
     memcpy(losses->document, (int64_t[]){0, 0, 0, 5}, 4 * sizeof(int64_t));
-    memcpy(losses->loss, loss, 12 * sizeof(double));
+    memcpy(losses->loss, loss, 16 * sizeof(double));
+    if (bytes) memcpy(losses->bytes, bytes, 16 * sizeof(double));
     return losses;
 }
 
@@ -162,14 +170,16 @@ static void assert_mean(infer_mean got, double mean, double standard_error, int6
 
 static void test_means_against_hand_computation(void **state) {
     (void)state;
-    infer_losses *x = by_hand((double[]){1, 9, 1, 2, 9, 2, 4, NAN, 4, 7, 3, 5});
-    infer_losses *y = by_hand((double[]){0.5, 9, 2, 1, 5, 2, 1, 4, 1, 9, 1, 7});
+    infer_losses *x = by_hand((double[]){1, 9, 1, 8, 2, 9, 2, 8, 4, NAN, 4, 6, 7, 3, 5, 2}, NULL);
+    infer_losses *y = by_hand((double[]){0.5, 9, 2, 7, 1, 5, 2, 7, 1, 4, 1, 7, 9, 1, 7, 7}, NULL);
     /* 1, 2, 4: mean 7/3, squares 16/9 + 1/9 + 25/9 = 42/9, s^2 = 21/9, 21/9/3 = 7/9 */
     assert_mean(infer_losses_mean(x, 0, 0), 7. / 3, sqrt(7. / 9), 3);
     /* 1, 2, 4, 7: mean 3.5, squares 6.25 + 2.25 + 0.25 + 12.25 = 21, 21/3/4 = 1.75 */
     assert_mean(infer_losses_mean(x, INFER_ALL, 0), 3.5, sqrt(1.75), 4);
     assert_mean(infer_losses_mean(x, INFER_ALL, 1), 7, 2, 3); /* 9, 9, 3 */
     assert_mean(infer_losses_mean(x, INFER_ALL, INFER_ALL), 3, sqrt(10. / 3 / 4), 4);
+    /* 8, 8, 6, 2: mean 6, squares 4 + 4 + 16 = 24, 24/3/4 = 2 */
+    assert_mean(infer_losses_mean(x, INFER_ALL, INFER_TAIL), 6, sqrt(2), 4);
     /* 0.5, 1, 3: mean 1.5, squares 1 + 0.25 + 2.25 = 3.5, 3.5/2/3 */
     assert_mean(infer_losses_difference(x, y, 0, 0), 1.5, sqrt(3.5 / 6), 3);
     /* 0, 4, 2: mean 2, squares 8, 8/2/3 */
@@ -179,6 +189,74 @@ static void test_means_against_hand_computation(void **state) {
     assert_true(none.windows == 0 && isnan(none.mean) && isnan(none.standard_error));
     infer_losses_destroy(x);
     infer_losses_destroy(y);
+}
+
+static void test_bits_are_a_quotient_of_means(void **state) {
+    (void)state;
+    const double bytes[] = {4, 1, 2, 1, 5, 1, 3, 1, 3, NAN, 3, 1, 8, 3, 0, 1}, bit = log(2);
+    infer_losses *x = by_hand((double[]){2, 9, 1, 8, 3, 9, 2, 8, 4, NAN, 4, 6, 7, 3, 5, 2}, bytes);
+    infer_losses *y = by_hand((double[]){1, 9, 1, 8, 1, 9, 2, 8, 1, NAN, 4, 6, 4, 3, 5, 2}, NULL);
+    /* 2 3 4 7 nats of 4 5 3 8 bytes: 4/5, residuals -1.2 -1 1.6 0.6, squares 5.36, 5.36/3/4 */
+    assert_mean(infer_losses_bits(x, NULL, INFER_ALL, 0), 4. / 5 / bit, sqrt(5.36 / 12) / 5 / bit,
+                4);
+    /* 1 2 3 3 nats less than y: 2.25/5, residuals -0.8 -0.25 1.65 -0.6 */
+    double squares = 0.8 * 0.8 + 0.25 * 0.25 + 1.65 * 1.65 + 0.6 * 0.6;
+    assert_mean(infer_losses_bits(x, y, INFER_ALL, 0), 0.45 / bit, sqrt(squares / 12) / 5 / bit, 4);
+    assert_mean(infer_losses_bits(x, NULL, 0, INFER_ALL), 7. / 8 / bit,
+                sqrt((0.75 * 0.75 + 0.625 * 0.625 + 1.375 * 1.375) / 6) / (8. / 3) / bit, 3);
+    assert_int_equal(infer_losses_bits(x, NULL, INFER_ALL, 1).windows, 3); /* one is NAN */
+    assert_true(isnan(infer_losses_bits(x, NULL, 5, INFER_ALL).mean));     /* of no bytes */
+    infer_losses_destroy(x);
+    infer_losses_destroy(y);
+}
+
+/* Shorter windows end where the longer ones do: their losses are those of reading these tokens
+ * alone, and the last column is of the last tokens. Even bytes stand for two. */
+static int64_t decode_parity(const char **text, const data_vocabulary *vocabulary, int32_t token) {
+    (void)vocabulary;
+    *text = "ab";
+    return 1 + (token % 2 == 0);
+}
+
+static void test_shorter_windows_end_at_the_same_places(void **state) {
+    (void)state;
+    enum { SHORT = 192, TAIL = 64 };
+    const data_vocabulary vocabulary = {.decode = decode_parity};
+    tiny m;
+    tiny_begin(&m, BYTES);
+    data_source *source = open_source();
+    data_window *window;
+    int64_t count;
+    int32_t tokens[T + 1];
+    double nll[T];
+    infer_losses *losses = evaluate(&m, (how){.batch = 4,
+                                              .per_document = 3,
+                                              .rate = 0.7,
+                                              .tokens = SHORT,
+                                              .tail = TAIL,
+                                              .vocabulary = &vocabulary});
+    tiny_set(m.conf, "train.context=192");
+    assert_int_equal(losses->bins.count, 3);
+    assert_ok(data_source_windows(&window, &count, source, 3));
+    assert_int_equal(losses->windows, count);
+    for (int64_t w = 0; w < count; w++) {
+        assert_ok(data_source_read_window(tokens, source, window[w]));
+        const int32_t *last = tokens + T - SHORT;
+        tiny_reading reading = {.rate = 0.7, .nll = nll};
+        tiny_read(&m, &reading, last, 1);
+        double expected = plain_mean(last, nll, SHORT - TAIL, SHORT), bytes = 0, counted = 0;
+        tiny_assert_close(&losses->loss[w * 5 + 4], &expected, 1, 1e-12, "the last tokens");
+        expected = plain_mean(last, nll, 0, SHORT);
+        tiny_assert_close(&losses->loss[w * 5 + 3], &expected, 1, 1e-12, "the window");
+        for (int t = 1; t <= SHORT; t++)
+            if (last[t] != 7) bytes += 1 + (last[t] % 2 == 0), counted++;
+        expected = bytes / counted;
+        tiny_assert_close(&losses->bytes[w * 5 + 3], &expected, 1, 1e-12, "bytes");
+    }
+    kern_free(window);
+    data_source_destroy(source);
+    infer_losses_destroy(losses);
+    tiny_end(&m);
 }
 
 static void test_bins_cover_all_positions_once(void **state) {
@@ -253,6 +331,8 @@ int main(void) {
         cmocka_unit_test(test_batches_do_not_matter),
         cmocka_unit_test(test_steps_count_from_the_second_chunk),
         cmocka_unit_test(test_means_against_hand_computation),
+        cmocka_unit_test(test_bits_are_a_quotient_of_means),
+        cmocka_unit_test(test_shorter_windows_end_at_the_same_places),
         cmocka_unit_test(test_bins_cover_all_positions_once),
         cmocka_unit_test(test_it_can_be_watched_and_stopped),
         cmocka_unit_test(test_what_is_not_finite_is_an_error),
