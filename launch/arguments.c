@@ -52,6 +52,13 @@ static kern_status store(const launch_option *option, const char *text) {
     switch (option->kind) {
     case LAUNCH_FLAG: *(bool *)option->value = true; return KERN_OK;
     case LAUNCH_TEXT: *(const char **)option->value = text; return KERN_OK;
+    case LAUNCH_TEXTS: {
+        launch_texts *texts = option->value;
+        texts->item =
+            kern_grow(texts->item, &texts->capacity, texts->count + 1, sizeof *texts->item);
+        texts->item[texts->count++] = text;
+        return KERN_OK;
+    }
     case LAUNCH_COUNT: {
         long long count = strtoll(text, &end, 10);
         if (end == text || *end || errno || count < 0)

@@ -9,12 +9,20 @@
 typedef enum {
     LAUNCH_FLAG,  /* bool: false until the option is there; takes no value */
     LAUNCH_TEXT,  /* const char *: points into argv */
+    LAUNCH_TEXTS, /* launch_texts: one more each time the option is given */
     LAUNCH_COUNT, /* int64_t, at least 0 */
     LAUNCH_REAL,  /* double, finite */
 } launch_kind;
 
+/* Begins as zeros; free(item). The texts point into argv. */
+typedef struct {
+    const char **item;
+    int64_t count, capacity;
+} launch_texts;
+
 /* One option. `value` points to a variable of the kind's type, which keeps its value (the default)
- * where the option is not given; of an option given twice the last counts. */
+ * where the option is not given; of an option given twice the last counts
+ * (except LAUNCH_TEXTS). */
 typedef struct {
     const char *name; /* "windows", written --windows */
     launch_kind kind;

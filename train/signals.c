@@ -7,8 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Handlers have no argument of their own: the flag has to be global. */
+/* Handlers have no argument of their own: what they need has to be global. */
 static volatile sig_atomic_t received;
+static const char *first_message;
 
 static void on_signal(int number) {
     if (received) {
@@ -18,10 +19,8 @@ static void on_signal(int number) {
         return;
     }
     received = number;
-    static const char text[] = "\nttt: finishing this step, then saving; the same again ends at "
-                               "once, without saving\n";
     int saved_errno = errno;
-    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    ssize_t written = write(STDERR_FILENO, first_message, strlen(first_message));
     (void)written; /* nothing could be done about a closed stderr */
     errno = saved_errno;
 }
@@ -49,7 +48,13 @@ static void separate_stack(train_signals *saved) {
 }
 
 void train_signals_install(train_signals *saved) {
+    train_signals_install_saying(saved, "\nttt: finishing this step, then saving; the same again "
+                                        "ends at once, without saving\n");
+}
+
+void train_signals_install_saying(train_signals *saved, const char *message) {
     received = 0;
+    first_message = message;
     separate_stack(saved);
     struct sigaction action, ignore;
     memset(&action, 0, sizeof action);

@@ -22,6 +22,10 @@ typedef struct {
  * nested: once per process at a time. */
 void train_signals_install(train_signals *saved);
 
+/* The same for work that saves nothing; `message` goes to stderr at the first signal and must stay
+ * where it is. */
+void train_signals_install_saying(train_signals *saved, const char *message);
+
 /* Puts back what install found. The flag stays readable. */
 void train_signals_restore(const train_signals *saved);
 
