@@ -79,7 +79,7 @@ table=$runs/loss_by_position
 if [ ! -e $table.txt ] || [ $runs/e2e.finished -nt $table.txt ] ||
     [ $runs/swa.finished -nt $table.txt ]; then
     $ttt eval $runs/e2e $runs/swa --data $books/valid.h5,$books/test.h5 --windows $windows \
-        --by-position --csv $table.csv >$table.new
+        --books --by-position --csv $table.csv >$table.new
     gnuplot -e "csv='$table.csv'; png='$table.png'" launch/plot_loss_by_position.gp
     mv $table.new $table.txt
 fi

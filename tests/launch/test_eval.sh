@@ -47,7 +47,7 @@ train runs/swa inner.mode=off inner.suffix=0
 train runs/naive inner.mode=naive
 
 data=(--data 'valid.h5,test.h5' --windows 3)
-"$ttt" eval runs/e2e runs/swa/ "${data[@]}" --by-position --csv loss.csv --json >out.txt 2>err.txt ||
+"$ttt" eval runs/e2e runs/swa/ "${data[@]}" --books --by-position --csv loss.csv --json >out.txt 2>err.txt ||
     fault "$(cat err.txt)"
 says err.txt '^swa: 6/6 windows  0 s left$'
 says out.txt '6 windows of 256 tokens, 1536 predictions$'
@@ -55,16 +55,17 @@ says out.txt '^document +e2e +e2e-off +swa$'
 says out.txt '^a +[0-9.]+ ±'
 says out.txt '^b +[0-9.]+ ±'
 says out.txt '^all documents +[0-9.]+ ±'
-says out.txt 'bits per byte'
+says out.txt '^the same in bits per byte '
+says out.txt '^256 tokens +[0-9.]+ ±'
 says out.txt '^192 to 255 '
 says out.txt 'e2e - e2e-off$'
 says out.txt 'e2e - swa$'
 says out.txt '^e2e is lower than swa by more than the standard error in [0-3] of the 3 bins from position 64 on$'
 
 # The CSV: a line for each model and bin, bins at 0, 64, 128, 192, of six windows each.
-head -n 1 loss.csv | grep -qx 'model,bin_start,bin_end,mean,standard_error,count' || fault "CSV head"
-[ "$(sed 1d loss.csv | cut -d, -f1-3,6 | xargs)" = "$(for model in e2e e2e-off swa; do
-    for first in 0 64 128 192; do echo "$model,$first,$((first + 64)),6"; done; done | xargs)" ] ||
+head -n 1 loss.csv | grep -qx 'model,bin_start,bin_end,mean,standard_error,count,context' || fault "CSV head"
+[ "$(sed 1d loss.csv | cut -d, -f1-3,6-7 | xargs)" = "$(for model in e2e e2e-off swa; do
+    for first in 0 64 128 192; do echo "$model,$first,$((first + 64)),6,256"; done; done | xargs)" ] ||
     fault "CSV: $(cat loss.csv)"
 
 # JSON, CSV, the training's own validation and arithmetic agree.
@@ -72,7 +73,10 @@ tail -n 1 out.txt >all.json
 "$ttt" eval runs/e2e --data valid.h5 --windows 2 --json 2>/dev/null | tail -n 1 >valid.json
 python3 - <<'END' || fault "the numbers contradict each other"
 import csv, json, math
-out = json.load(open("all.json"))
+whole = json.load(open("all.json"))
+assert whole["place"] == 256 and len(whole["contexts"]) == 1 and whole["tokenizer"] == "byte"
+out = whole["contexts"][0]
+assert out["context"] == 256
 names = ["e2e", "e2e-off", "swa"]
 assert [m["model"] for m in out["models"]] == names, out
 assert [m["inner_steps"] for m in out["models"]] == [True, False, False]
@@ -96,24 +100,24 @@ a, b = (m["positions"][0]["mean"] for m in out["models"][:2])
 assert abs(a - b) > 1e-9  # the first bin holds two chunks, and the second had one step
 lines = [json.loads(line) for line in open("runs/e2e/metrics.jsonl")]
 trained = [l["validation_loss"] for l in lines if "validation_loss" in l][-1]
-assert abs(json.load(open("valid.json"))["models"][0]["mean"] - trained) < 1e-5, trained
+assert abs(json.load(open("valid.json"))["contexts"][0]["models"][0]["mean"] - trained) < 1e-5, trained
 END
 
 # A checkpoint by its path; inner steps off alone; saved results; a naive run steps too.
 "$ttt" eval runs/e2e/checkpoints/step-00000002 "${data[@]}" --off --save --json >out.txt 2>/dev/null
-says out.txt '^document +e2e@2-off$'
+says out.txt '^nats per token +e2e@2-off$'
 says runs/e2e/eval/step-00000002.json '"step": 2,?$'
 [ ! -e runs/swa/eval/step-00000003.json ] || fault "results may be saved only where it was asked for"
 "$ttt" eval runs/naive "${data[@]}" >out.txt 2>/dev/null
-says out.txt '^document +naive +naive-off$'
+says out.txt '^nats per token +naive +naive-off$'
 says out.txt 'naive - naive-off$'
 
 # Longer windows than in training, and the same name twice.
 cp -r runs/swa swa
 "$ttt" eval swa runs/swa "${data[@]}" --context 512 >out.txt 2>/dev/null
 says out.txt 'of 512 tokens'
-says out.txt '^document +swa +runs/swa$'
-says out.txt '^whole window +0.0000 ±0.0000$'
+says out.txt '^nats per token +swa +runs/swa$'
+says out.txt '^512 tokens +0.0000 ±0.0000 +0.0000 ±0.0000$'
 
 refused 2 'name shards: --data' runs/e2e
 refused 2 'neither a run' nowhere "${data[@]}"

@@ -1,0 +1,151 @@
+/* CSV and JSON of launch/eval_report.h. */
+#include "launch/eval_report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/files.h"
+
+/* A field of a CSV line; quoted where it has to be. */
+static void write_field(FILE *file, const char *text) {
+    if (!strpbrk(text, ",\"\n\r")) {
+        fputs(text, file);
+        return;
+    }
+    fputc('"', file);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', file);
+        fputc(*text, file);
+    }
+    fputc('"', file);
+}
+
+static void write_lines(FILE *file, const launch_eval_report *report, int64_t column,
+                        int64_t length) {
+    const infer_bins *bins = &report->column[column].losses[length]->bins;
+    bool whole = report->lengths > 1 && bins->count > 1;
+    for (int row = 0; row < bins->count + whole; row++) {
+        int bin = row < bins->count ? row : INFER_ALL;
+        infer_mean mean =
+            launch_eval_value(report, column, (launch_eval_place){length, INFER_ALL, bin, false});
+        write_field(file, report->column[column].label);
+        fprintf(file, ",%lld,%lld,%.9g,%.9g,%lld,%lld\n",
+                bin == INFER_ALL ? 0 : (long long)bins->edge[bin],
+                (long long)bins->edge[bin == INFER_ALL ? bins->count : bin + 1], mean.mean,
+                mean.standard_error, (long long)mean.windows, (long long)report->length[length]);
+    }
+}
+
+kern_status launch_eval_write_csv(const launch_eval_report *report, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *file = open_memstream(&text, &bytes);
+    ASSERT(file);
+    fprintf(file, "model,bin_start,bin_end,mean,standard_error,count,context\n");
+    for (int64_t l = 0; l < report->lengths; l++)
+        for (int64_t i = 0; i < report->columns; i++) write_lines(file, report, i, l);
+    ASSERT(!fclose(file));
+    kern_status status = train_write_file(path, text, bytes);
+    free(text);
+    return status;
+}
+
+/* JSON has no NAN: null stands for it. */
+static json_t *number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* One mean, of column a or of a less b, in both units. */
+static json_t *json_mean(const launch_eval_report *report, launch_eval_pair pair,
+                         launch_eval_place place) {
+    bool single = pair.a == pair.b;
+    infer_mean mean = single ? launch_eval_value(report, pair.a, place)
+                             : launch_eval_difference(report, pair.a, pair.b, place);
+    json_t *object = json_pack("{s:o, s:o, s:I}", "mean", number(mean.mean), "standard_error",
+                               number(mean.standard_error), "windows", (json_int_t)mean.windows);
+    place.bits = true;
+    mean = single ? launch_eval_value(report, pair.a, place)
+                  : launch_eval_difference(report, pair.a, pair.b, place);
+    json_object_set_new(object, "bits_per_byte", number(mean.mean));
+    json_object_set_new(object, "bits_per_byte_standard_error", number(mean.standard_error));
+    return object;
+}
+
+static json_t *json_positions(const launch_eval_report *report, launch_eval_pair pair,
+                              int64_t length) {
+    const infer_bins *bins = &report->column[pair.a].losses[length]->bins;
+    json_t *positions = json_array();
+    for (int bin = 0; bin < bins->count; bin++) {
+        json_t *row = json_mean(report, pair, (launch_eval_place){length, INFER_ALL, bin, false});
+        json_object_set_new(row, "begin", json_integer(bins->edge[bin]));
+        json_object_set_new(row, "end", json_integer(bins->edge[bin + 1]));
+        json_array_append_new(positions, row);
+    }
+    return positions;
+}
+
+static json_t *json_documents(const launch_eval_report *report, launch_eval_pair pair,
+                              int64_t length) {
+    json_t *documents = json_array();
+    for (int64_t d = 0; d < data_source_documents(report->source); d++) {
+        data_document document = data_source_document(report->source, d);
+        json_t *row = json_mean(report, pair, (launch_eval_place){length, d, INFER_ALL, false});
+        json_object_set_new(row, "name", json_string(document.name));
+        json_object_set_new(row, "split", json_string(document.split));
+        json_array_append_new(documents, row);
+    }
+    return documents;
+}
+
+/* What columns and differences have in common. */
+static json_t *json_part(const launch_eval_report *report, launch_eval_pair pair, int64_t length) {
+    json_t *object =
+        json_mean(report, pair, (launch_eval_place){length, INFER_ALL, INFER_ALL, false});
+    json_t *last =
+        json_mean(report, pair, (launch_eval_place){length, INFER_ALL, INFER_TAIL, false});
+    json_object_set_new(last, "tokens", json_integer(report->tail));
+    json_object_set_new(object, "last", last);
+    json_object_set_new(object, "model", json_string(report->column[pair.a].label));
+    json_object_set_new(object, "positions", json_positions(report, pair, length));
+    return object;
+}
+
+static json_t *json_column(const launch_eval_report *report, int64_t column, int64_t length) {
+    const launch_eval_column *c = &report->column[column];
+    launch_eval_pair itself = {column, column};
+    json_t *object = json_part(report, itself, length);
+    json_object_set_new(object, "step", json_integer(c->step));
+    json_object_set_new(object, "inner_steps", json_boolean(c->chunk > 0));
+    json_object_set_new(object, "seconds", number(c->losses[length]->seconds));
+    json_object_set_new(object, "documents", json_documents(report, itself, length));
+    return object;
+}
+
+static json_t *json_length(const launch_eval_report *report, int64_t length, int64_t run) {
+    json_t *models = json_array(), *differences = json_array();
+    for (int64_t i = 0; i < report->columns; i++)
+        if (run == INFER_ALL || report->column[i].run == run)
+            json_array_append_new(models, json_column(report, i, length));
+    int64_t count;
+    launch_eval_pair *pairs = launch_eval_pairs(&count, report);
+    for (int64_t i = 0; i < count; i++) {
+        const launch_eval_column *a = &report->column[pairs[i].a], *b = &report->column[pairs[i].b];
+        if (run != INFER_ALL && (a->run != run || b->run != run)) continue;
+        json_t *difference = json_part(report, pairs[i], length);
+        json_object_set_new(difference, "less", json_string(b->label));
+        json_array_append_new(differences, difference);
+    }
+    free(pairs);
+    return json_pack("{s:I, s:o, s:o}", "context", (json_int_t)report->length[length], "models",
+                     models, "differences", differences);
+}
+
+json_t *launch_eval_json(const launch_eval_report *report, int64_t run) {
+    json_t *contexts = json_array();
+    for (int64_t l = 0; l < report->lengths; l++)
+        json_array_append_new(contexts, json_length(report, l, run));
+    return json_pack("{s:s, s:I, s:o}", "tokenizer", data_source_tokenizer(report->source), "place",
+                     (json_int_t)data_source_length(report->source), "contexts", contexts);
+}

@@ -1,0 +1,297 @@
+/* ttt eval --data: windows of held-out shards, read by several runs with inner steps on and off. */
+#include <errno.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/eval.h"
+#include "launch/eval_report.h"
+#include "launch/gnuplot.h"
+#include "launch/progress_line.h"
+#include "launch/report.h"
+#include "train/files.h"
+#include "train/fit.h"
+#include "train/signals.h"
+#include "train/vocabulary.h"
+
+kern_status launch_eval_lengths(int64_t **lengths, int64_t *count, const char *text) {
+    int64_t capacity = 0;
+    *lengths = NULL;
+    *count = 0;
+    for (const char *next = text; next;) {
+        char *end;
+        errno = 0;
+        long long length = strtoll(next, &end, 10);
+        bool again = false;
+        for (int64_t i = 0; i < *count; i++) again |= (*lengths)[i] == length;
+        if (end == next || (*end && *end != ',') || errno || length < 1 || again) {
+            free(*lengths);
+            *lengths = NULL;
+            return kern_fail(KERN_ERR_USAGE,
+                             "--context takes different whole numbers of at least 1 with commas "
+                             "between them, as in 512,2048, not '%s'",
+                             text);
+        }
+        *lengths = kern_grow(*lengths, &capacity, *count + 1, sizeof **lengths);
+        (*lengths)[(*count)++] = length;
+        next = *end ? end + 1 : NULL;
+    }
+    return KERN_OK;
+}
+
+bool launch_eval_has_inner(const launch_trained *run) {
+    return run->conf->inner.mode != CONF_INNER_OFF;
+}
+
+static train_signals handlers;
+
+void launch_eval_signals_begin(void) {
+    train_signals_install_saying(&handlers, "\nttt: stopping; the same again ends at once\n");
+    /* Who reads our output may go away: that ends us quietly. */
+    ASSERT(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+}
+
+void launch_eval_signals_end(void) {
+    train_signals_restore(&handlers);
+}
+
+/* Everything that one call opens. */
+typedef struct {
+    const launch_eval_choices *chosen;
+    int64_t count; /* of runs */
+    launch_trained *runs;
+    int64_t *lengths; /* [report.lengths] */
+    data_source *source;
+    launch_eval_report report;
+} evaluation;
+
+/* Runs of the same name are called what the command line calls them. */
+static void tell_apart(launch_trained *runs, char *const *words, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        bool same = false;
+        for (int64_t j = 0; j < count; j++) same |= j != i && !strcmp(runs[i].label, runs[j].label);
+        if (!same) continue;
+        for (int64_t j = count - 1; j >= i; j--) {
+            if (j != i && strcmp(runs[i].label, runs[j].label)) continue;
+            free(runs[j].label);
+            runs[j].label = train_text("%s", words[j]);
+        }
+    }
+}
+
+static kern_status check_vocabulary(const launch_trained *run, const data_source *source) {
+    if (train_vocabulary_match(run->vocabulary, source, run->dir) == KERN_OK) return KERN_OK;
+    return kern_fail(KERN_ERR_USAGE,
+                     "%s; pack the texts with the vocabulary that the run was trained on",
+                     kern_error());
+}
+
+static bool show(void *context, int64_t done, int64_t windows) {
+    launch_progress_line *line = context;
+    bool stop = train_signals_received() != 0;
+    if (stop)
+        launch_progress_clear(line);
+    else
+        launch_progress_show(line, done, windows);
+    return !stop;
+}
+
+/* Windows at once: enough for fast products. Each has fast weights of its own. */
+static int64_t choose_batch(int64_t tokens, int64_t windows) {
+    int64_t batch = 8192 / tokens;
+    batch = batch > 8 ? 8 : batch;
+    batch = batch > windows ? windows : batch;
+    return batch < 1 ? 1 : batch;
+}
+
+/* The chunk that bins are aligned to: of the first run that has one. */
+static int64_t chunk_of(const evaluation *e) {
+    for (int64_t i = 0; i < e->count; i++)
+        if (launch_eval_has_inner(&e->runs[i])) return e->runs[i].conf->inner.chunk;
+    return 1;
+}
+
+/* A checked configuration takes another context. */
+static kern_status set_context(const launch_trained *run, int64_t tokens) {
+    char *assignment = train_text("train.context=%lld", (long long)tokens);
+    kern_status status = conf_set(run->conf, assignment);
+    if (status == KERN_OK && conf_check(run->conf) != KERN_OK)
+        status = kern_fail_context(KERN_ERR_USAGE, "%s in windows of %lld tokens", run->label,
+                                   (long long)tokens);
+    free(assignment);
+    return status;
+}
+
+/* The run's weights on all windows of a length, with or without inner steps. */
+static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
+    kern_status status = KERN_OK;
+    launch_eval_column *c = &e->report.column[column];
+    const launch_trained *run = &e->runs[c->run];
+    infer_model *model = NULL;
+    data_window *window = NULL;
+    int64_t windows, tokens = e->lengths[length];
+    int threads = train_threads(run->conf);
+    char *label = e->report.lengths > 1 ? train_text("%s, %lld tokens", c->label, (long long)tokens)
+                                        : train_text("%s", c->label);
+    launch_progress_line line = {.label = label, .unit = "windows", .began = kern_seconds()};
+    TRY(set_context(run, tokens));
+    TRY(data_source_windows(&window, &windows, e->source, e->chosen->windows));
+    infer_model_spec spec = {.conf = run->conf,
+                             .batch = choose_batch(tokens, windows),
+                             .tokens = tokens,
+                             .inner = c->chunk > 0,
+                             .threads = threads};
+    omp_set_num_threads(threads);
+    TRY(infer_model_create(&model, &spec));
+    TRY(infer_model_allocate(model));
+    infer_model_set_parameters(model, run->parameters);
+    infer_evaluation given = {.model = model,
+                              .source = e->source,
+                              .per_document = e->chosen->windows,
+                              .rate = c->chunk > 0 ? run->conf->inner.lr : 0,
+                              .bins = infer_bins_create(tokens, chunk_of(e)),
+                              .tail = e->report.tail,
+                              .vocabulary = run->vocabulary,
+                              .seen = show,
+                              .context = &line};
+    TRY(infer_evaluate(&c->losses[length], &given));
+done:
+    if (status != KERN_OK) kern_fail_context(status, "%s", label);
+    free(label);
+    kern_free(window);
+    infer_model_destroy(model);
+    return status;
+}
+
+static void add_column(evaluation *e, int64_t index, bool off) {
+    const launch_trained *run = &e->runs[index];
+    launch_eval_column *column = &e->report.column[e->report.columns++];
+    bool inner = launch_eval_has_inner(run);
+    *column =
+        (launch_eval_column){.label = train_text("%s%s", run->label, inner && off ? "-off" : ""),
+                             .run = index,
+                             .step = run->step,
+                             .chunk = inner && !off ? run->conf->inner.chunk : 0,
+                             .losses = calloc((size_t)e->report.lengths, sizeof(infer_losses *))};
+    ASSERT(column->losses);
+}
+
+/* A run with its inner steps and without them; one without an inner loop as it is. */
+static kern_status evaluate_run(evaluation *e, int64_t index) {
+    kern_status status = KERN_OK;
+    launch_trained *run = &e->runs[index];
+    int64_t first = e->report.columns;
+    TRY(launch_trained_load(run));
+    if (launch_eval_has_inner(run) && !e->chosen->off) add_column(e, index, false);
+    add_column(e, index, true);
+    for (int64_t length = 0; length < e->report.lengths; length++)
+        for (int64_t column = first; column < e->report.columns; column++)
+            TRY(evaluate(e, column, length));
+done:
+    launch_trained_unload(run);
+    return status;
+}
+
+static kern_status save(const launch_eval_report *report, int64_t index,
+                        const launch_trained *run) {
+    kern_status status = KERN_OK;
+    json_t *object = launch_eval_json(report, index);
+    char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *folder = train_text("%s/eval", run->dir);
+    char *path = train_text("%s/step-%08lld.json", folder, (long long)run->step);
+    ASSERT(text);
+    TRY(train_make_directory(folder));
+    TRY(train_write_file(path, text, strlen(text)));
+done:
+    json_decref(object);
+    free(text);
+    free(folder);
+    free(path);
+    return status;
+}
+
+static kern_status present(const evaluation *e) {
+    kern_status status = KERN_OK;
+    const launch_eval_choices *chosen = e->chosen;
+    const launch_eval_report *report = &e->report;
+    if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
+    if (chosen->png) TRY(launch_eval_draw(report, chosen->by_position, chosen->png));
+    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(report, i, &e->runs[i]));
+    launch_eval_print(report, chosen->books, chosen->by_position);
+    if (chosen->json) TRY(launch_print_json(launch_eval_json(report, INFER_ALL)));
+done:
+    return status;
+}
+
+/* Lengths, and the place of windows: as of the longest length, or where --place says. */
+static kern_status open_source(evaluation *e) {
+    kern_status status = KERN_OK;
+    const int64_t *lengths = e->lengths;
+    int64_t longest = lengths[0], place = e->chosen->place;
+    e->report.tail = lengths[0];
+    for (int64_t l = 0; l < e->report.lengths; l++) {
+        longest = lengths[l] > longest ? lengths[l] : longest;
+        e->report.tail = lengths[l] < e->report.tail ? lengths[l] : e->report.tail;
+        for (int64_t i = 0; i < e->count; i++) TRY(set_context(&e->runs[i], lengths[l]));
+    }
+    if (place && place < longest)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "--place %lld is shorter than windows of %lld tokens; they would begin "
+                      "before their documents",
+                      (long long)place, (long long)longest));
+    TRY(data_source_open(&e->source, e->chosen->data, place ? place : longest, false));
+    for (int64_t i = 0; i < e->count; i++) TRY(check_vocabulary(&e->runs[i], e->source));
+    e->report.length = lengths;
+    e->report.source = e->source;
+done:
+    return status;
+}
+
+static kern_status open_runs(evaluation *e, char *const *words) {
+    kern_status status = KERN_OK;
+    TRY(launch_eval_lengths(&e->lengths, &e->report.lengths, e->chosen->context));
+    for (int64_t i = 0; i < e->count; i++) TRY(launch_trained_open(&e->runs[i], words[i], 0));
+    tell_apart(e->runs, words, e->count);
+    if (e->report.lengths == 0) {
+        e->lengths = calloc(1, sizeof *e->lengths);
+        ASSERT(e->lengths);
+        e->lengths[e->report.lengths++] = e->runs[0].conf->train.context;
+    }
+done:
+    return status;
+}
+
+static kern_status evaluate_all(evaluation *e) {
+    kern_status status = KERN_OK;
+    int threads = 1;
+    for (int64_t i = 0; i < e->count; i++)
+        if (train_threads(e->runs[i].conf) > threads) threads = train_threads(e->runs[i].conf);
+    omp_set_num_threads(threads);
+    launch_eval_signals_begin();
+    for (int64_t i = 0; i < e->count; i++) TRY(evaluate_run(e, i));
+done:
+    launch_eval_signals_end();
+    return status;
+}
+
+kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *words,
+                               int64_t count) {
+    kern_status status = KERN_OK;
+    evaluation e = {.chosen = chosen, .count = count};
+    e.runs = calloc((size_t)count, sizeof *e.runs);
+    e.report.column = calloc((size_t)count * 2, sizeof *e.report.column);
+    ASSERT(e.runs && e.report.column);
+    if (chosen->png) TRY(launch_gnuplot_check());
+    TRY(open_runs(&e, words));
+    TRY(open_source(&e));
+    TRY(evaluate_all(&e));
+    TRY(present(&e));
+done:
+    launch_eval_report_clear(&e.report);
+    data_source_destroy(e.source);
+    for (int64_t i = 0; i < count; i++) launch_trained_close(&e.runs[i]);
+    free(e.runs);
+    free(e.lengths);
+    return status;
+}

@@ -1,0 +1,25 @@
+#include "launch/progress_line.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+void launch_progress_show(launch_progress_line *line, int64_t done, int64_t all) {
+    double now = kern_seconds();
+    bool terminal = isatty(STDERR_FILENO), finished = all && done >= all;
+    if (!finished && now - line->shown < (terminal ? 0.1 : 10)) return;
+    line->shown = now;
+    fprintf(stderr, "%s%s: %lld", terminal ? "\r" : "", line->label, (long long)done);
+    if (all) {
+        double left = (now - line->began) / (double)done * (double)(all - done);
+        fprintf(stderr, "/%lld %s  %.0f s left", (long long)all, line->unit, left);
+    } else {
+        fprintf(stderr, " %s", line->unit);
+    }
+    fprintf(stderr, "%s", terminal ? "\033[K" : "\n");
+    if (finished) launch_progress_clear(line);
+    fflush(stderr);
+}
+
+void launch_progress_clear(const launch_progress_line *line) {
+    if (line->shown > 0 && isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+}
