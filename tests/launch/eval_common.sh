@@ -36,6 +36,7 @@ evaluate() { # ttt eval $@ to out.txt
 interrupted() {
     local word=$1 code=0 process
     shift
+    : >err.txt # what an earlier command said is no progress
     "$ttt" eval "$@" >out.txt 2>err.txt &
     process=$!
     for _ in $(seq 600); do
