@@ -1,0 +1,146 @@
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/needle.h"
+
+struct data_needle_reader {
+    FILE *file;
+    char *path, *line;
+    size_t capacity;
+    int64_t number; /* of the line */
+};
+
+kern_status data_needle_reader_open(data_needle_reader **out, const char *path) {
+    kern_status status = KERN_OK;
+    data_needle_reader *reader = NULL;
+    *out = NULL;
+    TRY(kern_alloc_zero((void **)&reader, sizeof *reader, "a reader of needles"));
+    reader->path = strdup(path);
+    ASSERT(reader->path);
+    reader->file = fopen(path, "r");
+    if (!reader->file)
+        TRY(kern_fail(KERN_ERR_FILE, "%s cannot be read: %s", path, strerror(errno)));
+    *out = reader;
+    reader = NULL;
+done:
+    data_needle_reader_close(reader);
+    return status;
+}
+
+void data_needle_reader_close(data_needle_reader *reader) {
+    if (!reader) return;
+    if (reader->file) fclose(reader->file);
+    free(reader->path);
+    free(reader->line);
+    kern_free(reader);
+}
+
+static kern_status missing(const data_needle_reader *reader, const char *field, const char *kind) {
+    return kern_fail(
+        KERN_ERR_DATA,
+        "%s, line %lld: no field \"%s\" that is %s; a line of RULER's needle tasks has "
+        "index, input, outputs, length, length_w_model_temp, answer_prefix and "
+        "token_position_answer",
+        reader->path, (long long)reader->number, field, kind);
+}
+
+static kern_status take_text(char **text, const json_t *object, const char *field,
+                             const data_needle_reader *reader) {
+    const char *value = json_string_value(json_object_get(object, field));
+    if (!value || !*value) return missing(reader, field, "a text that is not empty");
+    *text = strdup(value);
+    ASSERT(*text);
+    return KERN_OK;
+}
+
+static kern_status take_number(int64_t *number, const json_t *object, const char *field,
+                               const data_needle_reader *reader) {
+    const json_t *value = json_object_get(object, field);
+    if (!json_is_integer(value)) return missing(reader, field, "a whole number");
+    *number = json_integer_value(value);
+    return KERN_OK;
+}
+
+static kern_status take_outputs(data_needle *sample, const json_t *object,
+                                const data_needle_reader *reader) {
+    static const char kind[] = "a list of texts, none of them empty";
+    const json_t *list = json_object_get(object, "outputs");
+    size_t count = json_array_size(list); /* 0 where it is no array */
+    if (count == 0) return missing(reader, "outputs", kind);
+    sample->outputs = calloc(count, sizeof *sample->outputs);
+    ASSERT(sample->outputs);
+    for (size_t i = 0; i < count; i++) {
+        const char *value = json_string_value(json_array_get(list, i));
+        if (!value || !*value) return missing(reader, "outputs", kind);
+        sample->outputs[i] = strdup(value);
+        ASSERT(sample->outputs[i]);
+        sample->output_count++;
+    }
+    return KERN_OK;
+}
+
+static kern_status take(data_needle *sample, const json_t *object,
+                        const data_needle_reader *reader) {
+    kern_status status = KERN_OK;
+    TRY(take_number(&sample->index, object, "index", reader));
+    TRY(take_text(&sample->input, object, "input", reader));
+    TRY(take_outputs(sample, object, reader));
+    TRY(take_number(&sample->length, object, "length", reader));
+    TRY(take_number(&sample->length_w_temp, object, "length_w_model_temp", reader));
+    TRY(take_text(&sample->prefix, object, "answer_prefix", reader));
+    TRY(take_number(&sample->position, object, "token_position_answer", reader));
+done:
+    return status;
+}
+
+/* The next line that is not empty; -1 behind the last. */
+static ssize_t next_line(data_needle_reader *reader) {
+    for (;;) {
+        ssize_t bytes = getline(&reader->line, &reader->capacity, reader->file);
+        if (bytes < 0) return bytes;
+        reader->number++;
+        if ((size_t)bytes != strspn(reader->line, " \t\r\n")) return bytes;
+    }
+}
+
+kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader *reader) {
+    kern_status status = KERN_OK;
+    json_t *object = NULL;
+    json_error_t error;
+    *sample = (data_needle){.index = 0};
+    errno = 0;
+    ssize_t bytes = next_line(reader);
+    *more = bytes >= 0;
+    if (!*more && ferror(reader->file))
+        TRY(kern_fail(KERN_ERR_FILE, "%s cannot be read: %s", reader->path, strerror(errno)));
+    if (!*more) goto done;
+    object = json_loadb(reader->line, (size_t)bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(object))
+        TRY(kern_fail(KERN_ERR_DATA,
+                      "%s, line %lld is no JSON object%s%s; RULER's files have one "
+                      "on each line",
+                      reader->path, (long long)reader->number, object ? "" : ": ",
+                      object ? "" : error.text));
+    TRY(take(sample, object, reader));
+done:
+    json_decref(object);
+    if (status != KERN_OK) data_needle_clear(sample);
+    return status;
+}
+
+char *data_needle_line(const data_needle *sample) {
+    json_t *outputs = json_array();
+    for (int64_t i = 0; i < sample->output_count; i++)
+        json_array_append_new(outputs, json_string(sample->outputs[i]));
+    json_t *object =
+        json_pack("{s:I, s:s, s:o, s:I, s:I, s:s, s:I}", "index", (json_int_t)sample->index,
+                  "input", sample->input, "outputs", outputs, "length", (json_int_t)sample->length,
+                  "length_w_model_temp", (json_int_t)sample->length_w_temp, "answer_prefix",
+                  sample->prefix, "token_position_answer", (json_int_t)sample->position);
+    char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    return line;
+}
