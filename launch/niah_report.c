@@ -1,0 +1,152 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/niah.h"
+#include "train/files.h"
+
+enum { NAME_WIDTH = 20, CELL_WIDTH = 17 };
+
+launch_niah_scores *launch_niah_cell(const launch_niah_report *report, int64_t column,
+                                     int64_t group, int64_t depth) {
+    return &report->column[column].scores[group * (report->plan->depths + 1) + depth];
+}
+
+void launch_niah_add(launch_niah_report *report, int64_t group, int64_t depth, double score) {
+    launch_niah_scores *scores = launch_niah_cell(report, report->columns - 1, group, depth);
+    scores->sum += score;
+    scores->squares += score * score;
+    scores->count++;
+}
+
+static launch_niah_scores all_depths(const launch_niah_report *report, int64_t column,
+                                     int64_t group) {
+    launch_niah_scores all = {.count = 0};
+    for (int64_t d = 0; d <= report->plan->depths; d++) {
+        const launch_niah_scores *scores = launch_niah_cell(report, column, group, d);
+        all.sum += scores->sum;
+        all.squares += scores->squares;
+        all.count += scores->count;
+    }
+    return all;
+}
+
+double launch_niah_mean(launch_niah_scores s) {
+    return s.count ? s.sum / (double)s.count : NAN;
+}
+
+/* Of the mean; NAN where one sample alone says nothing about it. */
+static double standard_error(launch_niah_scores s) {
+    double n = (double)s.count;
+    if (s.count < 2) return NAN;
+    double variance = (s.squares - s.sum * s.sum / n) / (n - 1);
+    return sqrt(fmax(variance, 0) / n);
+}
+
+static void print_cell(launch_niah_scores s) {
+    if (s.count == 0)
+        printf("%*s", CELL_WIDTH, "-");
+    else if (s.count == 1)
+        printf("%*.4f        ", CELL_WIDTH - 8, launch_niah_mean(s));
+    else
+        printf("%*.4f \u00b1%6.4f", CELL_WIDTH - 8, launch_niah_mean(s), standard_error(s));
+}
+
+const char *launch_niah_shortened(const char *label) {
+    size_t length = strlen(label);
+    return length > NAME_WIDTH ? label + length - NAME_WIDTH : label;
+}
+
+void launch_niah_print(const launch_niah_report *report) {
+    printf("%-*s %8s %8s", NAME_WIDTH, "task", "length", "samples");
+    for (int64_t c = 0; c < report->columns; c++)
+        printf(" %*s", CELL_WIDTH - 1, report->column[c].label);
+    printf("\n");
+    for (int64_t g = 0; g < launch_niah_groups(report->samples); g++) {
+        const launch_niah_group *group = launch_niah_group_of(report->samples, g);
+        printf("%-*s %8lld %8lld", NAME_WIDTH, launch_niah_shortened(group->label),
+               (long long)group->length, (long long)group->samples);
+        for (int64_t c = 0; c < report->columns; c++) print_cell(all_depths(report, c, g));
+        printf("\n");
+    }
+}
+
+static json_t *number(double value) {
+    return isnan(value) ? json_null() : json_real(value);
+}
+
+static json_t *group_json(const launch_niah_report *report, int64_t column, int64_t g) {
+    const launch_niah_group *group = launch_niah_group_of(report->samples, g);
+    launch_niah_scores all = all_depths(report, column, g);
+    json_t *depths = json_array();
+    for (int64_t d = 0; d <= report->plan->depths; d++) {
+        const launch_niah_scores *s = launch_niah_cell(report, column, g, d);
+        if (s->count == 0) continue;
+        json_t *depth = d < report->plan->depths
+                            ? json_integer(data_needle_depth_of(d, report->plan->depths))
+                            : json_null();
+        json_array_append_new(depths,
+                              json_pack("{s:o, s:I, s:f}", "depth", depth, "samples",
+                                        (json_int_t)s->count, "mean", launch_niah_mean(*s)));
+    }
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "task", group->label, "length",
+                     (json_int_t)group->length, "samples", (json_int_t)all.count, "mean",
+                     number(launch_niah_mean(all)), "standard_error", number(standard_error(all)),
+                     "depths", depths);
+}
+
+json_t *launch_niah_json(const launch_niah_report *report) {
+    json_t *models = json_array();
+    for (int64_t c = 0; c < report->columns; c++) {
+        const launch_niah_column *column = &report->column[c];
+        json_t *results = json_array();
+        for (int64_t g = 0; g < launch_niah_groups(report->samples); g++)
+            json_array_append_new(results, group_json(report, c, g));
+        json_array_append_new(models, json_pack("{s:s, s:I, s:b, s:o}", "model", column->label,
+                                                "step", (json_int_t)column->step, "inner_steps",
+                                                (int)column->inner, "results", results));
+    }
+    return json_pack("{s:I, s:I, s:o}", "seed", (json_int_t)report->plan->seed, "answer_tokens",
+                     (json_int_t)report->spec->answer_tokens, "models", models);
+}
+
+/* A field of a CSV line, quoted where it must be. */
+static void put_field(FILE *file, const char *text) {
+    if (!strpbrk(text, ",\"\n\r")) {
+        fputs(text, file);
+        return;
+    }
+    fputc('"', file);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', file);
+        fputc(*text, file);
+    }
+    fputc('"', file);
+}
+
+kern_status launch_niah_write_csv(const launch_niah_report *report, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *file = open_memstream(&text, &bytes);
+    ASSERT(file);
+    fputs("model,task,length,depth,samples,accuracy\n", file);
+    for (int64_t c = 0; c < report->columns; c++)
+        for (int64_t g = 0; g < launch_niah_groups(report->samples); g++)
+            for (int64_t d = 0; d <= report->plan->depths; d++) {
+                const launch_niah_group *group = launch_niah_group_of(report->samples, g);
+                const launch_niah_scores *s = launch_niah_cell(report, c, g, d);
+                if (s->count == 0) continue;
+                put_field(file, report->column[c].label);
+                fputc(',', file);
+                put_field(file, group->label);
+                fprintf(file, ",%lld,", (long long)group->length);
+                if (d < report->plan->depths)
+                    fprintf(file, "%d", data_needle_depth_of(d, report->plan->depths));
+                fprintf(file, ",%lld,%.6f\n", (long long)s->count, launch_niah_mean(*s));
+            }
+    ASSERT(!fclose(file));
+    kern_status status = train_write_file(path, text, bytes);
+    free(text);
+    return status;
+}

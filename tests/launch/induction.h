@@ -1,0 +1,135 @@
+/* A run whose weights are written by hand, so that what it answers is known: it continues a text
+ * with what stood behind the last eight bytes when they stood together before.
+ *
+ * Its stream holds: 1; the code of this byte; the codes of the eight bytes before; the answer. A
+ * code is nine signs, the id in binary. Block 0 has a head for each distance j = 1..8: its queries
+ * and keys are constants, so their product depends on rotary angles alone, a sum of cosines with
+ * its peak at distance j, so steep that the softmax picks one byte. Block 1 compares the last eight
+ * bytes with the eight before each byte, in the slowest of the rotary pairs, which hardly turn
+ * within the context, and takes that byte's code where most signs agree. */
+#ifndef TESTS_INDUCTION_H
+#define TESTS_INDUCTION_H
+
+#include <math.h>
+
+#include "configs/conf.h"
+#include "infer/parameters.h"
+#include "tests/train/scratch.h"
+#include "train/checkpoint.h"
+
+enum {
+    BACK = 8,
+    SIGNS = 9,
+    BYTE = 1, /* where it lies in the stream */
+    BEFORE = BYTE + SIGNS,
+    ANSWER = BEFORE + BACK * SIGNS,
+    WIDTH = 96,
+    HEAD = 128,
+    POSITION_PAIRS = 16,
+    FIRST_SLOW_PAIR = 24
+};
+static const double rope_theta = 1e12, steepness = 40, sharpness = 20;
+
+static inline float sign_of(int64_t id, int bit) {
+    return id >> bit & 1 ? 1 : -1;
+}
+
+typedef struct {
+    const infer_parameters *layout;
+    float *data;
+} induction_weights;
+
+static inline float *weight(const induction_weights *w, infer_role role, int block, int64_t row,
+                            int64_t column) {
+    const infer_parameter *p = infer_parameter_of(w->layout, role, block);
+    assert_non_null(p);
+    assert_true(row < p->dim[0] && column < p->dim[1]);
+    return w->data + p->offset + row * p->dim[1] + column;
+}
+
+static inline void fill_bytes(const induction_weights *w, int64_t vocabulary) {
+    for (int64_t id = 0; id < vocabulary; id++) {
+        *weight(w, INFER_EMBED, -1, id, 0) = 1;
+        for (int bit = 0; bit < SIGNS; bit++) {
+            *weight(w, INFER_EMBED, -1, id, BYTE + bit) = sign_of(id, bit);
+            *weight(w, INFER_LM_HEAD, -1, ANSWER + bit, id) = sign_of(id, bit);
+        }
+    }
+    for (int i = 0; i < WIDTH; i++) *weight(w, INFER_FINAL_NORM, -1, i, 0) = 1;
+}
+
+static inline void fill_previous(const induction_weights *w, int j) {
+    int head = (j - 1) * HEAD;
+    for (int pair = 0; pair < POSITION_PAIRS; pair++) {
+        double angle = j * pow(rope_theta, -2.0 * pair / HEAD);
+        *weight(w, INFER_WQ, 0, 0, head + 2 * pair) = (float)(steepness * cos(angle));
+        *weight(w, INFER_WQ, 0, 0, head + 2 * pair + 1) = (float)(-steepness * sin(angle));
+        *weight(w, INFER_WK, 0, 0, head + 2 * pair) = (float)steepness;
+    }
+    for (int bit = 0; bit < SIGNS; bit++) {
+        *weight(w, INFER_WV, 0, BYTE + bit, head + bit) = 1;
+        *weight(w, INFER_WO, 0, head + bit, BEFORE + (j - 1) * SIGNS + bit) = 1;
+    }
+}
+
+static inline void fill_match(const induction_weights *w) {
+    for (int i = 0; i < BACK * SIGNS; i++) {
+        *weight(w, INFER_WQ, 1, BYTE + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
+        *weight(w, INFER_WK, 1, BEFORE + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
+    }
+    for (int bit = 0; bit < SIGNS; bit++) {
+        *weight(w, INFER_WV, 1, BYTE + bit, bit) = 1;
+        *weight(w, INFER_WO, 1, bit, ANSWER + bit) = 1;
+    }
+}
+
+/* Writes the run `dir`; more assignments, "section.field=value", end with NULL. `deaf`: the same
+ * model without its comparison, which answers nothing of use. */
+static inline void write_induction_run(const char *dir, bool deaf, const char *const *more) {
+    static const char *const options[] = {"model.vocab=257",       "model.bos=256",
+                                          "model.dim=96",          "model.heads=8",
+                                          "model.head_size=128",   "model.mlp=16",
+                                          "model.blocks=2",        "model.rope_theta=1e12",
+                                          "model.qk_norm=false",   "model.pre_norm=false",
+                                          "model.post_norm=false", "model.tied=false",
+                                          "model.window=2048",     "train.context=1024",
+                                          "train.threads=2",       NULL};
+    ttt_conf *conf;
+    assert_ok(conf_create(&conf));
+    for (const char *const *option = options; *option; option++) assert_ok(conf_set(conf, *option));
+    for (; more && *more; more++) assert_ok(conf_set(conf, *more));
+    assert_ok(conf_check(conf));
+    infer_parameters *layout = infer_parameters_create(conf);
+    induction_weights w = {layout, calloc((size_t)layout->elements, sizeof(float))};
+    assert_non_null(w.data);
+    fill_bytes(&w, conf->model.vocab);
+    for (int j = 1; j <= BACK; j++) fill_previous(&w, j);
+    if (!deaf) fill_match(&w);
+
+    char *checkpoints = train_text("%s/checkpoints", dir),
+         *config = train_text("%s/config.yaml", dir);
+    assert_ok(train_make_directory(checkpoints));
+    assert_ok(conf_write(conf, config));
+    train_tensor *items = calloc((size_t)layout->count, sizeof *items);
+    assert_non_null(items);
+    for (int i = 0; i < layout->count; i++) {
+        const infer_parameter *p = &layout->item[i];
+        items[i] = (train_tensor){.name = p->name,
+                                  .dtype = KERN_F32,
+                                  .rank = p->rank,
+                                  .shape = {p->dim[0], p->dim[1]},
+                                  .data = w.data + p->offset};
+    }
+    const train_tensors parameters = {layout->count, items}, moments = {0, NULL};
+    const train_state state = {.step = 1};
+    assert_ok(
+        train_checkpoint_save(checkpoints, &state, &parameters, &moments, data_vocabulary_byte()));
+    free(items);
+    free(checkpoints);
+    free(config);
+    free(w.data);
+    infer_parameters_destroy(layout);
+    conf_destroy(conf);
+}
+
+#endif

@@ -1,0 +1,221 @@
+/* ttt niah on runs whose answers are known: hand-made weights that copy score 1, the same without
+ * their copying 0, through the real command, with inner steps on and off. */
+#include <jansson.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "data/needle.h"
+#include "tests/launch/induction.h"
+
+static char *in_scratch(const char *name) {
+    static char paths[16][160];
+    static int next;
+    char *path = paths[next++ % 16];
+    snprintf(path, sizeof paths[0], "%s/%s", scratch, name);
+    return path;
+}
+
+/* Runs ttt niah in the scratch directory: stdout to out, stderr to err. Its exit code. */
+static int niah(const char *words) {
+    char *line = train_text("cd '%s' && OMP_WAIT_POLICY=passive '%s' niah %s >out 2>err", scratch,
+                            TTT_PROGRAM, words);
+    int code = system(line);
+    free(line);
+    assert_true(WIFEXITED(code));
+    return WEXITSTATUS(code);
+}
+
+static void assert_niah(const char *words) {
+    if (niah(words)) fail_msg("ttt niah %s: %s", words, slurp(NULL, in_scratch("err")));
+}
+
+static void assert_contains(const char *file, const char *part) {
+    char *text = slurp(NULL, in_scratch(file));
+    if (!strstr(text, part)) fail_msg("'%s' is not in %s: %s", part, file, text);
+    free(text);
+}
+
+static void assert_refused(int code, const char *word, const char *words) {
+    assert_int_equal(niah(words), code);
+    assert_contains("err", word);
+    char *out = slurp(NULL, in_scratch("out"));
+    assert_string_equal(out, "");
+    free(out);
+}
+
+static void write_book(void) {
+    FILE *file = fopen(in_scratch("book.txt"), "w");
+    assert_non_null(file);
+    for (int i = 0; i < 400; i++)
+        fprintf(file, "Sentence %d has %d words, or so says sentence %d. Is it so?\n", i,
+                i * 37 % 91, i * i % 83);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void write_runs(void) {
+    static const char *const e2e[] = {"inner.mode=e2e", "inner.suffix=1", "inner.chunk=64",
+                                      "model.window=1024", NULL};
+    static const char *const full[] = {"model.attention=full", NULL};
+    write_book();
+    write_induction_run(in_scratch("e2e"), false, e2e);
+    write_induction_run(in_scratch("full"), false, full);
+    write_induction_run(in_scratch("deaf"), true, NULL);
+}
+
+/* The JSON object on the last line of out. */
+static json_t *result(void) {
+    json_error_t error;
+    char *text = slurp(NULL, in_scratch("out"));
+    size_t end = strlen(text);
+    assert_true(end > 0 && text[end - 1] == '\n');
+    text[end - 1] = 0;
+    char *line = strrchr(text, '\n');
+    json_t *object = json_loads(line ? line + 1 : text, 0, &error);
+    if (!object) fail_msg("%s: %s", error.text, text);
+    free(text);
+    return object;
+}
+
+/* All results of the i-th model have this mean, over that many samples. */
+static void assert_model(const json_t *object, size_t i, const char *name, int inner, double mean,
+                         size_t results, int samples) {
+    const json_t *model = json_array_get(json_object_get(object, "models"), i), *row;
+    assert_string_equal(json_string_value(json_object_get(model, "model")), name);
+    assert_int_equal(json_is_true(json_object_get(model, "inner_steps")), inner);
+    assert_int_equal(json_integer_value(json_object_get(model, "step")), 1);
+    const json_t *list = json_object_get(model, "results");
+    assert_int_equal(json_array_size(list), results);
+    for (size_t r = 0; r < results; r++) {
+        row = json_array_get(list, r);
+        assert_int_equal(json_integer_value(json_object_get(row, "samples")), samples);
+        double got = json_number_value(json_object_get(row, "mean"));
+        if (got != mean)
+            fail_msg("%s, task %s, length %lld: %g, expected %g", name,
+                     json_string_value(json_object_get(row, "task")),
+                     json_integer_value(json_object_get(row, "length")), got, mean);
+    }
+}
+
+static void test_scores(void **state) {
+    (void)state;
+    write_runs();
+    assert_niah("e2e full deaf --text book.txt --lengths 480,1000 --samples 5 --depths 5 "
+                "--csv cells.csv --png map.png --json");
+    json_t *object = result();
+    assert_int_equal(json_array_size(json_object_get(object, "models")), 4);
+    assert_model(object, 0, "e2e", 1, 1, 6, 5);
+    assert_model(object, 1, "e2e-off", 0, 1, 6, 5);
+    assert_model(object, 2, "full", 0, 1, 6, 5);
+    assert_model(object, 3, "deaf", 0, 0, 6, 5);
+    json_decref(object);
+    assert_contains("out",
+                    "\n3                        1000        5   1.0000 \u00b10.0000   1.0000");
+    assert_contains("err", "full: 30/30 samples  0 s left\n");
+    assert_contains("cells.csv", "model,task,length,depth,samples,accuracy\n"
+                                 "e2e,1,480,0,1,1.000000\ne2e,1,480,25,1,1.000000\n");
+    assert_contains("cells.csv", "\ndeaf,3,1000,100,1,0.000000\n");
+    size_t bytes;
+    char *picture = slurp(&bytes, in_scratch("map.png"));
+    assert_true(bytes > 5000);
+    assert_memory_equal(picture, "\x89PNG\r\n\x1a\n", 8);
+    free(picture);
+}
+
+/* What --write wrote, --ruler reads; a sample whose answer is not in its text is not found, and the
+ * standard error is that of 0, 1, 1, 1, 1. */
+static void test_ruler_files(void **state) {
+    (void)state;
+    write_runs();
+    assert_niah("full --text book.txt --tasks 2 --lengths 500 --samples 4 --write four.jsonl");
+    char *four = slurp(NULL, in_scratch("four.jsonl"));
+    assert_non_null(strstr(four, "\"answer_prefix\":\"The number kept for "));
+    static const char strange[] = "{\"index\": 9, \"input\": \"Nothing is said.\\n\", \"outputs\": "
+                                  "[\"1234567\"], \"length\": "
+                                  "30, \"length_w_model_temp\": 30, \"answer_prefix\": \"It is\", "
+                                  "\"token_position_answer\": 0, \"more\": 1}\n";
+    char *five = train_text("%s%s", four, strange);
+    spill(in_scratch("five.jsonl"), five, strlen(five));
+    assert_niah(
+        "full --ruler five.jsonl --ruler four.jsonl --answer-tokens 20 --csv cells.csv --json");
+    json_t *object = result();
+    const json_t *rows =
+        json_object_get(json_array_get(json_object_get(object, "models"), 0), "results");
+    const double mean[] = {0.8, 1}, error[] = {0.2, 0};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *row = json_array_get(rows, i);
+        assert_string_equal(json_string_value(json_object_get(row, "task")),
+                            i ? "four.jsonl" : "five.jsonl");
+        assert_true(fabs(json_number_value(json_object_get(row, "mean")) - mean[i]) < 1e-12);
+        assert_true(fabs(json_number_value(json_object_get(row, "standard_error")) - error[i]) <
+                    1e-12);
+    }
+    json_decref(object);
+    assert_contains("cells.csv", "full,five.jsonl,391,,1,0.000000\n");
+    free(five);
+
+    char *at = strstr(strstr(four, "\n") + 1, "\"outputs\"");
+    at[1] = 'O';
+    spill(in_scratch("bad.jsonl"), four, strlen(four));
+    free(four);
+    assert_refused(1, "bad.jsonl, line 2: no field \"outputs\"", "full --ruler bad.jsonl");
+    spill(in_scratch("empty.jsonl"), "\n", 1);
+    assert_refused(1, "empty.jsonl has no samples", "full --ruler empty.jsonl");
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    write_runs();
+    static const char *const foreign[] = {"model.bos=-1", NULL};
+    write_induction_run(in_scratch("foreign"), false, foreign);
+    assert_refused(2, "neither a run", "nowhere");
+    assert_refused(2, "--text", "full --tasks 2");
+    assert_refused(2, "--tasks: '1,4'", "full --tasks 1,4");
+    assert_refused(2, "--lengths: '5x'", "full --lengths 5x");
+    assert_refused(2, "a length of 300 tokens has no room", "full --lengths 300");
+    assert_refused(2, "from 1 on", "full --samples 0");
+    assert_refused(2, "leave out", "full --ruler x.jsonl --tasks 1");
+    assert_refused(1, "gone.txt", "full --text gone.txt");
+    assert_refused(2, "one of them without begin", "full foreign");
+    assert_refused(1, "no-folder", "full --write no-folder/x.jsonl --lengths 400");
+}
+
+/* Ctrl-C while samples are asked: what is known is printed, nothing is written, the code is 1. */
+static void test_interrupt(void **state) {
+    (void)state;
+    write_runs();
+    pid_t child = fork();
+    if (child == 0) {
+        if (chdir(scratch) || !freopen("out", "w", stdout) || !freopen("err", "w", stderr))
+            _exit(99);
+        execl(TTT_PROGRAM, "ttt", "niah", "full", "--samples", "100000", "--csv", "cells.csv",
+              (char *)NULL);
+        _exit(99);
+    }
+    assert_true(child > 0);
+    for (int tries = 0;; tries++) { /* samples are asked once the first one shows */
+        assert_true(tries < 600);
+        usleep(100000);
+        char *err = slurp(NULL, in_scratch("err"));
+        bool asked = strstr(err, "samples  ") != NULL;
+        free(err);
+        if (asked) break;
+    }
+    assert_int_equal(kill(child, SIGINT), 0);
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(WEXITSTATUS(how), 1);
+    assert_contains("err", "full was stopped after ");
+    assert_contains("out", "1024   100000   1.0000");
+    assert_int_equal(access(in_scratch("cells.csv"), F_OK), -1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(test_scores),
+        SCRATCH_TEST(test_ruler_files),
+        SCRATCH_TEST(test_refused),
+        SCRATCH_TEST(test_interrupt),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
