@@ -28,14 +28,20 @@ static int64_t place_of(const launch_niah_report *report, int64_t group, bool by
     return place;
 }
 
+/* Half of what a row of the map covers, in percent. */
+static double half_row(const launch_niah_report *report) {
+    return report->plan->depths > 1 ? 50.0 / (double)(report->plan->depths - 1) : 50;
+}
+
 static void put_head(FILE *file, const launch_niah_report *report, int64_t tasks, int64_t lengths) {
     fprintf(file, "set terminal pngcairo size %lld,%lld noenhanced font \"sans,14\"\n",
             (long long)(160 + 420 * report->columns), (long long)(80 + 340 * tasks));
     fputs("set palette defined (0 \"#b2182b\", 0.5 \"#fddbc7\", 1 \"#2166ac\")\n"
           "set cbrange [0:1]\nset cblabel \"accuracy\"\nset key off\nset style fill solid\n"
           "set xlabel \"length in tokens\"\nset ylabel \"depth of the needle (percent)\"\n"
-          "set yrange [105:-5] noextend\nset tics out nomirror\n",
+          "set tics out nomirror\n",
           file);
+    fprintf(file, "set yrange [%.9g:%.9g] noextend\n", 100 + half_row(report), -half_row(report));
     fprintf(file, "set xrange [-0.5:%lld.5]\nset xtics (", (long long)(lengths - 1));
     for (int64_t g = 0, next = 0; g < launch_niah_groups(report->samples); g++) {
         if (place_of(report, g, false, NULL) != next) continue;
@@ -51,7 +57,6 @@ static void put_head(FILE *file, const launch_niah_report *report, int64_t tasks
 static void put_map(FILE *file, const launch_niah_report *report, int64_t column, int64_t task) {
     const launch_niah_group *group = NULL;
     int64_t boxes = 0;
-    double half = report->plan->depths > 1 ? 50.0 / (double)(report->plan->depths - 1) : 5;
     fputs("$map << EOD\n", file);
     for (int64_t g = 0; g < launch_niah_groups(report->samples); g++) {
         if (place_of(report, g, true, NULL) != task) continue;
@@ -59,8 +64,8 @@ static void put_map(FILE *file, const launch_niah_report *report, int64_t column
         for (int64_t d = 0; d < report->plan->depths; d++) {
             const launch_niah_scores *s = launch_niah_cell(report, column, g, d);
             if (s->count == 0) continue;
-            fprintf(file, "%lld %d %.6f\n", (long long)place_of(report, g, false, NULL),
-                    data_needle_depth_of(d, report->plan->depths), launch_niah_mean(*s));
+            fprintf(file, "%lld %.9g %.6f\n", (long long)place_of(report, g, false, NULL),
+                    2 * half_row(report) * (double)d, launch_niah_mean(*s));
             boxes++;
         }
     }
@@ -69,7 +74,8 @@ static void put_map(FILE *file, const launch_niah_report *report, int64_t column
                              launch_niah_shortened(group->label));
     fputs("EOD\nset title ", file);
     launch_gnuplot_quote(file, title);
-    fprintf(file, "\nplot $map using 1:2:(0.5):(%.9g):3 with boxxyerror linecolor palette\n", half);
+    fprintf(file, "\nplot $map using 1:2:(0.5):(%.9g):3 with boxxyerror linecolor palette\n",
+            half_row(report));
     free(title);
 }
 
