@@ -8,6 +8,7 @@
 #include "kernels/isa.h"
 #include "kernels/matmul_bf16.h"
 #include "kernels/matmul_f64.h"
+#include "kernels/matmul_few.h"
 
 enum { CONVERT_DEPTH = 1024 }; /* bf16 without native support: k columns converted at a time */
 
@@ -15,6 +16,8 @@ struct kern_matmul {
     kern_matmul_shape shape;
     int64_t tile_m, tile_n, parts_m, parts_n;
     size_t scratch; /* bytes a thread */
+    bool few;       /* few rows: cut as `cut` says; the tiles above are not used */
+    kern_few_cut cut;
     /* bf16 where native: [last row of tiles?][last column of tiles?], NULL where there is none */
     kern_bf16_product *products[2][2];
 };
@@ -123,7 +126,10 @@ kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *sh
     made->shape = *shape;
     fold_batch(&made->shape);
     partition(made);
-    if (shape->dtype == KERN_F64) {
+    made->few = kern_few_takes(&made->shape);
+    if (made->few) {
+        made->cut = kern_few_cut_of(&made->shape);
+    } else if (shape->dtype == KERN_F64) {
         made->scratch = KERN_F64_WORKSPACE * sizeof(double);
     } else if (shape->dtype == KERN_BF16 && kern_matmul_native_bf16()) {
         TRY(create_products(made));
@@ -146,6 +152,7 @@ void kern_matmul_destroy(kern_matmul *matmul) {
 }
 
 size_t kern_matmul_workspace(const kern_matmul *matmul, int threads) {
+    if (matmul->few) return kern_few_workspace(&matmul->shape, &matmul->cut);
     return matmul->scratch * (size_t)threads;
 }
 
@@ -245,6 +252,10 @@ static void run_tile(const kern_matmul *matmul, const tile_task *task) {
 void kern_matmul_run(const kern_matmul *matmul, void *c, const void *a, const void *b,
                      void *workspace) {
     const kern_matmul_shape *s = &matmul->shape;
+    if (matmul->few) {
+        kern_few_run(s, &matmul->cut, c, a, b, workspace);
+        return;
+    }
     int64_t tiles = matmul->parts_m * matmul->parts_n;
     size_t bytes = kern_dtype_bytes(s->dtype), c_bytes = s->dtype == KERN_F64 ? 8 : 4;
 #pragma omp parallel

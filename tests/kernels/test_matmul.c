@@ -201,6 +201,58 @@ static void test_bf16(void **state) {
     check_batches(KERN_BF16);
 }
 
+/* Products of few rows: the edges of vectors and blocks, every grouping of rows and the first
+ * shape beyond; then shapes that are cut by columns, along k, and by both. */
+static void test_few_rows(void **state) {
+    (void)state;
+    static const kern_dtype dtypes[] = {KERN_F32, KERN_F64, KERN_BF16};
+    static const int64_t m[] = {1, 2, 3, 4, 5, 7, 8, 9}, n[] = {1, 3, 16, 31, 67, 129};
+    static const int64_t k[] = {1, 7, 8, 17, 33, 130};
+    static const int64_t cut[][3] = {
+        {1, 300, 1500}, {1, 67, 4001}, {3, 1300, 333}, {8, 70, 3001}, {2, 2500, 131}};
+    random_state = 13;
+    for (int d = 0; d < 3; d++)
+        for (int flags = 0; flags < 8; flags++) {
+            for (int i = 0; i < 8 * 36; i++)
+                check(dense(dtypes[d], flags, 1, m[i / 36], n[i / 6 % 6], k[i % 6]));
+            for (int i = 0; i < 5; i++)
+                check(dense(dtypes[d], flags, 1, cut[i][0], cut[i][1], cut[i][2]));
+            kern_matmul_shape s = dense(dtypes[d], flags, 3, 2, 150, 700);
+            check(s);
+            s.stride_a = 0, s.stride_b += 3, s.stride_c += 5;
+            check(s);
+            s.stride_a = 1400, s.stride_b = 0;
+            check(s);
+            for (int64_t batch = 16; batch <= 64; batch += 48)
+                check(dense(dtypes[d], flags, batch, 1, 24, 72));
+        }
+}
+
+/* What is read for one row has that row's bits when more rows are computed beside it. */
+static void test_rows_alone(void **state) {
+    (void)state;
+    enum { N = 1100, K = 300, M = 8 };
+    static const kern_dtype dtypes[] = {KERN_F32, KERN_F64, KERN_BF16};
+    random_state = 17;
+    for (int d = 0; d < 3; d++)
+        for (int flags = 0; flags <= 2; flags += 2) {
+            kern_dtype type_c = result_dtype(dtypes[d]);
+            size_t row_a = K * kern_dtype_bytes(dtypes[d]), row_c = N * kern_dtype_bytes(type_c);
+            char *a = buffer(dtypes[d], M * K), *b = buffer(dtypes[d], K * N);
+            char *together = buffer(type_c, M * N), *alone = buffer(type_c, N);
+            for (int64_t m = 2; m <= M; m++) {
+                kern_matmul_shape some = dense(dtypes[d], flags, 1, m, N, K);
+                kern_matmul_shape one = dense(dtypes[d], flags, 1, 1, N, K);
+                run(&some, 2, together, a, b);
+                for (int64_t i = 0; i < m; i++) {
+                    run(&one, 2, alone, a + (size_t)i * row_a, b);
+                    assert_memory_equal(together + (size_t)i * row_c, alone, row_c);
+                }
+            }
+            free(a), free(b), free(together), free(alone);
+        }
+}
+
 /* The other code paths of this program, in a process of their own: processors without bf16 products
  * and with narrower vectors. */
 static void rerun_with(const char *name, const char *value, const char *more) {
@@ -278,6 +330,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_f64),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_inside_a_parallel_region),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_peak),

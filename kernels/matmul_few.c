@@ -1,0 +1,151 @@
+#include "kernels/matmul_few.h"
+
+#include <omp.h>
+
+#include "kernels/isa.h"
+
+enum {
+    MOST_ROWS = 8,
+    COLUMNS = 1024,             /* of a part whose sums stay in the nearest cache */
+    COLUMN_UNIT = 64,           /* parts begin at whole cache lines of b's rows */
+    TASKS = 16,                 /* wanted */
+    TASK_BYTES = 128 << 10,     /* of b: a task is not made smaller than this */
+    PARALLEL_BYTES = 256 << 10, /* of b, in all */
+};
+
+static int64_t divide_up(int64_t n, int64_t by) {
+    return (n + by - 1) / by;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static size_t sum_bytes(const kern_matmul_shape *s) {
+    return s->dtype == KERN_F64 ? 8 : 4;
+}
+
+bool kern_few_takes(const kern_matmul_shape *shape) {
+    return shape->m <= MOST_ROWS && (!shape->transpose_a || shape->m == 1);
+}
+
+kern_few_cut kern_few_cut_of(const kern_matmul_shape *s) {
+    int64_t bytes = s->n * s->k * (int64_t)kern_dtype_bytes(s->dtype);
+    int64_t most = smaller(TASKS, bytes / TASK_BYTES), wanted = divide_up(TASKS, s->batch);
+    int64_t parts = smaller(most, wanted);
+    kern_few_cut cut = {.parallel = bytes * s->batch >= PARALLEL_BYTES};
+    if (parts < 1) parts = 1;
+    cut.parts_n = s->transpose_b ? parts : divide_up(s->n, COLUMNS);
+    cut.tile_n = divide_up(divide_up(s->n, cut.parts_n), COLUMN_UNIT) * COLUMN_UNIT;
+    cut.parts_n = divide_up(s->n, cut.tile_n);
+    cut.parts_k = s->transpose_b ? 1 : divide_up(parts, cut.parts_n);
+    cut.tile_k = divide_up(s->k, cut.parts_k);
+    cut.parts_k = divide_up(s->k, cut.tile_k);
+    return cut;
+}
+
+size_t kern_few_workspace(const kern_matmul_shape *s, const kern_few_cut *cut) {
+    if (cut->parts_k == 1) return 0;
+    return sum_bytes(s) * (size_t)(s->batch * cut->parts_k * s->m * s->n);
+}
+
+static kern_few_tile *variant(kern_dtype dtype) {
+#if defined(__x86_64__)
+    static kern_few_tile *const tiles[2][KERN_ISAS] = {
+        {kern_few_f32_v2, kern_few_f32_v3, kern_few_f32_v4},
+        {kern_few_f64_v2, kern_few_f64_v3, kern_few_f64_v4}};
+    return tiles[dtype == KERN_F64][kern_isa()];
+#else
+    return dtype == KERN_F64 ? kern_few_f64_v2 : kern_few_f32_v2;
+#endif
+}
+
+/* A product's operands; sums: those of the parts of k, or NULL if there is but one. */
+typedef struct {
+    char *c, *sums;
+    const char *a, *b;
+} operands;
+
+static kern_few_task task_of(const kern_matmul_shape *s, const kern_few_cut *cut, operands o,
+                             int64_t index) {
+    int64_t column = index % cut->parts_n, part = index / cut->parts_n % cut->parts_k;
+    int64_t item = index / cut->parts_n / cut->parts_k;
+    int64_t j = column * cut->tile_n, p = part * cut->tile_k, b_row = s->transpose_b ? s->k : s->n;
+    size_t bytes = kern_dtype_bytes(s->dtype);
+    int64_t from_b = item * s->stride_b + (s->transpose_b ? j * b_row + p : p * b_row + j);
+    int64_t to_sums = (item * cut->parts_k + part) * s->m * s->n + j;
+    char *c = o.c + (size_t)(item * s->stride_c + j) * sum_bytes(s);
+    return (kern_few_task){
+        .bf16 = s->dtype == KERN_BF16,
+        .transpose_b = s->transpose_b,
+        .accumulate = s->accumulate && !o.sums,
+        .m = s->m,
+        .n = smaller(cut->tile_n, s->n - j),
+        .k = smaller(cut->tile_k, s->k - p),
+        .a_row = s->k,
+        .b_row = b_row,
+        .c_row = s->n,
+        .a = o.a + (size_t)(item * s->stride_a + p) * bytes,
+        .b = o.b + (size_t)from_b * bytes,
+        .c = o.sums ? o.sums + (size_t)to_sums * sum_bytes(s) : c,
+    };
+}
+
+static void add_f32(float *c, const float *sums, int64_t parts, int64_t stride, int64_t n,
+                    bool accumulate) {
+    for (int64_t j = 0; j < n; j++) {
+        float sum = sums[j];
+        for (int64_t part = 1; part < parts; part++) sum += sums[part * stride + j];
+        c[j] = accumulate ? c[j] + sum : sum;
+    }
+}
+
+static void add_f64(double *c, const double *sums, int64_t parts, int64_t stride, int64_t n,
+                    bool accumulate) {
+    for (int64_t j = 0; j < n; j++) {
+        double sum = sums[j];
+        for (int64_t part = 1; part < parts; part++) sum += sums[part * stride + j];
+        c[j] = accumulate ? c[j] + sum : sum;
+    }
+}
+
+/* A run of one row of c from the sums of its parts. */
+static void add_parts(const kern_matmul_shape *s, const kern_few_cut *cut, operands o,
+                      int64_t index) {
+    int64_t j = index % cut->parts_n * cut->tile_n, row = index / cut->parts_n;
+    int64_t n = smaller(cut->tile_n, s->n - j), item = row / s->m, i = row % s->m;
+    int64_t to = item * s->stride_c + i * s->n + j;
+    int64_t from = (item * cut->parts_k * s->m + i) * s->n + j, stride = s->m * s->n;
+    if (s->dtype == KERN_F64)
+        add_f64((double *)o.c + to, (const double *)o.sums + from, cut->parts_k, stride, n,
+                s->accumulate);
+    else
+        add_f32((float *)o.c + to, (const float *)o.sums + from, cut->parts_k, stride, n,
+                s->accumulate);
+}
+
+void kern_few_run(const kern_matmul_shape *s, const kern_few_cut *cut, void *c, const void *a,
+                  const void *b, void *workspace) {
+    kern_few_tile *tile = variant(s->dtype);
+    operands o = {.c = c, .sums = cut->parts_k > 1 ? workspace : NULL, .a = a, .b = b};
+    int64_t tasks = s->batch * cut->parts_k * cut->parts_n;
+    if (!cut->parallel) { /* then parts_k is 1 */
+        for (int64_t t = 0; t < tasks; t++) {
+            kern_few_task task = task_of(s, cut, o, t);
+            tile(&task);
+        }
+        return;
+    }
+#pragma omp parallel
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t t = 0; t < tasks; t++) {
+            kern_few_task task = task_of(s, cut, o, t);
+            tile(&task);
+        }
+        if (o.sums) {
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < s->batch * s->m * cut->parts_n; t++) add_parts(s, cut, o, t);
+        }
+    }
+}
