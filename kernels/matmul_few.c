@@ -6,6 +6,7 @@
 
 enum {
     MOST_ROWS = 8,
+    MOST_ROWS_BF16_DOTS = 4,    /* native bf16 products are faster beyond */
     COLUMNS = 1024,             /* of a part whose sums stay in the nearest cache */
     COLUMN_UNIT = 64,           /* parts begin at whole cache lines of b's rows */
     TASKS = 16,                 /* wanted */
@@ -26,7 +27,9 @@ static size_t sum_bytes(const kern_matmul_shape *s) {
 }
 
 bool kern_few_takes(const kern_matmul_shape *shape) {
-    return shape->m <= MOST_ROWS && (!shape->transpose_a || shape->m == 1);
+    bool dots = shape->dtype == KERN_BF16 && shape->transpose_b;
+    return shape->m <= (dots ? MOST_ROWS_BF16_DOTS : MOST_ROWS) &&
+           (!shape->transpose_a || shape->m == 1);
 }
 
 kern_few_cut kern_few_cut_of(const kern_matmul_shape *s) {
