@@ -175,6 +175,7 @@ static void plan_history(infer_session *s) {
 static void plan_fast(infer_session *s) {
     size_t at = 0;
     s->fast_at = array(session_fast(s), sizeof *s->fast_at);
+    s->moved = array(2 * (int64_t)session_fast(s), sizeof *s->moved);
     for (int f = 0; f < session_fast(s); f++) {
         s->fast_at[f] = at;
         at += align((size_t)session_fast_parameter(s, f)->elements);
@@ -267,6 +268,7 @@ void infer_session_destroy(infer_session *s) {
     infer_parameters_destroy(s->parameters);
     free(s->history);
     free(s->fast_at);
+    free(s->moved);
     void *const memory[] = {s->arena,   s->keys,      s->theta[0], s->theta[1], s->theta_rounded,
                             s->h,       s->logits,    s->scores,   s->nll,      s->weight,
                             s->input,   s->target,    s->waiting,  s->rounded,  s->cosine[0],

@@ -89,4 +89,21 @@ kern_status infer_session_save(const infer_session *session, const char *path,
                                const char *identity);
 kern_status infer_session_load(infer_session *session, const char *path, const char *identity);
 
+/* What a state's file says of itself, without a session. */
+typedef struct {
+    char name[96]; /* of the fast weight */
+    double moved, size;
+} infer_state_move;
+typedef struct {
+    char weights[256], options[512];
+    int64_t position, pending; /* tokens read, and of them those that wait for their chunk's end */
+    infer_session_progress seen;
+    int moves;
+    infer_state_move *move; /* [moves] by name */
+} infer_state;
+/* Errors: KERN_ERR_FILE, KERN_ERR_DATA (damaged, or no state). infer_state_clear is due in any
+ * case. */
+kern_status infer_state_read(infer_state *state, const char *path);
+void infer_state_clear(infer_state *state);
+
 #endif

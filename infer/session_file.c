@@ -10,6 +10,9 @@
 #include "infer/session_state.h"
 
 #define FORMAT "ttt-state-1"
+#define MOVED                                                                                      \
+    "moved." /* FAST WEIGHT [2]: how far it is from where it began, and its size there             \
+              */
 
 enum { NAME = 96, TEXT = 512 };
 
@@ -60,19 +63,25 @@ static size_t entry_bytes(const entry *e) {
     return elements * kern_dtype_bytes(e->dtype);
 }
 
-/* The tensors of a state at this position. `used`: where a block's rows end in its buffer; NULL:
- * where they end now. */
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
+}
+
+/* The tensors of a state at this position by name; to load them into an empty session, or where
+ * they lie now. */
 static entries list_entries(const infer_session *s, int64_t position, int64_t pending, bool scored,
                             bool load) {
     const conf_model *model = &s->spec.conf->model;
-    entries list = {calloc((size_t)(session_fast(s) + 2 * model->blocks + 3), sizeof *list.item),
-                    0};
+    entries list = {
+        calloc((size_t)(2 * session_fast(s) + 2 * model->blocks + 3), sizeof *list.item), 0};
     ASSERT(list.item);
     char name[NAME];
     for (int f = 0; f < session_fast(s); f++) {
         const infer_parameter *p = session_fast_parameter(s, f);
         add(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real), 2,
             p->dim[0], p->dim[1], 1);
+        snprintf(name, NAME, MOVED "%s", p->name);
+        add(&list, name, KERN_F64, s->moved + 2 * f, 1, 2, 1, 1);
     }
     for (int b = 0; b < model->blocks; b++) {
         const session_history *h = &s->history[b];
@@ -87,6 +96,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
     add(&list, "waiting", KERN_I32, s->waiting, 1, pending, 1, 1);
     add(&list, "waiting_rows", s->real, s->h, 2, pending, model->dim, 1);
     add(&list, "scores", s->real, s->logits, 1, scored ? model->vocab : 0, 1, 1);
+    qsort(list.item, (size_t)list.count, sizeof *list.item, by_name);
     return list;
 }
 
@@ -117,20 +127,21 @@ static bool read_numbers(numbers *n, const char *text) {
            n->score >= SCORE_NONE && n->score <= SCORE_LOGITS;
 }
 
+static const char *const keys[] = {"format", "weights", "options", "text"};
+enum { FORMAT_KEY, WEIGHTS_KEY, OPTIONS_KEY, TEXT_KEY, KEYS };
+
 static kern_status declare(data_safetensors_writer *file, const infer_session *s,
                            const entries *list, const char *identity) {
     kern_status status = KERN_OK;
-    char text[TEXT], checksum[16];
+    char options[TEXT], text[TEXT], checksum[16];
+    const char *const value[KEYS] = {FORMAT, identity, options, text};
     uint32_t crc = 0;
-    TRY(data_safetensors_put_metadata(file, "format", FORMAT));
-    TRY(data_safetensors_put_metadata(file, "weights", identity));
-    crc = data_crc32(crc, identity, strlen(identity));
-    describe(text, s);
-    TRY(data_safetensors_put_metadata(file, "options", text));
-    crc = data_crc32(crc, text, strlen(text));
+    describe(options, s);
     write_numbers(text, s);
-    TRY(data_safetensors_put_metadata(file, "text", text));
-    crc = data_crc32(crc, text, strlen(text));
+    for (int i = 0; i < KEYS; i++) {
+        TRY(data_safetensors_put_metadata(file, keys[i], value[i]));
+        crc = data_crc32(crc, value[i], strlen(value[i]));
+    }
     for (int i = 0; i < list->count; i++) {
         const entry *e = &list->item[i];
         TRY(data_safetensors_declare(file, e->name, data_dtype_of(e->dtype), e->rank, e->shape));
@@ -142,9 +153,21 @@ done:
     return status;
 }
 
+static void measure_moves(const infer_session *s) {
+    infer_session_move *move = calloc((size_t)session_fast(s) + 1, sizeof *move);
+    ASSERT(move);
+    infer_session_moves(s, move);
+    for (int f = 0; f < session_fast(s); f++) {
+        s->moved[2 * f] = move[f].moved;
+        s->moved[2 * f + 1] = move[f].size;
+    }
+    free(move);
+}
+
 kern_status infer_session_save(const infer_session *s, const char *path, const char *identity) {
     kern_status status = KERN_OK;
     data_safetensors_writer *file = NULL;
+    measure_moves(s);
     entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
     TRY(data_safetensors_create(&file, path));
     TRY(declare(file, s, &list, identity));
@@ -158,35 +181,58 @@ done:
     return status;
 }
 
-static kern_status check_metadata(const infer_session *s, const data_safetensors *file,
-                                  const char *identity, numbers *found) {
-    char options[TEXT];
-    const char *path = data_safetensors_path(file),
-               *keys[] = {"format", "weights", "options", "text"};
-    const char *value[4];
-    for (int i = 0; i < 4; i++) {
+/* Opens a state: the values under the keys, the numbers, and a checksum that is right. */
+static kern_status open_state(data_safetensors **result, const char *value[KEYS], numbers *found,
+                              const char *path) {
+    kern_status status = KERN_OK;
+    data_safetensors *file = NULL;
+    uint32_t crc = 0;
+    char checksum[16];
+    *result = NULL;
+    TRY(data_safetensors_open(&file, path));
+    for (int i = 0; i < KEYS; i++) {
         value[i] = data_safetensors_metadata(file, keys[i]);
-        if (!value[i] || (i == 0 && strcmp(value[0], FORMAT)))
-            return kern_fail(KERN_ERR_DATA,
-                             "%s is not the state of a session (" FORMAT
-                             "); ttt infer --save-state "
-                             "writes one",
-                             path);
+        if (!value[i] || (i == FORMAT_KEY && strcmp(value[i], FORMAT)))
+            TRY(kern_fail(KERN_ERR_DATA,
+                          "%s is not the state of a session (" FORMAT "); ttt infer --save-state "
+                          "writes one",
+                          path));
+        crc = data_crc32(crc, value[i], strlen(value[i]));
     }
-    if (strcmp(value[1], identity))
+    const data_tensor *tensor = data_safetensors_tensors(file);
+    for (int64_t i = 0; i < data_safetensors_count(file); i++)
+        crc = data_crc32(crc, tensor[i].data, tensor[i].bytes);
+    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
+    const char *stored = data_safetensors_metadata(file, "checksum");
+    if (!stored || strcmp(stored, checksum) || !read_numbers(found, value[TEXT_KEY]))
+        TRY(kern_fail(KERN_ERR_DATA, "%s is damaged: its checksum is wrong; read the text anew",
+                      path));
+    *result = file;
+    file = NULL;
+done:
+    data_safetensors_destroy(file);
+    return status;
+}
+
+/* Whether the state is one of this session's. */
+static kern_status check_fits(const infer_session *s, const char *path, const char *const *value,
+                              const numbers *found, const char *identity) {
+    char options[TEXT];
+    if (strcmp(value[WEIGHTS_KEY], identity))
         return kern_fail(KERN_ERR_CONFIG,
                          "%s is the state of other weights (%s, these are %s); it goes on with the "
                          "checkpoint that it was read with only",
-                         path, value[1], identity);
+                         path, value[WEIGHTS_KEY], identity);
     describe(options, s);
-    if (strcmp(value[2], options))
+    if (strcmp(value[OPTIONS_KEY], options))
         return kern_fail(KERN_ERR_CONFIG,
                          "%s was read with %s, this session has %s; load it with the same options",
-                         path, value[2], options);
-    if (!read_numbers(found, value[3]) || found->pending > s->chunk ||
-        (found->position > 0) != (found->score != SCORE_NONE))
+                         path, value[OPTIONS_KEY], options);
+    if (found->pending > s->chunk || (found->position > 0) != (found->score != SCORE_NONE))
         return kern_fail(KERN_ERR_DATA,
-                         "%s is damaged: its numbers make no sense; read the text anew", path);
+                         "%s is damaged: its numbers make no sense; read the text "
+                         "anew",
+                         path);
     if (s->full && found->position > s->spec.limit)
         return kern_fail(KERN_ERR_USAGE,
                          "%s holds %lld tokens, this session has room for %lld; allow a longer "
@@ -195,34 +241,19 @@ static kern_status check_metadata(const infer_session *s, const data_safetensors
     return KERN_OK;
 }
 
-/* Finds every tensor, and compares the checksum. tensor[list->count] */
-static kern_status verify(const data_safetensors *file, const entries *list,
-                          const data_tensor **tensor) {
+/* Finds every tensor of the list, and no other: tensor[list->count] */
+static kern_status find_tensors(const data_tensor **tensor, const data_safetensors *file,
+                                const entries *list) {
     kern_status status = KERN_OK;
-    static const char *const covered[] = {"weights", "options", "text"};
-    const char *path = data_safetensors_path(file),
-               *stored = data_safetensors_metadata(file, "checksum");
-    char checksum[16];
-    uint32_t crc = 0;
     if (data_safetensors_count(file) != list->count)
-        TRY(kern_fail(KERN_ERR_DATA,
-                      "%s is damaged: %lld tensors instead of %d; read the text anew", path,
-                      (long long)data_safetensors_count(file), list->count));
-    for (int i = 0; i < 3; i++) {
-        const char *value = data_safetensors_metadata(file, covered[i]);
-        crc = data_crc32(crc, value, strlen(value));
-    }
+        TRY(kern_fail(KERN_ERR_DATA, "%s has %lld tensors instead of %d; read the text anew",
+                      data_safetensors_path(file), (long long)data_safetensors_count(file),
+                      list->count));
     for (int i = 0; i < list->count; i++) {
         const entry *e = &list->item[i];
         TRY(data_safetensors_expect(&tensor[i], file, e->name, data_dtype_of(e->dtype), e->rank,
                                     e->shape));
-        crc = data_crc32(crc, tensor[i]->data, tensor[i]->bytes);
     }
-    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
-    if (!stored || strcmp(stored, checksum))
-        TRY(kern_fail(KERN_ERR_DATA,
-                      "%s is damaged: its checksum is %s, not %s; read the text anew", path,
-                      checksum, stored ? stored : "there"));
 done:
     return status;
 }
@@ -232,13 +263,14 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     data_safetensors *file = NULL;
     const data_tensor **tensor = NULL;
     entries list = {NULL, 0};
+    const char *value[KEYS];
     numbers found;
-    TRY(data_safetensors_open(&file, path));
-    TRY(check_metadata(s, file, identity, &found));
+    TRY(open_state(&file, value, &found, path));
+    TRY(check_fits(s, path, value, &found, identity));
     list = list_entries(s, found.position, found.pending, found.score == SCORE_LOGITS, true);
     tensor = calloc((size_t)list.count + 1, sizeof(const data_tensor *));
     ASSERT(tensor);
-    TRY(verify(file, &list, tensor));
+    TRY(find_tensors(tensor, file, &list));
     infer_session_reset(s);
     for (int i = 0; i < list.count; i++)
         memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
@@ -255,4 +287,38 @@ done:
     free(list.item);
     data_safetensors_destroy(file);
     return status;
+}
+
+kern_status infer_state_read(infer_state *state, const char *path) {
+    kern_status status = KERN_OK;
+    data_safetensors *file = NULL;
+    const char *value[KEYS];
+    numbers found;
+    *state = (infer_state){.moves = 0};
+    TRY(open_state(&file, value, &found, path));
+    const data_tensor *tensor = data_safetensors_tensors(file);
+    int64_t count = data_safetensors_count(file);
+    state->move = calloc((size_t)count + 1, sizeof *state->move);
+    ASSERT(state->move);
+    for (int64_t i = 0; i < count; i++) {
+        double pair[2];
+        if (strncmp(tensor[i].name, MOVED, strlen(MOVED)) || tensor[i].bytes != sizeof pair)
+            continue;
+        memcpy(pair, tensor[i].data, sizeof pair);
+        infer_state_move *move = &state->move[state->moves++];
+        *move = (infer_state_move){.moved = pair[0], .size = pair[1]};
+        snprintf(move->name, sizeof move->name, "%s", tensor[i].name + strlen(MOVED));
+    }
+    snprintf(state->weights, sizeof state->weights, "%s", value[WEIGHTS_KEY]);
+    snprintf(state->options, sizeof state->options, "%s", value[OPTIONS_KEY]);
+    state->position = found.position;
+    state->pending = found.pending;
+    state->seen = found.seen;
+done:
+    data_safetensors_destroy(file);
+    return status;
+}
+
+void infer_state_clear(infer_state *state) {
+    free(state->move);
 }

@@ -53,6 +53,7 @@ struct infer_session {
     session_history *history; /* [blocks] */
     char *theta[2];           /* the fast weights, and the next ones: by place below */
     uint16_t *theta_rounded;  /* bf16 copies of theta[0], where products are in bf16 */
+    double *moved;            /* [fast, 2] as infer_session_save last found it */
     size_t *fast_at;          /* [fast] elements into theta */
     void *h;                  /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
     void *logits;             /* [narrow, V] */
