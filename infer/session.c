@@ -358,6 +358,10 @@ int64_t infer_session_position(const infer_session *s) {
     return s->position;
 }
 
+int32_t infer_session_bos(const infer_session *s) {
+    return (int32_t)s->spec.conf->model.bos;
+}
+
 int64_t infer_session_stride(const infer_session *s) {
     return s->unit;
 }

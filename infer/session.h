@@ -51,6 +51,8 @@ const float *infer_session_logits(const infer_session *session);
 
 int64_t infer_session_position(const infer_session *session); /* tokens read */
 
+int32_t infer_session_bos(const infer_session *session); /* begin of document; -1: none */
+
 /* Tokens that are read at once where there are as many: a multiple of C. */
 int64_t infer_session_stride(const infer_session *session);
 

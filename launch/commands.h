@@ -11,6 +11,8 @@ int launch_tokenize(int argc, char **argv);
 int launch_train(int argc, char **argv);
 int launch_eval(int argc, char **argv);
 int launch_niah(int argc, char **argv);
+int launch_infer(int argc, char **argv);
+int launch_state(int argc, char **argv);
 int launch_configs(int argc, char **argv);
 int launch_plan(int argc, char **argv);
 int launch_bench(int argc, char **argv);

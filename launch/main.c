@@ -20,6 +20,8 @@ static const command commands[] = {
     {"train", "trains a model from a configuration, or goes on with a run", launch_train},
     {"eval", "measures the loss on held-out texts, by document and position", launch_eval},
     {"niah", "hides a needle in a long text and asks runs for it", launch_niah},
+    {"infer", "reads a text with inner steps, and writes on", launch_infer},
+    {"state", "shows what a saved state has learned", launch_state},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
     {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
     {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench},

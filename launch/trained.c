@@ -1,5 +1,6 @@
 #include "launch/trained.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,8 @@ kern_status launch_trained_load(launch_trained *run) {
     kern_status status = KERN_OK;
     kern_dtype dtype = run->conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     train_state state;
+    train_state_file files[TRAIN_STATE_FILES];
+    char *state_path = NULL;
     if (!run->layout) run->layout = infer_parameters_create(run->conf);
     train_tensor *items = calloc((size_t)run->layout->count, sizeof *items);
     ASSERT(items);
@@ -65,7 +68,12 @@ kern_status launch_trained_load(launch_trained *run) {
     train_tensors tensors = {run->layout->count, items};
     TRY(train_checkpoint_load(&state, run->checkpoint, &tensors, NULL));
     run->step = state.step;
+    state_path = train_text("%s/state.json", run->checkpoint);
+    TRY(train_state_read(&state, files, state_path));
+    snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
+             (unsigned)files[TRAIN_STATE_MODEL].crc);
 done:
+    free(state_path);
     free(items);
     return status;
 }

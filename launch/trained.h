@@ -14,8 +14,9 @@ typedef struct {
     const data_vocabulary *vocabulary; /* that its checkpoint carries; fits the model */
     /* From launch_trained_load on: */
     infer_parameters *layout;
-    void *parameters; /* flat, by layout: f32, or f64 in f64 runs */
-    int64_t step;     /* outer steps done */
+    void *parameters;  /* flat, by layout: f32, or f64 in f64 runs */
+    int64_t step;      /* outer steps done */
+    char identity[64]; /* names the weights: step and checksum of their file */
 } launch_trained;
 
 /* Finds and checks what a user's word names: a run directory, whose newest checkpoint is taken, or

@@ -1,0 +1,323 @@
+/* ttt infer: reads a prompt with inner steps, writes on, keeps the adapted state. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "infer/generate.h"
+#include "launch/arguments.h"
+#include "launch/commands.h"
+#include "launch/prompt.h"
+#include "launch/report.h"
+#include "train/fit.h"
+#include "train/signals.h"
+
+static const char about_infer[] =
+    "Reads a text, learning from it, and writes on. After every chunk of the text a run\n"
+    "with an inner loop takes one gradient step on its fast weights, also while it\n"
+    "writes. RUN is a run directory, whose newest checkpoint is taken, or a checkpoint:\n"
+    "    ttt infer runs/e2e --prompt 'It is a truth' --tokens 100\n"
+    "    ttt infer runs/e2e --prompt-file book.txt --tokens 0 --save-state book.state\n"
+    "    ttt infer runs/e2e --load-state book.state --prompt 'Q: Who is Emma? A:'\n"
+    "What was learned is a file: --save-state writes it after reading and writing,\n"
+    "--load-state goes on from there as if the text had just been read. It belongs to its\n"
+    "checkpoint. Ctrl-C stops, and saves the state if that was asked for.\n"
+    "\n"
+    "--chat reads prompts from the standard input, one a line, and answers each with\n"
+    "one line, keeping one state for all: every prompt and answer is read to its end.\n"
+    "An answer ends at a line's end unless --stop says otherwise.\n"
+    "\n"
+    "Only valid UTF-8 is written; other bytes become U+FFFD. Prompts are text: names of\n"
+    "special tokens in them mean nothing.";
+
+typedef struct {
+    const char *prompt, *prompt_file, *save_state, *load_state;
+    int64_t tokens, context, seed;
+    infer_sampling sampling;
+    launch_texts stop;
+    bool no_ttt, chat, json;
+} choices;
+
+/* Everything that a call holds. */
+typedef struct {
+    const choices *chosen;
+    launch_trained run;
+    infer_session *session;
+    infer_sampler *sampler;
+    infer_stream *stream;
+    int64_t read, written; /* tokens */
+    double read_seconds, write_seconds;
+    infer_end end;
+    bool broken;  /* nobody reads the output any more */
+    json_t *text; /* with --json: what was written */
+} inference;
+
+static kern_status check_choices(const choices *chosen) {
+    if (chosen->chat && (chosen->prompt || chosen->prompt_file))
+        return kern_fail(KERN_ERR_USAGE, "--chat takes its prompts from the standard input, not "
+                                         "from --prompt or --prompt-file");
+    if (chosen->prompt && chosen->prompt_file)
+        return kern_fail(KERN_ERR_USAGE, "--prompt and --prompt-file are two prompts; give one");
+    for (int64_t i = 0; i < chosen->stop.count; i++)
+        if (!*chosen->stop.item[i])
+            return kern_fail(KERN_ERR_USAGE, "an empty --stop would stop before the first letter");
+    return KERN_OK;
+}
+
+/* Shows text; with --json it is kept. */
+static bool say(void *context, const char *text, int64_t bytes) {
+    inference *all = context;
+    if (all->text) {
+        json_array_append_new(all->text, json_stringn(bytes ? text : "", (size_t)bytes));
+    } else if (bytes) {
+        fwrite(text, 1, (size_t)bytes, stdout);
+        if (fflush(stdout)) all->broken = true;
+    }
+    return !all->broken && !train_signals_received();
+}
+
+static kern_status interrupted(const inference *all) {
+    const char *path = all->chosen->save_state;
+    return kern_fail(KERN_ERR_INTERRUPTED, "stopped after %lld tokens; %s%s",
+                     (long long)infer_session_position(all->session),
+                     path ? "the state is in " : "nothing was saved (--save-state FILE would)",
+                     path ? path : "");
+}
+
+static kern_status generate(inference *all) {
+    kern_status status = KERN_OK;
+    infer_generation generation = {.session = all->session,
+                                   .vocabulary = all->run.vocabulary,
+                                   .sampler = all->sampler,
+                                   .stream = all->stream,
+                                   .tokens = all->chosen->tokens,
+                                   .say = say,
+                                   .context = all};
+    int64_t tokens = 0;
+    double start = kern_seconds();
+    if (infer_session_position(all->session) == 0)
+        TRY(kern_fail(KERN_ERR_USAGE, "there is nothing to write on from: the model has no "
+                                      "begin-of-document token; give a --prompt"));
+    infer_stream_reset(all->stream);
+    TRY(infer_generate(&all->end, &tokens, &generation));
+done:
+    all->written += tokens;
+    all->write_seconds += kern_seconds() - start;
+    return status;
+}
+
+/* The samplers' memory of what was read. */
+static bool noted(void *context, const int32_t *token, int64_t count) {
+    inference *all = context;
+    for (int64_t i = 0; i < count; i++) infer_sampler_seen(all->sampler, token[i]);
+    return true;
+}
+
+static kern_status read_prompt(inference *all) {
+    kern_status status = KERN_OK;
+    const choices *chosen = all->chosen;
+    int64_t before = infer_session_position(all->session);
+    double start = kern_seconds();
+    launch_prompt prompt = {
+        .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
+    if (chosen->prompt_file)
+        TRY(launch_prompt_file(&prompt, chosen->prompt_file));
+    else if (chosen->prompt || before == 0)
+        TRY(launch_prompt_text(&prompt, chosen->prompt ? chosen->prompt : ""));
+done:
+    all->read += infer_session_position(all->session) - before;
+    all->read_seconds += kern_seconds() - start;
+    return status;
+}
+
+/* One line of standard input, one line of answer, until the input ends. */
+static kern_status chat(inference *all) {
+    kern_status status = KERN_OK;
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t bytes;
+    launch_prompt prompt = {
+        .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
+    while (!all->broken && !train_signals_received() &&
+           (bytes = getline(&line, &capacity, stdin)) > 0) {
+        int64_t before = infer_session_position(all->session);
+        double start = kern_seconds();
+        TRY(launch_prompt_bytes(&prompt, line, bytes));
+        all->read += infer_session_position(all->session) - before;
+        all->read_seconds += kern_seconds() - start;
+        TRY(generate(all));
+        if (all->text) continue;
+        if (putchar('\n') < 0 || fflush(stdout)) all->broken = true;
+    }
+done:
+    free(line);
+    return status;
+}
+
+/* Positions that must have room where a block attends to everything. */
+static kern_status find_limit(int64_t *limit, const inference *all) {
+    kern_status status = KERN_OK;
+    const choices *chosen = all->chosen;
+    int64_t bytes = 0, loaded = 0;
+    if (chosen->load_state) {
+        infer_state state;
+        status = infer_state_read(&state, chosen->load_state);
+        loaded = state.position;
+        infer_state_clear(&state);
+        if (status != KERN_OK) return status;
+    }
+    if (chosen->prompt) bytes = (int64_t)strlen(chosen->prompt);
+    if (chosen->prompt_file) TRY(launch_prompt_size(&bytes, chosen->prompt_file));
+    *limit = loaded + 1 + bytes + chosen->tokens; /* a token has a byte at least */
+    if (*limit < all->run.conf->train.context) *limit = all->run.conf->train.context;
+    if (chosen->context) *limit = chosen->context;
+done:
+    return status;
+}
+
+static kern_status open_session(inference *all) {
+    kern_status status = KERN_OK;
+    const choices *chosen = all->chosen;
+    const ttt_conf *conf = all->run.conf;
+    infer_session_spec spec = {.conf = conf,
+                               .inner = conf->inner.mode != CONF_INNER_OFF && !chosen->no_ttt,
+                               .threads = train_threads(conf)};
+    TRY(find_limit(&spec.limit, all));
+    omp_set_num_threads(spec.threads);
+    TRY(launch_trained_load(&all->run));
+    TRY(infer_session_create(&all->session, &spec));
+    infer_session_set_parameters(all->session, all->run.parameters);
+    if (chosen->load_state)
+        TRY(infer_session_load(all->session, chosen->load_state, all->run.identity));
+    int64_t tokens = all->run.vocabulary->size;
+    if (tokens > conf->model.vocab) tokens = conf->model.vocab;
+    TRY(infer_sampler_create(&all->sampler, &chosen->sampling, tokens));
+    static const char *const newline[] = {"\n"};
+    bool lines = chosen->chat && chosen->stop.count == 0;
+    all->stream = infer_stream_create(lines ? newline : chosen->stop.item,
+                                      lines ? 1 : (int)chosen->stop.count);
+done:
+    return status;
+}
+
+static json_t *real_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static kern_status print_json(const inference *all) {
+    static const char *const ends[] = {"tokens", "stop", "end_of_text", "interrupted"};
+    size_t i;
+    json_t *piece, *object = json_object();
+    size_t length = 0;
+    char *text = NULL;
+    json_array_foreach(all->text, i, piece) {
+        size_t more = json_string_length(piece);
+        text = realloc(text, length + more + 1);
+        ASSERT(text);
+        memcpy(text + length, json_string_value(piece), more);
+        length += more;
+    }
+    infer_session_progress seen = infer_session_seen(all->session);
+    json_object_set_new(object, "text", json_stringn(text ? text : "", length));
+    json_object_set_new(object, "end", json_string(ends[all->end]));
+    json_object_set_new(object, "tokens_read", json_integer(all->read));
+    json_object_set_new(object, "tokens_written", json_integer(all->written));
+    json_object_set_new(object, "position", json_integer(infer_session_position(all->session)));
+    json_object_set_new(object, "read_seconds", json_real(all->read_seconds));
+    json_object_set_new(object, "write_seconds", json_real(all->write_seconds));
+    json_object_set_new(object, "inner_steps", json_integer(seen.steps));
+    json_object_set_new(object, "first_chunk_loss", real_or_null(seen.first_loss));
+    json_object_set_new(object, "last_chunk_loss", real_or_null(seen.last_loss));
+    free(text);
+    return launch_print_json(object);
+}
+
+static void print_summary(const inference *all) {
+    infer_session_progress seen = infer_session_seen(all->session);
+    fprintf(stderr, "\nread %lld tokens in %.1f s", (long long)all->read, all->read_seconds);
+    if (seen.steps)
+        fprintf(stderr, ", %lld inner steps, loss %.4f in the first chunk, %.4f in the last",
+                (long long)seen.steps, seen.first_loss, seen.last_loss);
+    if (all->written)
+        fprintf(stderr, "; wrote %lld, %.1f tokens/s", (long long)all->written,
+                (double)all->written / all->write_seconds);
+    fputc('\n', stderr);
+}
+
+static kern_status run_all(const choices *chosen, const char *word) {
+    kern_status status = KERN_OK;
+    train_signals signals;
+    inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
+    train_signals_install_saying(&signals, "stopping; once more ends at once\n");
+    TRY(check_choices(chosen));
+    TRY(launch_trained_open(&all.run, word, 0));
+    TRY(open_session(&all));
+    status = chosen->chat ? chat(&all) : read_prompt(&all);
+    if (status == KERN_OK && !chosen->chat && chosen->tokens && !train_signals_received())
+        status = generate(&all);
+    if (status != KERN_OK && status != KERN_ERR_INTERRUPTED) goto done;
+    if (chosen->save_state)
+        TRY(infer_session_save(all.session, chosen->save_state, all.run.identity));
+    if (train_signals_received()) TRY(interrupted(&all));
+    if (chosen->json) TRY(print_json(&all));
+    if (!chosen->json && !all.broken) print_summary(&all);
+done:
+    train_signals_restore(&signals);
+    json_decref(all.text);
+    infer_stream_destroy(all.stream);
+    infer_sampler_destroy(all.sampler);
+    infer_session_destroy(all.session);
+    launch_trained_close(&all.run);
+    return status;
+}
+
+int launch_infer(int argc, char **argv) {
+    choices chosen = {
+        .tokens = 256,
+        .sampling = {
+            .repetition_penalty = 1, .repetition_window = 64, .temperature = 0.8, .top_p = 0.95}};
+    bool greedy = false;
+    const launch_option options[] = {
+        {"prompt", LAUNCH_TEXT, &chosen.prompt, "TEXT", "read this text"},
+        {"prompt-file", LAUNCH_TEXT, &chosen.prompt_file, "FILE",
+         "read this file; -: the "
+         "standard input"},
+        {"chat", LAUNCH_FLAG, &chosen.chat, NULL, "a prompt a line from the standard input"},
+        {"tokens", LAUNCH_COUNT, &chosen.tokens, "N", "write at most so many tokens (256)"},
+        {"stop", LAUNCH_TEXTS, &chosen.stop, "TEXT", "end before this text; may be repeated"},
+        {"greedy", LAUNCH_FLAG, &greedy, NULL, "always the most probable token"},
+        {"temperature", LAUNCH_REAL, &chosen.sampling.temperature, "T",
+         "divides the scores; 0: greedy (0.8)"},
+        {"top-k", LAUNCH_COUNT, &chosen.sampling.top_k, "K", "the K most probable only; 0: all"},
+        {"top-p", LAUNCH_REAL, &chosen.sampling.top_p, "P",
+         "the fewest that make up probability P (0.95)"},
+        {"min-p", LAUNCH_REAL, &chosen.sampling.min_p, "P",
+         "those P times as probable as the best (0)"},
+        {"repetition-penalty", LAUNCH_REAL, &chosen.sampling.repetition_penalty, "X",
+         "lowers scores of recent tokens; 1: not at all (1)"},
+        {"repetition-window", LAUNCH_COUNT, &chosen.sampling.repetition_window, "N",
+         "tokens that are recent (64)"},
+        {"seed", LAUNCH_COUNT, &chosen.seed, "N", "of the choices (0)"},
+        {"no-ttt", LAUNCH_FLAG, &chosen.no_ttt, NULL, "take no inner steps"},
+        {"save-state", LAUNCH_TEXT, &chosen.save_state, "FILE", "write the state at the end"},
+        {"load-state", LAUNCH_TEXT, &chosen.load_state, "FILE", "go on from this state"},
+        {"context", LAUNCH_COUNT, &chosen.context, "N",
+         "room for N tokens where attention is full"},
+        LAUNCH_JSON(&chosen.json),
+        {0},
+    };
+    const launch_syntax syntax = {"infer", "RUN", about_infer, options, 1, 1};
+    int code = launch_parse(&syntax, &argc, argv);
+    if (code < 0) {
+        if (greedy) chosen.sampling.temperature = 0;
+        chosen.sampling.seed = (uint64_t)chosen.seed;
+        kern_status status = run_all(&chosen, argv[1]);
+        code = launch_report("infer", status);
+        if (status == KERN_ERR_INTERRUPTED) code = 130;
+    }
+    free(chosen.stop.item);
+    return code;
+}

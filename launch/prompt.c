@@ -1,0 +1,109 @@
+#include "launch/prompt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launch/progress_line.h"
+#include "train/signals.h"
+
+enum { BLOCK = 1 << 16, PATIENCE_MS = 200, SHOWN_TOKENS = 4096 };
+
+/* A prompt as it is read. */
+typedef struct {
+    const launch_prompt *given;
+    launch_progress_line line;
+    int64_t bytes, read; /* of the prompt; and of its tokens read so far; 0: not shown */
+} reading;
+
+static bool seen(void *context, const int32_t *token, const double *nll, int64_t count) {
+    reading *r = context;
+    (void)nll;
+    if (r->given->read && !r->given->read(r->given->context, token, count)) return false;
+    for (int64_t i = 0; i < count; i++) {
+        const char *text;
+        r->read += r->given->vocabulary->decode(&text, r->given->vocabulary, token[i]);
+    }
+    if (r->bytes >= SHOWN_TOKENS && r->read > 0) launch_progress_show(&r->line, r->read, r->bytes);
+    return !train_signals_received();
+}
+
+static kern_status begin(infer_reader **reader, reading *r) {
+    infer_reader_spec spec = {.session = r->given->session,
+                              .vocabulary = r->given->vocabulary,
+                              .seen = seen,
+                              .context = r};
+    r->line = (launch_progress_line){.label = "reading", .unit = "bytes", .began = kern_seconds()};
+    return infer_reader_create(reader, &spec);
+}
+
+kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, int64_t count) {
+    kern_status status = KERN_OK;
+    infer_reader *reader = NULL;
+    reading r = {.given = prompt, .bytes = count};
+    TRY(begin(&reader, &r));
+    TRY(infer_reader_push(reader, bytes, count, true));
+done:
+    infer_reader_destroy(reader);
+    return status;
+}
+
+kern_status launch_prompt_text(const launch_prompt *prompt, const char *text) {
+    return launch_prompt_bytes(prompt, text, (int64_t)strlen(text));
+}
+
+static kern_status open_file(int *descriptor, int64_t *bytes, const char *path) {
+    struct stat info;
+    *descriptor = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (*descriptor < 0 || fstat(*descriptor, &info))
+        return kern_fail(KERN_ERR_FILE, "cannot open %s: %s", path, strerror(errno));
+    *bytes = S_ISREG(info.st_mode) ? info.st_size : 0;
+    return KERN_OK;
+}
+
+static void close_file(int descriptor) {
+    if (descriptor > STDIN_FILENO) close(descriptor);
+}
+
+kern_status launch_prompt_size(int64_t *bytes, const char *path) {
+    int descriptor;
+    kern_status status = open_file(&descriptor, bytes, path);
+    close_file(descriptor);
+    return status;
+}
+
+/* The next bytes, 0 at the end; a signal ends the wait for them. */
+static kern_status next_bytes(int64_t *got, char *to, int descriptor, const char *path) {
+    struct pollfd wait = {.fd = descriptor, .events = POLLIN};
+    *got = 0;
+    while (poll(&wait, 1, PATIENCE_MS) <= 0)
+        if (train_signals_received())
+            return kern_fail(KERN_ERR_INTERRUPTED, "stopped while waiting for %s", path);
+    ssize_t count = read(descriptor, to, BLOCK);
+    if (count < 0) return kern_fail(KERN_ERR_FILE, "cannot read %s: %s", path, strerror(errno));
+    *got = count;
+    return KERN_OK;
+}
+
+kern_status launch_prompt_file(const launch_prompt *prompt, const char *path) {
+    kern_status status = KERN_OK;
+    infer_reader *reader = NULL;
+    reading r = {.given = prompt};
+    static char block[BLOCK];
+    int descriptor = -1;
+    int64_t got = 1;
+    TRY(open_file(&descriptor, &r.bytes, path));
+    TRY(begin(&reader, &r));
+    while (got > 0) {
+        TRY(next_bytes(&got, block, descriptor, path));
+        TRY(infer_reader_push(reader, block, got, got == 0));
+    }
+    if (r.bytes >= SHOWN_TOKENS) launch_progress_clear(&r.line);
+done:
+    close_file(descriptor);
+    infer_reader_destroy(reader);
+    return status;
+}

@@ -1,0 +1,27 @@
+/* Prompts into a session, with a progress line for long ones. All functions are local. */
+#ifndef LAUNCH_PROMPT_H
+#define LAUNCH_PROMPT_H
+
+#include "infer/reader.h"
+#include "launch/trained.h"
+
+typedef struct {
+    infer_session *session;
+    const data_vocabulary *vocabulary;
+    /* Told of tokens [count] that were read, or NULL; false stops. */
+    bool (*read)(void *context, const int32_t *token, int64_t count);
+    void *context;
+} launch_prompt;
+
+/* Read a prompt whole. A signal (train/signals.h) stops between pieces: KERN_ERR_INTERRUPTED; what
+ * was read until then stays read. Errors: KERN_ERR_FILE, those of infer_reader_push. "-" is the
+ * standard input. */
+kern_status launch_prompt_file(const launch_prompt *prompt, const char *path);
+kern_status launch_prompt_text(const launch_prompt *prompt, const char *text);
+kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, int64_t count);
+
+/* The size of a file; 0 where nobody knows it, as of a pipe. KERN_ERR_FILE where it cannot be
+ * opened. */
+kern_status launch_prompt_size(int64_t *bytes, const char *path);
+
+#endif
