@@ -41,7 +41,8 @@ static void put_head(FILE *file, const launch_niah_report *report, int64_t tasks
           "set xlabel \"length in tokens\"\nset ylabel \"depth of the needle (percent)\"\n"
           "set tics out nomirror\n",
           file);
-    fprintf(file, "set yrange [%.9g:%.9g] noextend\n", 100 + half_row(report), -half_row(report));
+    fprintf(file, "set yrange [%.9g:%.9g] noextend\n",
+            (double)(2 * report->plan->depths - 1) * half_row(report), -half_row(report));
     fprintf(file, "set xrange [-0.5:%lld.5]\nset xtics (", (long long)(lengths - 1));
     for (int64_t g = 0, next = 0; g < launch_niah_groups(report->samples); g++) {
         if (place_of(report, g, false, NULL) != next) continue;
