@@ -50,7 +50,7 @@ static kern_status missing(const data_needle_reader *reader, const char *field, 
 static kern_status take_text(char **text, const json_t *object, const char *field,
                              const data_needle_reader *reader) {
     const char *value = json_string_value(json_object_get(object, field));
-    if (!value || !*value) return missing(reader, field, "a text that is not empty");
+    if (!value) return missing(reader, field, "a text");
     *text = strdup(value);
     ASSERT(*text);
     return KERN_OK;
@@ -87,6 +87,7 @@ static kern_status take(data_needle *sample, const json_t *object,
     kern_status status = KERN_OK;
     TRY(take_number(&sample->index, object, "index", reader));
     TRY(take_text(&sample->input, object, "input", reader));
+    if (!*sample->input) TRY(missing(reader, "input", "a text that is not empty"));
     TRY(take_outputs(sample, object, reader));
     TRY(take_number(&sample->length, object, "length", reader));
     TRY(take_number(&sample->length_w_temp, object, "length_w_model_temp", reader));
