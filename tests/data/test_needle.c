@@ -179,6 +179,13 @@ static void test_haystack(void **state) {
                       "came in.") > 5);
     assert_true(count(s.input, "na\303\257ve ? of it It was a \"quiet\"") > 5);
     data_needle_clear(&s);
+    int between = 0; /* the end of the text ends a sentence, whatever its last word */
+    for (int depth = 0; depth <= 100; depth++) {
+        s = make(maker, 2, 3000, 0, depth, 7);
+        between += strstr(s.input, "? of it The number kept for ") != NULL;
+        data_needle_clear(&s);
+    }
+    assert_true(between > 5);
     data_needle_maker_destroy(maker);
 }
 

@@ -18,12 +18,7 @@
 #include "train/checkpoint.h"
 
 enum {
-    BACK = 8,
-    SIGNS = 9,
-    BYTE = 1, /* where it lies in the stream */
-    BEFORE = BYTE + SIGNS,
-    ANSWER = BEFORE + BACK * SIGNS,
-    WIDTH = 96,
+    TOKEN = 1, /* where its code lies in the stream */
     HEAD = 128,
     POSITION_PAIRS = 16,
     FIRST_SLOW_PAIR = 24
@@ -37,7 +32,13 @@ static inline float sign_of(int64_t id, int bit) {
 typedef struct {
     const infer_parameters *layout;
     float *data;
+    int signs; /* of a code */
+    int back;  /* tokens that are compared */
 } induction_weights;
+
+static inline int before(const induction_weights *w, int j) { /* where the code of j before lies */
+    return TOKEN + j * w->signs;
+}
 
 static inline float *weight(const induction_weights *w, infer_role role, int block, int64_t row,
                             int64_t column) {
@@ -47,15 +48,16 @@ static inline float *weight(const induction_weights *w, infer_role role, int blo
     return w->data + p->offset + row * p->dim[1] + column;
 }
 
-static inline void fill_bytes(const induction_weights *w, int64_t vocabulary) {
+static inline void fill_tokens(const induction_weights *w, int64_t vocabulary, int64_t width) {
+    int answer = before(w, w->back + 1);
     for (int64_t id = 0; id < vocabulary; id++) {
         *weight(w, INFER_EMBED, -1, id, 0) = 1;
-        for (int bit = 0; bit < SIGNS; bit++) {
-            *weight(w, INFER_EMBED, -1, id, BYTE + bit) = sign_of(id, bit);
-            *weight(w, INFER_LM_HEAD, -1, ANSWER + bit, id) = sign_of(id, bit);
+        for (int bit = 0; bit < w->signs; bit++) {
+            *weight(w, INFER_EMBED, -1, id, TOKEN + bit) = sign_of(id, bit);
+            *weight(w, INFER_LM_HEAD, -1, answer + bit, id) = sign_of(id, bit);
         }
     }
-    for (int i = 0; i < WIDTH; i++) *weight(w, INFER_FINAL_NORM, -1, i, 0) = 1;
+    for (int i = 0; i < width; i++) *weight(w, INFER_FINAL_NORM, -1, i, 0) = 1;
 }
 
 static inline void fill_previous(const induction_weights *w, int j) {
@@ -66,28 +68,29 @@ static inline void fill_previous(const induction_weights *w, int j) {
         *weight(w, INFER_WQ, 0, 0, head + 2 * pair + 1) = (float)(-steepness * sin(angle));
         *weight(w, INFER_WK, 0, 0, head + 2 * pair) = (float)steepness;
     }
-    for (int bit = 0; bit < SIGNS; bit++) {
-        *weight(w, INFER_WV, 0, BYTE + bit, head + bit) = 1;
-        *weight(w, INFER_WO, 0, head + bit, BEFORE + (j - 1) * SIGNS + bit) = 1;
+    for (int bit = 0; bit < w->signs; bit++) {
+        *weight(w, INFER_WV, 0, TOKEN + bit, head + bit) = 1;
+        *weight(w, INFER_WO, 0, head + bit, before(w, j) + bit) = 1;
     }
 }
 
 static inline void fill_match(const induction_weights *w) {
-    for (int i = 0; i < BACK * SIGNS; i++) {
-        *weight(w, INFER_WQ, 1, BYTE + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
-        *weight(w, INFER_WK, 1, BEFORE + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
+    for (int i = 0; i < w->back * w->signs; i++) {
+        *weight(w, INFER_WQ, 1, TOKEN + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
+        *weight(w, INFER_WK, 1, before(w, 1) + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
     }
-    for (int bit = 0; bit < SIGNS; bit++) {
-        *weight(w, INFER_WV, 1, BYTE + bit, bit) = 1;
-        *weight(w, INFER_WO, 1, bit, ANSWER + bit) = 1;
+    for (int bit = 0; bit < w->signs; bit++) {
+        *weight(w, INFER_WV, 1, TOKEN + bit, bit) = 1;
+        *weight(w, INFER_WO, 1, bit, before(w, w->back + 1) + bit) = 1;
     }
 }
 
-/* Writes the run `dir`; more assignments, "section.field=value", end with NULL. `deaf`: the same
- * model without its comparison, which answers nothing of use. */
-static inline void write_induction_run(const char *dir, bool deaf, const char *const *more) {
+/* Writes the run `dir` for a vocabulary; more assignments, "section.field=value", end with NULL.
+ * `deaf`: the same model without its comparison, which answers nothing of use. */
+static inline void write_induction_run(const char *dir, const data_vocabulary *vocabulary,
+                                       bool deaf, const char *const *more) {
     static const char *const options[] = {"model.vocab=257",       "model.bos=256",
-                                          "model.dim=96",          "model.heads=8",
+                                          "model.dim=128",         "model.heads=8",
                                           "model.head_size=128",   "model.mlp=16",
                                           "model.blocks=2",        "model.rope_theta=1e12",
                                           "model.qk_norm=false",   "model.pre_norm=false",
@@ -97,13 +100,17 @@ static inline void write_induction_run(const char *dir, bool deaf, const char *c
     ttt_conf *conf;
     assert_ok(conf_create(&conf));
     for (const char *const *option = options; *option; option++) assert_ok(conf_set(conf, *option));
+    conf->model.vocab = vocabulary->size;
+    conf->model.bos = vocabulary->bos;
     for (; more && *more; more++) assert_ok(conf_set(conf, *more));
     assert_ok(conf_check(conf));
     infer_parameters *layout = infer_parameters_create(conf);
-    induction_weights w = {layout, calloc((size_t)layout->elements, sizeof(float))};
+    induction_weights w = {layout, calloc((size_t)layout->elements, sizeof(float)), 1, 8};
     assert_non_null(w.data);
-    fill_bytes(&w, conf->model.vocab);
-    for (int j = 1; j <= BACK; j++) fill_previous(&w, j);
+    while ((int64_t)1 << w.signs < conf->model.vocab) w.signs++;
+    while (before(&w, w.back + 2) > conf->model.dim) w.back--;
+    fill_tokens(&w, conf->model.vocab, conf->model.dim);
+    for (int j = 1; j <= w.back; j++) fill_previous(&w, j);
     if (!deaf) fill_match(&w);
 
     char *checkpoints = train_text("%s/checkpoints", dir),
@@ -122,8 +129,7 @@ static inline void write_induction_run(const char *dir, bool deaf, const char *c
     }
     const train_tensors parameters = {layout->count, items}, moments = {0, NULL};
     const train_state state = {.step = 1};
-    assert_ok(
-        train_checkpoint_save(checkpoints, &state, &parameters, &moments, data_vocabulary_byte()));
+    assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary));
     free(items);
     free(checkpoints);
     free(config);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "data/bpe.h"
 #include "data/needle.h"
 #include "tests/launch/induction.h"
 
@@ -57,9 +58,9 @@ static void write_runs(void) {
                                       "model.window=1024", NULL};
     static const char *const full[] = {"model.attention=full", NULL};
     write_book();
-    write_induction_run(in_scratch("e2e"), false, e2e);
-    write_induction_run(in_scratch("full"), false, full);
-    write_induction_run(in_scratch("deaf"), true, NULL);
+    write_induction_run(in_scratch("e2e"), data_vocabulary_byte(), false, e2e);
+    write_induction_run(in_scratch("full"), data_vocabulary_byte(), false, full);
+    write_induction_run(in_scratch("deaf"), data_vocabulary_byte(), true, NULL);
 }
 
 /* The JSON object on the last line of out. */
@@ -121,6 +122,26 @@ static void test_scores(void **state) {
     free(picture);
 }
 
+/* The same with the tokens of GPT-2, which the checkpoint carries: lengths are in these. */
+static void test_tokens(void **state) {
+    (void)state;
+    data_vocabulary *gpt2;
+    const data_bpe_options options = {.pattern = NULL};
+    assert_ok(data_bpe_open(&gpt2, TESTS_DIR "/data/tokenizer/gpt2_vocab.bpe.gz", &options));
+    write_runs();
+    write_induction_run(in_scratch("tokens"), gpt2, false, NULL);
+    data_vocabulary_destroy(gpt2);
+    assert_niah("tokens --text book.txt --lengths 300 --samples 3 --answer-tokens 40 --json");
+    json_t *object = result();
+    assert_model(object, 0, "tokens", 0, 1, 3, 3);
+    json_decref(object);
+    assert_niah("tokens --lengths 300 --samples 3 --answer-tokens 40 --write some.jsonl");
+    char *some = slurp(NULL, in_scratch("some.jsonl"));
+    assert_true(strlen(some) > 3 * 900);
+    free(some);
+    assert_refused(2, "different vocabularies", "full tokens");
+}
+
 /* What --write wrote, --ruler reads; a sample whose answer is not in its text is not found, and the
  * standard error is that of 0, 1, 1, 1, 1. */
 static void test_ruler_files(void **state) {
@@ -166,7 +187,7 @@ static void test_refused(void **state) {
     (void)state;
     write_runs();
     static const char *const foreign[] = {"model.bos=-1", NULL};
-    write_induction_run(in_scratch("foreign"), false, foreign);
+    write_induction_run(in_scratch("foreign"), data_vocabulary_byte(), false, foreign);
     assert_refused(2, "neither a run", "nowhere");
     assert_refused(2, "--text", "full --tasks 2");
     assert_refused(2, "--tasks: '1,4'", "full --tasks 1,4");
@@ -212,10 +233,8 @@ static void test_interrupt(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_scores),
-        SCRATCH_TEST(test_ruler_files),
-        SCRATCH_TEST(test_refused),
-        SCRATCH_TEST(test_interrupt),
+        SCRATCH_TEST(test_scores),  SCRATCH_TEST(test_tokens),    SCRATCH_TEST(test_ruler_files),
+        SCRATCH_TEST(test_refused), SCRATCH_TEST(test_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
