@@ -14,4 +14,14 @@ double launch_bench_copy_rate(size_t bytes, int threads);
 /* ttt bench ops: prints each op's time and fraction of its bound. */
 kern_status launch_bench_ops(int threads, bool json);
 
+/* ttt bench infer. */
+typedef struct {
+    int words; /* CONFIG [key=value...] */
+    char *const *word;
+    const char *contexts, *png; /* "1024,2048"; NULL: no picture */
+    int64_t tokens;             /* read one by one at each length */
+    bool json;
+} launch_bench_infer;
+kern_status launch_bench_reading(const launch_bench_infer *given);
+
 #endif

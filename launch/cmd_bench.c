@@ -160,20 +160,29 @@ done:
 int launch_bench(int argc, char **argv) {
     bench b = {.steps = 3, .resident = kern_resident_bytes()};
     int64_t threads = 0;
+    launch_bench_infer reading = {.contexts = "1024,2048,4096,8192", .tokens = 32};
     const launch_option accepted[] = {
         {"steps", LAUNCH_COUNT, &b.steps, "N",
          "step: how many; the first of several is not counted"},
         {"profile", LAUNCH_FLAG, &b.profile, NULL, "step: one more, and where its time went"},
         {"threads", LAUNCH_COUNT, &threads, "N", "ops: threads; 0: one for each core"},
+        {"contexts", LAUNCH_TEXT, &reading.contexts, "N,N...",
+         "infer: lengths of text (1024,2048,4096,8192)"},
+        {"tokens", LAUNCH_COUNT, &reading.tokens, "N", "infer: read one by one at each (32)"},
+        {"png", LAUNCH_TEXT, &reading.png, "FILE", "infer: draw a picture"},
         LAUNCH_JSON(&b.json),
         {NULL, LAUNCH_FLAG, NULL, NULL, NULL},
     };
     const launch_syntax syntax = {
         "bench",
-        "step CONFIG [key=value...] | ops",
+        "step CONFIG [key=value...] | infer CONFIG [key=value...] | ops",
         "bench step runs training steps of CONFIG on random tokens and prints their time by\n"
         "phase, tokens/s, model FLOP/s (docs/costs.md), the fraction of what matrix products\n"
         "reach on this machine in the same run, and the peak memory beyond the program's own.\n"
+        "bench infer reads random tokens with CONFIG, with its inner steps and without, and\n"
+        "with a sliding window or full attention in all blocks instead: the time to read a\n"
+        "text, and to read one more token as writing does, by the text's length, against the\n"
+        "time in which the machine can read the weights.\n"
         "bench ops runs each op of the engine at the shapes of bench-small, in f32 and bf16,\n"
         "and prints its time and its fraction of the product peak or of a copy of its bytes.",
         accepted,
@@ -186,10 +195,15 @@ int launch_bench(int argc, char **argv) {
         status = kern_fail(KERN_ERR_USAGE, "--steps takes at least 1");
     else if (!strcmp(argv[1], "step"))
         status = bench_step(&b, argc - 2, argv + 2);
-    else if (!strcmp(argv[1], "ops") && argc == 2)
+    else if (!strcmp(argv[1], "infer")) {
+        reading.words = argc - 2;
+        reading.word = argv + 2;
+        reading.json = b.json;
+        status = launch_bench_reading(&reading);
+    } else if (!strcmp(argv[1], "ops") && argc == 2)
         status = launch_bench_ops(threads ? (int)threads : omp_get_num_procs(), b.json);
     else
-        status = kern_fail(KERN_ERR_USAGE, "ttt bench knows step and ops, not '%s'",
+        status = kern_fail(KERN_ERR_USAGE, "ttt bench knows step, infer and ops, not '%s'",
                            argv[strcmp(argv[1], "ops") ? 1 : 2]);
     return launch_report(syntax.command, status);
 }

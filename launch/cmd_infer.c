@@ -27,8 +27,8 @@ static const char about_infer[] =
     "checkpoint. Ctrl-C stops, and saves the state if that was asked for.\n"
     "\n"
     "--chat reads prompts from the standard input, one a line, and answers each with\n"
-    "one line, keeping one state for all: every prompt and answer is read to its end.\n"
-    "An answer ends at a line's end unless --stop says otherwise.\n"
+    "one line, which goes on where the prompt ends; one state is kept for all. An answer\n"
+    "ends at the line's end unless --stop says otherwise.\n"
     "\n"
     "Only valid UTF-8 is written; other bytes become U+FFFD. Prompts are text: names of\n"
     "special tokens in them mean nothing.";
@@ -133,24 +133,32 @@ done:
     return status;
 }
 
-/* One line of standard input, one line of answer, until the input ends. */
+/* One line of standard input, one line of answer, until the input ends. The answer goes on in the
+ * prompt's line; what ends it early is followed by a line's end, as every other line is. */
 static kern_status chat(inference *all) {
     kern_status status = KERN_OK;
     char *line = NULL;
     size_t capacity = 0;
     ssize_t bytes;
+    bool open = false; /* the last line has no end in what was read */
     launch_prompt prompt = {
         .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
     while (!all->broken && !train_signals_received() &&
            (bytes = getline(&line, &capacity, stdin)) > 0) {
         int64_t before = infer_session_position(all->session);
         double start = kern_seconds();
+        if (open) TRY(launch_prompt_text(&prompt, "\n"));
+        if (line[bytes - 1] == '\n') bytes--;
         TRY(launch_prompt_bytes(&prompt, line, bytes));
         all->read += infer_session_position(all->session) - before;
         all->read_seconds += kern_seconds() - start;
         TRY(generate(all));
-        if (all->text) continue;
-        if (putchar('\n') < 0 || fflush(stdout)) all->broken = true;
+        open = all->end != INFER_END_STOP;
+        if (all->text) {
+            json_array_append_new(all->text, json_string("\n"));
+        } else if (putchar('\n') < 0 || fflush(stdout)) {
+            all->broken = true;
+        }
     }
 done:
     free(line);

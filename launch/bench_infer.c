@@ -1,0 +1,338 @@
+/* ttt bench infer: how long reading and writing take by the length of what was read, with inner
+ * steps and without, and for full attention and a sliding window in the same model. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "infer/model.h"
+#include "infer/session.h"
+#include "kernels/bandwidth.h"
+#include "launch/bench.h"
+#include "launch/gnuplot.h"
+#include "launch/report.h"
+#include "train/fit.h"
+
+enum { MOST_LENGTHS = 32, VARIANTS = 4, MOST_WORDS = 256 };
+
+/* The ways in which one configuration is read. */
+typedef struct {
+    const char *label, *override[3];
+    bool inner, needs_inner;
+} variant;
+
+static const variant variants[VARIANTS] = {
+    {"ttt", {NULL}, true, true},
+    {"ttt off", {NULL}, false, true},
+    {"swa", {"inner.mode=off", "inner.suffix=0", "model.attention=window"}, false, false},
+    {"full", {"inner.mode=off", "inner.suffix=0", "model.attention=full"}, false, false},
+};
+
+/* At one length of text. Seconds. */
+typedef struct {
+    double read;         /* the text to here, from its beginning */
+    double segment;      /* tokens per second since the length before */
+    double token;        /* one more token, the median, no step among them */
+    double step;         /* the step at a chunk's end; 0: there are none */
+    double weights, all; /* what the token would take if its weights, or these and the keys and
+                            values in reach, were read at the bandwidth */
+} point;
+
+typedef struct {
+    const launch_bench_infer *given;
+    int64_t length[MOST_LENGTHS];
+    int lengths, threads;
+    int64_t chunk;
+    point *point; /* [VARIANTS, lengths] */
+    bool there[VARIANTS];
+    double bandwidth;                  /* bytes/s */
+    double forward_rate, prefill_rate; /* tokens/s with inner steps; 0: none */
+    int64_t forward_tokens;
+} bench;
+
+static int ascending(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* "1024,2048" */
+static kern_status parse_lengths(bench *b, const char *text) {
+    for (const char *at = text; *at;) {
+        char *end;
+        long long length = strtoll(at, &end, 10);
+        if (end == at || (*end && *end != ',') || length < 1 || b->lengths == MOST_LENGTHS)
+            return kern_fail(KERN_ERR_USAGE,
+                             "--contexts is a list of at most %d numbers of tokens such as "
+                             "1024,2048; not '%s'",
+                             MOST_LENGTHS, text);
+        b->length[b->lengths++] = length;
+        at = *end ? end + 1 : end;
+    }
+    qsort(b->length, (size_t)b->lengths, sizeof *b->length, ascending);
+    return b->lengths ? KERN_OK : kern_fail(KERN_ERR_USAGE, "--contexts is empty");
+}
+
+static kern_status load(ttt_conf **conf, const bench *b, const variant *v) {
+    const char *words[MOST_WORDS];
+    int count = 0;
+    if (b->given->words - 1 + 3 > MOST_WORDS)
+        return kern_fail(KERN_ERR_USAGE, "more than %d overrides", MOST_WORDS - 3);
+    for (int i = 1; i < b->given->words; i++) words[count++] = b->given->word[i];
+    for (int i = 0; i < 3 && v && v->override[i]; i++) words[count++] = v->override[i];
+    return conf_load(conf, b->given->word[0], count, words);
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Reads tokens one at a time: the median of them, and the longest if it ended a chunk. */
+static kern_status read_singly(const bench *b, infer_session *session, const ttt_conf *conf,
+                               bool inner, const int32_t *token, point *to) {
+    kern_status status = KERN_OK;
+    int64_t tokens = b->given->tokens, plain = 0;
+    double *seconds = calloc((size_t)tokens, sizeof *seconds), stepped = 0;
+    ASSERT(seconds);
+    for (int64_t i = 0; i < tokens; i++) {
+        bool step = inner && infer_session_position(session) % conf->inner.chunk == 0;
+        double start = kern_seconds();
+        TRY(infer_session_read(session, token + i, 1, NULL));
+        double taken = kern_seconds() - start;
+        if (step)
+            stepped = taken;
+        else
+            seconds[plain++] = taken;
+    }
+    if (plain) {
+        qsort(seconds, (size_t)plain, sizeof *seconds, by_value);
+        to->token = seconds[plain / 2];
+    }
+    if (stepped > 0) to->step = fmax(stepped - to->token, 0);
+done:
+    free(seconds);
+    return status;
+}
+
+/* Up to each length the text is read whole, then token by token across it. */
+static kern_status measure(bench *b, int which, const ttt_conf *conf, const void *parameters,
+                           const int32_t *token) {
+    kern_status status = KERN_OK;
+    infer_session *session = NULL;
+    bool inner = variants[which].inner;
+    infer_session_spec spec = {.conf = conf,
+                               .inner = inner,
+                               .limit = b->length[b->lengths - 1] + b->given->tokens,
+                               .threads = b->threads};
+    double whole = 0;
+    int64_t before = 0;
+    TRY(infer_session_create(&session, &spec));
+    infer_session_set_parameters(session, parameters);
+    for (int l = 0; l < b->lengths; l++) {
+        point *to = &b->point[which * b->lengths + l];
+        int64_t half = b->given->tokens / 2, at = infer_session_position(session);
+        int64_t count = b->length[l] - half - at;
+        if (count < 1)
+            TRY(kern_fail(KERN_ERR_USAGE,
+                          "contexts lie closer together than --tokens %lld; take fewer tokens",
+                          (long long)b->given->tokens));
+        double start = kern_seconds();
+        TRY(infer_session_read(session, token + at, count, NULL));
+        double taken = kern_seconds() - start;
+        /* The tokens that were read one by one count as if they had been read with the others. */
+        to->segment = (double)count / taken;
+        whole += (double)(b->length[l] - before) / to->segment;
+        before = b->length[l];
+        to->read = whole;
+        TRY(read_singly(b, session, conf, inner, token + at + count, to));
+        infer_session_memory memory = infer_session_plan(session);
+        to->weights = memory.weights_read / b->bandwidth;
+        to->all = (memory.weights_read + memory.history_read) / b->bandwidth;
+        if (inner) b->prefill_rate = fmax(b->prefill_rate, to->segment);
+        fprintf(stderr, "%s: %lld tokens read\n", variants[which].label, (long long)b->length[l]);
+    }
+    b->there[which] = true;
+done:
+    infer_session_destroy(session);
+    return status;
+}
+
+/* What training does with a sequence before it goes back: prefix, and suffix with its steps. */
+static kern_status measure_forward(bench *b, const ttt_conf *conf, const void *parameters,
+                                   const int32_t *token) {
+    kern_status status = KERN_OK;
+    infer_model *model = NULL;
+    int64_t tokens = conf->train.context;
+    kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
+    void *loss = NULL;
+    infer_model_spec spec = {
+        .conf = conf, .batch = 1, .tokens = tokens, .inner = true, .threads = b->threads};
+    TRY(infer_model_create(&model, &spec));
+    TRY(infer_model_allocate(model));
+    infer_model_set_parameters(model, parameters);
+    TRY(kern_alloc(&loss, (size_t)(3 * tokens) * kern_dtype_bytes(real), "losses"));
+    char *memory = loss;
+    size_t part = (size_t)tokens * kern_dtype_bytes(real);
+    for (int repeat = 0; repeat < 3; repeat++) {
+        infer_batch batch = {.tokens = token,
+                             .rate = conf->inner.lr,
+                             .token_nll = memory,
+                             .chunk_loss = memory + part,
+                             .gradient_norm = memory + 2 * part};
+        double start = kern_seconds();
+        TRY(infer_model_forward(model, &batch));
+        b->forward_rate = fmax(b->forward_rate, (double)tokens / (kern_seconds() - start));
+    }
+    b->forward_tokens = tokens;
+done:
+    kern_free(loss);
+    infer_model_destroy(model);
+    return status;
+}
+
+static kern_status run_variant(bench *b, int which) {
+    kern_status status = KERN_OK;
+    ttt_conf *conf = NULL;
+    infer_parameters *layout = NULL;
+    void *parameters = NULL;
+    int32_t *token = NULL;
+    TRY(load(&conf, b, &variants[which]));
+    if (variants[which].needs_inner && conf->inner.mode == CONF_INNER_OFF) goto done;
+    b->chunk = conf->inner.chunk;
+    b->threads = train_threads(conf);
+    omp_set_num_threads(b->threads);
+    if (b->bandwidth <= 0) b->bandwidth = kern_read_bandwidth(b->threads);
+    layout = infer_parameters_create(conf);
+    kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
+    TRY(kern_alloc_zero(&parameters, (size_t)layout->elements * kern_dtype_bytes(real), "weights"));
+    infer_parameters_init(layout, conf, real, parameters);
+    int64_t count = b->length[b->lengths - 1] + b->given->tokens + conf->train.context + 1;
+    TRY(kern_alloc((void **)&token, (size_t)count * sizeof *token, "tokens"));
+    launch_bench_tokens(token, count, conf->model.vocab, conf->model.bos, 1);
+    TRY(measure(b, which, conf, parameters, token));
+    if (variants[which].inner) TRY(measure_forward(b, conf, parameters, token));
+done:
+    kern_free(token);
+    kern_free(parameters);
+    infer_parameters_destroy(layout);
+    conf_destroy(conf);
+    return status;
+}
+
+/* With the share of the step that each token of a chunk has. */
+static double mean_token(const bench *b, const point *p) {
+    return p->token + (p->step > 0 ? p->step / (double)b->chunk : 0);
+}
+
+static void print_table(const bench *b) {
+    char text[32];
+    printf("%-8s %9s %10s %10s %10s %10s %10s %8s %8s\n", "model", "context", "read s", "tokens/s",
+           "token ms", "step ms", "in all ms", "weights", "+ keys");
+    for (int v = 0; v < VARIANTS; v++)
+        for (int l = 0; l < b->lengths && b->there[v]; l++) {
+            const point *p = &b->point[v * b->lengths + l];
+            printf("%-8s %9lld %10.3f %10.0f %10.3f %10.2f %10.3f %6.1f %% %6.1f %%\n",
+                   variants[v].label, (long long)b->length[l], p->read, p->segment, 1e3 * p->token,
+                   1e3 * p->step, 1e3 * mean_token(b, p), 100 * p->weights / p->token,
+                   100 * p->all / p->token);
+        }
+    printf(
+        "read s: the text up to there, from its beginning; tokens/s: since the row before.\n"
+        "token ms: reading one token (writing reads each token once); step ms: more at a chunk's\n"
+        "end; in all: with the step's share. weights: of the time that reading each weight once\n"
+        "takes at this machine's bandwidth, %s with %d threads; + keys: and the keys\n"
+        "and values in reach.\n",
+        launch_scaled(text, b->bandwidth, "B/s"), b->threads);
+    if (b->forward_rate > 0)
+        printf("reading with inner steps reaches %.0f tokens/s, the same part of a training step "
+               "(a sequence of\n%lld tokens) %.0f: %.2f times\n",
+               b->prefill_rate, (long long)b->forward_tokens, b->forward_rate,
+               b->prefill_rate / b->forward_rate);
+}
+
+static kern_status print_json(const bench *b) {
+    json_t *rows = json_array();
+    for (int v = 0; v < VARIANTS; v++)
+        for (int l = 0; l < b->lengths && b->there[v]; l++) {
+            const point *p = &b->point[v * b->lengths + l];
+            json_array_append_new(
+                rows, json_pack("{s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "model", variants[v].label,
+                                "context", (json_int_t)b->length[l], "read_seconds", p->read,
+                                "read_tokens_per_second", p->segment, "token_seconds", p->token,
+                                "step_seconds", p->step, "weights_fraction", p->weights / p->token,
+                                "bandwidth_fraction", p->all / p->token));
+        }
+    return launch_print_json(json_pack("{s:o,s:f,s:f,s:f}", "rows", rows, "bandwidth", b->bandwidth,
+                                       "prefill_tokens_per_second", b->prefill_rate,
+                                       "training_forward_tokens_per_second", b->forward_rate));
+}
+
+static void plot(FILE *script, const bench *b, const char *title, const char *axis, char block) {
+    static const char *const color[VARIANTS] = {"#2166ac", "#7f7f7f", "#1b7837", "#b2182b"};
+    const char *word = "plot";
+    fprintf(script, "set title '%s'\nset ylabel '%s'\n", title, axis);
+    for (int v = 0; v < VARIANTS; v++) {
+        if (!b->there[v]) continue;
+        fprintf(script,
+                "%s $%c%d using 1:2 with linespoints linewidth 2.5 pointtype 7 pointsize 1.4 "
+                "linecolor rgb '%s' title '%s'",
+                word, block, v, color[v], variants[v].label);
+        word = ", \\\n    ";
+    }
+    fprintf(script, "\n");
+}
+
+static void write_script(FILE *script, const bench *b) {
+    for (int v = 0; v < VARIANTS; v++)
+        for (int block = 0; block < 2; block++) {
+            fprintf(script, "$%c%d << EOD\n", block ? 't' : 'r', v);
+            for (int l = 0; l < b->lengths && b->there[v]; l++) {
+                const point *p = &b->point[v * b->lengths + l];
+                double token = mean_token(b, p);
+                fprintf(script, "%lld %.9g\n", (long long)b->length[l],
+                        block ? 1e3 * token : p->read);
+            }
+            fprintf(script, "EOD\n");
+        }
+    fprintf(script, "set terminal pngcairo size 2000,800 enhanced font 'sans,18' background rgb "
+                    "'white'\nset border 3 linewidth 1.5\nset xtics nomirror out\nset ytics "
+                    "nomirror out\nset grid linetype 1 linewidth 1 linecolor rgb '#e4e4e4'\nset "
+                    "logscale x 2\nset yrange [0:*]\nset key top left reverse Left\nset xlabel "
+                    "'tokens read'\nset multiplot layout 1,2\n");
+    plot(script, b, "Reading the whole text", "seconds", 'r');
+    plot(script, b, "Writing one more token", "milliseconds", 't');
+    fprintf(script, "unset multiplot\n");
+}
+
+static kern_status draw(const bench *b, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *script = open_memstream(&text, &bytes);
+    ASSERT(script);
+    write_script(script, b);
+    ASSERT(!fclose(script));
+    kern_status status = launch_gnuplot_draw(path, text);
+    free(text);
+    return status;
+}
+
+kern_status launch_bench_reading(const launch_bench_infer *given) {
+    kern_status status = KERN_OK;
+    bench b = {.given = given};
+    if (given->words < 1)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "bench infer needs a configuration, such as: ttt bench infer bench-small"));
+    if (given->tokens < 4) TRY(kern_fail(KERN_ERR_USAGE, "--tokens is at least 4"));
+    TRY(parse_lengths(&b, given->contexts));
+    if (given->png) TRY(launch_gnuplot_check());
+    b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
+    ASSERT(b.point);
+    for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));
+    print_table(&b);
+    if (given->png) TRY(draw(&b, given->png));
+    if (given->json) TRY(print_json(&b));
+done:
+    free(b.point);
+    return status;
+}
