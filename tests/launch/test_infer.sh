@@ -1,0 +1,114 @@
+#!/bin/bash
+# ttt infer and ttt state as their user meets them, on a run trained here for a moment: texts, saved
+# states, conversations, interruption, and what is refused. Arguments: the program, the source
+# directory.
+set -euo pipefail
+. "$(dirname "$0")/train_common.sh" "$1" test_infer
+
+train run
+train other train.seed=2
+
+infer() { # infer OUT WORDS...: what it writes goes to OUT, what it says to log
+    "$ttt" infer "${@:2}" >"$1" 2>log || fault "ttt infer ${*:2}: $(cat log)"
+}
+
+refused() { # CODE PATTERN WORDS...
+    local expected=$1 pattern=$2 code=0
+    shift 2
+    "$ttt" "$@" >out 2>log </dev/null || code=$?
+    [ $code = "$expected" ] || fault "exit code $code instead of $expected: ttt $*: $(cat log)"
+    grep -qE -- "$pattern" log || fault "ttt $*: no '$pattern' in: $(cat log)"
+}
+
+seq -s ' ' 300 500 >head.txt
+seq -s ' ' 501 640 >tail.txt
+cat head.txt tail.txt >whole.txt
+
+# One reading, or one that was saved and loaded, in any pieces, gives the same text.
+infer whole.out run --prompt-file whole.txt --greedy --tokens 80
+[ -s whole.out ] || fault "nothing was written"
+says log '^read [0-9]+ tokens in .* inner steps, loss [0-9.]+ in the first chunk, [0-9.]+ in the last; wrote 80'
+infer a.out run --prompt-file head.txt --tokens 0 --save-state head.state
+infer b.out run --load-state head.state --prompt-file tail.txt --greedy --tokens 30 --save-state b.state
+infer c.out run --load-state b.state --greedy --tokens 50 --save-state c.state
+cat b.out c.out | cmp - whole.out || fault "a saved state goes on with another text"
+infer d.out run --greedy --tokens 80 --prompt-file - <whole.txt
+cmp d.out whole.out || fault "standard input is read as another text"
+infer c.out run --load-state b.state --greedy --tokens 50 # b.state is as it was
+cat b.out c.out | cmp - whole.out || fault "a state changed when it was loaded"
+
+# Inner steps do something, and can be left out.
+infer off.out run --prompt-file whole.txt --greedy --tokens 80 --no-ttt --json
+says off.out '"inner_steps":0'
+infer on.out run --prompt-file whole.txt --greedy --tokens 80 --json
+says on.out '"tokens_written":80.*"inner_steps":[1-9]'
+
+# The same seed, the same text; sampled text is UTF-8 whatever the bytes are.
+wild=(--prompt 12 --tokens 400 --temperature 50 --top-p 1)
+infer 1.out run "${wild[@]}" --seed 1
+infer 2.out run "${wild[@]}" --seed 1
+infer 3.out run "${wild[@]}" --seed 2
+cmp 1.out 2.out || fault "the same seed gave another text"
+! cmp -s 1.out 3.out || fault "two seeds gave the same text"
+iconv -f UTF-8 -t UTF-16 1.out >/dev/null || fault "the text is not UTF-8"
+infer 4.out run "${wild[@]}" --top-k 1
+infer 5.out run "${wild[@]}" --greedy
+cmp 4.out 5.out || fault "the best one token is not the greedy choice"
+
+# Ends.
+infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop "$(cut -c 5-7 whole.out)" --json
+says stop.out '"end":"stop"'
+infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop "$(cut -c 5-7 whole.out)"
+[ "$(cat stop.out)" = "$(head -c 4 whole.out)" ] || fault "stopped with: $(cat stop.out)"
+
+# A line of answer for each line of prompt, with one state for all.
+printf '1 2 3\n4 5 6 \n' | "$ttt" infer run --chat --tokens 20 --greedy >chat.out 2>log || fault "$(cat log)"
+[ "$(wc -l <chat.out)" = 2 ] || fault "two prompts have these answers: $(cat chat.out)"
+
+# What a state shows.
+"$ttt" state show c.state --json >show.out || fault "ttt state show failed"
+says show.out '^tokens +[0-9]+, of which [0-9]+ wait'
+says show.out '^blocks.1.fast.w1 +[0-9.]+ +[0-9.]+ %$'
+says show.out '"inner_steps":[1-9].*"fast_weights":\{"blocks.1.fast.w1":\{"moved":[0-9.e-]+'
+
+# States belong to their weights and their way of reading.
+refused 1 'other weights' infer other --load-state c.state --prompt 1
+refused 1 'inner=on.*inner=off' infer run --load-state c.state --prompt 1 --no-ttt
+head -c 3000 c.state >torn.state
+refused 1 'torn.state' infer run --load-state torn.state --prompt 1
+refused 1 'torn.state' state show torn.state
+refused 1 'not the state of a session' state show "$(newest run)/model.safetensors"
+refused 2 'no .look.' state look c.state
+
+# Wrong words.
+refused 1 'no/such/file' infer run --prompt-file no/such/file
+refused 2 'top-p is 2' infer run --prompt 1 --top-p 2
+refused 2 'temperature is -1' infer run --prompt 1 --temperature=-1
+refused 2 'empty --stop' infer run --prompt 1 --stop ''
+refused 2 'two prompts' infer run --prompt 1 --prompt-file whole.txt
+refused 2 'no/such/run' infer no/such/run --prompt 1
+refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
+
+# Any bytes are a prompt; without one, the model begins a document.
+infer out run --tokens 5 --prompt ''
+head -c 3000 /dev/urandom >noise
+infer out run --tokens 5 --prompt-file noise
+
+# Nobody reads the output: no complaint, no noise.
+"$ttt" infer run --prompt 1 --tokens 100000000 2>log | head -c 20 >/dev/null || true
+[ ! -s log ] || fault "a closed pipe makes it say: $(cat log)"
+
+# Ctrl-C while it writes: stops, saves, and the state goes on.
+"$ttt" infer run --prompt 1 --tokens 100000000 --save-state stopped.state >out 2>log &
+pid=$!
+for _ in $(seq 100); do
+    [ ! -s out ] || break
+    sleep 0.1
+done
+kill -INT $pid
+code=0
+wait $pid || code=$?
+[ $code = 130 ] || fault "exit code $code after SIGINT: $(cat log)"
+says log 'stopped after [0-9]+ tokens; the state is in stopped.state'
+infer out run --load-state stopped.state --tokens 5
+echo "test_infer: passed"
