@@ -51,7 +51,7 @@ typedef struct {
     int64_t read, written; /* tokens */
     double read_seconds, write_seconds;
     infer_end end;
-    bool broken;  /* nobody reads the output any more */
+    int broken;   /* errno of the output, 0: it works */
     json_t *text; /* with --json: what was written */
 } inference;
 
@@ -74,7 +74,7 @@ static bool say(void *context, const char *text, int64_t bytes) {
         json_array_append_new(all->text, json_stringn(bytes ? text : "", (size_t)bytes));
     } else if (bytes) {
         fwrite(text, 1, (size_t)bytes, stdout);
-        if (fflush(stdout)) all->broken = true;
+        if (fflush(stdout)) all->broken = errno;
     }
     return !all->broken && !train_signals_received();
 }
@@ -157,7 +157,7 @@ static kern_status chat(inference *all) {
         if (all->text) {
             json_array_append_new(all->text, json_string("\n"));
         } else if (putchar('\n') < 0 || fflush(stdout)) {
-            all->broken = true;
+            all->broken = errno;
         }
     }
 done:
@@ -270,10 +270,13 @@ static kern_status run_all(const choices *chosen, const char *word) {
     if (chosen->save_state)
         TRY(infer_session_save(all.session, chosen->save_state, all.run.identity));
     if (train_signals_received()) TRY(interrupted(&all));
+    if (all.broken && all.broken != EPIPE)
+        TRY(kern_fail(KERN_ERR_FILE, "the output could not be written: %s", strerror(all.broken)));
     if (chosen->json) TRY(print_json(&all));
     if (!chosen->json && !all.broken) print_summary(&all);
 done:
     train_signals_restore(&signals);
+    if (all.broken == EPIPE) raise(SIGPIPE); /* nobody reads any more: a quiet end */
     json_decref(all.text);
     infer_stream_destroy(all.stream);
     infer_sampler_destroy(all.sampler);

@@ -56,10 +56,12 @@ infer 5.out run "${wild[@]}" --greedy
 cmp 4.out 5.out || fault "the best one token is not the greedy choice"
 
 # Ends.
-infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop "$(cut -c 5-7 whole.out)" --json
+text=$(cat whole.out)
+stop=${text:20:2}
+infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop "$stop" --json
 says stop.out '"end":"stop"'
-infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop "$(cut -c 5-7 whole.out)"
-[ "$(cat stop.out)" = "$(head -c 4 whole.out)" ] || fault "stopped with: $(cat stop.out)"
+infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop never --stop "$stop"
+[ "$(cat stop.out)" = "${text%%"$stop"*}" ] || fault "stopped before '$stop' with: $(cat stop.out)"
 
 # A line of answer for each line of prompt, with one state for all.
 printf '1 2 3\n4 5 6 \n' | "$ttt" infer run --chat --tokens 20 --greedy >chat.out 2>log || fault "$(cat log)"
