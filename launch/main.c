@@ -18,7 +18,7 @@ static const command commands[] = {
     {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
     {"tokenize", "text to token ids of a known vocabulary, and back", launch_tokenize},
     {"train", "trains a model from a configuration, or goes on with a run", launch_train},
-    {"eval", "measures the loss on held-out texts, by document and position", launch_eval},
+    {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval},
     {"niah", "hides a needle in a long text and asks runs for it", launch_niah},
     {"infer", "reads a text with inner steps, and writes on", launch_infer},
     {"state", "shows what a saved state has learned", launch_state},

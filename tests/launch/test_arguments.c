@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -14,6 +15,7 @@ enum { MOST_WORDS = 12 };
 typedef struct {
     bool json;
     const char *csv;
+    launch_texts text;
     int64_t windows;
     double limit;
     int argc;
@@ -28,6 +30,7 @@ static int parse(parsed *result, const char *line) {
         {"csv", LAUNCH_TEXT, &result->csv, "FILE", "the table as CSV"},
         {"windows", LAUNCH_COUNT, &result->windows, "N", "windows of each document"},
         {"limit", LAUNCH_REAL, &result->limit, "X", "a limit"},
+        {"text", LAUNCH_TEXTS, &result->text, "FILE", "one more text"},
         LAUNCH_JSON(&result->json),
         {NULL, LAUNCH_FLAG, NULL, NULL, NULL},
     };
@@ -81,6 +84,18 @@ static void test_last_counts_and_dashes_end(void **state) {
     assert_string_equal(got.argv[2], "-");
 }
 
+static void test_texts_add_up(void **state) {
+    (void)state;
+    parsed got;
+    assert_int_equal(parse(&got, "eval --text a run --text=- --text b"), -1);
+    assert_int_equal(got.argc, 2);
+    assert_int_equal(got.text.count, 3);
+    assert_string_equal(got.text.item[0], "a");
+    assert_string_equal(got.text.item[1], "-");
+    assert_string_equal(got.text.item[2], "b");
+    free(got.text.item);
+}
+
 static void test_help_stops(void **state) {
     (void)state;
     parsed got;
@@ -126,6 +141,7 @@ int main(void) {
         cmocka_unit_test(test_defaults_stay),
         cmocka_unit_test(test_forms_and_places),
         cmocka_unit_test(test_last_counts_and_dashes_end),
+        cmocka_unit_test(test_texts_add_up),
         cmocka_unit_test(test_help_stops),
         cmocka_unit_test(test_refusals_name_the_reason),
         cmocka_unit_test(test_report_codes),

@@ -2,46 +2,8 @@
 # ttt eval as its user meets it, on runs trained here for a moment: tables, CSV, JSON, and what is
 # refused. Arguments: the program, the source directory.
 set -euo pipefail
-ttt=$(realpath "$1")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-export OMP_NUM_THREADS=1
-
-fault() {
-    echo "test_eval: $*" >&2
-    exit 1
-}
-
-# refused CODE WORD WORDS...: ttt eval WORDS ends with that code and says WORD on stderr alone.
-refused() {
-    local expected=$1 word=$2 code=0
-    shift 2
-    "$ttt" eval "$@" >out.txt 2>err.txt || code=$?
-    [ "$code" = "$expected" ] || fault "exit code $code instead of $expected: ttt eval $*: $(cat err.txt)"
-    grep -q -- "$word" err.txt || fault "ttt eval $*: '$word' is not in: $(cat err.txt)"
-    [ ! -s out.txt ] || fault "ttt eval $*: a table was printed although it failed"
-}
-
-says() { # the file $1 has a line that matches $2
-    grep -qE -- "$2" "$1" || fault "no line like '$2' in: $(cat "$1")"
-}
-
-seq -s ' ' 1 4000 >train.txt
-seq -s ', ' 500 2 3000 >a.txt
-seq -s '; ' 900 3 2500 >b.txt
-"$ttt" pack --out train.h5 train.txt >/dev/null
-"$ttt" pack --out valid.h5 --split validation a.txt >/dev/null
-"$ttt" pack --out test.h5 --split test b.txt >/dev/null
-
-small=(model.blocks=2 model.dim=16 model.heads=2 model.mlp=24 model.window=32 inner.chunk=32
-    train.context=256 train.batch=2 train.micro_batch=1 train.steps=3 train.warmup_steps=1
-    inner.warmup_steps=0 train.threads=1 run.eval_every=3 run.eval_windows=2 run.save_every=2
-    data.train=train.h5 data.test=test.h5 train.memory_limit=1GB)
-train() { # RUN OVERRIDES...: leaves steps 2 and 3
-    "$ttt" train quickstart "run.dir=$1" "${small[@]}" "data.valid=valid.h5" "${@:2}" >log.txt 2>&1 ||
-        fault "training failed: $(cat log.txt)"
-}
+# shellcheck source=tests/launch/eval_common.sh
+. "$(dirname "$0")/eval_common.sh" "$1" test_eval
 train runs/e2e
 train runs/swa inner.mode=off inner.suffix=0
 train runs/naive inner.mode=naive

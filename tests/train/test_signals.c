@@ -31,6 +31,25 @@ static void first_signal_sets_the_flag(void **state) {
     close(quiet);
 }
 
+static void its_message_is_said_once(void **state) {
+    (void)state;
+    char text[64];
+    int ends[2], kept = dup(STDERR_FILENO);
+    train_signals saved;
+    assert_int_equal(pipe(ends), 0);
+    train_signals_install_saying(&saved, "stopping\n");
+    dup2(ends[1], STDERR_FILENO);
+    raise(SIGINT);
+    dup2(kept, STDERR_FILENO);
+    assert_int_equal(train_signals_received(), SIGINT);
+    train_signals_restore(&saved);
+    assert_int_equal(read(ends[0], text, sizeof text), strlen("stopping\n"));
+    assert_memory_equal(text, "stopping\n", strlen("stopping\n"));
+    close(kept);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static int own_calls;
 static void own_handler(int number) {
     own_calls += number == SIGINT;
@@ -178,6 +197,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(second_signal_ends_at_once), /* first: it forks, and a team does not */
         cmocka_unit_test(first_signal_sets_the_flag),
+        cmocka_unit_test(its_message_is_said_once),
         cmocka_unit_test(products_may_be_interrupted),
         cmocka_unit_test(old_handlers_come_back),
         cmocka_unit_test(handler_leaves_the_stack_alone),
