@@ -28,6 +28,13 @@ static int64_t column_of(const infer_bins *bins, int bin) {
     return bin >= 0 ? bin : bins->count + (bin == INFER_TAIL);
 }
 
+infer_bins infer_bins_by_token(int64_t tokens) {
+    ASSERT(tokens >= 1 && tokens <= INFER_MOST_BINS);
+    infer_bins bins = {.count = (int)tokens};
+    for (int bin = 0; bin <= bins.count; bin++) bins.edge[bin] = bin;
+    return bins;
+}
+
 /* Memory of one evaluation. */
 typedef struct {
     const infer_evaluation *given;

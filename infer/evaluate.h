@@ -23,6 +23,9 @@ typedef struct {
  * apart). C is `chunk`; 1 where there are no chunks. */
 infer_bins infer_bins_create(int64_t tokens, int64_t chunk);
 
+/* A bin for each position: T of them, at most INFER_MOST_BINS. */
+infer_bins infer_bins_by_token(int64_t tokens);
+
 /* Called after each batch with the windows done, of how many; false stops the evaluation. */
 typedef bool (*infer_evaluation_seen)(void *context, int64_t done, int64_t windows);
 

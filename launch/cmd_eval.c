@@ -43,9 +43,10 @@ static kern_status check(const launch_eval_choices *chosen, int runs) {
         return kern_fail(KERN_ERR_USAGE, "--data reads windows of shards, --text whole texts: one "
                                          "at a time");
     if (text && (chosen->csv || chosen->png || chosen->books || chosen->by_position ||
-                 chosen->save || chosen->place))
-        return kern_fail(KERN_ERR_USAGE, "--text prints JSON lines; --csv, --png, --books, "
-                                         "--by-position, --place and --save go with --data");
+                 chosen->by_token || chosen->save || chosen->place))
+        return kern_fail(KERN_ERR_USAGE,
+                         "--text prints JSON lines; --csv, --png, --books, "
+                         "--by-position, --by-token, --place and --save go with --data");
     if (!text && chosen->sum)
         return kern_fail(KERN_ERR_USAGE, "--sum goes with --text; --data prints means anyway");
     if (text && runs > 1)
@@ -76,6 +77,8 @@ int launch_eval(int argc, char **argv) {
         {"books", LAUNCH_FLAG, &chosen.books, NULL, "also by document"},
         {"by-position", LAUNCH_FLAG, &chosen.by_position, NULL,
          "also by position in the window, in log-spaced bins"},
+        {"by-token", LAUNCH_FLAG, &chosen.by_token, NULL,
+         "a bin for each position, in short windows"},
         {"csv", LAUNCH_TEXT, &chosen.csv, "FILE", "write the loss by position"},
         {"png", LAUNCH_TEXT, &chosen.png, "FILE", "draw the loss by position or length"},
         {"off", LAUNCH_FLAG, &chosen.off, NULL, "with inner steps off only"},

@@ -36,13 +36,19 @@ infer_mean launch_eval_difference(const launch_eval_report *report, int64_t a, i
 }
 
 launch_eval_pair *launch_eval_pairs(int64_t *count, const launch_eval_report *report) {
-    launch_eval_pair *pairs = calloc((size_t)(2 * report->columns), sizeof *pairs);
+    launch_eval_pair *pairs = calloc((size_t)(3 * report->columns), sizeof *pairs);
     ASSERT(pairs);
     *count = 0;
     for (int64_t i = 1; i < report->columns; i++) pairs[(*count)++] = (launch_eval_pair){0, i};
     for (int64_t i = 1; i + 1 < report->columns; i++)
         if (report->column[i].run == report->column[i + 1].run)
             pairs[(*count)++] = (launch_eval_pair){i, i + 1};
+    for (int64_t i = 1, run = 0, before = 0; i < report->columns; i++) {
+        if (report->column[i].run == run) continue;
+        if (run > 0) pairs[(*count)++] = (launch_eval_pair){before, i};
+        run = report->column[i].run;
+        before = i;
+    }
     return pairs;
 }
 

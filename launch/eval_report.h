@@ -39,8 +39,8 @@ infer_mean launch_eval_value(const launch_eval_report *report, int64_t column,
 infer_mean launch_eval_difference(const launch_eval_report *report, int64_t a, int64_t b,
                                   launch_eval_place place);
 
-/* The differences that are told: the first column less each other one, and each other run with its
- * inner steps less without them. Free with free(). */
+/* The differences that are told: the first column less each other one, each other run with its
+ * inner steps less without them, and each other run less the next. Free with free(). */
 typedef struct {
     int64_t a, b;
 } launch_eval_pair;

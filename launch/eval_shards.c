@@ -97,10 +97,15 @@ static bool show(void *context, int64_t done, int64_t windows) {
     return !stop;
 }
 
-/* Windows at once: enough for fast products. Each has fast weights of its own. */
-static int64_t choose_batch(int64_t tokens, int64_t windows) {
-    int64_t batch = 8192 / tokens;
-    batch = batch > 8 ? 8 : batch;
+/* Windows at once: enough for fast products. Each has fast weights of its own, which are to stay
+ * small. */
+static int64_t choose_batch(int64_t tokens, int64_t windows, const infer_parameters *parameters) {
+    enum { SMALL = 1 << 20 }; /* elements, of all windows */
+    int64_t batch = 8192 / tokens, fast = 1;
+    for (int i = 0; i < parameters->count; i++)
+        if (parameters->item[i].fast) fast += parameters->item[i].elements;
+    int64_t most = SMALL / fast > 8 ? SMALL / fast : 8;
+    batch = batch > most ? most : batch;
     batch = batch > windows ? windows : batch;
     return batch < 1 ? 1 : batch;
 }
@@ -138,7 +143,7 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
     TRY(set_context(run, tokens));
     TRY(data_source_windows(&window, &windows, e->source, e->chosen->windows));
     infer_model_spec spec = {.conf = run->conf,
-                             .batch = choose_batch(tokens, windows),
+                             .batch = choose_batch(tokens, windows, run->layout),
                              .tokens = tokens,
                              .inner = c->chunk > 0,
                              .threads = threads};
@@ -150,7 +155,8 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                               .source = e->source,
                               .per_document = e->chosen->windows,
                               .rate = c->chunk > 0 ? run->conf->inner.lr : 0,
-                              .bins = infer_bins_create(tokens, chunk_of(e)),
+                              .bins = e->chosen->by_token ? infer_bins_by_token(tokens)
+                                                          : infer_bins_create(tokens, chunk_of(e)),
                               .tail = e->report.tail,
                               .vocabulary = run->vocabulary,
                               .seen = show,
@@ -240,6 +246,11 @@ static kern_status open_source(evaluation *e) {
                       "--place %lld is shorter than windows of %lld tokens; they would begin "
                       "before their documents",
                       (long long)place, (long long)longest));
+    if (e->chosen->by_token && longest > INFER_MOST_BINS)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "--by-token is for windows of up to %d tokens, not of %lld; --by-position "
+                      "has log-spaced bins",
+                      INFER_MOST_BINS, (long long)longest));
     TRY(data_source_open(&e->source, e->chosen->data, place ? place : longest, false));
     for (int64_t i = 0; i < e->count; i++) TRY(check_vocabulary(&e->runs[i], e->source));
     e->report.length = lengths;

@@ -285,6 +285,9 @@ static void test_bins_cover_all_positions_once(void **state) {
     static const int64_t expected[] = {0, 64, 128, 192, 256, 384, 512, 768, 1024};
     assert_int_equal(bins.count, 8);
     assert_memory_equal(bins.edge, expected, sizeof expected);
+    bins = infer_bins_by_token(INFER_MOST_BINS);
+    assert_int_equal(bins.count, INFER_MOST_BINS);
+    for (int b = 0; b <= bins.count; b++) assert_int_equal(bins.edge[b], b);
 }
 
 static bool note(void *context, int64_t done, int64_t windows) {

@@ -81,7 +81,32 @@ says out.txt 'of 512 tokens'
 says out.txt '^nats per token +swa +runs/swa$'
 says out.txt '^512 tokens +0.0000 ±0.0000 +0.0000 ±0.0000$'
 
+# By token: each position for itself, and neighbouring runs are compared.
+"$ttt" eval runs/e2e runs/swa runs/naive "${data[@]}" --context 128 --csv bins.csv >/dev/null 2>&1
+"$ttt" eval runs/e2e runs/swa runs/naive "${data[@]}" --context 128 --by-token --csv tokens.csv \
+    --json >out.txt 2>/dev/null
+says out.txt '^swa - naive$'
+tail -n 1 out.txt >tokens.json
+python3 - <<'END' || fault "positions and bins contradict each other"
+import csv, json
+read = lambda path: [(r["model"], int(r["bin_start"]), int(r["bin_end"]), float(r["mean"]))
+                     for r in csv.DictReader(open(path))]
+tokens, bins = read("tokens.csv"), read("bins.csv")
+assert len(tokens) == 5 * 128 and len(bins) == 5 * 2
+for model, first, end, mean in bins:
+    inside = [t for t in tokens if t[0] == model and first <= t[1] < end]
+    assert [(t[1], t[2]) for t in inside] == [(i, i + 1) for i in range(first, end)]
+    assert abs(sum(t[3] for t in inside) / 64 - mean) < 1e-6
+(result,) = json.load(open("tokens.json"))["contexts"]
+means = {m["model"]: m["mean"] for m in result["models"]}
+pairs = [(d["model"], d["less"], d["mean"]) for d in result["differences"]]
+assert ("swa", "naive") in [p[:2] for p in pairs] and len(pairs) == 6, pairs
+assert all(abs(means[a] - means[b] - mean) < 1e-9 for a, b, mean in pairs)
+END
+
 refused 2 'name shards: --data' runs/e2e
+refused 2 '--by-token is for windows of up to 128 tokens, not of 256' runs/e2e "${data[@]}" --by-token
+refused 2 '--by-token.* go with --data' runs/e2e --text a.txt --by-token
 refused 2 'neither a run' nowhere "${data[@]}"
 refused 1 'gone.h5' runs/e2e --data gone.h5
 refused 2 '250 tokens: train.context 250 is not a multiple of inner.chunk 32' runs/e2e "${data[@]}" --context 250
