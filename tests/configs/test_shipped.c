@@ -162,6 +162,42 @@ static void single_files(void **state) {
     conf_destroy(bench);
 }
 
+/* The five of the toy experiment: the same model, but for attention in one; the same training. */
+static void the_toy(void **state) {
+    (void)state;
+    static const char *const names[] = {"toy-bigram", "toy-e2e-16", "toy-e2e-1", "toy-attention",
+                                        "toy-naive"};
+    static const char *const same[] = {"inner.mode=off", "inner.chunk=1024", "inner.lr=1",
+                                       "inner.clip=1", "inner.warmup_steps=0"};
+    ttt_conf *bigram = shipped("toy-bigram");
+    assert_int_equal(bigram->model.attention, CONF_ATTN_NONE);
+    assert_int_equal(bigram->model.blocks, 2);
+    assert_int_equal(bigram->train.context, 128);
+    for (size_t i = 1; i < sizeof names / sizeof *names; i++) {
+        ttt_conf *conf = shipped(names[i]);
+        bool naive = i == 4, attention = i == 3;
+        assert_int_equal(conf->model.attention, attention ? CONF_ATTN_FULL : CONF_ATTN_NONE);
+        assert_int_equal(conf->inner.mode, naive       ? CONF_INNER_NAIVE
+                                           : attention ? CONF_INNER_OFF
+                                                       : CONF_INNER_E2E);
+        if (!attention) assert_int_equal(conf->inner.chunk, i == 1 ? 16 : 1);
+        if (naive) assert_true(conf->train.lr == 0 && conf->train.end_lr == 0);
+        if (naive) {
+            free((void *)conf->train.init_from);
+            conf->train = bigram->train;
+            conf->train.init_from = strdup("");
+        }
+        conf->model.attention = CONF_ATTN_NONE;
+        for (size_t j = 0; j < sizeof same / sizeof *same; j++)
+            assert_int_equal(conf_set(conf, same[j]), KERN_OK);
+        free((void *)conf->name);
+        conf->name = strdup("toy-bigram");
+        assert_true(conf_equal(conf, bigram));
+        conf_destroy(conf);
+    }
+    conf_destroy(bigram);
+}
+
 /* Everything that is listed loads, and what is written reads back equal, texts and odd numbers too.
  */
 static void written_reads_back(void **state) {
@@ -170,11 +206,11 @@ static void written_reads_back(void **state) {
     int64_t count;
     uint64_t last = 0;
     assert_int_equal(conf_list(&names, &count), KERN_OK);
-    assert_int_equal(count, 103);
+    assert_int_equal(count, 108);
     conf_list_destroy(names, count);
     assert_int_equal(setenv("TTT_CONFIGS", TESTS_DIR "/../configs", 1), 0); /* the same once more */
     assert_int_equal(conf_list(&names, &count), KERN_OK);
-    assert_int_equal(count, 103);
+    assert_int_equal(count, 108);
     unsetenv("TTT_CONFIGS");
     for (int64_t i = 0; i < count; i++) {
         char path[256];
@@ -213,6 +249,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_paper),
         cmocka_unit_test(single_files),
+        cmocka_unit_test(the_toy),
         cmocka_unit_test(written_reads_back),
         cmocka_unit_test(copies_are_their_own),
     };

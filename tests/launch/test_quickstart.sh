@@ -7,7 +7,7 @@ source=$2
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$scratch/launch" "$scratch/build"
-cp "$source"/launch/quickstart.sh "$scratch/launch/"
+cp "$source"/launch/{quickstart,experiment}.sh "$scratch/launch/"
 cd "$scratch"
 
 for name in install build books; do

@@ -1,0 +1,69 @@
+# What the experiments on the sample books share; sourced by quickstart.sh and toy.sh, which set
+# `runs`, the folder of their runs, before they train. An experiment that is run again goes on where
+# it stopped and does not redo what is done.
+books=out/books
+ttt=build/ttt
+experiment=$(basename "$0" .sh)
+trap '[ $? = 0 ] || echo "$experiment: stopped; run it again and it goes on from here" >&2' EXIT
+
+say() { printf '\n== %s\n' "$*"; }
+
+# pack SHARD SPLIT BOOK...: whole books into one shard, which exists only when it is complete.
+pack() {
+    local shard=$books/$1 split=$2 files=() book
+    shift 2
+    if [ -e "$shard" ]; then
+        echo "$shard is there"
+        return
+    fi
+    for book in "$@"; do files+=("$books/$book.txt"); done
+    $ttt pack --out "$shard" --split "$split" "${files[@]}"
+}
+
+# prepare STEPS [OPTION]: packages (OPTION is install.sh's), program and books: the first three of
+# so many steps.
+prepare() {
+    say "1/$1 what is needed"
+    bash launch/install.sh "${@:2}"
+
+    say "2/$1 build"
+    if [ -e build/CMakeCache.txt ]; then
+        bash launch/build.sh build -- ttt
+    else
+        bash launch/build.sh build -DTTT_TESTS=OFF -- ttt
+    fi
+
+    say "3/$1 books"
+    mkdir -p $books
+    bash launch/books.sh $books
+    # Split by whole books: Emma's author was seen in training, Opticks is of an unseen author and
+    # kind.
+    pack train.h5 train doyle-sherlock melville-mobydick austen-prideprejudice \
+        austen-sensesensibility austen-mansfieldpark austen-northangerabbey
+    pack valid.h5 validation austen-persuasion twain-tomsawyer
+    pack test.h5 test austen-emma newton-opticks
+}
+
+# train NAME CONFIG [KEY=VALUE...]: a finished run leaves NAME.finished; an interrupted one goes on.
+train() {
+    local dir=$runs/$1
+    if [ -e "$dir.finished" ]; then
+        echo "$dir is trained"
+        return
+    fi
+    if ls -d "$dir"/checkpoints/step-???????? >/dev/null 2>&1; then
+        $ttt train --resume "$dir"
+    else
+        rm -rf "$dir" # stopped before its first checkpoint
+        $ttt train "$2" "run.dir=$dir" "${@:3}"
+    fi
+    touch "$dir.finished"
+}
+
+# changed FILE NAME...: whether it is missing or older than one of these runs.
+changed() {
+    local file=$1 name
+    [ -e "$file" ] || return 0
+    for name in "${@:2}"; do [ "$runs/$name.finished" -nt "$file" ] && return 0; done
+    return 1
+}

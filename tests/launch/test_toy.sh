@@ -1,0 +1,87 @@
+#!/bin/bash
+# launch/toy.sh, with the real program on small texts under the real books' names and few steps: five
+# runs, their table by token index, picture and verdict; run again, it does nothing again. The
+# installation, the build and the fetching of books are stand-ins. Arguments: the program, the source
+# directory.
+set -euo pipefail
+program=$(realpath "$1")
+source=$(realpath "$2")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export OMP_WAIT_POLICY=passive # several tests may run at once
+mkdir -p "$scratch"/{launch,build,out/books}
+cp "$source"/launch/{toy.sh,experiment.sh,plot_toy.gp,toy_order.py} "$scratch/launch/"
+cd "$scratch"
+for name in install build books; do echo true >launch/$name.sh; done
+printf '#!/bin/bash\necho "$*" >>calls\nexec "%s" "$@"\n' "$program" >build/ttt
+chmod +x build/ttt
+
+fault() {
+    echo "test_toy: $*" >&2
+    exit 1
+}
+command -v gnuplot >/dev/null || { echo "test_toy: no gnuplot"; exit 77; }
+
+number=0
+for name in doyle-sherlock twain-tomsawyer newton-opticks melville-mobydick austen-prideprejudice \
+    austen-sensesensibility austen-mansfieldpark austen-emma austen-northangerabbey austen-persuasion; do
+    number=$((number + 1))
+    seq -s " $name; " $number 3 700 >out/books/$name.txt
+done
+
+bash launch/toy.sh --steps 3 --windows 4 >log 2>&1 || fault "it fails: $(cat log)"
+runs=out/toy-3-steps
+for run in attention e2e-1 e2e-16 bigram; do
+    [ -d $runs/$run/checkpoints/step-00000003 ] || fault "$run was not trained for three steps"
+done
+grep -q 'over 16 windows of 128 bytes' log || fault "four windows of each of four books: $(cat log)"
+grep -q "^the paper's order, .* \(holds\|does not hold\)" log || fault "no verdict: $(cat log)"
+[ "$(head -c 4 $runs/loss_by_token.png | tail -c 3)" = PNG ] || fault "the picture is none"
+
+# Every index has its own line for each model; naive has the bigram's weights and takes steps.
+python3 - $runs/loss_by_token.csv <<'END' || fault "the table by token index is wrong"
+import csv, sys
+rows = {}
+for row in csv.DictReader(open(sys.argv[1])):
+    assert int(row["bin_end"]) == int(row["bin_start"]) + 1 and row["count"] == "16", row
+    rows.setdefault(row["model"], []).append(float(row["mean"]))
+assert list(rows) == ["attention", "e2e-1", "e2e-1-off", "e2e-16", "e2e-16-off", "naive", "naive-off",
+                      "bigram"], list(rows)
+assert all(len(losses) == 128 for losses in rows.values())
+difference = lambda a, b: [abs(x - y) for x, y in zip(rows[a], rows[b])]
+assert max(difference("naive-off", "bigram")) < 1e-5
+naive, e2e, chunks = (difference(name, name + "-off") for name in ("naive", "e2e-1", "e2e-16"))
+assert naive[0] < 1e-5 < min(naive[1:]), naive
+assert e2e[0] < 1e-5 < min(e2e[1:]), e2e
+assert max(chunks[:16]) < 1e-5 < min(chunks[16:]), chunks
+END
+
+before=$(wc -l <calls)
+cp log first
+bash launch/toy.sh --steps 3 --windows 4 >log 2>&1 || fault "again: $(cat log)"
+[ "$(wc -l <calls)" = "$before" ] || fault "something was done again: $(tail -n 3 calls)"
+diff <(grep -A 30 'standard error over' first | grep -v picture) \
+    <(grep -A 30 'standard error over' log | grep -v picture) || fault "the table changed"
+! bash launch/toy.sh --steps x >log 2>&1 || fault "a word is no number of steps"
+grep -q 'steps needs a number' log || fault "$(cat log)"
+
+# The verdict is that of the numbers.
+verdict() { # differences with a standard error of 0.01, in order
+    python3 - "$@" <<'END' | python3 launch/toy_order.py | tail -n 1
+import json, sys
+names = ["attention", "e2e-1", "e2e-16", "naive", "bigram"]
+mean = lambda value: {"mean": value, "standard_error": 0.01, "windows": 9}
+models = [dict(mean(2), model=name, positions=[mean(2)] * 128) for name in names]
+differences = [dict(mean(float(value)), model=a, less=b)
+               for value, a, b in zip(sys.argv[1:], names, names[1:])]
+print(json.dumps({"contexts": [{"context": 128, "models": models, "differences": differences}]}))
+END
+}
+[[ $(verdict -0.5 -0.03 -0.03 -0.03) == *" holds: "* ]] || fault "this order holds"
+[[ $(verdict 0.01 -0.03 -0.03 -0.03) == *" holds: "* ]] || fault "b = 1 may be as good as attention"
+for wrong in "0.03 -0.03 -0.03 -0.03" "-0.5 -0.01 -0.03 -0.03" "-0.5 -0.03 0.03 -0.03" \
+    "-0.5 -0.03 -0.03 -0.01"; do
+    # shellcheck disable=SC2086  # words
+    [[ $(verdict $wrong) == *" does not hold" ]] || fault "this order does not hold: $wrong"
+done
+echo "test_toy: five runs, a table by token index, a picture and a verdict"
