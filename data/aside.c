@@ -45,10 +45,28 @@ static kern_status open_locked(data_aside *file, bool *moved) {
     return ftruncate(file->descriptor, 0) ? cannot_write(file, errno) : KERN_OK;
 }
 
-kern_status data_aside_create(data_aside **out, const char *path) {
+/* Renaming replaces what has the name: a link is followed to the file that it means, and a device
+ * or a pipe (/dev/stdout) is not a file to replace. free(*target). */
+static kern_status find_target(char **target, const char *path) {
+    struct stat there;
+    *target = NULL;
+    if (!stat(path, &there) && !S_ISREG(there.st_mode) && !S_ISDIR(there.st_mode))
+        return kern_fail(KERN_ERR_FILE,
+                         "%s: is a device or a pipe, which writing would replace by a file; name a "
+                         "file",
+                         path);
+    bool is_link = !lstat(path, &there) && S_ISLNK(there.st_mode);
+    if (is_link) *target = realpath(path, NULL); /* NULL: it leads nowhere, and is replaced */
+    if (!*target) *target = strdup(path);
+    return *target ? KERN_OK : kern_fail(KERN_ERR_MEMORY, "%s: no memory for its name", path);
+}
+
+kern_status data_aside_create(data_aside **out, const char *name) {
     kern_status status = KERN_OK;
     *out = NULL;
     data_aside *file = NULL;
+    char *path = NULL;
+    TRY(find_target(&path, name));
     TRY(kern_alloc_zero((void **)&file, sizeof *file, path));
     file->descriptor = -1;
     size_t bytes = strlen(path) + sizeof ".partial";
@@ -63,6 +81,7 @@ kern_status data_aside_create(data_aside **out, const char *path) {
     *out = file;
     file = NULL;
 done:
+    free(path);
     data_aside_destroy(file);
     return status;
 }

@@ -10,8 +10,9 @@
 
 typedef struct data_aside data_aside;
 
-/* Begins PATH: opens PATH.partial empty and locks it. Errors: KERN_ERR_FILE (no such folder, no
- * permission, another process is writing the same file); *file is then NULL. */
+/* Begins PATH: opens PATH.partial empty and locks it. Of a link, PATH is the file that it means.
+ * Errors: KERN_ERR_FILE (no such folder, no permission, a device or a pipe, another process is
+ * writing the same file); *file is then NULL. */
 kern_status data_aside_create(data_aside **file, const char *path);
 
 /* Where it does not hold a committed file: removes PATH.partial; PATH stays as it was. NULL is

@@ -1,0 +1,70 @@
+/* What writing aside leaves of what had the name before: links, pipes and devices stay what they
+ * are.
+ */
+#include <fcntl.h>
+
+#include "data/aside.h"
+#include "tests/data/files.h"
+
+static void put(const char *path, const char *text) {
+    data_aside *file;
+    assert_ok(data_aside_create(&file, path));
+    assert_ok(data_aside_write(file, 0, text, strlen(text)));
+    assert_ok(data_aside_commit(file));
+    data_aside_destroy(file);
+}
+
+static void assert_holds(const char *path, const char *text) {
+    size_t size;
+    unsigned char *bytes = read_file(path, &size);
+    assert_string_equal((char *)bytes, text);
+    free(bytes);
+}
+
+static mode_t kind_of(const char *path) {
+    struct stat about;
+    assert_int_equal(lstat(path, &about), 0);
+    return about.st_mode & S_IFMT;
+}
+
+static void test_file(void **state) {
+    (void)state;
+    put(in_folder("file"), "one");
+    put(in_folder("file"), "two");
+    assert_holds(in_folder("file"), "two");
+    assert_false(exists(in_folder("file.partial")));
+}
+
+static void test_link(void **state) {
+    (void)state;
+    put(in_folder("real"), "one");
+    assert_int_equal(symlink("real", in_folder("link")), 0);
+    put(in_folder("link"), "two");
+    assert_true(kind_of(in_folder("link")) == S_IFLNK);
+    assert_holds(in_folder("real"), "two");
+}
+
+static void test_no_file(void **state) {
+    (void)state;
+    data_aside *file;
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    assert_int_equal(symlink("pipe", in_folder("way")), 0);
+    const char *const paths[] = {in_folder("pipe"), in_folder("way")};
+    for (int i = 0; i < 2; i++) {
+        assert_failure(data_aside_create(&file, paths[i]), KERN_ERR_FILE, paths[i],
+                       "a device or a pipe", NULL);
+        assert_null(file);
+    }
+    assert_true(kind_of(in_folder("pipe")) == S_IFIFO);
+    assert_true(kind_of(in_folder("way")) == S_IFLNK);
+    assert_false(exists(in_folder("pipe.partial")));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_link),
+        cmocka_unit_test(test_no_file),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
