@@ -83,7 +83,7 @@ typedef struct {
 int infer_session_fast(const infer_session *session);
 void infer_session_moves(const infer_session *session, infer_session_move *move);
 
-/* The state as a file (docs/state.md): fast weights, keys and values in reach, position, tokens
+/* The state as a file (docs/reading.md): fast weights, keys and values in reach, position, tokens
  * that wait for their chunk's end. `identity` names the weights that it belongs to; loading refuses
  * another one, and another layout, and anything damaged. Errors of loading leave the session as it
  * was: KERN_ERR_FILE, KERN_ERR_DATA (damaged), KERN_ERR_CONFIG (of other weights or options). */

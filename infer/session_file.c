@@ -1,4 +1,4 @@
-/* The state of a session as a safetensors file (docs/state.md). */
+/* The state of a session as a safetensors file (docs/reading.md). */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
