@@ -228,6 +228,19 @@ done:
     return status;
 }
 
+static kern_status check_memory(const infer_session *s) {
+    infer_session_memory m = infer_session_plan(s);
+    double total = (double)(m.history + m.fast + m.workspace + m.rounded + m.rows), MB = 1e6;
+    if (s->spec.memory <= 0 || total <= s->spec.memory) return KERN_OK;
+    return kern_fail(KERN_ERR_MEMORY,
+                     "reading takes %.0f MB (keys and values %.0f, fast weights %.0f, workspace "
+                     "%.0f, rounded weights %.0f, rows %.0f), and %.0f MB are free%s",
+                     total / MB, (double)m.history / MB, (double)m.fast / MB,
+                     (double)m.workspace / MB, (double)m.rounded / MB, (double)m.rows / MB,
+                     s->spec.memory / MB,
+                     s->full ? "; a smaller --context takes less, where attention is full" : "");
+}
+
 kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
     kern_status status = KERN_OK;
     infer_session *s = array(1, sizeof *s);
@@ -249,6 +262,7 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     }
     plan_history(s);
     plan_fast(s);
+    TRY(check_memory(s));
     TRY(allocate(s));
     *result = s;
     s = NULL;
@@ -364,6 +378,12 @@ int32_t infer_session_bos(const infer_session *s) {
 
 int64_t infer_session_stride(const infer_session *s) {
     return s->unit;
+}
+
+ad_plan *infer_session_token_plan(const infer_session *s, bool suffix) {
+    int which = suffix ? SUFFIX_TOKEN : PREFIX_TOKEN;
+    while (!s->part[which].plan) which--;
+    return s->part[which].plan;
 }
 
 infer_session_progress infer_session_seen(const infer_session *s) {

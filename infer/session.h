@@ -8,6 +8,7 @@
 #ifndef INFER_SESSION_H
 #define INFER_SESSION_H
 
+#include "autodiff/plan.h"
 #include "infer/parameters.h"
 
 typedef struct {
@@ -15,14 +16,15 @@ typedef struct {
     bool inner;           /* take inner steps; false: the plain model, also of a run with an inner
                              loop */
     int64_t limit; /* most positions, where some block attends to everything; else not looked at */
+    double memory; /* bytes that the session may take; 0: not looked at */
     int threads;
     bool debug; /* checks every value, slow */
 } infer_session_spec;
 
 typedef struct infer_session infer_session;
 
-/* Compiles and allocates. Errors: those of ad_plan_compile, KERN_ERR_MEMORY; *session is then NULL.
- */
+/* Compiles and allocates. Errors: those of ad_plan_compile; KERN_ERR_MEMORY where it takes more
+ * than spec.memory, with what it takes by kind, or more than there is; *session is then NULL. */
 kern_status infer_session_create(infer_session **session, const infer_session_spec *spec);
 void infer_session_destroy(infer_session *session); /* NULL is fine */
 
@@ -63,6 +65,9 @@ typedef struct {
     double weights_read, history_read;
 } infer_session_memory;
 infer_session_memory infer_session_plan(const infer_session *session);
+
+/* The plans that read one token, for profiles: of the prefix, of the suffix. */
+ad_plan *infer_session_token_plan(const infer_session *session, bool suffix);
 
 /* What reading did so far. Losses are nats per token that counts, before the step on its chunk. */
 typedef struct {

@@ -20,7 +20,7 @@ typedef struct {
     char *const *word;
     const char *contexts, *png; /* "1024,2048"; NULL: no picture */
     int64_t tokens;             /* read one by one at each length */
-    bool json;
+    bool json, profile;
 } launch_bench_infer;
 kern_status launch_bench_reading(const launch_bench_infer *given);
 

@@ -11,6 +11,7 @@
 #include "kernels/bandwidth.h"
 #include "launch/bench.h"
 #include "launch/gnuplot.h"
+#include "launch/profile.h"
 #include "launch/report.h"
 #include "train/fit.h"
 
@@ -145,7 +146,11 @@ static kern_status measure(bench *b, int which, const ttt_conf *conf, const void
         whole += (double)(b->length[l] - before) / to->segment;
         before = b->length[l];
         to->read = whole;
+        launch_profile profile;
+        bool last = l == b->lengths - 1 && b->given->profile;
+        if (last) launch_profile_token(&profile, session);
         TRY(read_singly(b, session, conf, inner, token + at + count, to));
+        if (last) launch_profile_print(&profile);
         infer_session_memory memory = infer_session_plan(session);
         to->weights = memory.weights_read / b->bandwidth;
         to->all = (memory.weights_read + memory.history_read) / b->bandwidth;

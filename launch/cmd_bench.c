@@ -88,9 +88,10 @@ static kern_status run_steps(bench *b) {
     for (int64_t number = 0; number < b->steps; number++) TRY(one_step(b, step, tokens, number));
     b->resident_peak = (double)kern_peak_resident_bytes() - (double)b->resident;
     if (b->profile) {
-        launch_profile_start(train_step_model(step));
+        launch_profile profile;
+        launch_profile_model(&profile, train_step_model(step));
         TRY(one_step(b, step, tokens, b->steps));
-        launch_profile_print(train_step_model(step));
+        launch_profile_print(&profile);
     }
     measure_peak(b);
 done:
@@ -164,7 +165,7 @@ int launch_bench(int argc, char **argv) {
     const launch_option accepted[] = {
         {"steps", LAUNCH_COUNT, &b.steps, "N",
          "step: how many; the first of several is not counted"},
-        {"profile", LAUNCH_FLAG, &b.profile, NULL, "step: one more, and where its time went"},
+        {"profile", LAUNCH_FLAG, &b.profile, NULL, "step, infer: also where the time went"},
         {"threads", LAUNCH_COUNT, &threads, "N", "ops: threads; 0: one for each core"},
         {"contexts", LAUNCH_TEXT, &reading.contexts, "N,N...",
          "infer: lengths of text (1024,2048,4096,8192)"},
@@ -199,6 +200,7 @@ int launch_bench(int argc, char **argv) {
         reading.words = argc - 2;
         reading.word = argv + 2;
         reading.json = b.json;
+        reading.profile = b.profile;
         status = launch_bench_reading(&reading);
     } else if (!strcmp(argv[1], "ops") && argc == 2)
         status = launch_bench_ops(threads ? (int)threads : omp_get_num_procs(), b.json);

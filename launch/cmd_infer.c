@@ -196,6 +196,7 @@ static kern_status open_session(inference *all) {
     TRY(find_limit(&spec.limit, all));
     omp_set_num_threads(spec.threads);
     TRY(launch_trained_load(&all->run));
+    spec.memory = train_memory_limit(conf);
     TRY(infer_session_create(&all->session, &spec));
     infer_session_set_parameters(all->session, all->run.parameters);
     if (chosen->load_state)

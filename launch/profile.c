@@ -6,15 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_SHOWN = 30, ROLES = 4 };
-
-static const char *const role_name[ROLES] = {"prefix forward", "prefix backward", "suffix forward",
-                                             "suffix backward"};
+enum { ROWS_SHOWN = 30 };
 
 /* What steps of one role, op and scope took together. */
 typedef struct {
-    int role;
-    const char *op, *scope;
+    const char *role, *op, *scope;
     double seconds, flops, bytes;
     int64_t calls;
 } row;
@@ -22,23 +18,37 @@ typedef struct {
 typedef struct {
     row *row;
     int64_t rows, capacity;
-    double seconds[ROLES];
+    double seconds;
 } table;
 
-static ad_plan *plan_of(const infer_model *model, int suffix, int which) {
-    infer_model_parts parts = infer_model_internals(model);
-    return ad_scan_plan_of(suffix ? parts.suffix : parts.prefix, which);
+static void add_plan(launch_profile *profile, const char *role, ad_plan *plan) {
+    if (!plan) return;
+    ASSERT(profile->count < LAUNCH_PROFILE_PLANS);
+    profile->role[profile->count] = role;
+    profile->plan[profile->count++] = plan;
+    ad_plan_profile(plan, true);
 }
 
-void launch_profile_start(const infer_model *model) {
+void launch_profile_model(launch_profile *profile, const infer_model *model) {
+    static const char *const role[2][2] = {{"prefix forward", "prefix backward"},
+                                           {"suffix forward", "suffix backward"}};
+    infer_model_parts parts = infer_model_internals(model);
+    profile->count = 0;
     for (int suffix = 0; suffix < 2; suffix++)
         for (int which = 0; which < AD_SCAN_PLANS; which++)
-            if (plan_of(model, suffix, which)) ad_plan_profile(plan_of(model, suffix, which), true);
+            add_plan(profile, role[suffix][which >= AD_SCAN_VJP],
+                     ad_scan_plan_of(suffix ? parts.suffix : parts.prefix, which));
 }
 
-static void add_step(table *to, int role, const ad_plan_step_cost *cost) {
+void launch_profile_token(launch_profile *profile, const infer_session *session) {
+    profile->count = 0;
+    add_plan(profile, "prefix", infer_session_token_plan(session, false));
+    add_plan(profile, "suffix", infer_session_token_plan(session, true));
+}
+
+static void add_step(table *to, const char *role, const ad_plan_step_cost *cost) {
     int64_t at = 0;
-    while (at < to->rows && (to->row[at].role != role || strcmp(to->row[at].op, cost->op) ||
+    while (at < to->rows && (strcmp(to->row[at].role, role) || strcmp(to->row[at].op, cost->op) ||
                              strcmp(to->row[at].scope, cost->scope)))
         at++;
     if (at == to->rows) {
@@ -50,7 +60,7 @@ static void add_step(table *to, int role, const ad_plan_step_cost *cost) {
     r->flops += cost->flops * (double)cost->runs;
     r->bytes += cost->bytes * (double)cost->runs;
     r->calls += cost->runs;
-    to->seconds[role] += cost->seconds;
+    to->seconds += cost->seconds;
 }
 
 static int by_seconds(const void *a, const void *b) {
@@ -65,26 +75,23 @@ static void print_row(const row *r, double all) {
     else if (r->bytes > 0)
         launch_scaled(rate, r->bytes / r->seconds, "B/s");
     printf("%9.4f %5.1f%% %7lld  %-12s %-15s %-14s %s\n", r->seconds, 100 * r->seconds / all,
-           (long long)r->calls, rate, role_name[r->role], r->op, r->scope);
+           (long long)r->calls, rate, r->role, r->op, r->scope);
 }
 
-void launch_profile_print(const infer_model *model) {
-    table all_rows = {0};
-    for (int suffix = 0; suffix < 2; suffix++)
-        for (int which = 0; which < AD_SCAN_PLANS; which++) {
-            ad_plan *plan = plan_of(model, suffix, which);
-            for (int step = 0; plan && step < ad_plan_steps(plan); step++) {
-                ad_plan_step_cost cost = ad_plan_step(plan, step);
-                add_step(&all_rows, 2 * suffix + (which >= AD_SCAN_VJP), &cost);
-            }
-            if (plan) ad_plan_profile(plan, false);
+void launch_profile_print(launch_profile *profile) {
+    table all = {0};
+    for (int i = 0; i < profile->count; i++) {
+        for (int step = 0; step < ad_plan_steps(profile->plan[i]); step++) {
+            ad_plan_step_cost cost = ad_plan_step(profile->plan[i], step);
+            add_step(&all, profile->role[i], &cost);
         }
-    double all = 0;
-    for (int role = 0; role < ROLES; role++) all += all_rows.seconds[role];
-    qsort(all_rows.row, (size_t)all_rows.rows, sizeof *all_rows.row, by_seconds);
+        ad_plan_profile(profile->plan[i], false);
+    }
+    qsort(all.row, (size_t)all.rows, sizeof *all.row, by_seconds);
     printf("\n%9s %6s %7s  %-12s %-15s %-14s %s\n", "seconds", "share", "calls", "rate", "plan",
            "op", "scope");
-    for (int64_t i = 0; i < all_rows.rows && i < ROWS_SHOWN; i++) print_row(&all_rows.row[i], all);
-    printf("%9.4f of %.4f in all, of %lld kinds of steps\n", all, all, (long long)all_rows.rows);
-    free(all_rows.row);
+    for (int64_t i = 0; i < all.rows && i < ROWS_SHOWN; i++) print_row(&all.row[i], all.seconds);
+    printf("%9.4f of %.4f in all, of %lld kinds of steps\n", all.seconds, all.seconds,
+           (long long)all.rows);
+    free(all.row);
 }

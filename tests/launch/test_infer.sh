@@ -7,6 +7,8 @@ set -euo pipefail
 
 train run
 train other train.seed=2
+train tight train.steps=5 train.memory_limit=1GB
+sed -i "s/memory_limit: .*/memory_limit: 1kB/" tight/config.yaml
 
 infer() { # infer OUT WORDS...: what it writes goes to OUT, what it says to log
     "$ttt" infer "${@:2}" >"$1" 2>log || fault "ttt infer ${*:2}: $(cat log)"
@@ -89,6 +91,7 @@ refused 2 'temperature is -1' infer run --prompt 1 --temperature=-1
 refused 2 'empty --stop' infer run --prompt 1 --stop ''
 refused 2 'two prompts' infer run --prompt 1 --prompt-file whole.txt
 refused 2 'no/such/run' infer no/such/run --prompt 1
+refused 1 "reading takes .* are free" infer tight --prompt 1
 refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
 
 # Any bytes are a prompt; without one, the model begins a document.
