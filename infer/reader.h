@@ -27,8 +27,8 @@ kern_status infer_reader_create(infer_reader **reader, const infer_reader_spec *
 void infer_reader_destroy(infer_reader *reader); /* NULL is fine */
 
 /* Appends a text's next bytes; the begin-of-document token comes by itself before the first of a
- * text if the model has one. Names of special tokens are ordinary text. `last`: the text ends here
- * (for now), and all of it is read when this returns; else some of it may wait. Errors: those of
+ * text if the model has one. Names of special tokens are ordinary text. `last`: the text ends here,
+ * and all of it is read when this returns; else some of it may wait. Errors: those of
  * data_encode and infer_session_read; KERN_ERR_INTERRUPTED where `seen` said so: the tokens that
  * were not read are then forgotten. */
 kern_status infer_reader_push(infer_reader *reader, const char *bytes, int64_t count, bool last);

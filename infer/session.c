@@ -20,17 +20,17 @@ static size_t align(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-size_t session_row_bytes(const infer_session *s) {
+size_t infer_session_row_bytes(const infer_session *s) {
     return (size_t)(conf_kv_heads(s->spec.conf) * conf_head_size(s->spec.conf)) *
            kern_dtype_bytes(s->product);
 }
 
 /* Without inner steps no part carries fast weights. */
-int session_fast(const infer_session *s) {
+int infer_session_fast(const infer_session *s) {
     return s->part[SUFFIX_CHUNK].body.fast;
 }
 
-const infer_parameter *session_fast_parameter(const infer_session *s, int fast) {
+const infer_parameter *infer_session_fast_parameter(const infer_session *s, int fast) {
     return &s->parameters->item[s->part[SUFFIX_CHUNK].body.fast_parameter[fast]];
 }
 
@@ -168,17 +168,17 @@ static void plan_history(infer_session *s) {
         if (conf->model.attention == CONF_ATTN_NONE) continue;
         h->past = conf_block_is_full(conf, b) ? s->spec.limit : conf_block_window(conf, b) - 1;
         if (h->past > 0) h->capacity = h->past + s->unit + s->narrow;
-        s->history_bytes += 2 * align((size_t)h->capacity * session_row_bytes(s));
+        s->history_bytes += 2 * align((size_t)h->capacity * infer_session_row_bytes(s));
     }
 }
 
 static void plan_fast(infer_session *s) {
     size_t at = 0;
-    s->fast_at = array(session_fast(s), sizeof *s->fast_at);
-    s->moved = array(2 * (int64_t)session_fast(s), sizeof *s->moved);
-    for (int f = 0; f < session_fast(s); f++) {
+    s->fast_at = array(infer_session_fast(s), sizeof *s->fast_at);
+    s->moved = array(2 * (int64_t)infer_session_fast(s), sizeof *s->moved);
+    for (int f = 0; f < infer_session_fast(s); f++) {
         s->fast_at[f] = at;
-        at += align((size_t)session_fast_parameter(s, f)->elements);
+        at += align((size_t)infer_session_fast_parameter(s, f)->elements);
     }
     s->fast_bytes = at * kern_dtype_bytes(s->real);
 }
@@ -210,7 +210,7 @@ static kern_status allocate(infer_session *s) {
     TRY(kern_alloc_zero(&s->keys, s->history_bytes, "keys and values"));
     char *at = s->keys;
     for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) {
-        size_t bytes = align((size_t)s->history[b].capacity * session_row_bytes(s));
+        size_t bytes = align((size_t)s->history[b].capacity * infer_session_row_bytes(s));
         s->history[b].k = at;
         s->history[b].v = at + bytes;
         at += 2 * bytes;
@@ -295,7 +295,7 @@ void infer_session_destroy(infer_session *s) {
 
 /* The place of fast weight f among the copies, where parameter `index` is one; else -1. */
 static int fast_of(const infer_session *s, int index) {
-    for (int f = 0; f < session_fast(s); f++)
+    for (int f = 0; f < infer_session_fast(s); f++)
         if (s->part[SUFFIX_CHUNK].body.fast_parameter[f] == index) return f;
     return -1;
 }
@@ -309,7 +309,7 @@ static const void *weight_at(const infer_session *s, int index, kern_dtype dtype
     return fast < 0 ? s->flat + (size_t)offset * bytes : s->theta[0] + s->fast_at[fast] * bytes;
 }
 
-void session_bind_weights(infer_session *s) {
+void infer_session_bind(infer_session *s) {
     size_t real = kern_dtype_bytes(s->real);
     for (int i = 0; i < SESSION_PARTS; i++) {
         session_part *part = &s->part[i];
@@ -330,7 +330,7 @@ void session_bind_weights(infer_session *s) {
     }
 }
 
-void session_round_fast(infer_session *s) {
+void infer_session_round(infer_session *s) {
     const float *from = (const float *)(const void *)s->theta[0];
     for (size_t i = 0; i < s->fast_bytes / sizeof *from && s->product == KERN_BF16; i++) {
         uint32_t bits;
@@ -348,15 +348,15 @@ void infer_session_set_parameters(infer_session *s, const void *parameters) {
 
 void infer_session_reset(infer_session *s) {
     size_t real = kern_dtype_bytes(s->real);
-    for (int f = 0; f < session_fast(s); f++) {
-        const infer_parameter *p = session_fast_parameter(s, f);
+    for (int f = 0; f < infer_session_fast(s); f++) {
+        const infer_parameter *p = infer_session_fast_parameter(s, f);
         memcpy(s->theta[0] + s->fast_at[f] * real, s->flat + (size_t)p->offset * real,
                (size_t)p->elements * real);
         if (s->product == KERN_BF16)
             memcpy(s->theta_rounded + s->fast_at[f], s->rounded + p->offset,
                    (size_t)p->elements * sizeof *s->rounded);
     }
-    session_bind_weights(s);
+    infer_session_bind(s);
     for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) s->history[b].used = 0;
     s->position = s->pending = 0;
     s->score = SCORE_NONE;
@@ -411,13 +411,9 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     for (int64_t b = 0; b < model->blocks; b++) {
         const session_history *h = &s->history[b];
         int64_t seen = h->used < h->past ? h->used : h->past;
-        memory.history_read += 2.0 * (double)seen * (double)session_row_bytes(s);
+        memory.history_read += 2.0 * (double)seen * (double)infer_session_row_bytes(s);
     }
     return memory;
-}
-
-int infer_session_fast(const infer_session *s) {
-    return session_fast(s);
 }
 
 static double element(const void *memory, kern_dtype dtype, int64_t i) {
@@ -426,8 +422,8 @@ static double element(const void *memory, kern_dtype dtype, int64_t i) {
 
 void infer_session_moves(const infer_session *s, infer_session_move *move) {
     size_t real = kern_dtype_bytes(s->real);
-    for (int f = 0; f < session_fast(s); f++) {
-        const infer_parameter *p = session_fast_parameter(s, f);
+    for (int f = 0; f < infer_session_fast(s); f++) {
+        const infer_parameter *p = infer_session_fast_parameter(s, f);
         const void *now = s->theta[0] + s->fast_at[f] * real;
         const void *before = s->flat + (size_t)p->offset * real;
         double moved = 0, size = 0;

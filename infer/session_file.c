@@ -36,7 +36,7 @@ static void describe(char text[TEXT], const infer_session *s) {
     snprintf(
         text, TEXT,
         "inner=%s chunk=%lld lr=%.17g clip=%.17g window=%lld attention=%d rope=%.17g precision=%d",
-        session_fast(s) ? "on" : "off", (long long)conf->inner.chunk, conf->inner.lr,
+        infer_session_fast(s) ? "on" : "off", (long long)conf->inner.chunk, conf->inner.lr,
         conf->inner.clip, (long long)conf->model.window, (int)conf->model.attention,
         conf->model.rope_theta, (int)conf->train.precision);
 }
@@ -73,11 +73,11 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
                             bool load) {
     const conf_model *model = &s->spec.conf->model;
     entries list = {
-        calloc((size_t)(2 * session_fast(s) + 2 * model->blocks + 3), sizeof *list.item), 0};
+        calloc((size_t)(2 * infer_session_fast(s) + 2 * model->blocks + 3), sizeof *list.item), 0};
     ASSERT(list.item);
     char name[NAME];
-    for (int f = 0; f < session_fast(s); f++) {
-        const infer_parameter *p = session_fast_parameter(s, f);
+    for (int f = 0; f < infer_session_fast(s); f++) {
+        const infer_parameter *p = infer_session_fast_parameter(s, f);
         add(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real), 2,
             p->dim[0], p->dim[1], 1);
         snprintf(name, NAME, MOVED "%s", p->name);
@@ -86,7 +86,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
     for (int b = 0; b < model->blocks; b++) {
         const session_history *h = &s->history[b];
         int64_t rows = kept_rows(s, b, position, pending);
-        size_t from = load ? 0 : (size_t)(h->used - rows) * session_row_bytes(s);
+        size_t from = load ? 0 : (size_t)(h->used - rows) * infer_session_row_bytes(s);
         for (int value = 0; value < 2; value++) {
             snprintf(name, NAME, "blocks.%d.past_%c", b, value ? 'v' : 'k');
             add(&list, name, s->product, (char *)(value ? h->v : h->k) + from, 3, rows,
@@ -154,10 +154,10 @@ done:
 }
 
 static void measure_moves(const infer_session *s) {
-    infer_session_move *move = calloc((size_t)session_fast(s) + 1, sizeof *move);
+    infer_session_move *move = calloc((size_t)infer_session_fast(s) + 1, sizeof *move);
     ASSERT(move);
     infer_session_moves(s, move);
-    for (int f = 0; f < session_fast(s); f++) {
+    for (int f = 0; f < infer_session_fast(s); f++) {
         s->moved[2 * f] = move[f].moved;
         s->moved[2 * f + 1] = move[f].size;
     }
@@ -276,7 +276,7 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
         memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
     for (int b = 0; b < s->spec.conf->model.blocks; b++)
         s->history[b].used = kept_rows(s, b, found.position, found.pending);
-    session_round_fast(s);
+    infer_session_round(s);
     s->position = found.position;
     s->pending = found.pending;
     s->score = found.score;

@@ -22,7 +22,7 @@ static double element(const void *memory, kern_dtype dtype, int64_t i) {
 static void make_room(infer_session *s, session_history *h, int64_t rows) {
     if (h->used + rows <= h->capacity) return;
     int64_t kept = least(h->used, h->past);
-    size_t row = session_row_bytes(s), from = (size_t)(h->used - kept) * row;
+    size_t row = infer_session_row_bytes(s), from = (size_t)(h->used - kept) * row;
     ASSERT(kept + rows <= h->capacity);
     memmove(h->k, (char *)h->k + from, (size_t)kept * row);
     memmove(h->v, (char *)h->v + from, (size_t)kept * row);
@@ -49,7 +49,7 @@ static void bind_histories(infer_session *s, session_part *part, int64_t positio
         int kind = conf_block_is_full(s->spec.conf, b);
         if (h->past == 0) continue;
         int64_t past = least(position, c->past_capacity[kind]), from = h->used - back;
-        size_t row = session_row_bytes(s);
+        size_t row = infer_session_row_bytes(s);
         int64_t stride = h->capacity * (int64_t)(row / kern_dtype_bytes(s->product));
         ASSERT(from >= past && from + part->rows <= h->capacity);
         for (int value = 0; value < 2; value++, next++) {
@@ -169,7 +169,7 @@ static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *targe
     char *next = s->theta[1];
     s->theta[1] = s->theta[0];
     s->theta[0] = next;
-    session_bind_weights(s);
+    infer_session_bind(s);
     s->seen.last_loss = wide ? s->loss_f64 : (double)s->loss_f32;
     s->seen.last_norm = wide ? s->norm_f64 : (double)s->norm_f32;
     if (s->seen.steps++ == 0) {
@@ -212,7 +212,7 @@ done:
 static kern_status finish_chunk(infer_session *s, int32_t next) {
     kern_status status = KERN_OK;
     int32_t *target = s->input;
-    if (session_fast(s)) {
+    if (infer_session_fast(s)) {
         memcpy(target, s->waiting + 1, (size_t)(s->chunk - 1) * sizeof *target);
         target[s->chunk - 1] = next;
         TRY(run_chunk(s, 0, target, s->position - s->chunk, s->chunk));

@@ -77,11 +77,10 @@ struct infer_session {
 };
 
 /* Points the parts that read fast weights or parameters to where they are. */
-void session_bind_weights(infer_session *session);
+void infer_session_bind(infer_session *session);
 /* Makes theta_rounded of theta[0], where products are in bf16. */
-void session_round_fast(infer_session *session);
-size_t session_row_bytes(const infer_session *session); /* of keys, or of values */
-int session_fast(const infer_session *session);
-const infer_parameter *session_fast_parameter(const infer_session *session, int fast);
+void infer_session_round(infer_session *session);
+size_t infer_session_row_bytes(const infer_session *session); /* of keys, or of values */
+const infer_parameter *infer_session_fast_parameter(const infer_session *session, int fast);
 
 #endif
