@@ -3,6 +3,7 @@
 #include "autodiff/composites.h"
 #include "autodiff/plan.h"
 #include "autodiff/vjp.h"
+#include "kernels/bandwidth.h"
 #include "kernels/matmul.h"
 #include "launch/bench.h"
 #include "launch/report.h"
@@ -22,6 +23,7 @@ typedef struct {
     kern_dtype dtype; /* operands of products */
     ad_value out[OUTS], cut[2];
     int outs, cuts;
+    double unread; /* bytes of the inputs that are not read */
 } builder;
 
 typedef struct op_case {
@@ -128,6 +130,7 @@ static void build_gather(builder *b, const op_case *c) {
     (void)c;
     ad_value ids = ad_input(b->graph, AD_TYPE(KERN_I32, C), "ids");
     result(b, ad_gather(b->graph, real(b, V, D), ids));
+    b->unread = 4.0 * (V - C) * D;
 }
 
 static void build_scatter_add(builder *b, const op_case *c) {
@@ -151,6 +154,8 @@ static const op_case cases[] = {
     {"matmul prefix", build_matmul, 1024, F, D, false, false, 0},
     {"matmul head NT", build_matmul, C, V, D, false, true, 0},
     {"matmul head TN", build_matmul, V, D, C, true, false, 0},
+    {"matmul row", build_matmul, 1, 8192, 4096, false, false, 0},
+    {"matmul row NT", build_matmul, 1, 8192, 4096, false, true, 0},
     {"attention", build_attention, C, W, K, false, false, 0},
     {"attention'", build_attention, C, W, K, false, false, 1},
     {"attention''", build_attention, C, W, K, false, false, 2},
@@ -238,6 +243,7 @@ static kern_status measure(measured *to, const op_case *c, kern_dtype dtype, int
     TRY(ad_plan_compile(&plan, b.graph, &spec));
     TRY(kern_alloc(&arena, ad_plan_arena_bytes(plan), "workspace"));
     TRY(bind(plan, &b, memory, &used, &to->bytes));
+    to->bytes -= b.unread;
     TRY(best_of_runs(plan, arena, &to->seconds));
     to->flops = ad_plan_flops(plan, INT64_MAX);
 done:
@@ -273,24 +279,33 @@ static void shape_text(char text[64], const op_case *c) {
         snprintf(text, 64, "%lld x %lld", (long long)c->m, (long long)c->n);
 }
 
-static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, double peak,
+/* What bounds a case: products of many rows arithmetic, those of one row reading b, others memory.
+ */
+typedef struct {
+    double peak[2], read; /* FLOP/s in f32 and bf16, bytes/s */
+} bounds;
+
+static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, const bounds *bound,
                             json_t *list) {
     measured m;
     char shape[64], rate[32];
     kern_status status = measure(&m, c, dtype, threads);
     if (status != KERN_OK) return kern_fail_context(status, "%s", c->name);
-    bool product = m.flops > 0;
+    bool row = m.flops > 0 && c->m == 1, product = m.flops > 0 && !row;
     double reached = (product ? m.flops : m.bytes) / m.seconds;
-    double fraction = reached / (product ? peak : launch_bench_copy_rate((size_t)m.bytes, threads));
+    double limit = product ? bound->peak[dtype == KERN_BF16]
+                   : row   ? bound->read
+                           : launch_bench_copy_rate((size_t)m.bytes, threads);
     shape_text(shape, c);
     launch_scaled(rate, reached, product ? "FLOP/s" : "B/s");
     printf("%-16s %-5s %-18s %10.1f  %-12s %6.1f %%\n", c->name, kern_dtype_name(dtype), shape,
-           1e6 * m.seconds, rate, 100 * fraction);
+           1e6 * m.seconds, rate, 100 * reached / limit);
     fflush(stdout);
-    json_t *row = json_pack("{s:s,s:s,s:s,s:f,s:s,s:f,s:f}", "op", c->name, "dtype",
-                            kern_dtype_name(dtype), "shape", shape, "seconds", m.seconds, "unit",
-                            product ? "FLOP/s" : "B/s", "rate", reached, "fraction", fraction);
-    if (!row || json_array_append_new(list, row))
+    json_t *entry =
+        json_pack("{s:s,s:s,s:s,s:f,s:s,s:f,s:f}", "op", c->name, "dtype", kern_dtype_name(dtype),
+                  "shape", shape, "seconds", m.seconds, "unit", product ? "FLOP/s" : "B/s", "rate",
+                  reached, "fraction", reached / limit);
+    if (!entry || json_array_append_new(list, entry))
         return kern_fail(KERN_ERR_MEMORY, "no memory for JSON");
     return KERN_OK;
 }
@@ -299,22 +314,28 @@ kern_status launch_bench_ops(int threads, bool json) {
     kern_status status = KERN_OK;
     static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16};
     json_t *list = json_array();
-    double peak[2] = {0};
+    bounds bound = {.read = kern_read_bandwidth(threads)};
+    if (bound.read <= 0) status = kern_fail(KERN_ERR_MEMORY, "no memory to read; free some");
+    if (status != KERN_OK) goto done;
     omp_set_num_threads(threads);
     printf("%-16s %-5s %-18s %10s  %-12s %8s\n", "op", "type", "shape", "us", "rate", "of bound");
     for (int d = 0; d < 2; d++) {
-        peak[d] = kern_matmul_peak(dtypes[d], threads);
-        for (int i = 0; i < CASES; i++) TRY(one_case(&cases[i], dtypes[d], threads, peak[d], list));
-        char text[32];
+        bound.peak[d] = kern_matmul_peak(dtypes[d], threads);
+        for (int i = 0; i < CASES; i++) TRY(one_case(&cases[i], dtypes[d], threads, &bound, list));
+        char rate[32];
         printf("bound of products in %s: %s with %d threads\n", kern_dtype_name(dtypes[d]),
-               launch_scaled(text, peak[d], "FLOP/s"), threads);
+               launch_scaled(rate, bound.peak[d], "FLOP/s"), threads);
     }
+    char text[32];
+    printf("bound of products of one row: reading memory, %s\n",
+           launch_scaled(text, bound.read, "B/s"));
     printf("bound of the others: a copy of as many bytes\n");
     if (!kern_matmul_native_bf16())
         printf("note: this processor has no bf16 products; they run, slower than in f32\n");
     if (json)
-        TRY(launch_print_json(json_pack("{s:O,s:i,s:f,s:f,s:b}", "ops", list, "threads", threads,
-                                        "peak_f32", peak[0], "peak_bf16", peak[1], "native_bf16",
+        TRY(launch_print_json(json_pack("{s:O,s:i,s:f,s:f,s:f,s:b}", "ops", list, "threads",
+                                        threads, "peak_f32", bound.peak[0], "peak_bf16",
+                                        bound.peak[1], "read_bandwidth", bound.read, "native_bf16",
                                         kern_matmul_native_bf16())));
 done:
     json_decref(list);

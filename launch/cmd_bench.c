@@ -185,7 +185,8 @@ int launch_bench(int argc, char **argv) {
         "text, and to read one more token as writing does, by the text's length, against the\n"
         "time in which the machine can read the weights.\n"
         "bench ops runs each op of the engine at the shapes of bench-small, in f32 and bf16,\n"
-        "and prints its time and its fraction of the product peak or of a copy of its bytes.",
+        "and prints its time and its fraction of the product peak, of a copy of its bytes or, for\n"
+        "products of one row, of the speed of reading memory.",
         accepted,
         1,
         -1};

@@ -103,6 +103,12 @@ for op in matmul attention "attention''" rms_norm swiglu cross_entropy adamw gat
         tail -n 1 out | grep -qF "{\"op\":\"$op\",\"dtype\":\"$type\"" || fault "bench ops: no $op in $type"
     done
 done
+# Gather reads a few rows of its table, not all of it; a row's product reads its matrix from memory.
+tail -n 1 out | grep -oE '"op":"(gather|matmul row|matmul row NT)"[^}]*"fraction":[0-9.]+' >fractions
+[ "$(grep -c . fractions)" = 6 ] || fault "bench ops: $(cat fractions)"
+while IFS= read -r line; do
+    holds "${line##*:} > 0.02 && ${line##*:} < 4" || fault "bench ops: $line"
+done <fractions
 
 [ $faults = 0 ] || exit 1
 echo "test_plan_command: fine"
