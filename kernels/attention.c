@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "kernels/attention_few.h"
 #include "kernels/attention_task.h"
 #include "kernels/isa.h"
 
@@ -30,6 +31,7 @@ static size_t scratch_bytes(const kern_attention_shape *shape, int stage, int64_
 
 size_t kern_attention_workspace(const kern_attention_shape *shape, int stage, int64_t past,
                                 int threads) {
+    if (kern_attention_is_few(shape, stage)) return kern_attention_few_workspace(shape);
     return scratch_bytes(shape, stage, past) * (size_t)threads;
 }
 
@@ -95,6 +97,10 @@ void kern_attention(const kern_attention_shape *shape, void *o, void *lse, const
     kern_attention_call call = call_of(shape, 0, past);
     call.q = q, call.k = k, call.v = v;
     call.out_o = o, call.out_lse = lse;
+    if (kern_attention_is_few(shape, 0)) {
+        kern_attention_few_run(&call, workspace);
+        return;
+    }
     run_cut(&call, (cut){shape->heads, ROWS, (shape->rows + ROWS - 1) / ROWS, 1}, workspace);
 }
 

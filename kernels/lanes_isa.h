@@ -1,4 +1,4 @@
-/* Sums across the lanes of vectors, several vectors at a time, and bf16 as vectors. */
+/* Vectors of real_isa.h: parts of them, bf16 read as them, and sums across lanes. */
 #ifndef KERNELS_LANES_ISA_H
 #define KERNELS_LANES_ISA_H
 
@@ -18,11 +18,43 @@ static inline __attribute__((always_inline)) vec widened(half_vec x) {
 #endif
 }
 
-/* Lane l: of x if l has no bit `half`, else of y; the lane itself plus its neighbour l ^ half. */
-static inline __attribute__((always_inline)) vec add_neighbours(vec x, vec y, int half) {
+static inline vec_int vec_lanes(void) { /* 0, 1, 2, ... */
     static const real_int iota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vec_int lane;
     memcpy(&lane, iota, sizeof lane);
+    return lane;
+}
+
+/* The vector at element `at`, zeros from the count-th lane on. */
+static inline __attribute__((always_inline)) vec vec_load_some(const void *data, int64_t at,
+                                                               int64_t count, bool bf16) {
+    if (bf16) {
+        const uint16_t *from = (const uint16_t *)data + at;
+        if (count >= LANES) return widened(*(const half_vec *)from);
+        uint16_t lanes[LANES] = {0};
+        for (int64_t i = 0; i < count; i++) lanes[i] = from[i];
+        return widened(*(const half_vec *)lanes);
+    }
+    const real *from = (const real *)data + at;
+    if (count >= LANES) return vec_load(from);
+    real lanes[LANES] = {0};
+    for (int64_t i = 0; i < count; i++) lanes[i] = from[i];
+    return vec_load(lanes);
+}
+
+static inline __attribute__((always_inline)) void vec_store_some(real *to, vec x, int64_t count) {
+    if (count >= LANES) {
+        vec_store(to, x);
+        return;
+    }
+    real lanes[LANES];
+    vec_store(lanes, x);
+    for (int64_t i = 0; i < count; i++) to[i] = lanes[i];
+}
+
+/* Lane l: of x if l has no bit `half`, else of y; the lane itself plus its neighbour l ^ half. */
+static inline __attribute__((always_inline)) vec add_neighbours(vec x, vec y, int half) {
+    vec_int lane = vec_lanes();
     vec_int of_y = ((lane & half) != 0) & LANES;
     return __builtin_shuffle(x, y, lane + of_y) + __builtin_shuffle(x, y, (lane ^ half) + of_y);
 }
@@ -41,6 +73,17 @@ static inline __attribute__((always_inline)) vec sums_of_lanes(vec *x, int count
         for (int i = 0; i < count; i++) x[i] = add_neighbours(x[2 * i], x[2 * i + 1], half);
     }
     return x[0];
+}
+
+/* The largest lane, in all lanes; NaN if any is. */
+static inline vec largest_lane(vec x) {
+    vec_int lane = vec_lanes();
+#pragma GCC unroll 4
+    for (int half = 1; half < (int)LANES; half *= 2) {
+        vec other = __builtin_shuffle(x, lane ^ half);
+        x = vec_select(x != x, x, vec_max(x, other));
+    }
+    return x;
 }
 
 #endif

@@ -15,32 +15,6 @@ enum {
     ROWS_OF_B = 8,                   /* at most, at a time */
 };
 
-/* The vector at element `at`, zeros from the count-th lane on. */
-INLINE vec load(const void *data, int64_t at, int64_t count, bool bf16) {
-    if (bf16) {
-        const uint16_t *from = (const uint16_t *)data + at;
-        if (count >= LANES) return widened(*(const half_vec *)from);
-        uint16_t lanes[LANES] = {0};
-        for (int64_t i = 0; i < count; i++) lanes[i] = from[i];
-        return widened(*(const half_vec *)lanes);
-    }
-    const real *from = (const real *)data + at;
-    if (count >= LANES) return vec_load(from);
-    real lanes[LANES] = {0};
-    for (int64_t i = 0; i < count; i++) lanes[i] = from[i];
-    return vec_load(lanes);
-}
-
-INLINE void store(real *to, vec x, int64_t count) {
-    if (count >= LANES) {
-        vec_store(to, x);
-        return;
-    }
-    real lanes[LANES];
-    vec_store(lanes, x);
-    for (int64_t i = 0; i < count; i++) to[i] = lanes[i];
-}
-
 INLINE real element(const void *data, int64_t at, bool bf16) {
     if (!bf16) return ((const real *)data)[at];
     uint32_t bits = (uint32_t)((const uint16_t *)data)[at] << 16;
@@ -66,16 +40,16 @@ INLINE void add_block(const kern_few_task *t, bool bf16, int m, int depth, int64
         int64_t count = t->n - j;
         vec sum[GROUP];
 #pragma GCC unroll 4
-        for (int g = 0; g < m; g++) sum[g] = load(c + g * t->c_row, j, count, false);
+        for (int g = 0; g < m; g++) sum[g] = vec_load_some(c + g * t->c_row, j, count, false);
 #pragma GCC unroll 8
         for (int r = 0; r < depth; r++) {
-            vec w = load(t->b, (p + r) * t->b_row + j, count, bf16);
+            vec w = vec_load_some(t->b, (p + r) * t->b_row + j, count, bf16);
             fetch(t->b, (p + r + depth) * t->b_row + j, bf16);
 #pragma GCC unroll 4
             for (int g = 0; g < m; g++) sum[g] = vec_fused(x[g][r], w, sum[g]);
         }
 #pragma GCC unroll 4
-        for (int g = 0; g < m; g++) store(c + g * t->c_row + j, sum[g], count);
+        for (int g = 0; g < m; g++) vec_store_some(c + g * t->c_row + j, sum[g], count);
     }
 }
 
@@ -113,10 +87,10 @@ INLINE void dot_block(const kern_few_task *t, bool bf16, int m, int rows, int64_
         int64_t count = t->k - p;
         vec x[GROUP];
 #pragma GCC unroll 4
-        for (int g = 0; g < m; g++) x[g] = load(t->a, (i + g) * t->a_row + p, count, bf16);
+        for (int g = 0; g < m; g++) x[g] = vec_load_some(t->a, (i + g) * t->a_row + p, count, bf16);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            vec w = load(t->b, (j + r) * t->b_row + p, count, bf16);
+            vec w = vec_load_some(t->b, (j + r) * t->b_row + p, count, bf16);
             fetch(t->b, (j + r + rows) * t->b_row + p, bf16);
 #pragma GCC unroll 4
             for (int g = 0; g < m; g++) sum[g][r] = vec_fused(x[g], w, sum[g][r]);
@@ -129,8 +103,8 @@ INLINE void dot_block(const kern_few_task *t, bool bf16, int m, int rows, int64_
             int count = rows - r < (int)LANES ? rows - r : (int)LANES;
             real *c = (real *)t->c + (i + g) * t->c_row + j + r;
             vec total = sums_of_lanes(sum[g] + r, count);
-            if (t->accumulate) total = load(c, 0, count, false) + total;
-            store(c, total, count);
+            if (t->accumulate) total = vec_load_some(c, 0, count, false) + total;
+            vec_store_some(c, total, count);
         }
 }
 

@@ -225,6 +225,22 @@ static const int64_t cases[][8] = {
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
+/* Few rows, whose keys are cut in parts: edges of vectors and parts, the border to the new rows. */
+static const int64_t few_cases[][8] = {
+    {1, 1, 1, 1, 7, 1 << 30, 0, 0},    {1, 1, 3, 3, 16, 1 << 30, 15, 1},
+    {2, 1, 4, 2, 33, 1 << 30, 16, 0},  {1, 2, 2, 1, 64, 40, 63, 0},
+    {3, 3, 2, 2, 5, 1 << 30, 517, 2},  {1, 4, 6, 2, 20, 100, 1300, 0},
+    {1, 1, 12, 12, 8, 777, 1500, 0},   {17, 1, 2, 1, 4, 30, 40, 1},
+    {1, 4, 1, 1, 130, 3, 33, 0},       {1, 4, 2, 2, 3, 2, 0, 0},
+    {1, 1, 2, 2, 64, 1 << 30, 511, 0}, {1, 5, 2, 2, 9, 600, 700, 0},
+};
+enum { FEW_CASES = sizeof few_cases / sizeof *few_cases };
+
+static inline kern_attention_shape few_shape(size_t i) {
+    const int64_t *c = few_cases[i];
+    return shape_of(c[0], c[1], c[2], c[3], c[4], c[5]);
+}
+
 static inline kern_attention_shape case_shape(size_t i) {
     const int64_t *c = cases[i];
     return shape_of(c[0], c[1], c[2], c[3], c[4], c[5]);

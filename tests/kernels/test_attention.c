@@ -119,6 +119,18 @@ static void test_plain(void **state) {
     }
 }
 
+static void test_few_rows(void **state) {
+    (void)state;
+    random_state = 13;
+    for (size_t i = 0; i < FEW_CASES; i++) {
+        current = (int)i;
+        check_plain(few_shape(i), few_cases[i][6], few_cases[i][7]);
+    }
+    for (int64_t past = 0; past < 70; past++)
+        for (int64_t rows = 1; rows <= 4; rows++)
+            check_plain(shape_of(1, rows, 2, 1, 3, past / 2 + 1), past, 0);
+}
+
 /* Every alignment of the window's two edges with tiles and register blocks. */
 static void test_windows(void **state) {
     (void)state;
@@ -211,11 +223,9 @@ int main(int argc, char **argv) {
     assert_true(argc >= 1);
     program = argv[0];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_differences),
-        cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_other_instruction_sets),
+        cmocka_unit_test(test_plain),   cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_windows), cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_pairs),   cmocka_unit_test(test_other_instruction_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

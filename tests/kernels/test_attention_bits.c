@@ -44,6 +44,37 @@ static void assert_same(const problem *p, const problem *other, int tensor) {
     assert_memory_equal(p->data[tensor], other->data[tensor], bytes);
 }
 
+/* f32 and bf16 against f64, scores of all sizes; one thread against several. */
+static void test_few_rows(void **state) {
+    (void)state;
+    static const kern_dtype dtypes[] = {KERN_F64, KERN_F32, KERN_BF16};
+    random_state = 14;
+    for (size_t i = 0; i < FEW_CASES; i++)
+        for (int d = 0; d < 3; d++) {
+            problem exact = problem_create(few_shape(i), few_cases[i][6], few_cases[i][7]);
+            exact.shape.scale *= i % 2 ? 16 : 1;
+            problem first = converted(&exact, dtypes[d]), second = converted(&exact, dtypes[d]);
+            threads = 2;
+            run(&exact, 0, 0, 0);
+            run(&first, 0, 0, 0);
+            double unit = dtypes[d] == KERN_F64 ? 1e-13 : 0x1p-24;
+            double bound = (double)(few_cases[i][4] + 40) * (i % 2 ? 16 : 1) * unit;
+            for (int t = O; t <= LSE; t++)
+                for (int64_t j = 0; j < exact.size[t]; j++)
+                    check_close("result", get(&first, t, j), get(&exact, t, j),
+                                bound * fmax(1, fabs(get(&exact, t, j))));
+            for (threads = 1; threads <= 3; threads += 2) {
+                run(&second, 0, 0, 0);
+                assert_same(&first, &second, O);
+                assert_same(&first, &second, LSE);
+            }
+            threads = 2;
+            problem_destroy(&exact);
+            problem_destroy(&first);
+            problem_destroy(&second);
+        }
+}
+
 static void test_threads(void **state) {
     (void)state;
     static const kern_dtype dtypes[] = {KERN_F64, KERN_F32, KERN_BF16};
@@ -170,21 +201,24 @@ static void test_nan_is_seen(void **state) {
     run(&p, 0, 0, 0);
     for (int64_t t = 5; t < 13; t++) assert_true(isnan(get(&p, O, t * 4)));
     problem_destroy(&p);
+    for (int64_t at = 0; at < 600; at += 37) { /* one row that sees all of a past in parts */
+        problem one = problem_create(shape_of(1, 1, 1, 1, 4, 1000), 600, 0);
+        set(&one, at % 2 ? PAST_K : PAST_V, 4 * at, (double)NAN);
+        run(&one, 0, 0, 0);
+        assert_true(isnan(get(&one, O, 0)));
+        problem_destroy(&one);
+    }
 }
 
 int main(int argc, char **argv) {
     assert_true(argc >= 1);
     program = argv[0];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32),
-        cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_shared_keys),
-        cmocka_unit_test(test_wanted),
-        cmocka_unit_test(test_given),
-        cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_nan_is_seen),
-        cmocka_unit_test(test_other_instruction_sets),
+        cmocka_unit_test(test_f32),         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_few_rows),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_shared_keys), cmocka_unit_test(test_wanted),
+        cmocka_unit_test(test_given),       cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_nan_is_seen), cmocka_unit_test(test_other_instruction_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
