@@ -5,7 +5,7 @@ ttt=$(realpath "$1")
 test_name=$2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+cd "$folder" || exit
 export OMP_NUM_THREADS=1
 
 fault() {

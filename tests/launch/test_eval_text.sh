@@ -134,7 +134,7 @@ interrupted 'stopped after 3 tokens of pipe' runs/e2e --text pipe --sum # while 
 exec 3>&-
 code=0
 "$ttt" eval runs/e2e --text long.txt 2>err.txt | head -n 1 >line.txt || code=${PIPESTATUS[0]}
-[ $code = 141 ] || fault "a reader that goes away gives $code"
+[ "$code" = 141 ] || fault "a reader that goes away gives $code"
 [ "$(wc -l <line.txt)" = 1 ] || fault "the first line"
 
 evaluate runs/full --text a.txt --sum # longer than its training context
