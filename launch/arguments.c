@@ -14,6 +14,7 @@ int launch_report(const char *command, kern_status status) {
     if (status == KERN_OK) return 0;
     fflush(stdout); /* what was said before the fault comes before it */
     fprintf(stderr, "ttt %s: %s\n", command, kern_error());
+    if (status == KERN_ERR_INTERRUPTED) return 130; /* as the shell has it for SIGINT */
     return status == KERN_ERR_USAGE ? 2 : 1;
 }
 

@@ -51,7 +51,7 @@ typedef struct {
 int launch_parse(const launch_syntax *syntax, int *argc, char **argv);
 
 /* Prints "ttt COMMAND: " and kern_error() to stderr. Returns the exit code: 0 (and prints nothing)
- * for KERN_OK, 2 for KERN_ERR_USAGE, 1 for the rest. */
+ * for KERN_OK, 2 for KERN_ERR_USAGE, 130 for KERN_ERR_INTERRUPTED, 1 for the rest. */
 int launch_report(const char *command, kern_status status);
 
 #endif

@@ -326,9 +326,7 @@ int launch_infer(int argc, char **argv) {
     if (code < 0) {
         if (greedy) chosen.sampling.temperature = 0;
         chosen.sampling.seed = (uint64_t)chosen.seed;
-        kern_status status = run_all(&chosen, argv[1]);
-        code = launch_report("infer", status);
-        if (status == KERN_ERR_INTERRUPTED) code = 130;
+        code = launch_report("infer", run_all(&chosen, argv[1]));
     }
     free(chosen.stop.item);
     return code;

@@ -46,6 +46,5 @@ int launch_train(int argc, char **argv) {
             kern_fail(KERN_ERR_USAGE, "name a configuration, for example: ttt train quickstart");
     else
         status = train_new(argc - 1, argv + 1);
-    code = launch_report(syntax.command, status);
-    return status == KERN_ERR_INTERRUPTED ? 130 : code;
+    return launch_report(syntax.command, status);
 }

@@ -1,8 +1,8 @@
 /* The commands of the program, one file launch/cmd_NAME.c and one row of the table in main.c each.
  * A command gets its own words (argv[0] is its name), reads them with launch/arguments.h and
  * returns the exit code: 0 done, 1 a fault of the world (printed as "ttt NAME: cause; hint" to
- * stderr), 2 a wrong command line. It answers --help. Its results go to stdout, its progress to
- * stderr. */
+ * stderr), 2 a wrong command line, 130 stopped by a signal. It answers --help. Its results go to
+ * stdout, its progress to stderr. */
 #ifndef LAUNCH_COMMANDS_H
 #define LAUNCH_COMMANDS_H
 
