@@ -45,7 +45,7 @@ interrupted() {
     done
     kill -INT $process || fault "ttt eval $* was over before it could be stopped"
     wait $process || code=$?
-    [ $code = 1 ] || fault "stopped, it ended with $code: $(cat err.txt)"
+    [ $code = 130 ] || fault "stopped, it ended with $code: $(cat err.txt)"
     grep -q -- "$word" err.txt || fault "stopped, it says nothing like '$word': $(cat err.txt)"
 }
 
