@@ -173,7 +173,7 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const v
     int64_t tokens = b->length[b->lengths - 1] / conf->inner.chunk * conf->inner.chunk;
     if (tokens > conf->train.context || tokens == 0) tokens = conf->train.context;
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
-    void *loss = NULL;
+    void *loss = NULL, *fast = NULL, **places = NULL;
     infer_model_spec spec = {
         .conf = conf, .batch = 1, .tokens = tokens, .inner = true, .threads = b->threads};
     infer_session_spec reading = {
@@ -184,6 +184,15 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const v
     TRY(infer_model_allocate(model));
     infer_model_set_parameters(model, parameters);
     TRY(kern_alloc(&loss, (size_t)(3 * tokens) * kern_dtype_bytes(real), "losses"));
+    infer_model_parts parts = infer_model_internals(model);
+    const infer_parameters *layout = infer_model_parameters(model);
+    /* The last chunk's step, too, as a session takes it. */
+    TRY(kern_alloc(&fast, (size_t)layout->elements * kern_dtype_bytes(real), "fast weights"));
+    places = calloc((size_t)parts.fast + 1, sizeof *places);
+    ASSERT(places);
+    for (int f = 0; f < parts.fast; f++)
+        places[f] = (char *)fast +
+                    (size_t)layout->item[parts.fast_parameter[f]].offset * kern_dtype_bytes(real);
     char *memory = loss;
     size_t part = (size_t)tokens * kern_dtype_bytes(real);
     for (int repeat = 0; repeat < 3; repeat++) {
@@ -191,7 +200,8 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const v
                              .rate = conf->inner.lr,
                              .token_nll = memory,
                              .chunk_loss = memory + part,
-                             .gradient_norm = memory + 2 * part};
+                             .gradient_norm = memory + 2 * part,
+                             .fast = places};
         double start = kern_seconds();
         TRY(infer_model_forward(model, &batch));
         b->forward_rate = fmax(b->forward_rate, (double)tokens / (kern_seconds() - start));
@@ -203,6 +213,8 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const v
     b->forward_tokens = tokens;
 done:
     kern_free(loss);
+    kern_free(fast);
+    free(places);
     infer_model_destroy(model);
     infer_session_destroy(session);
     return status;
