@@ -16,7 +16,9 @@ static ad_value through_views(const ad_graph *graph, ad_value value) {
 }
 
 /* FLOPs by node: of a product; or of all products in a sum that are used for nothing else, because
- * such a sum is kept as one value and its terms are not. */
+ * such a sum is kept as one value and its terms are not. None of a product with less than a FLOP
+ * for each byte of its result, such as a column times a row: it is made again sooner than fetched.
+ */
 static double *product_flops(const ad_graph *graph, int nodes) {
     int total = ad_nodes(graph);
     double *flops = calloc((size_t)total + 1, sizeof *flops);
@@ -31,6 +33,7 @@ static double *product_flops(const ad_graph *graph, int nodes) {
         const ad_node *node = ad_node_at(graph, i);
         const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
         if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u, INT64_MAX);
+        if (flops[i] < (double)ad_bytes(node->type[0])) flops[i] = 0;
         if (node->op != AD_OP_add) continue;
         int a = through_views(graph, node->input[0]).node;
         int b = through_views(graph, node->input[1]).node;

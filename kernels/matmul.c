@@ -10,7 +10,8 @@
 #include "kernels/matmul_f64.h"
 #include "kernels/matmul_few.h"
 
-enum { CONVERT_DEPTH = 1024 }; /* bf16 without native support: k columns converted at a time */
+enum { PARALLEL_FLOPS = 1 << 20 }; /* less is done before another thread has woken */
+enum { CONVERT_DEPTH = 1024 };     /* bf16 without native support: k columns converted at a time */
 
 struct kern_matmul {
     kern_matmul_shape shape;
@@ -124,6 +125,7 @@ kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *sh
     kern_matmul *made = calloc(1, sizeof *made);
     if (!made) return kern_fail(KERN_ERR_MEMORY, "no memory for a product; use a smaller model");
     made->shape = *shape;
+    if (shape->k == 1) made->shape.transpose_a = made->shape.transpose_b = false; /* lie the same */
     fold_batch(&made->shape);
     partition(made);
     made->few = kern_few_takes(&made->shape);
@@ -258,7 +260,9 @@ void kern_matmul_run(const kern_matmul *matmul, void *c, const void *a, const vo
     }
     int64_t tiles = matmul->parts_m * matmul->parts_n;
     size_t bytes = kern_dtype_bytes(s->dtype), c_bytes = s->dtype == KERN_F64 ? 8 : 4;
-#pragma omp parallel
+    double flops = 2.0 * (double)s->batch * (double)s->m * (double)s->n * (double)s->k;
+    int threads = flops < PARALLEL_FLOPS ? 1 : omp_get_max_threads();
+#pragma omp parallel num_threads(threads)
     {
         /* Else oneDNN would open its own threads where this team has but one. */
         omp_set_num_threads(1);

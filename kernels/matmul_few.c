@@ -28,6 +28,7 @@ static size_t sum_bytes(const kern_matmul_shape *s) {
 
 bool kern_few_takes(const kern_matmul_shape *shape) {
     bool dots = shape->dtype == KERN_BF16 && shape->transpose_b;
+    if (shape->k == 1) return !shape->transpose_b;
     return shape->m <= (dots ? MOST_ROWS_BF16_DOTS : MOST_ROWS) &&
            (!shape->transpose_a || shape->m == 1);
 }
@@ -36,7 +37,8 @@ kern_few_cut kern_few_cut_of(const kern_matmul_shape *s) {
     int64_t bytes = s->n * s->k * (int64_t)kern_dtype_bytes(s->dtype);
     int64_t most = smaller(TASKS, bytes / TASK_BYTES), wanted = divide_up(TASKS, s->batch);
     int64_t parts = smaller(most, wanted);
-    kern_few_cut cut = {.parallel = bytes * s->batch >= PARALLEL_BYTES};
+    int64_t written = s->k == 1 ? s->m * s->n * (int64_t)sum_bytes(s) : 0;
+    kern_few_cut cut = {.parallel = (bytes + written) * s->batch >= PARALLEL_BYTES};
     if (parts < 1) parts = 1;
     cut.parts_n = s->transpose_b ? parts : divide_up(s->n, COLUMNS);
     cut.tile_n = divide_up(divide_up(s->n, cut.parts_n), COLUMN_UNIT) * COLUMN_UNIT;

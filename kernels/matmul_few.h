@@ -13,7 +13,8 @@ typedef struct {
     bool parallel; /* enough to read that waking other threads pays */
 } kern_few_cut;
 
-/* Whether this shape is for here: few rows, and a as it lies. */
+/* Whether this shape is for here: few rows, and a as it lies; or k = 1, the product of a column and
+ * a row, which is bound by writing c. */
 bool kern_few_takes(const kern_matmul_shape *shape);
 kern_few_cut kern_few_cut_of(const kern_matmul_shape *shape);
 size_t kern_few_workspace(const kern_matmul_shape *shape, const kern_few_cut *cut); /* bytes */
