@@ -110,10 +110,11 @@ done:
 }
 
 /* The samplers' memory of what was read. */
-static bool noted(void *context, const int32_t *token, int64_t count) {
+static kern_status noted(void *context, const int32_t *token, const double *nll, int64_t count) {
     inference *all = context;
+    (void)nll;
     for (int64_t i = 0; i < count; i++) infer_sampler_seen(all->sampler, token[i]);
-    return true;
+    return KERN_OK;
 }
 
 static kern_status read_prompt(inference *all) {

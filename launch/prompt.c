@@ -10,33 +10,44 @@
 #include "launch/progress_line.h"
 #include "train/signals.h"
 
-enum { BLOCK = 1 << 16, PATIENCE_MS = 200, SHOWN_TOKENS = 4096 };
+enum { BLOCK = 1 << 16, PATIENCE_MS = 200, SHOWN_BYTES = 4096 };
 
 /* A prompt as it is read. */
 typedef struct {
     const launch_prompt *given;
     launch_progress_line line;
-    int64_t bytes, read; /* of the prompt; and of its tokens read so far; 0: not shown */
+    int64_t bytes, read; /* of the prompt (0: unknown), and of its tokens read so far */
+    kern_status status;  /* what ended the reading */
 } reading;
 
 static bool seen(void *context, const int32_t *token, const double *nll, int64_t count) {
     reading *r = context;
-    (void)nll;
-    if (r->given->read && !r->given->read(r->given->context, token, count)) return false;
+    const launch_prompt *given = r->given;
     for (int64_t i = 0; i < count; i++) {
         const char *text;
-        r->read += r->given->vocabulary->decode(&text, r->given->vocabulary, token[i]);
+        r->read += given->vocabulary->decode(&text, given->vocabulary, token[i]);
     }
-    if (r->bytes >= SHOWN_TOKENS && r->read > 0) launch_progress_show(&r->line, r->read, r->bytes);
+    if (given->read) r->status = given->read(given->context, token, nll, count);
+    if (r->status != KERN_OK) return false;
+    if (r->bytes >= SHOWN_BYTES && r->read > 0) launch_progress_show(&r->line, r->read, r->bytes);
     return !train_signals_received();
+}
+
+/* The reading's own end, or what `read` ended it with. */
+static kern_status push(infer_reader *reader, reading *r, const char *bytes, int64_t count,
+                        bool last) {
+    kern_status status = infer_reader_push(reader, bytes, count, last);
+    return r->status == KERN_OK ? status : r->status;
 }
 
 static kern_status begin(infer_reader **reader, reading *r) {
     infer_reader_spec spec = {.session = r->given->session,
                               .vocabulary = r->given->vocabulary,
+                              .losses = r->given->losses,
                               .seen = seen,
                               .context = r};
-    r->line = (launch_progress_line){.label = "reading", .unit = "bytes", .began = kern_seconds()};
+    r->line =
+        (launch_progress_line){.label = "standard input", .unit = "bytes", .began = kern_seconds()};
     return infer_reader_create(reader, &spec);
 }
 
@@ -45,7 +56,7 @@ kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, 
     infer_reader *reader = NULL;
     reading r = {.given = prompt, .bytes = count};
     TRY(begin(&reader, &r));
-    TRY(infer_reader_push(reader, bytes, count, true));
+    TRY(push(reader, &r, bytes, count, true));
 done:
     infer_reader_destroy(reader);
     return status;
@@ -97,12 +108,13 @@ kern_status launch_prompt_file(const launch_prompt *prompt, const char *path) {
     int64_t got = 1;
     TRY(open_file(&descriptor, &r.bytes, path));
     TRY(begin(&reader, &r));
+    if (strcmp(path, "-")) r.line.label = path;
     while (got > 0) {
         TRY(next_bytes(&got, block, descriptor, path));
-        TRY(infer_reader_push(reader, block, got, got == 0));
+        TRY(push(reader, &r, block, got, got == 0));
     }
-    if (r.bytes >= SHOWN_TOKENS) launch_progress_clear(&r.line);
 done:
+    launch_progress_clear(&r.line);
     close_file(descriptor);
     infer_reader_destroy(reader);
     return status;

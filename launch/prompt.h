@@ -1,15 +1,21 @@
-/* Prompts into a session, with a progress line for long ones. All functions are local. */
+/* Files and texts into a session, with a progress line for long ones. All functions are local. */
 #ifndef LAUNCH_PROMPT_H
 #define LAUNCH_PROMPT_H
 
 #include "infer/reader.h"
 #include "launch/trained.h"
 
+/* Told of tokens [count] that were read, and of their nll where losses are wanted (as
+ * infer_session_read gives it, else NULL). Anything but KERN_OK ends the reading with this error.
+ */
+typedef kern_status (*launch_prompt_read)(void *context, const int32_t *token, const double *nll,
+                                          int64_t count);
+
 typedef struct {
     infer_session *session;
     const data_vocabulary *vocabulary;
-    /* Told of tokens [count] that were read, or NULL; false stops. */
-    bool (*read)(void *context, const int32_t *token, int64_t count);
+    bool losses;
+    launch_prompt_read read; /* or NULL */
     void *context;
 } launch_prompt;
 

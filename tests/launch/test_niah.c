@@ -225,7 +225,7 @@ static void test_interrupt(void **state) {
     int how;
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_true(WIFEXITED(how));
-    assert_int_equal(WEXITSTATUS(how), 1);
+    assert_int_equal(WEXITSTATUS(how), 130);
     assert_contains("err", "full was stopped after ");
     assert_contains("out", "1024   100000   1.0000");
     assert_int_equal(access(in_scratch("cells.csv"), F_OK), -1);

@@ -43,7 +43,7 @@ assert sorted(os.listdir("a")) == ["checkpoints", "config.yaml", "eval", "events
 assert sorted(os.listdir("a/checkpoints")) == ["step-00000100", "step-00000150"]
 for name in ["step-00000100", "step-00000150"]:
     assert sorted(os.listdir("a/checkpoints/" + name)) == \
-        ["model.safetensors", "optimizer.safetensors", "state.json"]
+        ["model.safetensors", "optimizer.safetensors", "state.json", "vocabulary.json"]
 state = json.load(open("a/checkpoints/step-00000150/state.json"))
 assert state["step"] == 150 and state["samples"] == 600 and state["tokens"] == 38400, state
 data = open("a/checkpoints/step-00000150/model.safetensors", "rb").read()

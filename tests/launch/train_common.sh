@@ -2,6 +2,7 @@
 # and how runs are compared. Sourced with the program and the name of the test.
 ttt=$(realpath "$1")
 test=$2
+command -v python3 >/dev/null || { echo "$test: skipped: python3 reads the results" && exit 77; }
 folder=$(mktemp -d)
 cd "$folder"
 export OMP_WAIT_POLICY=passive # several tests may run at once
