@@ -327,8 +327,7 @@ kern_status launch_bench_ops(int threads, bool json) {
                launch_scaled(rate, bound.peak[d], "FLOP/s"), threads);
     }
     char text[32];
-    printf("bound of products of one row: reading memory, %s (above 100 %%: "
-           "the matrix stayed in a cache)\n",
+    printf("bound of products of one row: reading memory, %s\n",
            launch_scaled(text, bound.read, "B/s"));
     printf("bound of the others: a copy of as many bytes\n");
     if (!kern_matmul_native_bf16())
