@@ -1,6 +1,7 @@
 #include "infer/block.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "autodiff/vjp.h"
 
@@ -19,24 +20,28 @@ static double rope_theta(const ttt_conf *conf, int kind) {
     return 1;
 }
 
+static void put(void *memory, bool wide, int64_t at, double value) {
+    if (wide)
+        ((double *)memory)[at] = ((double *)memory)[at + 1] = value;
+    else
+        ((float *)memory)[at] = ((float *)memory)[at + 1] = (float)value;
+}
+
 void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, int64_t first,
                       int64_t rows) {
     int64_t size = conf_head_size(conf);
-    double theta = rope_theta(conf, kind);
+    double theta = rope_theta(conf, kind), *frequency = calloc((size_t)size, sizeof *frequency);
     bool wide = infer_real(conf) == KERN_F64;
-#pragma omp parallel for schedule(static) if (rows > 64)
+    ASSERT(frequency);
+    for (int64_t i = 0; i < size; i += 2) frequency[i] = pow(theta, -(double)i / (double)size);
+#pragma omp parallel for schedule(static) if (rows >= 64)
     for (int64_t t = 0; t < rows; t++)
-        for (int64_t i = 0; i < size; i++) {
-            double angle = (double)(first + t) * pow(theta, -(double)(i / 2 * 2) / (double)size);
-            int64_t at = t * size + i;
-            if (wide) {
-                ((double *)cosine)[at] = cos(angle);
-                ((double *)sine)[at] = sin(angle);
-            } else {
-                ((float *)cosine)[at] = (float)cos(angle);
-                ((float *)sine)[at] = (float)sin(angle);
-            }
+        for (int64_t i = 0; i < size; i += 2) {
+            double angle = (double)(first + t) * frequency[i];
+            put(cosine, wide, t * size + i, cos(angle));
+            put(sine, wide, t * size + i, sin(angle));
         }
+    free(frequency);
 }
 
 static int64_t least(int64_t a, int64_t b) {

@@ -250,8 +250,9 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     s->product = infer_product(spec->conf);
     s->parameters = infer_parameters_create(spec->conf);
     for (int64_t b = 0; b < spec->conf->model.blocks; b++)
-        s->full |=
-            spec->conf->model.attention != CONF_ATTN_NONE && conf_block_is_full(spec->conf, b);
+        if (spec->conf->model.attention != CONF_ATTN_NONE)
+            s->has_table[conf_block_is_full(spec->conf, b)] = true;
+    s->full = s->has_table[1];
     ASSERT(!s->full || spec->limit >= 1);
     choose_rows(s);
     TRY(create_parts(s));

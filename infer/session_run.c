@@ -61,14 +61,26 @@ static void bind_histories(infer_session *s, session_part *part, int64_t positio
     }
 }
 
+/* Makes the rotary tables hold these positions; a chunk's are among those of its unit. */
+static void fill_tables(infer_session *s, int64_t position, int64_t rows) {
+    if (position >= s->table_first && position + rows <= s->table_first + s->table_rows) return;
+    for (int kind = 0; kind < SESSION_KINDS; kind++)
+        if (s->has_table[kind])
+            infer_rope_table(s->cosine[kind], s->sine[kind], s->spec.conf, kind, position, rows);
+    s->table_first = position;
+    s->table_rows = rows;
+}
+
 /* Runs a part whose first row has this position; what it reads and writes besides is bound. */
 static kern_status run(infer_session *s, session_part *part, int64_t position, int64_t back) {
     const infer_context *c = &part->body.context;
+    fill_tables(s, position, part->rows);
+    size_t row = (size_t)conf_head_size(s->spec.conf) * kern_dtype_bytes(s->real),
+           from = (size_t)(position - s->table_first) * row;
     for (int kind = 0; kind < SESSION_KINDS; kind++) {
         if (ad_is_none(c->cosine[kind])) continue;
-        infer_rope_table(s->cosine[kind], s->sine[kind], s->spec.conf, kind, position, part->rows);
-        ad_plan_bind(part->plan, c->cosine[kind], s->cosine[kind]);
-        ad_plan_bind(part->plan, c->sine[kind], s->sine[kind]);
+        ad_plan_bind(part->plan, c->cosine[kind], (char *)s->cosine[kind] + from);
+        ad_plan_bind(part->plan, c->sine[kind], (char *)s->sine[kind] + from);
         s->past_rows[kind] = (int32_t)least(position, c->past_capacity[kind]);
         if (!ad_is_none(c->past_rows[kind]))
             ad_plan_bind(part->plan, c->past_rows[kind], &s->past_rows[kind]);

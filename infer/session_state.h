@@ -61,7 +61,9 @@ struct infer_session {
     void *nll;                /* [max(chunk, narrow)] */
     void *weight;             /* [chunk] */
     void *cosine[SESSION_KINDS], *sine[SESSION_KINDS];
-    int32_t *input, *target; /* [unit + narrow] */
+    bool has_table[SESSION_KINDS];   /* some block is of this kind */
+    int64_t table_first, table_rows; /* positions that the tables hold */
+    int32_t *input, *target;         /* [unit + narrow] */
     int32_t past_rows[SESSION_KINDS];
     uint16_t *rounded; /* parameters */
     const char *flat;  /* parameters, borrowed */
