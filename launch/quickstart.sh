@@ -36,3 +36,4 @@ fi
 cat $table.txt
 echo
 echo "picture: $table.png   table: $table.txt   all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"
+echo "to let it read a book and write on: $ttt infer $runs/e2e --prompt-file $books/austen-emma.txt --tokens 300"
