@@ -104,10 +104,11 @@ infer out run --tokens 5 --prompt-file noise
 [ ! -s log ] || fault "a closed pipe makes it say: $(cat log)"
 
 # Ctrl-C while it writes: stops, saves, and the state goes on.
+rm out
 "$ttt" infer run --prompt 1 --tokens 100000000 --save-state stopped.state >out 2>log &
 pid=$!
 for _ in $(seq 100); do
-    [ ! -s out ] || break
+    [ ! -s out ] || break # it writes
     sleep 0.1
 done
 kill -INT $pid
