@@ -42,14 +42,15 @@ train attention toy-attention ${cut[@]+"${cut[@]}"}
 
 say "9/9 loss by token index, on books that none has seen"
 table=$runs/loss_by_token
-five=(attention e2e-1 e2e-16 naive bigram)
+five=(bigram naive e2e-16 e2e-1 attention)
 if changed "$table-$windows.txt" "${five[@]}"; then
     $ttt eval "${five[@]/#/$runs/}" --data $books/valid.h5,$books/test.h5 --windows "$windows" \
         --by-token --csv "$table.csv" --json >"$table.new"
-    gnuplot -e "csv='$table.csv'; png='$table.png'" launch/plot_toy.gp
-    tail -n 1 "$table.new" | python3 launch/toy_order.py >"$table-$windows.txt"
+    tail -n 1 "$table.new" | python3 launch/toy_order.py "$table.dat" >"$table.said"
+    gnuplot -e "data='$table.dat'; png='$table.png'" launch/plot_toy.gp
     rm "$table.new"
+    mv "$table.said" "$table-$windows.txt"
 fi
 cat "$table-$windows.txt"
 echo
-echo "picture: $table.png   all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"
+echo "picture: $table.png   by index: $table.csv   all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"

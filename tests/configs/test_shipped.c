@@ -167,8 +167,9 @@ static void the_toy(void **state) {
     (void)state;
     static const char *const names[] = {"toy-bigram", "toy-e2e-16", "toy-e2e-1", "toy-attention",
                                         "toy-naive"};
-    static const char *const same[] = {"inner.mode=off", "inner.chunk=1024", "inner.lr=1",
-                                       "inner.clip=1", "inner.warmup_steps=0"};
+    static const char *const same[] = {"inner.mode=off",       "inner.chunk=1024",
+                                       "inner.lr=1",           "inner.clip=1",
+                                       "inner.warmup_steps=0", "inner.warmup_from=0.1"};
     ttt_conf *bigram = shipped("toy-bigram");
     assert_int_equal(bigram->model.attention, CONF_ATTN_NONE);
     assert_int_equal(bigram->model.blocks, 2);

@@ -45,8 +45,8 @@ rows = {}
 for row in csv.DictReader(open(sys.argv[1])):
     assert int(row["bin_end"]) == int(row["bin_start"]) + 1 and row["count"] == "16", row
     rows.setdefault(row["model"], []).append(float(row["mean"]))
-assert list(rows) == ["attention", "e2e-1", "e2e-1-off", "e2e-16", "e2e-16-off", "naive", "naive-off",
-                      "bigram"], list(rows)
+assert list(rows) == ["bigram", "naive", "naive-off", "e2e-16", "e2e-16-off", "e2e-1", "e2e-1-off",
+                      "attention"], list(rows)
 assert all(len(losses) == 128 for losses in rows.values())
 difference = lambda a, b: [abs(x - y) for x, y in zip(rows[a], rows[b])]
 assert max(difference("naive-off", "bigram")) < 1e-5
@@ -65,23 +65,40 @@ diff <(grep -A 30 'standard error over' first | grep -v picture) \
 ! bash launch/toy.sh --steps x >log 2>&1 || fault "a word is no number of steps"
 grep -q 'steps needs a number' log || fault "$(cat log)"
 
+# The numbers of the picture are those of the table; what is better by so much is a difference.
+python3 - $runs/loss_by_token.csv $runs/loss_by_token.dat <<'END' || fault "the picture's numbers are wrong"
+import csv, sys
+rows = {}
+for row in csv.DictReader(open(sys.argv[1])):
+    rows.setdefault(row["model"], []).append(row)
+lines = [[float(field) for field in line.split()] for line in open(sys.argv[2])]
+order = ["bigram", "naive", "e2e-16", "e2e-1", "attention"]
+assert len(lines) == 128
+for index, (at, *fields) in enumerate(lines):
+    assert at == index and len(fields) == 18
+    for i, name in enumerate(order):
+        assert abs(fields[2 * i] - float(rows[name][index]["mean"])) < 2e-6
+        assert abs(fields[2 * i + 1] - float(rows[name][index]["standard_error"])) < 2e-6
+        if i: assert abs(fields[8 + 2 * i] - (fields[0] - fields[2 * i])) < 5e-6
+END
+
 # The verdict is that of the numbers.
-verdict() { # differences with a standard error of 0.01, in order
-    python3 - "$@" <<'END' | python3 launch/toy_order.py | tail -n 1
+verdict() { # what each is better by than the next, with a standard error of 0.01
+    python3 - "$@" <<'END' | python3 launch/toy_order.py numbers | tail -n 1
 import json, sys
 names = ["attention", "e2e-1", "e2e-16", "naive", "bigram"]
 mean = lambda value: {"mean": value, "standard_error": 0.01, "windows": 9}
-models = [dict(mean(2), model=name, positions=[mean(2)] * 128) for name in names]
-differences = [dict(mean(float(value)), model=a, less=b)
-               for value, a, b in zip(sys.argv[1:], names, names[1:])]
-print(json.dumps({"contexts": [{"context": 128, "models": models, "differences": differences}]}))
+part = lambda value, model: dict(mean(value), model=model, positions=[mean(value)] * 128)
+differences = [dict(part(float(value), b), less=a) for value, a, b in zip(sys.argv[1:], names, names[1:])]
+differences += [dict(part(1, "bigram"), less=name) for name in names[:-2]]
+print(json.dumps({"contexts": [{"context": 128, "models": [part(2, name) for name in names],
+                                "differences": differences}]}))
 END
 }
-[[ $(verdict -0.5 -0.03 -0.03 -0.03) == *" holds: "* ]] || fault "this order holds"
-[[ $(verdict 0.01 -0.03 -0.03 -0.03) == *" holds: "* ]] || fault "b = 1 may be as good as attention"
-for wrong in "0.03 -0.03 -0.03 -0.03" "-0.5 -0.01 -0.03 -0.03" "-0.5 -0.03 0.03 -0.03" \
-    "-0.5 -0.03 -0.03 -0.01"; do
+[[ $(verdict 0.5 0.03 0.03 0.03) == *" holds "* ]] || fault "this order holds"
+[[ $(verdict -0.01 0.03 0.03 0.03) == *" holds "* ]] || fault "b = 1 may be as good as attention"
+for wrong in "-0.03 0.03 0.03 0.03" "0.5 0.01 0.03 0.03" "0.5 0.03 -0.03 0.03" "0.5 0.03 0.03 0.01"; do
     # shellcheck disable=SC2086  # words
-    [[ $(verdict $wrong) == *" does not hold" ]] || fault "this order does not hold: $wrong"
+    [[ $(verdict $wrong) == *" does not hold "* ]] || fault "this order does not hold: $wrong"
 done
 echo "test_toy: five runs, a table by token index, a picture and a verdict"
