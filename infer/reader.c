@@ -52,6 +52,10 @@ done:
     return status;
 }
 
+static kern_status tell(infer_reader *r, const int32_t *token, int64_t count) {
+    return r->spec.seen ? r->spec.seen(r->spec.context, token, r->nll, count) : KERN_OK;
+}
+
 /* Reads what can be read of the tokens that are there. */
 static kern_status read_tokens(infer_reader *r, bool last) {
     kern_status status = KERN_OK;
@@ -64,9 +68,14 @@ static kern_status read_tokens(infer_reader *r, bool last) {
         TRY(infer_session_read_some(&n, r->spec.session, token, r->tokens.count - at, last,
                                     r->nll));
         at += n;
-        if (n && r->spec.seen && !r->spec.seen(r->spec.context, token, r->nll, n))
-            TRY(kern_fail(KERN_ERR_INTERRUPTED, "stopped after %lld tokens",
-                          (long long)infer_session_position(r->spec.session)));
+        if (n) status = tell(r, token, n);
+        if (status == KERN_ERR_INTERRUPTED && at < r->tokens.count) {
+            /* The step on a chunk knew the token after it: no other one can follow. */
+            TRY(infer_session_read(r->spec.session, token + n, 1, r->nll));
+            tell(r, token + n, 1);
+            status = KERN_ERR_INTERRUPTED;
+        }
+        if (status != KERN_OK) goto done;
     }
 done:
     r->tokens.count -= at;

@@ -7,9 +7,9 @@
 #include "infer/session.h"
 
 /* Told of tokens [count] that were read, with their nll as infer_session_read gives it (NULL if not
- * wanted); false stops the reading. */
-typedef bool (*infer_reader_seen)(void *context, const int32_t *token, const double *nll,
-                                  int64_t count);
+ * wanted). Anything but KERN_OK ends the reading with this error. */
+typedef kern_status (*infer_reader_seen)(void *context, const int32_t *token, const double *nll,
+                                         int64_t count);
 
 typedef struct {
     infer_session *session;
@@ -29,8 +29,9 @@ void infer_reader_destroy(infer_reader *reader); /* NULL is fine */
 /* Appends a text's next bytes; the begin-of-document token comes by itself before the first of a
  * text if the model has one. Names of special tokens are ordinary text. `last`: the text ends here,
  * and all of it is read when this returns; else some of it may wait. Errors: those of
- * data_encode and infer_session_read; KERN_ERR_INTERRUPTED where `seen` said so: the tokens that
- * were not read are then forgotten. */
+ * data_encode, infer_session_read and `seen`; the tokens that were not read are then forgotten.
+ * After KERN_ERR_INTERRUPTED of `seen`, which was perhaps told of one more token, the session can
+ * be saved and read any other text. */
 kern_status infer_reader_push(infer_reader *reader, const char *bytes, int64_t count, bool last);
 
 #endif

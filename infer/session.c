@@ -241,6 +241,15 @@ static kern_status check_memory(const infer_session *s) {
                      s->full ? "; a smaller --context takes less, where attention is full" : "");
 }
 
+/* Attention counts the rows of the past in 32 bits. */
+static kern_status check_limit(const infer_session *s) {
+    if (!s->full || s->spec.limit <= INT32_MAX / 2) return KERN_OK;
+    return kern_fail(KERN_ERR_USAGE,
+                     "room for %lld tokens is asked for; a model with full attention reads %d at "
+                     "most",
+                     (long long)s->spec.limit, INT32_MAX / 2);
+}
+
 kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
     kern_status status = KERN_OK;
     infer_session *s = array(1, sizeof *s);
@@ -254,6 +263,7 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
             s->has_table[conf_block_is_full(spec->conf, b)] = true;
     s->full = s->has_table[1];
     ASSERT(!s->full || spec->limit >= 1);
+    TRY(check_limit(s));
     choose_rows(s);
     TRY(create_parts(s));
     if (s->product == KERN_BF16) {

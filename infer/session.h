@@ -23,7 +23,8 @@ typedef struct {
 
 typedef struct infer_session infer_session;
 
-/* Compiles and allocates. Errors: those of ad_plan_compile; KERN_ERR_MEMORY where it takes more
+/* Compiles and allocates. Errors: those of ad_plan_compile; KERN_ERR_USAGE where some block attends
+ * to everything and spec.limit is beyond INT32_MAX / 2; KERN_ERR_MEMORY where it takes more
  * than spec.memory, with what it takes by kind, or more than there is; *session is then NULL. */
 kern_status infer_session_create(infer_session **session, const infer_session_spec *spec);
 void infer_session_destroy(infer_session *session); /* NULL is fine */
@@ -90,8 +91,9 @@ void infer_session_moves(const infer_session *session, infer_session_move *move)
 
 /* The state as a file (docs/reading.md): fast weights, keys and values in reach, position, tokens
  * that wait for their chunk's end. `identity` names the weights that it belongs to; loading refuses
- * another one, and another layout, and anything damaged. Errors of loading leave the session as it
- * was: KERN_ERR_FILE, KERN_ERR_DATA (damaged), KERN_ERR_CONFIG (of other weights or options). */
+ * another one, and another layout, and anything damaged. Not to be saved where
+ * infer_session_read_some was not given the rest. Errors of loading leave the session as it was:
+ * KERN_ERR_FILE, KERN_ERR_DATA (damaged), KERN_ERR_CONFIG (of other weights or options). */
 kern_status infer_session_save(const infer_session *session, const char *path,
                                const char *identity);
 kern_status infer_session_load(infer_session *session, const char *path, const char *identity);

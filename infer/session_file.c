@@ -10,11 +10,13 @@
 #include "infer/session_state.h"
 
 #define FORMAT "ttt-state-1"
+#define WAITING "waiting"
 #define MOVED                                                                                      \
     "moved." /* FAST WEIGHT [2]: how far it is from where it began, and its size there             \
               */
 
 enum { NAME = 96, TEXT = 512 };
+static const int64_t MOST_POSITIONS = INT64_C(1) << 53; /* angles are made of doubles */
 
 /* One tensor of the file and where it lies in the session. */
 typedef struct {
@@ -93,7 +95,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
                 conf_kv_heads(s->spec.conf), conf_head_size(s->spec.conf));
         }
     }
-    add(&list, "waiting", KERN_I32, s->waiting, 1, pending, 1, 1);
+    add(&list, WAITING, KERN_I32, s->waiting, 1, pending, 1, 1);
     add(&list, "waiting_rows", s->real, s->h, 2, pending, model->dim, 1);
     add(&list, "scores", s->real, s->logits, 1, scored ? model->vocab : 0, 1, 1);
     qsort(list.item, (size_t)list.count, sizeof *list.item, by_name);
@@ -124,7 +126,7 @@ static bool read_numbers(numbers *n, const char *text) {
                &n->position, &n->pending, &n->score, &n->next_nll, &p->steps, &p->first_loss,
                &p->last_loss, &p->first_norm, &p->last_norm, &p->nll, &p->counted, &end);
     return got == 11 && text[end] == 0 && n->pending >= 0 && n->position >= n->pending &&
-           n->score >= SCORE_NONE && n->score <= SCORE_LOGITS;
+           n->position <= MOST_POSITIONS;
 }
 
 static const char *const keys[] = {"format", "weights", "options", "text"};
@@ -167,6 +169,7 @@ static void measure_moves(const infer_session *s) {
 kern_status infer_session_save(const infer_session *s, const char *path, const char *identity) {
     kern_status status = KERN_OK;
     data_safetensors_writer *file = NULL;
+    ASSERT(s->score != SCORE_KNOWN);
     measure_moves(s);
     entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
     TRY(data_safetensors_create(&file, path));
@@ -214,6 +217,14 @@ done:
     return status;
 }
 
+/* Whether such numbers come about by reading: as many tokens wait as are left after whole chunks,
+ * and never none, because the last chunk waits for the token after it. */
+static bool make_sense(const numbers *found, int64_t chunk) {
+    if (found->position == 0) return found->score == SCORE_NONE;
+    return found->score == SCORE_LOGITS && found->pending >= 1 && found->pending <= chunk &&
+           (found->position - found->pending) % chunk == 0;
+}
+
 /* Whether the state is one of this session's. */
 static kern_status check_fits(const infer_session *s, const char *path, const char *const *value,
                               const numbers *found, const char *identity) {
@@ -228,7 +239,7 @@ static kern_status check_fits(const infer_session *s, const char *path, const ch
         return kern_fail(KERN_ERR_CONFIG,
                          "%s was read with %s, this session has %s; load it with the same options",
                          path, value[OPTIONS_KEY], options);
-    if (found->pending > s->chunk || (found->position > 0) != (found->score != SCORE_NONE))
+    if (!make_sense(found, s->chunk))
         return kern_fail(KERN_ERR_DATA,
                          "%s is damaged: its numbers make no sense; read the text "
                          "anew",
@@ -238,6 +249,19 @@ static kern_status check_fits(const infer_session *s, const char *path, const ch
                          "%s holds %lld tokens, this session has room for %lld; allow a longer "
                          "context",
                          path, (long long)found->position, (long long)s->spec.limit);
+    return KERN_OK;
+}
+
+static kern_status check_tokens(const data_safetensors *file, const data_tensor *waiting,
+                                int64_t vocabulary) {
+    for (int64_t i = 0; i < waiting->elements; i++) {
+        int32_t token;
+        memcpy(&token, (const char *)waiting->data + (size_t)i * sizeof token, sizeof token);
+        if (token < 0 || token >= vocabulary)
+            return kern_fail(KERN_ERR_DATA,
+                             "%s is damaged: it has the token %d; read the text anew",
+                             data_safetensors_path(file), (int)token);
+    }
     return KERN_OK;
 }
 
@@ -261,7 +285,7 @@ done:
 kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
     kern_status status = KERN_OK;
     data_safetensors *file = NULL;
-    const data_tensor **tensor = NULL;
+    const data_tensor **tensor = NULL, *waiting;
     entries list = {NULL, 0};
     const char *value[KEYS];
     numbers found;
@@ -271,6 +295,8 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     tensor = calloc((size_t)list.count + 1, sizeof(const data_tensor *));
     ASSERT(tensor);
     TRY(find_tensors(tensor, file, &list));
+    waiting = data_safetensors_find(file, WAITING);
+    if (waiting) TRY(check_tokens(file, waiting, s->spec.conf->model.vocab));
     infer_session_reset(s);
     for (int i = 0; i < list.count; i++)
         memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);

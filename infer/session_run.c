@@ -289,7 +289,7 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
     kern_status status = KERN_OK;
     *consumed = 0;
     if (tokens == 0) return KERN_OK;
-    TRY(check(s, token, tokens));
+    TRY(check(s, token, least(tokens, s->unit + 1)));
     if (s->pending == s->chunk) TRY(finish_chunk(s, token[0]));
     if (s->pending == 0 && tokens <= s->unit && !last) return KERN_OK;
     int64_t n;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/aside.h"
 #include "infer/generate.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
@@ -65,6 +66,14 @@ static kern_status check_choices(const choices *chosen) {
         if (!*chosen->stop.item[i])
             return kern_fail(KERN_ERR_USAGE, "an empty --stop would stop before the first letter");
     return KERN_OK;
+}
+
+/* Reading may take hours: a state that cannot be written is refused before. */
+static kern_status check_place(const char *path) {
+    data_aside *file = NULL;
+    kern_status status = path ? data_aside_create(&file, path) : KERN_OK;
+    data_aside_destroy(file);
+    return status;
 }
 
 /* Shows text; with --json it is kept. */
@@ -138,18 +147,18 @@ done:
  * prompt's line; what ends it early is followed by a line's end, as every other line is. */
 static kern_status chat(inference *all) {
     kern_status status = KERN_OK;
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t bytes;
+    launch_lines lines = {0};
+    const char *line;
+    int64_t bytes;
     bool open = false; /* the last line has no end in what was read */
     launch_prompt prompt = {
         .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
-    while (!all->broken && !train_signals_received() &&
-           (bytes = getline(&line, &capacity, stdin)) > 0) {
+    while (!all->broken && !train_signals_received()) {
+        TRY(launch_prompt_line(&line, &bytes, &lines));
+        if (!line) break;
         int64_t before = infer_session_position(all->session);
         double start = kern_seconds();
         if (open) TRY(launch_prompt_text(&prompt, "\n"));
-        if (line[bytes - 1] == '\n') bytes--;
         TRY(launch_prompt_bytes(&prompt, line, bytes));
         all->read += infer_session_position(all->session) - before;
         all->read_seconds += kern_seconds() - start;
@@ -162,7 +171,7 @@ static kern_status chat(inference *all) {
         }
     }
 done:
-    free(line);
+    free(lines.bytes);
     return status;
 }
 
@@ -170,7 +179,7 @@ done:
 static kern_status find_limit(int64_t *limit, const inference *all) {
     kern_status status = KERN_OK;
     const choices *chosen = all->chosen;
-    int64_t bytes = 0, loaded = 0;
+    int64_t bytes = 0, loaded = 0, most = INT64_MAX / 4;
     if (chosen->load_state) {
         infer_state state;
         status = infer_state_read(&state, chosen->load_state);
@@ -180,7 +189,8 @@ static kern_status find_limit(int64_t *limit, const inference *all) {
     }
     if (chosen->prompt) bytes = (int64_t)strlen(chosen->prompt);
     if (chosen->prompt_file) TRY(launch_prompt_size(&bytes, chosen->prompt_file));
-    *limit = loaded + 1 + bytes + chosen->tokens; /* a token has a byte at least */
+    /* A token has a byte at least. */
+    *limit = loaded + 1 + bytes + (chosen->tokens < most ? chosen->tokens : most);
     if (*limit < all->run.conf->train.context) *limit = all->run.conf->train.context;
     if (chosen->context) *limit = chosen->context;
 done:
@@ -263,6 +273,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
     train_signals_install_saying(&signals, "stopping; once more ends at once\n");
     TRY(check_choices(chosen));
+    TRY(check_place(chosen->save_state));
     TRY(launch_trained_open(&all.run, word, 0));
     TRY(open_session(&all));
     status = chosen->chat ? chat(&all) : read_prompt(&all);

@@ -17,37 +17,34 @@ typedef struct {
     const launch_prompt *given;
     launch_progress_line line;
     int64_t bytes, read; /* of the prompt (0: unknown), and of its tokens read so far */
-    kern_status status;  /* what ended the reading */
 } reading;
 
-static bool seen(void *context, const int32_t *token, const double *nll, int64_t count) {
+static kern_status stop_if_asked(void) {
+    return train_signals_received() ? kern_fail(KERN_ERR_INTERRUPTED, "stopped") : KERN_OK;
+}
+
+static kern_status seen(void *context, const int32_t *token, const double *nll, int64_t count) {
+    kern_status status = KERN_OK;
     reading *r = context;
     const launch_prompt *given = r->given;
     for (int64_t i = 0; i < count; i++) {
         const char *text;
         r->read += given->vocabulary->decode(&text, given->vocabulary, token[i]);
     }
-    if (given->read) r->status = given->read(given->context, token, nll, count);
-    if (r->status != KERN_OK) return false;
+    if (given->read) TRY(given->read(given->context, token, nll, count));
     if (r->bytes >= SHOWN_BYTES && r->read > 0) launch_progress_show(&r->line, r->read, r->bytes);
-    return !train_signals_received();
+    TRY(stop_if_asked());
+done:
+    return status;
 }
 
-/* The reading's own end, or what `read` ended it with. */
-static kern_status push(infer_reader *reader, reading *r, const char *bytes, int64_t count,
-                        bool last) {
-    kern_status status = infer_reader_push(reader, bytes, count, last);
-    return r->status == KERN_OK ? status : r->status;
-}
-
-static kern_status begin(infer_reader **reader, reading *r) {
+static kern_status begin(infer_reader **reader, reading *r, const char *label) {
     infer_reader_spec spec = {.session = r->given->session,
                               .vocabulary = r->given->vocabulary,
                               .losses = r->given->losses,
                               .seen = seen,
                               .context = r};
-    r->line =
-        (launch_progress_line){.label = "standard input", .unit = "bytes", .began = kern_seconds()};
+    r->line = (launch_progress_line){.label = label, .unit = "bytes", .began = kern_seconds()};
     return infer_reader_create(reader, &spec);
 }
 
@@ -55,9 +52,10 @@ kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, 
     kern_status status = KERN_OK;
     infer_reader *reader = NULL;
     reading r = {.given = prompt, .bytes = count};
-    TRY(begin(&reader, &r));
-    TRY(push(reader, &r, bytes, count, true));
+    TRY(begin(&reader, &r, "prompt"));
+    TRY(infer_reader_push(reader, bytes, count, true));
 done:
+    launch_progress_clear(&r.line);
     infer_reader_destroy(reader);
     return status;
 }
@@ -81,18 +79,21 @@ static void close_file(int descriptor) {
 
 kern_status launch_prompt_size(int64_t *bytes, const char *path) {
     int descriptor;
+    struct stat info;
+    *bytes = 0;
+    /* Who writes into a named pipe would meet the end of this look into it. */
+    if (strcmp(path, "-") && !stat(path, &info) && S_ISFIFO(info.st_mode)) return KERN_OK;
     kern_status status = open_file(&descriptor, bytes, path);
     close_file(descriptor);
     return status;
 }
 
-/* The next bytes, 0 at the end; a signal ends the wait for them. */
+/* The next bytes, 0 at the end; a signal is an end, too. */
 static kern_status next_bytes(int64_t *got, char *to, int descriptor, const char *path) {
     struct pollfd wait = {.fd = descriptor, .events = POLLIN};
     *got = 0;
     while (poll(&wait, 1, PATIENCE_MS) <= 0)
-        if (train_signals_received())
-            return kern_fail(KERN_ERR_INTERRUPTED, "stopped while waiting for %s", path);
+        if (train_signals_received()) return KERN_OK;
     ssize_t count = read(descriptor, to, BLOCK);
     if (count < 0) return kern_fail(KERN_ERR_FILE, "cannot read %s: %s", path, strerror(errno));
     *got = count;
@@ -107,15 +108,43 @@ kern_status launch_prompt_file(const launch_prompt *prompt, const char *path) {
     int descriptor = -1;
     int64_t got = 1;
     TRY(open_file(&descriptor, &r.bytes, path));
-    TRY(begin(&reader, &r));
-    if (strcmp(path, "-")) r.line.label = path;
+    TRY(begin(&reader, &r, strcmp(path, "-") ? path : "standard input"));
     while (got > 0) {
         TRY(next_bytes(&got, block, descriptor, path));
-        TRY(push(reader, &r, block, got, got == 0));
+        TRY(infer_reader_push(reader, block, got, got == 0));
     }
+    TRY(stop_if_asked());
 done:
     launch_progress_clear(&r.line);
     close_file(descriptor);
     infer_reader_destroy(reader);
+    return status;
+}
+
+kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines) {
+    kern_status status = KERN_OK;
+    int64_t searched = lines->taken;
+    const char *end = NULL;
+    *line = NULL;
+    for (;;) {
+        if (lines->count > searched)
+            end = memchr(lines->bytes + searched, '\n', (size_t)(lines->count - searched));
+        if (end || lines->ended) break;
+        lines->count -= lines->taken;
+        if (lines->count) memmove(lines->bytes, lines->bytes + lines->taken, (size_t)lines->count);
+        lines->taken = 0;
+        searched = lines->count;
+        lines->bytes = kern_grow(lines->bytes, &lines->capacity, lines->count + BLOCK, 1);
+        int64_t got;
+        TRY(next_bytes(&got, lines->bytes + lines->count, STDIN_FILENO, "the standard input"));
+        TRY(stop_if_asked());
+        lines->count += got;
+        lines->ended = got == 0;
+    }
+    if (lines->taken == lines->count) goto done;
+    *line = lines->bytes + lines->taken;
+    *count = end ? end - *line : lines->count - lines->taken;
+    lines->taken += *count + (end != NULL);
+done:
     return status;
 }

@@ -26,6 +26,17 @@ kern_status launch_prompt_file(const launch_prompt *prompt, const char *path);
 kern_status launch_prompt_text(const launch_prompt *prompt, const char *text);
 kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, int64_t count);
 
+/* The lines of the standard input. Begins with zeros; free(bytes). */
+typedef struct {
+    char *bytes;
+    int64_t count, capacity, taken; /* bytes that are there, and of them those handed out */
+    bool ended;
+} launch_lines;
+
+/* The next line without its end [*count], there until the next call; NULL after the last one, which
+ * need not have an end. Errors: KERN_ERR_FILE; KERN_ERR_INTERRUPTED where a signal came first. */
+kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines);
+
 /* The size of a file; 0 where nobody knows it, as of a pipe. KERN_ERR_FILE where it cannot be
  * opened. */
 kern_status launch_prompt_size(int64_t *bytes, const char *path);

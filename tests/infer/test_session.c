@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "data/checksum.h"
+#include "data/safetensors.h"
 #include "infer/session.h"
 
 enum { MOST = 2048 };
@@ -235,6 +237,76 @@ static void test_damaged_states(void **state) {
     unlink(path);
 }
 
+/* Writes the state again as `to` with another text or another waiting token (-1: as it is), and a
+ * checksum that is right. */
+static void forge(const char *to, const char *from, const char *text, int32_t token) {
+    static const char *const keys[] = {"format", "weights", "options", "text"};
+    data_safetensors *file;
+    data_safetensors_writer *forged;
+    char checksum[16];
+    uint32_t crc = 0;
+    assert_ok(data_safetensors_open(&file, from));
+    assert_ok(data_safetensors_create(&forged, to));
+    for (int i = 0; i < 4; i++) {
+        const char *value = i == 3 && text ? text : data_safetensors_metadata(file, keys[i]);
+        assert_ok(data_safetensors_put_metadata(forged, keys[i], value));
+        crc = data_crc32(crc, value, strlen(value));
+    }
+    const data_tensor *tensor = data_safetensors_tensors(file);
+    for (int64_t i = 0; i < data_safetensors_count(file); i++) {
+        bool other = token >= 0 && !strcmp(tensor[i].name, "waiting");
+        assert_ok(data_safetensors_declare(forged, tensor[i].name, tensor[i].dtype, tensor[i].rank,
+                                           tensor[i].shape));
+        crc = data_crc32(crc, other ? &token : tensor[i].data,
+                         other ? sizeof token : tensor[i].bytes);
+    }
+    snprintf(checksum, sizeof checksum, "%08x", (unsigned)crc);
+    assert_ok(data_safetensors_put_metadata(forged, "checksum", checksum));
+    for (int64_t i = 0; i < data_safetensors_count(file); i++) {
+        bool other = token >= 0 && !strcmp(tensor[i].name, "waiting");
+        assert_ok(data_safetensors_write(forged, tensor[i].name, other ? &token : tensor[i].data,
+                                         tensor[i].bytes));
+    }
+    assert_ok(data_safetensors_finish(forged, NULL, NULL));
+    data_safetensors_writer_destroy(forged);
+    data_safetensors_destroy(file);
+}
+
+/* Numbers and tokens that reading never leaves behind are refused, whatever the checksum says. */
+static void test_forged_states(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "36 1 2 0 8 1 1 1 1 1 36",  /* 36 = 9 chunks: 4 tokens wait, not one */
+        "37 1 1 0 9 1 1 1 1 1 37",  /* between a chunk and the token after it */
+        "37 1 0 0 9 1 1 1 1 1 37",  /* no scores */
+        "37 1 7 0 9 1 1 1 1 1 37",  /* scores of no kind */
+        "37 37 2 0 9 1 1 1 1 1 37", /* more tokens wait than a chunk has */
+        "37 -3 2 0 9 1 1 1 1 1 37", "9223372036854775805 1 2 0 9 1 1 1 1 1 37", "37 1 2 0 9 1",
+        "37 1 2 0 9 1 1 1 1 1 37 1"};
+    char path[64], forged[80];
+    state_path(path);
+    snprintf(forged, sizeof forged, "%s.forged", path);
+    tiny m;
+    int32_t tokens[37];
+    tiny_begin(&m, "");
+    tiny_tokens(&m, tokens, 37, 1);
+    infer_session *session = begin_session(&m, true, 1);
+    assert_ok(infer_session_read(session, tokens, 37, NULL));
+    assert_ok(infer_session_save(session, path, "a"));
+    forge(forged, path, "37 1 2 0 9 1 1 1 1 1 37", 18);
+    assert_ok(infer_session_load(session, forged, "a"));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        forge(forged, path, texts[i], -1);
+        refused(session, forged, "a", KERN_ERR_DATA, "damaged");
+    }
+    forge(forged, path, NULL, 19); /* one more than the vocabulary has */
+    refused(session, forged, "a", KERN_ERR_DATA, "token 19");
+    infer_session_destroy(session);
+    tiny_end(&m);
+    unlink(path);
+    unlink(forged);
+}
+
 /* Memory is what was planned at creation, whatever was read. */
 static void test_memory_stays(void **state) {
     (void)state;
@@ -311,6 +383,7 @@ int main(void) {
         cmocka_unit_test(test_saved_states_go_on),
         cmocka_unit_test(test_foreign_states_are_refused),
         cmocka_unit_test(test_damaged_states),
+        cmocka_unit_test(test_forged_states),
         cmocka_unit_test(test_memory_stays),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_precisions),

@@ -7,6 +7,7 @@ set -euo pipefail
 
 train run
 train other train.seed=2
+train full train.steps=5 inner.mode=off inner.suffix=0 model.attention=full
 train tight train.steps=5 train.memory_limit=1GB
 sed -i "s/memory_limit: .*/memory_limit: 1kB/" tight/config.yaml
 
@@ -69,6 +70,38 @@ infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop never --s
 printf '1 2 3\n4 5 6 \n' | "$ttt" infer run --chat --tokens 20 --greedy >chat.out 2>log || fault "$(cat log)"
 [ "$(wc -l <chat.out)" = 2 ] || fault "two prompts have these answers: $(cat chat.out)"
 
+# Ctrl-C while it waits for a prompt: stops at once, and saves.
+mkfifo prompts
+"$ttt" infer run --chat --tokens 3 --greedy --save-state chat.state <prompts >chat.out 2>log &
+pid=$!
+exec 3>prompts
+echo 1 2 3 >&3
+for _ in $(seq 100); do
+    [ ! -s chat.out ] || break
+    sleep 0.1
+done
+kill -INT $pid
+code=0
+wait $pid || code=$?
+exec 3>&-
+[ $code = 130 ] || fault "exit code $code after SIGINT in a conversation: $(cat log)"
+infer out run --load-state chat.state --tokens 5
+
+# Ctrl-C while a text comes, behind whole chunks: any other text can follow.
+rm -f slow
+mkfifo slow
+"$ttt" infer run --prompt-file slow --tokens 3 --save-state slow.state 2>log >out &
+pid=$!
+exec 3>slow
+head -c 600 whole.txt >&3
+sleep 0.5
+kill -INT $pid
+code=0
+wait $pid || code=$?
+exec 3>&-
+[ $code = 130 ] || fault "exit code $code after SIGINT while it reads: $(cat log)"
+infer out run --load-state slow.state --tokens 5
+
 # What a state shows.
 "$ttt" state show c.state --json >show.out || fault "ttt state show failed"
 says show.out '^tokens +[0-9]+, of which [0-9]+ wait'
@@ -92,6 +125,8 @@ refused 2 'empty --stop' infer run --prompt 1 --stop ''
 refused 2 'two prompts' infer run --prompt 1 --prompt-file whole.txt
 refused 2 'no/such/run' infer no/such/run --prompt 1
 refused 1 "reading takes .* are free" infer tight --prompt 1
+refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --context 4611686018427387904
+refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --tokens 9223372036854775807
 refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
 
 # Any bytes are a prompt; without one, the model begins a document.
