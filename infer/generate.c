@@ -16,6 +16,11 @@ kern_status infer_generate(infer_end *end, int64_t *tokens, const infer_generati
     *tokens = 0;
     while (*tokens < g->tokens && *end == INFER_END_TOKENS) {
         int32_t token = infer_sampler_choose(g->sampler, infer_session_logits(g->session));
+        if (token < 0)
+            TRY(kern_fail(KERN_ERR_NUMERIC,
+                          "the scores of token %lld are not finite; a smaller inner.lr or "
+                          "inner.clip may help, if the weights are sound",
+                          (long long)infer_session_position(g->session)));
         if (data_vocabulary_special_name(g->vocabulary, token)) {
             *end = INFER_END_TEXT;
             break;

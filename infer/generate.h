@@ -28,7 +28,8 @@ typedef enum {
     INFER_END_ASKED,  /* `say` returned false */
 } infer_end;
 
-/* *tokens: how many were read. Errors: those of infer_session_read. */
+/* *tokens: how many were read. Errors: those of infer_session_read; KERN_ERR_NUMERIC where
+ * scores are not finite. */
 kern_status infer_generate(infer_end *end, int64_t *tokens, const infer_generation *generation);
 
 #endif

@@ -1,5 +1,6 @@
 #include "infer/needle.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,8 +34,11 @@ static kern_status next(void *context, int32_t *token) {
     if (model->last >= 0) TRY(infer_session_read(model->session, &model->last, 1, NULL));
     const float *score = infer_session_logits(model->session);
     int64_t best = 0;
-    for (int64_t i = 1; i < model->vocabulary; i++)
+    for (int64_t i = 0; i < model->vocabulary; i++) {
+        if (!isfinite(score[i]))
+            TRY(kern_fail(KERN_ERR_NUMERIC, "the scores of an answer's token are not finite"));
         if (score[i] > score[best]) best = i;
+    }
     *token = model->last = (int32_t)best;
 done:
     return status;

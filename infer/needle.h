@@ -11,7 +11,7 @@ typedef struct {
     void *context;
     /* Forgets what was read before and reads the prompt [count], count > 0. */
     kern_status (*begin)(void *context, const int32_t *prompt, int64_t count);
-    /* The next token of the answer. */
+    /* The next token of the answer. KERN_ERR_NUMERIC where its scores are not finite. */
     kern_status (*next)(void *context, int32_t *token);
 } infer_answerer;
 

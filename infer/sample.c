@@ -83,10 +83,13 @@ static void penalise(infer_sampler *s) {
         if (s->recent[i] >= 0 && s->recent[i] < s->tokens) s->penalised[s->recent[i]] = false;
 }
 
+/* -1: there is none, because a score is not finite. */
 static int32_t best(const infer_sampler *s) {
     int32_t token = 0;
-    for (int32_t i = 1; i < s->tokens; i++)
+    for (int32_t i = 0; i < s->tokens; i++) {
+        if (!isfinite(s->score[i])) return -1;
         if (s->score[i] > s->score[token]) token = i;
+    }
     return token;
 }
 
@@ -162,7 +165,7 @@ int32_t infer_sampler_choose(infer_sampler *s, const float *score) {
     for (int64_t i = 0; i < s->tokens; i++) s->score[i] = (double)score[i];
     penalise(s);
     int32_t greedy = best(s);
-    if (s->how.temperature == 0) return greedy;
+    if (greedy < 0 || s->how.temperature == 0) return greedy;
     double most = s->score[greedy], sum = 0;
     for (int32_t i = 0; i < s->tokens; i++)
         s->candidates[i] = (candidate){exp((s->score[i] - most) / s->how.temperature), i};

@@ -28,8 +28,9 @@ void infer_sampler_destroy(infer_sampler *sampler); /* NULL is fine */
 /* A token was read: for the repetition penalty. */
 void infer_sampler_seen(infer_sampler *sampler, int32_t token);
 
-/* A token for these scores [tokens]. Equal scores: the lower number is taken to be better. The n-th
- * choice depends on the seed, n, the scores and what was seen alone. */
+/* A token for these scores [tokens]; -1 where one of them is not finite. Equal scores: the lower
+ * number is taken to be better. The n-th choice depends on the seed, n, the scores and what was
+ * seen alone. */
 int32_t infer_sampler_choose(infer_sampler *sampler, const float *score);
 
 #endif

@@ -111,6 +111,30 @@ static void test_greedy_and_penalty(void **state) {
     infer_sampler_destroy(sampler);
 }
 
+/* No token is chosen of scores that are no numbers, in any way of choosing. */
+static void test_broken_scores(void **state) {
+    (void)state;
+    static const infer_sampling ways[] = {
+        {.repetition_penalty = 1, .top_p = 1},
+        {.repetition_penalty = 1, .temperature = 1, .top_p = 1},
+        {.repetition_penalty = 1, .temperature = 1, .top_p = 0.95},
+        {.repetition_penalty = 1, .temperature = 1, .top_p = 1, .top_k = 3},
+    };
+    static const float broken[] = {NAN, INFINITY, -INFINITY};
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++)
+        for (size_t b = 0; b < sizeof broken / sizeof *broken; b++)
+            for (int at = 0; at < TOKENS; at += TOKENS - 1) {
+                float score[TOKENS] = {0};
+                infer_sampler *sampler;
+                assert_ok(infer_sampler_create(&sampler, &ways[w], TOKENS));
+                score[at] = broken[b];
+                assert_int_equal(infer_sampler_choose(sampler, score), -1);
+                for (int i = 0; i < TOKENS; i++) score[i] = broken[b];
+                assert_int_equal(infer_sampler_choose(sampler, score), -1);
+                infer_sampler_destroy(sampler);
+            }
+}
+
 static void test_bad_numbers(void **state) {
     (void)state;
     static const infer_sampling bad[] = {
@@ -176,9 +200,8 @@ static void test_streams(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_greedy_and_penalty),
-        cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_filters),       cmocka_unit_test(test_greedy_and_penalty),
+        cmocka_unit_test(test_broken_scores), cmocka_unit_test(test_bad_numbers),
         cmocka_unit_test(test_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
