@@ -21,7 +21,7 @@ kern_status infer_generate(infer_end *end, int64_t *tokens, const infer_generati
                           "the scores of token %lld are not finite; a smaller inner.lr or "
                           "inner.clip may help, if the weights are sound",
                           (long long)infer_session_position(g->session)));
-        if (data_vocabulary_special_name(g->vocabulary, token)) {
+        if (token == g->vocabulary->bos || data_vocabulary_special_name(g->vocabulary, token)) {
             *end = INFER_END_TEXT;
             break;
         }

@@ -24,7 +24,7 @@ typedef struct {
 typedef enum {
     INFER_END_TOKENS, /* as many as asked for */
     INFER_END_STOP,   /* a stop string */
-    INFER_END_TEXT,   /* a special token, such as begin of document; it was not read */
+    INFER_END_TEXT,   /* begin of document or another special token; it was not read */
     INFER_END_ASKED,  /* `say` returned false */
 } infer_end;
 

@@ -6,9 +6,9 @@
 struct infer_reader {
     infer_reader_spec spec;
     data_encoder *encoder;
-    char *bytes; /* not yet encoded */
-    int64_t held, capacity;
-    data_tokens tokens; /* not yet read */
+    char *bytes;                       /* not yet encoded */
+    int64_t held, capacity, undecided; /* of them, as many as the encoder last left */
+    data_tokens tokens;                /* not yet read */
     double *nll;
     int64_t nll_capacity;
 };
@@ -44,9 +44,12 @@ static kern_status encode(infer_reader *r, const char *bytes, int64_t count, boo
         memcpy(r->bytes + r->held, bytes, (size_t)count);
         r->held += count;
     }
+    /* Tried anew at twice the length: work on one endless word stays proportional to it. */
+    if (!last && r->held < 2 * r->undecided) goto done;
     TRY(data_encode(&r->tokens, &consumed, r->encoder, r->bytes ? r->bytes : "", r->held, last,
                     false));
     r->held -= consumed;
+    r->undecided = r->held;
     if (r->held) memmove(r->bytes, r->bytes + consumed, (size_t)r->held);
 done:
     return status;
@@ -81,7 +84,7 @@ done:
     r->tokens.count -= at;
     if (r->tokens.count)
         memmove(r->tokens.ids, r->tokens.ids + at, (size_t)r->tokens.count * sizeof(int32_t));
-    if (status != KERN_OK) r->tokens.count = r->held = 0;
+    if (status != KERN_OK) r->tokens.count = r->held = r->undecided = 0;
     return status;
 }
 

@@ -15,7 +15,7 @@
 #include "launch/report.h"
 #include "train/fit.h"
 
-enum { MOST_LENGTHS = 32, VARIANTS = 4, MOST_WORDS = 256 };
+enum { MOST_LENGTHS = 32, MOST_LENGTH = 1000000000, VARIANTS = 4, MOST_WORDS = 256 };
 
 /* The ways in which one configuration is read. */
 typedef struct {
@@ -62,11 +62,12 @@ static kern_status parse_lengths(bench *b, const char *text) {
     for (const char *at = text; *at;) {
         char *end;
         long long length = strtoll(at, &end, 10);
-        if (end == at || (*end && *end != ',') || length < 1 || b->lengths == MOST_LENGTHS)
+        if (end == at || (*end && *end != ',') || length < 1 || length > MOST_LENGTH ||
+            b->lengths == MOST_LENGTHS)
             return kern_fail(KERN_ERR_USAGE,
-                             "--contexts is a list of at most %d numbers of tokens such as "
-                             "1024,2048; not '%s'",
-                             MOST_LENGTHS, text);
+                             "--contexts is a list of at most %d numbers of tokens, up to %d, such "
+                             "as 1024,2048; not '%s'",
+                             MOST_LENGTHS, MOST_LENGTH, text);
         b->length[b->lengths++] = length;
         at = *end ? end + 1 : end;
     }

@@ -131,11 +131,55 @@ static void test_errors_are_passed_on(void **state) {
     tiny_end(&m);
 }
 
+/* A vocabulary whose words never end before the text does, and the bytes that it looked at. */
+static int64_t looked_at;
+
+static kern_status encode_late(data_tokens *tokens, int64_t *consumed,
+                               const data_vocabulary *vocabulary, void *scratch, const char *text,
+                               int64_t bytes, bool last, bool special) {
+    (void)vocabulary;
+    (void)scratch;
+    (void)text;
+    (void)special;
+    looked_at += bytes;
+    *consumed = last ? bytes : 0;
+    if (last) {
+        assert_ok(data_tokens_reserve(tokens, 1));
+        tokens->ids[tokens->count++] = 7;
+    }
+    return KERN_OK;
+}
+
+static void test_endless_words(void **state) {
+    (void)state;
+    static record r;
+    char text[BYTES];
+    tiny m;
+    tiny_begin(&m, BYTE_MODEL);
+    some_text(text);
+    data_vocabulary endless = {.name = "endless", .size = 257, .bos = 256, .encode = encode_late};
+    infer_session *session = begin_session(&m);
+    infer_reader *reader;
+    r = (record){.stop = MOST};
+    infer_reader_spec spec = {
+        .session = session, .vocabulary = &endless, .losses = true, .seen = note, .context = &r};
+    assert_ok(infer_reader_create(&reader, &spec));
+    for (int i = 0; i < BYTES; i++) assert_ok(infer_reader_push(reader, text + i, 1, false));
+    assert_ok(infer_reader_push(reader, NULL, 0, true));
+    assert_int_equal(r.count, 2);
+    assert_int_equal(r.token[1], 7);
+    assert_in_range(looked_at, BYTES, 4 * BYTES);
+    infer_reader_destroy(reader);
+    infer_session_destroy(session);
+    tiny_end(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_stopped_reading_goes_on),
         cmocka_unit_test(test_errors_are_passed_on),
+        cmocka_unit_test(test_endless_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
