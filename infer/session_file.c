@@ -35,12 +35,16 @@ typedef struct {
 /* What reading depends on besides weights; a state goes on under the same. */
 static void describe(char text[TEXT], const infer_session *s) {
     const ttt_conf *conf = s->spec.conf;
+    const conf_model *m = &conf->model;
     snprintf(
         text, TEXT,
-        "inner=%s chunk=%lld lr=%.17g clip=%.17g window=%lld attention=%d rope=%.17g precision=%d",
-        infer_session_fast(s) ? "on" : "off", (long long)conf->inner.chunk, conf->inner.lr,
-        conf->inner.clip, (long long)conf->model.window, (int)conf->model.attention,
-        conf->model.rope_theta, (int)conf->train.precision);
+        "inner=%s suffix=%lld fast=%.100s separate=%d chunk=%lld lr=%.17g clip=%.17g window=%lld "
+        "attention=%d full_every=%lld rope=%.17g rope_full=%.17g eps=%.17g precision=%d",
+        infer_session_fast(s) ? "on" : "off", (long long)conf->inner.suffix,
+        conf->inner.fast_blocks, conf->inner.separate_mlp, (long long)conf->inner.chunk,
+        conf->inner.lr, conf->inner.clip, (long long)m->window, (int)m->attention,
+        (long long)m->full_every, m->rope_theta, m->rope_theta_full, m->norm_eps,
+        (int)conf->train.precision);
 }
 
 static void add(entries *list, const char *name, kern_dtype dtype, void *memory, int rank,

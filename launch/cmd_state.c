@@ -35,8 +35,9 @@ static void print_state(const char *path, const infer_state *state) {
     printf("\nfast weight                     moved    of its size\n");
     for (int i = 0; i < state->moves; i++) {
         const infer_state_move *move = &state->move[i];
-        printf("%-28s %8.4f       %6.2f %%\n", move->name, move->moved,
-               100 * move->moved / move->size);
+        printf("%-28s %8.4f", move->name, move->moved);
+        if (move->size > 0) printf("       %6.2f %%", 100 * move->moved / move->size);
+        putchar('\n');
     }
 }
 
