@@ -100,7 +100,7 @@ static bool show(void *context, int64_t done, int64_t windows) {
 /* Windows at once: enough for fast products. Each has fast weights of its own, which are to stay
  * small. */
 static int64_t choose_batch(int64_t tokens, int64_t windows, const infer_parameters *parameters) {
-    enum { SMALL = 1 << 20 }; /* elements, of all windows */
+    enum { SMALL = 1 << 17 }; /* elements, of all windows */
     int64_t batch = 8192 / tokens, fast = 1;
     for (int i = 0; i < parameters->count; i++)
         if (parameters->item[i].fast) fast += parameters->item[i].elements;
