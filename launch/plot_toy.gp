@@ -24,12 +24,12 @@ plot for [i = 1:5] data using 1:(column(2 * i) - column(2 * i + 1)):(column(2 * 
      for [i = 1:5] data using 1:(column(2 * i)) with lines linewidth 2.5 linecolor rgb color[i] \
          title name[i]
 
-set title "better than the bigram by (attention is far above)"
+set title "better than the bigram by, of those near it"
 set ylabel "nats per byte, paired by window"
 gain(i) = 10 + 2 * (i - 1)
 plot 0 with lines linewidth 2 linecolor rgb color[1] title name[1], \
-     for [i = 2:4] data using 1:(column(gain(i)) - column(gain(i) + 1)):(column(gain(i)) + column(gain(i) + 1)) \
+     for [i = 2:3] data using 1:(column(gain(i)) - column(gain(i) + 1)):(column(gain(i)) + column(gain(i) + 1)) \
          with filledcurves linecolor rgb color[i] notitle, \
-     for [i = 2:4] data using 1:(column(gain(i))) with lines linewidth 2.5 linecolor rgb color[i] \
+     for [i = 2:3] data using 1:(column(gain(i))) with lines linewidth 2.5 linecolor rgb color[i] \
          title name[i]
 unset multiplot
