@@ -1,5 +1,6 @@
 /* CSV and JSON of launch/eval_report.h. */
 #include "launch/eval_report.h"
+#include "launch/report.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,20 +8,6 @@
 #include <string.h>
 
 #include "train/files.h"
-
-/* A field of a CSV line; quoted where it has to be. */
-static void write_field(FILE *file, const char *text) {
-    if (!strpbrk(text, ",\"\n\r")) {
-        fputs(text, file);
-        return;
-    }
-    fputc('"', file);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', file);
-        fputc(*text, file);
-    }
-    fputc('"', file);
-}
 
 static void write_lines(FILE *file, const launch_eval_report *report, int64_t column,
                         int64_t length) {
@@ -30,7 +17,7 @@ static void write_lines(FILE *file, const launch_eval_report *report, int64_t co
         int bin = row < bins->count ? row : INFER_ALL;
         infer_mean mean =
             launch_eval_value(report, column, (launch_eval_place){length, INFER_ALL, bin, false});
-        write_field(file, report->column[column].label);
+        launch_csv_field(file, report->column[column].label);
         fprintf(file, ",%lld,%lld,%.9g,%.9g,%lld,%lld\n",
                 bin == INFER_ALL ? 0 : (long long)bins->edge[bin],
                 (long long)bins->edge[bin == INFER_ALL ? bins->count : bin + 1], mean.mean,

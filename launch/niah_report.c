@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "launch/niah.h"
+#include "launch/report.h"
 #include "train/files.h"
 
 enum { NAME_WIDTH = 20, CELL_WIDTH = 17 };
@@ -111,20 +112,6 @@ json_t *launch_niah_json(const launch_niah_report *report) {
                      (json_int_t)report->spec->answer_tokens, "models", models);
 }
 
-/* A field of a CSV line, quoted where it must be. */
-static void put_field(FILE *file, const char *text) {
-    if (!strpbrk(text, ",\"\n\r")) {
-        fputs(text, file);
-        return;
-    }
-    fputc('"', file);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', file);
-        fputc(*text, file);
-    }
-    fputc('"', file);
-}
-
 kern_status launch_niah_write_csv(const launch_niah_report *report, const char *path) {
     char *text = NULL;
     size_t bytes = 0;
@@ -137,9 +124,9 @@ kern_status launch_niah_write_csv(const launch_niah_report *report, const char *
                 const launch_niah_group *group = launch_niah_group_of(report->samples, g);
                 const launch_niah_scores *s = launch_niah_cell(report, c, g, d);
                 if (s->count == 0) continue;
-                put_field(file, report->column[c].label);
+                launch_csv_field(file, report->column[c].label);
                 fputc(',', file);
-                put_field(file, group->label);
+                launch_csv_field(file, group->label);
                 fprintf(file, ",%lld,", (long long)group->length);
                 if (d < report->plan->depths)
                     fprintf(file, "%d", data_needle_depth_of(d, report->plan->depths));
