@@ -95,7 +95,7 @@ void infer_stream_push(infer_stream *s, const char *bytes, int64_t count, bool l
     }
     if (last) at = s->held_count;
     s->held_count -= at;
-    memmove(s->held, s->held + at, (size_t)s->held_count);
+    if (s->held_count) memmove(s->held, s->held + at, (size_t)s->held_count);
     *text = s->shown;
     *shown = s->shown_count;
 }
