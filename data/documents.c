@@ -168,6 +168,7 @@ static kern_status read_line_part(data_document_part *part, char *text, data_doc
     }
     int64_t rest = documents->text_bytes - documents->text_taken;
     part->file = documents->file;
+    part->path = path_of(documents);
     part->line = documents->line;
     part->bytes = rest < most ? rest : most;
     part->ends = rest <= most;
@@ -193,6 +194,7 @@ kern_status data_documents_read(data_document_part *part, char *text, data_docum
         }
         TRY(read_bytes(documents, text, most, &part->bytes));
         part->file = documents->file;
+        part->path = path_of(documents);
         part->begins = !documents->begun;
         part->ends = part->bytes < most && part->bytes < MOST_AT_ONCE;
         documents->begun = true;

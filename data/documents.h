@@ -9,6 +9,7 @@
 /* A part of a document: its bytes follow those of the part before. */
 typedef struct {
     int64_t file; /* which of the paths */
+    const char *path;
     int64_t line; /* from 1 on; 0: the document is the whole file */
     bool begins, ends;
     int64_t bytes;

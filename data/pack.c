@@ -1,6 +1,6 @@
 #include "data/pack.h"
 
-#include "data/batch.h"
+#include "data/encode_documents.h"
 #include "data/pack_parts.h"
 
 #include <sched.h>
@@ -18,16 +18,8 @@ typedef struct {
     char **names;                /* [files] */
     data_shard_writer **writers; /* [shards] all but the last complete */
     int64_t shards, capacity;
-    data_documents *documents;
-    data_crew *crew;
-    int64_t threads;
-    data_batch batches[2]; /* one is encoded while the other is read */
-    data_pack_row row;     /* of the file that is packed */
-    int64_t row_file;      /* -1: none */
-    /* What was left of a document that goes on in the next batch. */
-    char *rest;
-    int64_t rest_bytes, rest_capacity;
-    int64_t tried; /* bytes of it that were not enough to decide anything */
+    data_pack_row row; /* of the file that is packed */
+    int64_t row_file;  /* -1: none */
 } packer;
 
 /* The path of shard i: OUT, or OUT-00000.h5 where several are wanted. */
@@ -128,55 +120,14 @@ static kern_status end_document(packer *pack) {
     return KERN_OK;
 }
 
-static kern_status write_item(packer *pack, const data_batch *batch, int64_t i) {
+static kern_status write_part(void *context, const data_document_part *part, const int32_t *ids,
+                              int64_t count) {
     kern_status status = KERN_OK;
-    const data_batch_item *item = &batch->items[i];
-    const data_tokens *tokens = data_crew_tokens(pack->crew, i);
-    if (item->status != KERN_OK)
-        TRY(kern_fail(item->status, "%s: %s", pack->files.paths[item->part.file], item->error));
-    if (item->part.begins) TRY(begin_document(pack, &item->part));
-    TRY(data_shard_append(pack->writers[pack->shards - 1], tokens->ids, tokens->count));
-    if (item->part.ends) TRY(end_document(pack));
-done:
-    return status;
-}
-
-static void keep_rest(packer *pack, const data_batch *batch) {
-    const data_batch_item *item = &batch->items[batch->count - 1];
-    pack->rest_bytes = item->part.ends ? 0 : item->part.bytes - item->consumed;
-    pack->rest = kern_grow(pack->rest, &pack->rest_capacity, pack->rest_bytes + 1, 1);
-    memcpy(pack->rest, batch->text + item->begin + item->consumed, (size_t)pack->rest_bytes);
-}
-
-/* A document of which nothing could be decided is tried again only when there is twice as much of
- * it, so that the work stays linear. */
-static bool waits(const packer *pack, const data_batch *batch) {
-    return batch->count == 1 && !batch->items[0].part.ends &&
-           batch->items[0].part.bytes < 2 * pack->tried;
-}
-
-static kern_status pack_documents(packer *pack) {
-    kern_status status = KERN_OK;
-    data_batch *now = &pack->batches[0], *next = &pack->batches[1];
-    data_batch_read(now, pack->documents, pack->threads);
-    while (now->status == KERN_OK && now->count) {
-        pack->report.bytes += now->bytes;
-        if (pack->rest_bytes) data_batch_prepend(now, pack->rest, pack->rest_bytes);
-        bool postponed = waits(pack, now);
-        if (postponed) {
-            data_batch_read(next, pack->documents, pack->threads);
-        } else {
-            data_crew_encode(pack->crew, now, next, pack->documents);
-            for (int64_t i = 0; i < now->count; i++) TRY(write_item(pack, now, i));
-        }
-        keep_rest(pack, now);
-        if (!postponed) pack->tried = pack->rest_bytes;
-        data_batch *swap = now;
-        now = next;
-        next = swap;
-    }
-    if (now->status != KERN_OK) TRY(kern_fail(now->status, "%s", now->error));
-    end_row(pack);
+    packer *pack = context;
+    if (part->begins) TRY(begin_document(pack, part));
+    TRY(data_shard_append(pack->writers[pack->shards - 1], ids, count));
+    if (part->ends) TRY(end_document(pack));
+    pack->report.bytes += part->bytes;
 done:
     return status;
 }
@@ -189,17 +140,19 @@ static int64_t processors(void) {
 static kern_status pack_all(packer *pack) {
     kern_status status = KERN_OK;
     const data_pack_options *options = pack->options;
+    data_documents *documents = NULL;
     for (int64_t i = 0; i < options->input_count; i++)
         TRY(data_files_add(&pack->files, options->inputs[i]));
     if (pack->files.count == 0) TRY(kern_fail(KERN_ERR_USAGE, "no text to pack was named"));
     TRY(data_pack_names(&pack->names, &pack->files));
     TRY(refuse_old_shards(options));
-    pack->threads = options->threads ? options->threads : processors();
-    TRY(data_documents_create(&pack->documents, pack->files.paths, pack->files.count,
+    TRY(data_documents_create(&documents, pack->files.paths, pack->files.count,
                               options->field ? options->field : "text"));
-    TRY(data_crew_create(&pack->crew, options->vocabulary, pack->threads));
     TRY(open_next_shard(pack));
-    TRY(pack_documents(pack));
+    TRY(data_encode_documents(documents, options->vocabulary,
+                              options->threads ? options->threads : processors(), write_part,
+                              pack));
+    end_row(pack);
     if (pack->report.documents == 0)
         TRY(kern_fail(
             KERN_ERR_DATA, "%s: nothing to write: all %lld documents have fewer than %lld tokens",
@@ -209,6 +162,7 @@ static kern_status pack_all(packer *pack) {
     if (options->shard_tokens) TRY(data_pack_write_index(options, pack->writers, pack->shards));
     pack->report.shards = pack->shards;
 done:
+    data_documents_destroy(documents);
     return status;
 }
 
@@ -218,10 +172,6 @@ kern_status data_pack(data_pack_report *report, const data_pack_options *options
     *report = pack.report;
     for (int64_t i = 0; i < pack.shards; i++) data_shard_writer_destroy(pack.writers[i]);
     free(pack.writers);
-    free(pack.rest);
-    for (int i = 0; i < 2; i++) data_batch_clear(&pack.batches[i]);
-    data_crew_destroy(pack.crew);
-    data_documents_destroy(pack.documents);
     data_pack_names_free(pack.names, pack.files.count);
     data_files_clear(&pack.files);
     return status;

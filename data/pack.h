@@ -26,7 +26,7 @@ typedef struct {
     int64_t min_tokens; /* documents with fewer (begin-of-document included) are left out */
     int64_t shard_tokens; /* 0: one shard. Else several, OUT-00000.h5 and on, each of at most so
                              many tokens unless one document is longer; documents are not cut */
-    /* Called after each file that has a document, unless NULL. */
+    /* Called after each file that has a document, unless NULL; not always by the same thread. */
     void (*seen)(void *context, const data_pack_row *row);
     void *context;
 } data_pack_options;
