@@ -48,7 +48,9 @@ typedef struct {
     bool started;
 } worker;
 
-static batch *batch_at(const work_crew *crew, int64_t i) { return &crew->ring[i % crew->places]; }
+static batch *batch_at(const work_crew *crew, int64_t i) {
+    return &crew->ring[i % crew->places];
+}
 
 static void note_error(kern_status *status, char **error, kern_status found) {
     if (found == KERN_OK || *status != KERN_OK) return;
@@ -76,8 +78,8 @@ static bool read_batch(batch *now, data_documents *documents) {
         now->parts =
             kern_grow(now->parts, &now->parts_capacity, now->count + 1, sizeof *now->parts);
         data_document_part *part = &now->parts[now->count].document;
-        status = data_documents_read(part, now->text + now->bytes, documents,
-                                     BATCH_BYTES - now->bytes);
+        status =
+            data_documents_read(part, now->text + now->bytes, documents, BATCH_BYTES - now->bytes);
         ended = status != KERN_OK || part->file < 0;
         if (ended) break;
         now->bytes += part->bytes;
@@ -225,12 +227,12 @@ kern_status data_encode_documents(data_documents *documents, const data_vocabula
                                   int64_t threads, data_write_tokens *write, void *context) {
     kern_status status = KERN_OK;
     work_crew crew = {.documents = documents,
-                 .threads = threads,
-                 .write = write,
-                 .context = context,
-                 .lock = PTHREAD_MUTEX_INITIALIZER,
-                 .changed = PTHREAD_COND_INITIALIZER,
-                 .places = BATCHES_PER_THREAD * threads};
+                      .threads = threads,
+                      .write = write,
+                      .context = context,
+                      .lock = PTHREAD_MUTEX_INITIALIZER,
+                      .changed = PTHREAD_COND_INITIALIZER,
+                      .places = BATCHES_PER_THREAD * threads};
     worker *workers = NULL;
     TRY(kern_alloc_zero((void **)&workers, (size_t)threads * sizeof *workers, "threads"));
     TRY(kern_alloc_zero((void **)&crew.ring, (size_t)crew.places * sizeof *crew.ring, "threads"));

@@ -6,8 +6,8 @@
 #include "data/documents.h"
 #include "data/vocabulary.h"
 
-/* Receives the tokens of a part; those of the bytes at its end may come with the next part. Called by
- * one thread at a time, not always the same. */
+/* Receives the tokens of a part; those of the bytes at its end may come with the next part. Called
+ * by one thread at a time, not always the same. */
 typedef kern_status data_write_tokens(void *context, const data_document_part *part,
                                       const int32_t *ids, int64_t count);
 
