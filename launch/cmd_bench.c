@@ -1,5 +1,6 @@
 /* ttt bench: how fast training steps and the engine's ops run, against this machine's own peak. */
 #include "configs/conf.h"
+#include "kernels/crowding.h"
 #include "kernels/matmul.h"
 #include "launch/arguments.h"
 #include "launch/bench.h"
@@ -26,6 +27,7 @@ typedef struct {
     train_fit fit;
     /* results */
     double seconds[PHASES], total; /* mean of the measured steps */
+    double waiting;                /* share of their time that threads waited for a processor */
     double peak;                   /* FLOP/s, of products */
     double resident_peak;          /* bytes beyond what the process had at start */
 } bench;
@@ -53,7 +55,7 @@ static kern_status one_step(bench *b, train_step *step, int32_t *tokens, int64_t
     kern_status status = KERN_OK;
     const conf_train *train = &b->conf->train;
     train_step_result result;
-    double start = kern_seconds();
+    double start = kern_seconds(), waiting = kern_waiting_seconds();
     launch_bench_tokens(tokens, train->batch * (train->context + 1), b->conf->model.vocab,
                         b->conf->model.bos, (uint64_t)number);
     double made = kern_seconds();
@@ -69,6 +71,7 @@ static kern_status one_step(bench *b, train_step *step, int32_t *tokens, int64_t
         b->seconds[phase] += share * result.seconds[phase];
     b->seconds[DATA] += share * (made - start);
     b->total += share * (end - start);
+    b->waiting += share * (kern_waiting_seconds() - waiting) / ((end - start) * b->threads);
 done:
     return status;
 }
@@ -117,6 +120,9 @@ static void print_result(const bench *b) {
     train_bytes_text(text, b->resident_peak);
     train_bytes_text(plan, (double)b->fit.memory.total);
     printf("peak memory        %s (planned %s)\n", text, plan);
+    if (b->waiting > 0.02)
+        printf("note: other programs ran: threads waited %.0f %% of the time for a processor\n",
+               100 * b->waiting);
     if (b->dtype == KERN_BF16 && !kern_matmul_native_bf16())
         printf("note: this processor has no bf16 products; they run, slower than in f32\n");
 }
@@ -127,14 +133,14 @@ static kern_status print_result_json(const bench *b) {
     json_t *phases = json_object();
     for (int phase = 0; phase < PHASES; phase++)
         json_object_set_new(phases, phase_name(phase), json_real(b->seconds[phase]));
-    return launch_print_json(
-        json_pack("{s:s,s:s,s:I,s:I,s:f,s:o,s:f,s:f,s:f,s:f,s:I,s:I,s:b}", "name", b->conf->name,
-                  "precision", kern_dtype_name(b->dtype), "threads", (json_int_t)b->threads,
-                  "steps", (json_int_t)b->steps, "seconds_per_step", b->total, "phase_seconds",
-                  phases, "tokens_per_second", tokens / b->total, "model_flops_per_second", rate,
-                  "peak_flops_per_second", b->peak, "peak_fraction", rate / b->peak,
-                  "peak_memory_bytes", (json_int_t)b->resident_peak, "planned_memory_bytes",
-                  (json_int_t)b->fit.memory.total, "native_bf16", kern_matmul_native_bf16()));
+    return launch_print_json(json_pack(
+        "{s:s,s:s,s:I,s:I,s:f,s:o,s:f,s:f,s:f,s:f,s:I,s:I,s:f,s:b}", "name", b->conf->name,
+        "precision", kern_dtype_name(b->dtype), "threads", (json_int_t)b->threads, "steps",
+        (json_int_t)b->steps, "seconds_per_step", b->total, "phase_seconds", phases,
+        "tokens_per_second", tokens / b->total, "model_flops_per_second", rate,
+        "peak_flops_per_second", b->peak, "peak_fraction", rate / b->peak, "peak_memory_bytes",
+        (json_int_t)b->resident_peak, "planned_memory_bytes", (json_int_t)b->fit.memory.total,
+        "waiting_fraction", b->waiting, "native_bf16", kern_matmul_native_bf16()));
 }
 
 static kern_status bench_step(bench *b, int words, char **word) {

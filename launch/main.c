@@ -1,5 +1,6 @@
 /* The program: finds the command that the first word names and returns its exit code. */
 #include "configs/options.h"
+#include "kernels/crowding.h"
 #include "launch/commands.h"
 
 #include <signal.h>
@@ -101,5 +102,6 @@ int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    kern_watch_crowding();
     return close_output(dispatch(argc, argv));
 }
