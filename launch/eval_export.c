@@ -9,20 +9,30 @@
 
 #include "train/files.h"
 
-static void write_lines(FILE *file, const launch_eval_report *report, int64_t column,
+/* The mean of column a or of a less b. */
+static infer_mean mean_of(const launch_eval_report *report, launch_eval_pair pair,
+                          launch_eval_place place) {
+    return pair.a == pair.b ? launch_eval_value(report, pair.a, place)
+                            : launch_eval_difference(report, pair.a, pair.b, place);
+}
+
+/* A line each bin, and one of whole windows where they are not a bin. 17 digits are all that a
+ * double has, so whoever rounds them to fewer gets what rounding the double gives. */
+static void write_lines(FILE *file, const launch_eval_report *report, launch_eval_pair pair,
                         int64_t length) {
-    const infer_bins *bins = &report->column[column].losses[length]->bins;
-    bool whole = report->lengths > 1 && bins->count > 1;
-    for (int row = 0; row < bins->count + whole; row++) {
+    const launch_eval_column *a = &report->column[pair.a], *b = &report->column[pair.b];
+    char *label = a == b ? train_text("%s", a->label) : train_text("%s - %s", a->label, b->label);
+    const infer_bins *bins = &a->losses[length]->bins;
+    for (int row = 0; row < bins->count + (bins->count > 1); row++) {
         int bin = row < bins->count ? row : INFER_ALL;
-        infer_mean mean =
-            launch_eval_value(report, column, (launch_eval_place){length, INFER_ALL, bin, false});
-        launch_csv_field(file, report->column[column].label);
-        fprintf(file, ",%lld,%lld,%.9g,%.9g,%lld,%lld\n",
+        infer_mean mean = mean_of(report, pair, (launch_eval_place){length, INFER_ALL, bin, false});
+        launch_csv_field(file, label);
+        fprintf(file, ",%lld,%lld,%.17g,%.17g,%lld,%lld\n",
                 bin == INFER_ALL ? 0 : (long long)bins->edge[bin],
                 (long long)bins->edge[bin == INFER_ALL ? bins->count : bin + 1], mean.mean,
                 mean.standard_error, (long long)mean.windows, (long long)report->length[length]);
     }
+    free(label);
 }
 
 kern_status launch_eval_write_csv(const launch_eval_report *report, const char *path) {
@@ -30,9 +40,15 @@ kern_status launch_eval_write_csv(const launch_eval_report *report, const char *
     size_t bytes = 0;
     FILE *file = open_memstream(&text, &bytes);
     ASSERT(file);
+    int64_t count;
+    launch_eval_pair *pairs = launch_eval_pairs(&count, report);
     fprintf(file, "model,bin_start,bin_end,mean,standard_error,count,context\n");
-    for (int64_t l = 0; l < report->lengths; l++)
-        for (int64_t i = 0; i < report->columns; i++) write_lines(file, report, i, l);
+    for (int64_t l = 0; l < report->lengths; l++) {
+        for (int64_t i = 0; i < report->columns; i++)
+            write_lines(file, report, (launch_eval_pair){i, i}, l);
+        for (int64_t i = 0; i < count; i++) write_lines(file, report, pairs[i], l);
+    }
+    free(pairs);
     ASSERT(!fclose(file));
     kern_status status = train_write_file(path, text, bytes);
     free(text);
@@ -47,14 +63,11 @@ static json_t *number(double value) {
 /* One mean, of column a or of a less b, in both units. */
 static json_t *json_mean(const launch_eval_report *report, launch_eval_pair pair,
                          launch_eval_place place) {
-    bool single = pair.a == pair.b;
-    infer_mean mean = single ? launch_eval_value(report, pair.a, place)
-                             : launch_eval_difference(report, pair.a, pair.b, place);
+    infer_mean mean = mean_of(report, pair, place);
     json_t *object = json_pack("{s:o, s:o, s:I}", "mean", number(mean.mean), "standard_error",
                                number(mean.standard_error), "windows", (json_int_t)mean.windows);
     place.bits = true;
-    mean = single ? launch_eval_value(report, pair.a, place)
-                  : launch_eval_difference(report, pair.a, pair.b, place);
+    mean = mean_of(report, pair, place);
     json_object_set_new(object, "bits_per_byte", number(mean.mean));
     json_object_set_new(object, "bits_per_byte_standard_error", number(mean.standard_error));
     return object;

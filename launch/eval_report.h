@@ -51,9 +51,10 @@ launch_eval_pair *launch_eval_pairs(int64_t *count, const launch_eval_report *re
  * differences of columns. In nats alone: with `by_position`, by bin. */
 void launch_eval_print(const launch_eval_report *report, bool books, bool by_position);
 
-/* Writes lines model,bin_start,bin_end,mean,standard_error,count,context, nats per token in the
- * positions bin_start <= t < bin_end of windows of `context` tokens over `count` windows, to
- * `path`; with several lengths also of whole windows. Errors: KERN_ERR_FILE. */
+/* Writes lines model,bin_start,bin_end,mean,standard_error,count,context to `path`: nats per token
+ * in the positions bin_start <= t < bin_end of windows of `context` tokens over `count` windows, by
+ * bin and of whole windows; of the columns, then of the pairs, whose `model` is "e2e - swa".
+ * Errors: KERN_ERR_FILE. */
 kern_status launch_eval_write_csv(const launch_eval_report *report, const char *path);
 
 /* All numbers as a JSON object (the caller's): of the columns of one run, or of all (INFER_ALL). */

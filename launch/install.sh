@@ -18,7 +18,8 @@ for word in "$@"; do
 done
 
 # What must exist, and the package that brings it. Commands are looked for on PATH, headers where a
-# compiler finds them, so that a library built by hand counts too.
+# compiler finds them, so that a library built by hand counts too. Python unpacks the sample books
+# (data/books.py); nothing else needs it.
 commands="
 gcc gcc
 cmake cmake
@@ -54,7 +55,7 @@ missing_packages() {
         [ -z "$thing" ] || have_header "$thing" || echo "$package"
     done <<<"$headers"
     command -v ninja >/dev/null || command -v make >/dev/null || echo ninja-build
-    python3 -c 'import gzip, json, struct, zlib' 2>/dev/null || echo python3
+    python3 -c 'import gzip, struct, zlib' 2>/dev/null || echo python3
 }
 
 packages=$(missing_packages | sort -u | xargs)

@@ -1,6 +1,7 @@
 # Loss by position, from the CSV of `ttt eval --by-position --csv`:
 #   gnuplot -e "csv='in.csv'; png='out.png'" launch/plot_loss_by_position.gp
-# A bin stands at the middle of its positions; bars are one standard error.
+# A bin stands at the middle of its positions; bars are one standard error. Lines of whole windows
+# are left out.
 set terminal pngcairo size 1200,800 enhanced font "sans,18" background rgb "white"
 set output png
 set datafile separator ","
@@ -18,7 +19,7 @@ set key top right reverse Left samplen 3 spacing 1.3 height 0.5
 set offsets graph 0.03, graph 0.03, graph 0.08, graph 0.05
 
 middle(first, last) = 0.5 * (first + last)
-loss(name) = stringcolumn(1) eq name ? column(4) : NaN
+loss(name) = stringcolumn(1) eq name && column(3) - column(2) < column(7) ? column(4) : NaN
 
 plot csv using (middle($2, $3)):(loss("swa")):5 skip 1 \
          with yerrorlines linewidth 2.5 pointtype 9 pointsize 1.6 linecolor rgb "#7f7f7f" \

@@ -1,4 +1,4 @@
-# Loss by token index, from what launch/toy_order.py writes:
+# Loss by token index, from what launch/toy_order.awk writes:
 #   gnuplot -e "data='in.txt'; png='out.png'" launch/plot_toy.gp
 # Each point is one index, and bands are one standard error to both sides. Grid lines stand where
 # chunks of 16 begin. What is better or worse than the bigram is paired by window, so how hard the

@@ -46,10 +46,9 @@ table=$runs/loss_by_token
 five=(bigram naive e2e-16 e2e-1 attention)
 if changed "$table-$windows.txt" "${five[@]}"; then
     $ttt eval "${five[@]/#/$runs/}" --data $books/test.h5 --windows "$windows" \
-        --by-token --csv "$table.csv" --json >"$table.new"
-    tail -n 1 "$table.new" | python3 launch/toy_order.py "$table.dat" >"$table.said"
+        --by-token --csv "$table.csv" >/dev/null
+    awk -v data="$table.dat" -f launch/toy_order.awk "$table.csv" >"$table.said"
     gnuplot -e "data='$table.dat'; png='$table.png'" launch/plot_toy.gp
-    rm "$table.new"
     mv "$table.said" "$table-$windows.txt"
 fi
 cat "$table-$windows.txt"

@@ -3,7 +3,8 @@
 # shellcheck shell=bash
 ttt=$(realpath "$1")
 test_name=$2
-command -v python3 >/dev/null || { echo "$test_name: skipped: python3 reads the results" && exit 77; }
+# shellcheck source=tests/launch/numbers.sh
+. "$(dirname "${BASH_SOURCE[0]}")/numbers.sh" "$1"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit

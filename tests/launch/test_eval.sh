@@ -24,46 +24,57 @@ says out.txt 'e2e - e2e-off$'
 says out.txt 'e2e - swa$'
 says out.txt '^e2e is lower than swa by more than the standard error in [0-3] of the 3 bins from position 64 on$'
 
-# The CSV: a line for each model and bin, bins at 0, 64, 128, 192, of six windows each.
+# The CSV: a line for each model and bin, bins at 0, 64, 128, 192, of six windows each, and one for
+# whole windows; then the same for each difference.
 head -n 1 loss.csv | grep -qx 'model,bin_start,bin_end,mean,standard_error,count,context' || fault "CSV head"
-[ "$(sed 1d loss.csv | cut -d, -f1-3,6-7 | xargs)" = "$(for model in e2e e2e-off swa; do
-    for first in 0 64 128 192; do echo "$model,$first,$((first + 64)),6,256"; done; done | xargs)" ] ||
+[ "$(sed 1d loss.csv | cut -d, -f1-3,6-7)" = "$(for model in e2e e2e-off swa 'e2e - e2e-off' 'e2e - swa'; do
+    for bin in 0,64 64,128 128,192 192,256 0,256; do echo "$model,$bin,6,256"; done; done)" ] ||
     fault "CSV: $(cat loss.csv)"
 
 # JSON, CSV, the training's own validation and arithmetic agree.
 tail -n 1 out.txt >all.json
 "$ttt" eval runs/e2e --data valid.h5 --windows 2 --json 2>/dev/null | tail -n 1 >valid.json
-python3 - <<'END' || fault "the numbers contradict each other"
-import csv, json, math
-whole = json.load(open("all.json"))
-assert whole["place"] == 256 and len(whole["contexts"]) == 1 and whole["tokenizer"] == "byte"
-out = whole["contexts"][0]
-assert out["context"] == 256
-names = ["e2e", "e2e-off", "swa"]
-assert [m["model"] for m in out["models"]] == names, out
-assert [m["inner_steps"] for m in out["models"]] == [True, False, False]
-assert all(m["step"] == 3 for m in out["models"])
-rows = list(csv.DictReader(open("loss.csv")))
-for index, model in enumerate(out["models"]):
-    for bin, row in zip(model["positions"], [r for r in rows if r["model"] == model["model"]]):
-        assert abs(bin["mean"] / float(row["mean"]) - 1) < 1e-8, (bin, row)
-        assert bin["begin"] == int(row["bin_start"]) and bin["end"] == int(row["bin_end"])
-    # Equal bins, equally many windows of each document: means of means.
-    assert abs(sum(b["mean"] for b in model["positions"]) / 4 - model["mean"]) < 1e-6
-    assert abs(sum(d["mean"] for d in model["documents"]) / 2 - model["mean"]) < 1e-6
-    assert abs(model["bits_per_byte"] - model["mean"] / math.log(2)) < 1e-9
-    assert [(d["name"], d["split"]) for d in model["documents"]] == [("a", "validation"), ("b", "test")]
-assert [(d["model"], d["less"]) for d in out["differences"]] == [("e2e", "e2e-off"), ("e2e", "swa")]
-for difference, other in zip(out["differences"], out["models"][1:]):
-    assert abs(out["models"][0]["mean"] - other["mean"] - difference["mean"]) < 1e-9
-first, *later = out["differences"][0]["positions"]
-assert all(abs(bin["mean"]) > 1e-7 for bin in later), later
-a, b = (m["positions"][0]["mean"] for m in out["models"][:2])
-assert abs(a - b) > 1e-9  # the first bin holds two chunks, and the second had one step
-lines = [json.loads(line) for line in open("runs/e2e/metrics.jsonl")]
-trained = [l["validation_loss"] for l in lines if "validation_loss" in l][-1]
-assert abs(json.load(open("valid.json"))["contexts"][0]["models"][0]["mean"] - trained) < 1e-5, trained
-END
+contexts() { # FILE PATH [FIELD...]: numbers of the one length in a file
+    json_get --numbers "contexts/0/$2" "${@:3}" <"$1"
+}
+[ "$(json_get . tokenizer place <all.json | xargs)" = "byte 256" ] || fault "$(cut -c 1-100 all.json)"
+[ "$(json_get 'contexts/*' context <all.json)" = 256 ] || fault "one length is expected"
+[ "$(json_get 'contexts/0/models/*' model inner_steps step <all.json | xargs)" = \
+    "e2e true 3 e2e-off false 3 swa false 3" ] || fault "models: $(json_get 'contexts/0/models/*' model inner_steps step <all.json)"
+[ "$(json_get 'contexts/0/differences/*' model less <all.json | xargs)" = "e2e e2e-off e2e swa" ] || fault "differences"
+[ "$(json_get 'contexts/0/models/*/documents/*' name split <all.json | xargs)" = \
+    "a validation b test a validation b test a validation b test" ] || fault "documents"
+# CSV and JSON are the same numbers, to the last digit.
+for part in models differences; do
+    contexts all.json "$part/*/positions/*" begin end mean standard_error windows
+done | tr '\t' , >json.csv
+for part in models differences; do contexts all.json "$part/*" mean standard_error windows; done | tr '\t' , >>json.csv
+grep -v ,0,256, loss.csv | sed 1d | cut -d , -f 2-6 >csv.csv
+grep ,0,256, loss.csv | cut -d , -f 4-6 >>csv.csv
+[ "$(wc -l <json.csv)" = 25 ] && cmp json.csv csv.csv || fault "CSV and JSON differ: $(diff json.csv csv.csv)"
+# Equal bins, equally many windows of each document: means of means.
+contexts all.json 'models/*' mean bits_per_byte documents/0/mean documents/1/mean positions/0/mean \
+    positions/1/mean positions/2/mean positions/3/mean >models
+check '
+    {
+        demand(near(($5 + $6 + $7 + $8) / 4, $1, 1e-6), "bins and mean: " $0)
+        demand(near(($3 + $4) / 2, $1, 1e-6), "documents and mean: " $0)
+        demand(near($2, $1 / log(2), 1e-9), "bits per byte: " $0)
+    }
+    # The first bin holds two chunks, and the second had one step.
+    NR == 2 { demand(!near($5, first_bin, 1e-9), "no step in the first bin: " $0) }
+    { first_bin = $5 }
+    END { demand(NR == 3, NR " models") }' models || fault "the models' numbers contradict each other"
+contexts all.json 'differences/*' mean positions/1/mean positions/2/mean positions/3/mean | paste <(sed 1d models) - >pairs
+check '
+    FILENAME == "models" { if (FNR == 1) mean = $1; next }
+    { demand(NF == 12 && near(mean - $1, $9, 1e-9), "difference " $9 " of " mean " and " $1) }
+    FNR == 1 { for (i = 10; i <= 12; i++) demand(!near($i, 0, 1e-7), "no difference of inner steps in bin " i - 9) }
+    END { demand(FNR == 2, FNR " differences") }' models pairs || fault "the differences are none"
+contexts valid.json models/0 mean >both
+json_get --numbers --has validation_loss . validation_loss <runs/e2e/metrics.jsonl | tail -n 1 >>both
+check 'NR == 1 { mean = $1 } END { demand(NR == 2 && near(mean, $1, 1e-5), mean " and " $1) }' both ||
+    fault "training validates otherwise"
 
 # A checkpoint by its path; inner steps off alone; saved results; a naive run steps too.
 "$ttt" eval runs/e2e/checkpoints/step-00000002 "${data[@]}" --off --save --json >out.txt 2>/dev/null
@@ -87,22 +98,35 @@ says out.txt '^512 tokens +0.0000 ±0.0000 +0.0000 ±0.0000$'
     --json >out.txt 2>/dev/null
 says out.txt '^swa - naive$'
 tail -n 1 out.txt >tokens.json
-python3 - <<'END' || fault "positions and bins contradict each other"
-import csv, json
-read = lambda path: [(r["model"], int(r["bin_start"]), int(r["bin_end"]), float(r["mean"]))
-                     for r in csv.DictReader(open(path))]
-tokens, bins = read("tokens.csv"), read("bins.csv")
-assert len(tokens) == 5 * 128 and len(bins) == 5 * 2
-for model, first, end, mean in bins:
-    inside = [t for t in tokens if t[0] == model and first <= t[1] < end]
-    assert [(t[1], t[2]) for t in inside] == [(i, i + 1) for i in range(first, end)]
-    assert abs(sum(t[3] for t in inside) / 64 - mean) < 1e-6
-(result,) = json.load(open("tokens.json"))["contexts"]
-means = {m["model"]: m["mean"] for m in result["models"]}
-pairs = [(d["model"], d["less"], d["mean"]) for d in result["differences"]]
-assert ("swa", "naive") in [p[:2] for p in pairs] and len(pairs) == 6, pairs
-assert all(abs(means[a] - means[b] - mean) < 1e-9 for a, b, mean in pairs)
-END
+# Of the models alone: bins are the means of their positions.
+for table in tokens bins; do grep -v '^[^,]* - \|,0,128,' $table.csv >$table.models; done
+check '
+    FNR == 1 { next }
+    FILENAME == "tokens.models" {
+        demand($3 == $2 + 1 && !(($1, $2) in loss), $0)
+        loss[$1, $2] = $4
+        next
+    }
+    {
+        sum = 0
+        for (i = $2; i < $3; i++) {
+            demand(($1, i) in loss, "no line of " $1 ", position " i)
+            sum += loss[$1, i]
+        }
+        demand($3 == $2 + 64 && near(sum / 64, $4, 1e-6), sum / 64 " in " $0)
+    }
+    END { demand(FNR == 1 + 5 * 2, FNR " lines of bins") }' FS=, tokens.models bins.models ||
+    fault "positions and bins contradict each other"
+[ "$(wc -l <tokens.models)" = $((1 + 5 * 128)) ] || fault "$(wc -l <tokens.models) lines"
+{
+    json_get 'contexts/0/models/*' model mean <tokens.json
+    json_get 'contexts/0/differences/*' mean model less <tokens.json
+} >pairs
+check '
+    NF == 2 { mean[$1] = $2 }
+    NF == 3 { demand($2 in mean && $3 in mean && near(mean[$2] - mean[$3], $1, 1e-9), $0) }
+    /\tswa\tnaive$/ { neighbours = 1 }
+    END { demand(NR == 5 + 6 && neighbours, NR " models and differences") }' pairs || fault "differences: $(cat pairs)"
 
 refused 2 'name shards: --data' runs/e2e
 refused 2 '--by-token is for windows of up to 128 tokens, not of 256' runs/e2e "${data[@]}" --by-token

@@ -20,38 +20,42 @@ json 128.json --context 128 --place 256 --csv 128.csv
 json 256.json --context 256 --csv 256.csv
 json alone.json --context 64
 json tails.json --context 64,256 --png lengths.png
-python3 - <<'END' || fault "the list and its lengths one by one differ"
-import json
-def read(name):
-    whole = json.load(open(name))
-    for context in whole["contexts"]:
-        for part in context["models"]: del part["seconds"]
-    return whole
-everything = read("list.json")
-assert everything["place"] == 256 and [c["context"] for c in everything["contexts"]] == [64, 256, 128]
-lasts = []
-for context in everything["contexts"]:
-    single = read("%d.json" % context["context"])
-    assert len(single["contexts"]) == 1
-    for parts, others in zip((context["models"], context["differences"]),
-                             (single["contexts"][0]["models"], single["contexts"][0]["differences"])):
-        assert len(parts) == len(others) == (3 if parts is context["models"] else 2)
-        for part, other in zip(parts, others):
-            last, own = part.pop("last"), other.pop("last")
-            assert last["tokens"] == 64 and own["tokens"] == context["context"]
-            # Alone, a window is all of its last tokens.
-            assert all(own[key] == other[key] for key in ("mean", "standard_error", "bits_per_byte"))
-            bin = part["positions"][-1]
-            if bin["end"] - bin["begin"] == 64:
-                assert abs(last["mean"] - bin["mean"]) < 1e-12 and last["windows"] == 6
-            lasts.append((context["context"], last["mean"]))
-            assert part == other, (part, other)
-assert len(set(lasts)) == len(lasts)  # every length and model has a number of its own
+[ "$(json_get . place <list.json)" = 256 ] || fault "the place of a list is its longest"
+[ "$(json_get 'contexts/*' context <list.json | xargs)" = "64 256 128" ] || fault "the lengths of the list"
+mean=(mean standard_error bits_per_byte)
+part() { # FILE INDEX PART FILE: the models or differences of a length, but for times, to a file of lines
+    json_get --without seconds,last "contexts/$2/$3/*" <"$1" >"$4"
+}
+index=0
+: >lasts
+for length in 64 256 128; do
+    [ "$(json_get 'contexts/*' context <$length.json)" = $length ] || fault "$length.json is of another length"
+    for part in models differences; do
+        part list.json $index $part listed
+        part $length.json 0 $part alone
+        [ "$(wc -l <listed)" = "$([ $part = models ] && echo 3 || echo 2)" ] || fault "$(wc -l <listed) $part"
+        cmp listed alone || fault "$part of the list and of $length tokens differ"
+        # Alone, a window is all of its last tokens.
+        rows="contexts/0/$part/*"
+        json_get --numbers "$rows" "${mean[@]/#/last/}" last/tokens <$length.json >last
+        json_get --numbers "$rows" "${mean[@]}" <$length.json | sed "s/$/\t$length/" | cmp - last ||
+            fault "the last $length tokens of $length"
+        json_get --numbers "contexts/$index/$part/*" last/mean last/windows last/tokens positions/-1/mean \
+            positions/-1/begin positions/-1/end <list.json >last
+        check '
+            { demand($3 == 64, $3 " last tokens") }
+            $6 - $5 == 64 { demand(near($1, $4, 1e-12) && $2 == 6, "the last tokens and the last bin: " $0) }' last ||
+            fault "the last tokens of $length"
+        sed "s/^/$length /" last >>lasts
+    done
+    index=$((index + 1))
+done
+[ "$(cut -f 1 lasts | sort -u | wc -l)" = 15 ] || fault "every length and model has a number of its own: $(cat lasts)"
 # Without --place, short windows lie elsewhere.
-assert read("alone.json")["contexts"][0]["models"] != read("64.json")["contexts"][0]["models"]
-END
+part alone.json 0 models elsewhere
+part 64.json 0 models placed
+! cmp -s elsewhere placed || fault "--place changes nothing"
 for length in 64 128 256; do
-    grep -E ",$length$" list.csv | grep -vE "(64|128|256),0,$length," >lines.csv
     sed 1d $length.csv | while IFS= read -r line; do
         grep -qxF "$line" list.csv || fault "the CSV of the list lacks $line"
     done
@@ -61,25 +65,15 @@ says list.txt '^the last 64 tokens of each window, which every length predicts$'
 says list.txt '^document, windows of 128 '
 says list.txt '^position, windows of 256 '
 says list.txt '^128 tokens +-?[0-9.]+ ±[0-9. ]+ +-?[0-9.]+ ±[0-9. ]+$'
-[ "$(grep -c ',0,256,.*,6,256$' list.csv)" = 3 ] || fault "the CSV must have whole windows"
+[ "$(grep -c ',0,256,.*,6,256$' list.csv)" = 5 ] || fault "the CSV must have whole windows"
 
 # ---- pictures ----
-python3 - <<'END' || fault "that is no picture"
-import struct, zlib
-for name, size in (("both.png", (2400, 800)), ("positions.png", (1200, 800)), ("lengths.png", (1200, 800))):
-    data, at, pixels = open(name, "rb").read(), 8, b""
-    assert data[:8] == b"\x89PNG\r\n\x1a\n", name
-    while at < len(data):
-        length, kind = struct.unpack(">I4s", data[at:at + 8])
-        body = data[at + 8:at + 8 + length]
-        assert zlib.crc32(kind + body) == struct.unpack(">I", data[at + 8 + length:at + 12 + length])[0]
-        if kind == b"IHDR": assert struct.unpack(">II", body[:8]) == size, (name, struct.unpack(">II", body[:8]))
-        if kind == b"IDAT": pixels += body
-        at += 12 + length
-    assert kind == b"IEND"
-    colors = zlib.decompress(pixels)
-    assert len(set(colors)) > 20, name  # something is drawn
-END
+for picture in 'both 2400 800' 'positions 1200 800' 'lengths 1200 800'; do
+    read -r name size <<<"$picture"
+    "$tools/png_size" <"$name.png" >size || fault "$name.png is no picture"
+    [ "$(cut -d ' ' -f 1,2 size)" = "$size" ] || fault "$name.png has another size: $(cat size)"
+    [ "$(cut -d ' ' -f 3 size)" -gt 20 ] || fault "nothing is drawn in $name.png"
+done
 [ ! -e both.png.partial ] || fault "a partial picture is left"
 mkdir bin # a path without gnuplot
 printf '#!/bin/bash\nPATH=%q exec %q "$@"\n' "$PWD/bin" "$ttt" >bare

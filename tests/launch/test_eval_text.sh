@@ -11,6 +11,34 @@ train runs/full inner.mode=off inner.suffix=0 model.attention=full train.steps=1
 cp -r runs/swa runs/plain
 sed -i 's/bos: 256/bos: -1/' runs/plain/config.yaml
 
+tokens() { # FILE: the tokens of JSON lines, which have numbers in order
+    json_get --numbers . token <"$1"
+}
+bytes() { # FILE: the bytes of a text, one a line
+    od -An -v -tu1 -w1 "$1" | tr -d ' '
+}
+text() { # FILE: what the tokens of JSON lines stand for
+    json_get --bytes . text bytes <"$1"
+}
+positions() { # FILE FIRST: they count on from the first
+    json_get --numbers . position <"$1" | check '{ demand($1 == NR - 1 + first, "position " $1) }' first="$2"
+}
+# total FILE LINE TOKENS BYTES: a line of --sum, and its numbers agree. Leaves them in `sum`: logarithm,
+# nats, bits per byte.
+total() {
+    sed -n "$2p" "$1" | json_get --numbers . tokens bytes logprob nats_per_token bits_per_byte >sum
+    check '
+        { demand($1 == tokens && $2 == bytes, $0) }
+        { demand(near($3, -tokens * $4, 1e-9 * tokens), "sum " $3 " and mean " $4) }
+        { demand(near($3, -bytes * log(2) * $5, 1e-9 * bytes), "sum " $3 " and bits " $5) }
+        END { demand(NR == 1, NR " sums") }' tokens="$3" bytes="$4" sum
+}
+# agrees MODEL: of window.json, with the numbers in `sum`
+agrees() {
+    json_get --numbers "contexts/0/models/$1" mean bits_per_byte <window.json | paste - sum |
+        check '{ demand(near($1, $6, 1e-5) && near($2, $7, 1e-5), $0) }'
+}
+
 # ---- one window of a shard is the text: 1024 bytes behind the begin-of-document token ----
 head -c 1024 a.txt >one.txt
 "$ttt" pack --out one.h5 one.txt >/dev/null
@@ -22,25 +50,21 @@ for run in e2e swa full; do
     evaluate runs/$run --text one.txt --off --sum
     cp out.txt off.json
     evaluate runs/$run --text one.txt
-    python3 - $run <<'END' || fault "--text and a window of $run differ"
-import json, math, sys
-models = json.load(open("window.json"))["contexts"][0]["models"]
-total, off = json.load(open("sum.json")), json.load(open("off.json"))
-lines = [json.loads(line) for line in open("out.txt")]
-assert len(models) == (2 if sys.argv[1] == "e2e" else 1)
-for got, model in ((total, models[0]), (off, models[-1])):
-    assert got["file"] == "one.txt" and got["tokens"] == 1024 and got["bytes"] == 1024, got
-    assert abs(got["nats_per_token"] - model["mean"]) < 1e-5, (got, model["mean"])
-    assert abs(got["bits_per_byte"] - model["bits_per_byte"]) < 1e-5
-    assert abs(got["logprob"] + 1024 * got["nats_per_token"]) < 1e-9 * 1024
-if len(models) > 1:
-    assert abs(total["nats_per_token"] - off["nats_per_token"]) > 1e-3  # steps were taken
-assert [line["position"] for line in lines] == list(range(1, 1025))
-assert "".join(line["text"] for line in lines) == open("one.txt").read()
-assert all(line["token"] == ord(line["text"]) and set(line) == {"position", "token", "text", "logprob"}
-           for line in lines)
-assert abs(sum(line["logprob"] for line in lines) - total["logprob"]) < 1e-6
-END
+    [ "$(json_get 'contexts/0/models/*' model <window.json | wc -l)" = $([ $run = e2e ] && echo 2 || echo 1) ] ||
+        fault "models of $run"
+    [ "$(json_get . file <sum.json)" = one.txt ] || fault "the name of the text"
+    total off.json 1 1024 1024 && agrees -1 || fault "--off and a window of $run differ"
+    cut -f 4 sum >off
+    total sum.json 1 1024 1024 && agrees 0 || fault "--sum and a window of $run differ"
+    [ $run != e2e ] || cut -f 4 sum | paste - off | check '{ demand(!near($1, $2, 1e-3), $0) }' || fault "no steps were taken"
+    positions out.txt 1 || fault "positions of $run"
+    text out.txt | cmp - one.txt || fault "the tokens of $run are another text"
+    tokens out.txt >tokens
+    bytes one.txt | cmp - tokens || fault "tokens of $run"
+    ! grep -vE '^\{"position":[0-9]+,"token":[0-9]+,"text":".+","logprob":-[0-9.e-]+\}$' out.txt || fault "members of lines"
+    json_get --numbers . logprob <out.txt >logprobs
+    check '{ all += $1 } END { demand(NR == 1024 && near(all, logprob, 1e-6), NR " lines: " all) }' \
+        logprob="$(cut -f 3 sum)" logprobs || fault "the lines and the sum of $run differ"
 done
 
 # ---- any bytes, no bytes, one byte, a pipe, several texts, no begin-of-document token ----
@@ -59,27 +83,31 @@ cp out.txt many.sum
 evaluate runs/plain --text x.txt --text odd.txt
 cp out.txt plain.out
 evaluate runs/plain --text x.txt --text odd.txt --sum
-python3 - <<'END' || fault "odd texts"
-import json
-text = open("odd.txt", "rb").read()
-def read(name): return [json.loads(line) for line in open(name)]
-def raw(line): return bytes.fromhex(line["bytes"]) if "bytes" in line else line["text"].encode()
-odd = read("odd.out")
-assert b"".join(map(raw, odd)) == text and [l["token"] for l in odd] == list(text)
-assert ["bytes" in line for line in odd] == [byte > 127 for byte in text]
-many = [line for line in read("many.out") if line.pop("file") == "odd.txt"]
-assert many == odd, "each text begins with fresh weights"
-total, empty, x = read("many.sum")
-assert total["tokens"] == total["bytes"] == len(text)
-assert empty == {"file": "empty.txt", "tokens": 0, "bytes": 0, "logprob": 0.0, "nats_per_token": None,
-                 "bits_per_byte": None}
-assert x["tokens"] == x["bytes"] == 1 and x["logprob"] < 0
-plain = read("plain.out")  # the first token has no probability, and is not counted
-assert [line["position"] for line in plain] == [0, *range(len(text))]
-assert [line["logprob"] is None for line in plain] == [line["position"] == 0 for line in plain]
-x, odd = read("out.txt")
-assert x["tokens"] == 0 and odd["tokens"] == odd["bytes"] == len(text) - 1
-END
+cp out.txt plain.sum
+size=$(wc -c <odd.txt)
+text odd.out | cmp - odd.txt || fault "the tokens of odd.txt are another text"
+tokens odd.out >tokens
+bytes odd.txt | cmp - tokens || fault "tokens of odd.txt"
+[ "$(json_get --has bytes . token <odd.out | xargs)" = "255 195 169" ] || fault "bytes are for what is no UTF-8"
+[ "$(json_get --has text . token <odd.out | xargs)" = "97 0 34 92 10" ] || fault "all else is text"
+# Each text begins with fresh weights.
+grep '"file":"odd.txt"' many.out | json_get --without file . >many
+json_get . <odd.out | cmp - many || fault "behind another text, one reads otherwise"
+total many.sum 1 "$size" "$size" || fault "the sum of odd.txt"
+[ "$(sed -n 2p many.sum | json_get .)" = \
+    '{"file":"empty.txt","tokens":0,"bytes":0,"logprob":0.0,"nats_per_token":null,"bits_per_byte":null}' ] ||
+    fault "the sum of nothing: $(sed -n 2p many.sum)"
+total many.sum 3 1 1 && check '{ demand($3 < 0, $3) }' sum || fault "the sum of one byte"
+[ "$(wc -l <many.sum)" = 3 ] || fault "three texts have three sums"
+# The first token has no probability, and is not counted.
+head -n 1 plain.out | grep -q '"file":"x.txt".*"logprob":null' || fault "$(head -n 1 plain.out)"
+grep '"file":"odd.txt"' plain.out >odd.plain
+[ "$(cat plain.out | wc -l)" = $((1 + size)) ] && positions odd.plain 0 || fault "positions: $(cat plain.out)"
+[ "$(json_get . logprob <odd.plain | head -n 1)" = null ] || fault "$(head -n 1 odd.plain)"
+sed 1d odd.plain | json_get --numbers . logprob >/dev/null || fault "one of these has no probability: $(cat odd.plain)"
+[ "$(head -n 1 plain.sum | json_get . tokens)" = 0 ] || fault "$(head -n 1 plain.sum)"
+total plain.sum 2 $((size - 1)) $((size - 1)) || fault "$(tail -n 1 plain.sum)"
+[ "$(wc -l <plain.sum)" = 2 ] || fault "two texts have two sums"
 
 # ---- GPT-2's vocabulary, carried by the run ----
 gzip -dc "$source/tests/data/tokenizer/gpt2_vocab.bpe.gz" >gpt2.bpe
@@ -95,37 +123,27 @@ tail -n 1 out.txt >window.json
 evaluate runs/gpt2 --text words.txt --sum
 cp out.txt sum.json
 evaluate runs/gpt2 --text words.txt
-python3 - <<'END' || fault "GPT-2's tokens"
-import json, math
-model = json.load(open("window.json"))["contexts"][0]["models"][0]
-total = json.load(open("sum.json"))
-lines = [json.loads(line) for line in open("out.txt")]
-text = open("words.txt", "rb").read()
-assert [line["token"] for line in lines] == [int(line) for line in open("ids.txt")]
-assert b"".join(bytes.fromhex(l["bytes"]) if "bytes" in l else l["text"].encode() for l in lines) == text
-assert any("bytes" in line for line in lines) and len(lines) < len(text)
-assert total["bytes"] == len(text) and total["tokens"] == len(lines)
-assert abs(total["nats_per_token"] - model["mean"]) < 1e-5
-assert abs(total["bits_per_byte"] - model["bits_per_byte"]) < 1e-5
-assert abs(total["bits_per_byte"] - model["mean"] / math.log(2) * len(lines) / len(text)) < 1e-5
-END
+tokens out.txt | cmp - ids.txt || fault "tokens of GPT-2's vocabulary"
+text out.txt | cmp - words.txt || fault "GPT-2's tokens are another text"
+size=$(wc -c <words.txt)
+count=$(wc -l <ids.txt)
+[ "$count" -lt "$size" ] && [ -n "$(json_get --has bytes . bytes <out.txt)" ] || fault "the text is too easy"
+total sum.json 1 "$count" "$size" && agrees 0 || fault "--sum and a window differ"
+json_get --numbers contexts/0/models/0 mean <window.json | paste - sum |
+    check '{ demand(near($6, $1 / log(2) * $2 / $3, 1e-5), $0) }' || fault "bits per byte of a window"
 
 # ---- memory does not grow with the text; it can be stopped; a reader may go away ----
 seq 1 15000 >short.txt
 seq 1 170000 >long.txt
 peak() { # of reading $1, in KB
-    python3 -c 'import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "$ttt" eval runs/swa --sum --text "$1"
+    "$tools/peak_kb" "$ttt" eval runs/swa --sum --text "$1"
 }
 short=$(peak short.txt)
 long=$(peak long.txt)
 # A sanitizer keeps what was freed.
 [ $((long - short)) -lt 700 ] || grep -q __asan_init "$ttt" || fault "$short KB for a short text, $long KB for a long one"
 interrupted 'stopped after [0-9]* tokens of long.txt' runs/e2e --text long.txt
-python3 -c 'import json
-lines = [json.loads(line) for line in open("out.txt")]
-assert [line["position"] for line in lines] == list(range(1, len(lines) + 1))' || fault "a torn line"
+positions out.txt 1 || fault "a torn line"
 mkfifo pipe
 exec 3<>pipe
 printf abc >&3

@@ -10,7 +10,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export OMP_WAIT_POLICY=passive # several tests may run at once
 mkdir -p "$scratch"/{launch,build,out/books}
-cp "$source"/launch/{toy.sh,experiment.sh,plot_toy.gp,toy_order.py} "$scratch/launch/"
+cp "$source"/launch/{toy.sh,experiment.sh,plot_toy.gp,toy_order.awk} "$scratch/launch/"
 cd "$scratch"
 for name in install build books; do echo true >launch/$name.sh; done
 printf '#!/bin/bash\necho "$*" >>calls\nexec "%s" "$@"\n' "$program" >build/ttt
@@ -20,6 +20,8 @@ fault() {
     echo "test_toy: $*" >&2
     exit 1
 }
+# shellcheck source=tests/launch/numbers.sh
+. "$source/tests/launch/numbers.sh" "$program"
 command -v gnuplot >/dev/null || { echo "test_toy: no gnuplot"; exit 77; }
 
 number=0
@@ -39,22 +41,27 @@ grep -q "^the paper's order, .* \(holds\|does not hold\)" log || fault "no verdi
 [ "$(head -c 4 $runs/loss_by_token.png | tail -c 3)" = PNG ] || fault "the picture is none"
 
 # Every index has its own line for each model; naive has the bigram's weights and takes steps.
-python3 - $runs/loss_by_token.csv <<'END' || fault "the table by token index is wrong"
-import csv, sys
-rows = {}
-for row in csv.DictReader(open(sys.argv[1])):
-    assert int(row["bin_end"]) == int(row["bin_start"]) + 1 and row["count"] == "8", row
-    rows.setdefault(row["model"], []).append(float(row["mean"]))
-assert list(rows) == ["bigram", "naive", "naive-off", "e2e-16", "e2e-16-off", "e2e-1", "e2e-1-off",
-                      "attention"], list(rows)
-assert all(len(losses) == 128 for losses in rows.values())
-difference = lambda a, b: [abs(x - y) for x, y in zip(rows[a], rows[b])]
-assert max(difference("naive-off", "bigram")) < 1e-5
-naive, e2e, chunks = (difference(name, name + "-off") for name in ("naive", "e2e-1", "e2e-16"))
-assert naive[0] < 1e-5 < min(naive[1:]), naive
-assert e2e[0] < 1e-5 < min(e2e[1:]), e2e
-assert max(chunks[:16]) < 1e-5 < min(chunks[16:]), chunks
-END
+check '
+    FNR == 1 || $1 ~ / - / || $3 - $2 == $7 { next } # of differences, of whole windows
+    !($1 in indices) { models = models " " $1 }
+    {
+        demand($3 == $2 + 1 && $6 == 8, $0)
+        demand($2 == indices[$1]++, "index " $2 " of " $1)
+        loss[$1, $2] = $4
+    }
+    # Whether the two differ from index `first` on, and never before.
+    function differ_from(first, one, other,    i) {
+        for (i = 0; i < 128; i++)
+            demand(near(loss[one, i], loss[other, i], 1e-5) == (i < first), one " and " other " at " i)
+    }
+    END {
+        demand(models == " bigram naive naive-off e2e-16 e2e-16-off e2e-1 e2e-1-off attention", models)
+        for (model in indices) demand(indices[model] == 128, indices[model] " indices of " model)
+        differ_from(128, "naive-off", "bigram")
+        differ_from(1, "naive", "naive-off")
+        differ_from(1, "e2e-1", "e2e-1-off")
+        differ_from(16, "e2e-16", "e2e-16-off")
+    }' FS=, $runs/loss_by_token.csv || fault "the table by token index is wrong"
 
 before=$(wc -l <calls)
 cp log first
@@ -66,38 +73,52 @@ diff <(grep -A 30 'standard error over' first | grep -v picture) \
 grep -q 'steps needs a number' log || fault "$(cat log)"
 
 # The numbers of the picture are those of the table; what is better by so much is a difference.
-python3 - $runs/loss_by_token.csv $runs/loss_by_token.dat <<'END' || fault "the picture's numbers are wrong"
-import csv, sys
-rows = {}
-for row in csv.DictReader(open(sys.argv[1])):
-    rows.setdefault(row["model"], []).append(row)
-lines = [[float(field) for field in line.split()] for line in open(sys.argv[2])]
-order = ["bigram", "naive", "e2e-16", "e2e-1", "attention"]
-assert len(lines) == 128
-for index, (at, *fields) in enumerate(lines):
-    assert at == index and len(fields) == 18
-    for i, name in enumerate(order):
-        assert abs(fields[2 * i] - float(rows[name][index]["mean"])) < 2e-6
-        assert abs(fields[2 * i + 1] - float(rows[name][index]["standard_error"])) < 2e-6
-        if i: assert abs(fields[8 + 2 * i] - (fields[0] - fields[2 * i])) < 5e-6
-END
+check '
+    BEGIN { split("bigram naive e2e-16 e2e-1 attention", name, " ") }
+    NR == FNR { # of the table
+        at = $1 SUBSEP $2 SUBSEP $3
+        mean[at] = $4
+        error[at] = $5
+        next
+    }
+    {
+        demand(NF == 19 && $1 == FNR - 1, NF " fields, index " $1)
+        for (i = 1; i <= 5; i++) {
+            at = name[i] SUBSEP $1 SUBSEP $1 + 1
+            demand(at in mean && near($(2 * i), mean[at], 2e-6), "the loss of " name[i])
+            demand(near($(2 * i + 1), error[at], 2e-6), "the standard error of " name[i])
+            if (i > 1) demand(near($(8 + 2 * i), $2 - $(2 * i), 5e-6), name[i] " is better by " $(8 + 2 * i))
+        }
+    }
+    END { demand(FNR == 128, FNR " lines") }' FS=, $runs/loss_by_token.csv FS=' ' $runs/loss_by_token.dat ||
+    fault "the picture's numbers are wrong"
+
+# A number that is missing or none is an error, whichever it is.
+for damage in '/^e2e-1,5,6,/d' '/^bigram - naive,0,128,/d' '/^bigram - e2e-16,17,18,/d' '/^attention,/d' \
+    's/^attention,0,128,[^,]*/attention,0,128,nan/' 's/^\(bigram,9,10,[^,]*\),[^,]*/\1,/' '1s/,context//' 1q; do
+    sed "$damage" $runs/loss_by_token.csv >damaged.csv
+    cmp -s damaged.csv $runs/loss_by_token.csv && fault "$damage changes nothing"
+    ! awk -v data=damaged.dat -f launch/toy_order.awk damaged.csv >log 2>&1 || fault "no error after $damage"
+    grep -q '^toy_order.awk: ' log || fault "after $damage: $(cat log)"
+done
 
 # The verdict is that of the numbers.
 verdict() { # what each is better by than the next, with a standard error of 0.01
-    python3 - "$@" <<'END' | python3 launch/toy_order.py numbers | tail -n 1
-import json, sys
-names = ["attention", "e2e-1", "e2e-16", "naive", "bigram"]
-mean = lambda value: {"mean": value, "standard_error": 0.01, "windows": 9}
-part = lambda value, model: dict(mean(value), model=model, positions=[mean(value)] * 128)
-differences = [dict(part(float(value), b), less=a) for value, a, b in zip(sys.argv[1:], names, names[1:])]
-differences += [dict(part(1, "bigram"), less=name) for name in names[:-2]]
-print(json.dumps({"contexts": [{"context": 128, "models": [part(2, name) for name in names],
-                                "differences": differences}]}))
-END
+    awk -v better="$*" 'BEGIN {
+        split(better, by, " ")
+        split("attention e2e-1 e2e-16 naive bigram", name, " ")
+        print "model,bin_start,bin_end,mean,standard_error,count,context"
+        for (at = 0; at <= 128; at++) {
+            bin = at < 128 ? at "," (at + 1) : "0,128"
+            for (i = 1; i <= 5; i++) print name[i] "," bin ",2,0.01,9,128"
+            for (i = 1; i < 5; i++) print name[i + 1] " - " name[i] "," bin "," by[i] ",0.01,9,128"
+            for (i = 1; i < 4; i++) if (at < 128) print "bigram - " name[i] "," bin ",1,0.01,9,128"
+        }
+    }' | awk -v data=numbers -f launch/toy_order.awk | tail -n 1
 }
 [[ $(verdict 0.5 0.03 0.03 0.03) == *" holds "* ]] || fault "this order holds"
-[[ $(verdict -0.01 0.03 0.03 0.03) == *" holds "* ]] || fault "b = 1 may be as good as attention"
-for wrong in "-0.03 0.03 0.03 0.03" "0.5 0.01 0.03 0.03" "0.5 0.03 -0.03 0.03" "0.5 0.03 0.03 0.01"; do
+[[ $(verdict -0.019 0.03 0.03 0.03) == *" holds "* ]] || fault "b = 1 may be as good as attention"
+for wrong in "-0.03 0.03 0.03 0.03" "0.5 0.019 0.03 0.03" "0.5 0.03 -0.03 0.03" "0.5 0.03 0.03 0.019"; do
     # shellcheck disable=SC2086  # words
     [[ $(verdict $wrong) == *" does not hold "* ]] || fault "this order does not hold: $wrong"
 done

@@ -11,50 +11,65 @@ says log '^step 150/150  loss '
 says log '^step 20  validation loss [0-9.]+ \+- [0-9.]+$'
 says log '^step 150  validation loss '
 says log '^a: 150 steps, 3\.84e\+04 tokens in [0-9]+ s$'
-python3 - <<'END' || fault "the run directory is not what it should be"
-import glob, json, math, os, struct
-entries = [json.loads(line) for line in open("a/metrics.jsonl")]
-steps = [e for e in entries if "loss" in e]
-assert [e["step"] for e in steps] == list(range(150))
-keys = ["step", "loss", "outer_grad_norm", "inner_grad_norm", "learning_rate", "inner_multiplier",
-        "tokens", "tokens_per_second", "peak_fraction", "seconds", "data_seconds"]
-for e in steps:
-    assert list(e) == keys, e
-    assert all(math.isfinite(e[k]) for k in keys), e
-    assert e["tokens"] == (e["step"] + 1) * 4 * 64
-    assert e["peak_fraction"] > 0 and e["seconds"] >= e["data_seconds"] >= 0
-# Warm-up from 0 to step 5, then a cosine to end_lr; the inner one is done after 5 steps.
-rates = [e["learning_rate"] for e in steps]
-assert rates[0] == 0 and rates[:6] == sorted(rates[:6]) and abs(rates[5] - 1e-2) < 1e-9
-assert rates[5:] == sorted(rates[5:], reverse=True)
-assert 1e-3 <= steps[-1]["learning_rate"] < 1.01e-3
-assert abs(steps[0]["inner_multiplier"] - 0.28) < 1e-9 and steps[4]["inner_multiplier"] == 1
-# Random bytes cost ln 257; digits and blanks are learnt at once, rising numbers later.
-assert abs(steps[0]["loss"] - math.log(257)) < 0.5
-assert sum(e["loss"] for e in steps[-5:]) / 5 < 1.6, steps[-1]
-held = [e for e in entries if "validation_loss" in e]
-assert [e["step"] for e in held] == [19, 39, 59, 79, 99, 119, 139, 149]
-assert held[-1]["validation_loss"] < held[0]["validation_loss"] < math.log(257)
-assert all(e["validation_standard_error"] > 0 for e in held)
-# Each evaluation follows the line of its own step.
-for i, e in enumerate(entries):
-    if "validation_loss" in e: assert entries[i - 1]["step"] == e["step"]
-assert sorted(os.listdir("a")) == ["checkpoints", "config.yaml", "eval", "events", "lock", "metrics.jsonl"]
-assert sorted(os.listdir("a/checkpoints")) == ["step-00000100", "step-00000150"]
-for name in ["step-00000100", "step-00000150"]:
-    assert sorted(os.listdir("a/checkpoints/" + name)) == \
-        ["model.safetensors", "optimizer.safetensors", "state.json", "vocabulary.json"]
-state = json.load(open("a/checkpoints/step-00000150/state.json"))
-assert state["step"] == 150 and state["samples"] == 600 and state["tokens"] == 38400, state
-data = open("a/checkpoints/step-00000150/model.safetensors", "rb").read()
-header = json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])
-assert header["embed.weight"]["shape"] == [257, 32] and header["embed.weight"]["dtype"] == "F32"
-assert header["blocks.1.fast.w1"]["shape"] == [32, 48]
-events, = glob.glob("a/events/*tfevents*")
-record = open(events, "rb").read()
-assert b"brain.Event:2" in record and record.count(b"validation_loss") == len(held)
-assert record.count(b"learning_rate") == 150
-END
+
+# metrics.jsonl: each step with the same members, and each evaluation behind its own step.
+keys='{"step", "loss", "outer_grad_norm", "inner_grad_norm", "learning_rate", "inner_multiplier", "tokens", "tokens_per_second", "peak_fraction", "seconds", "data_seconds"}'
+[ "$(grep '"loss"' a/metrics.jsonl | sed 's/: [^,}]*//g' | sort -u)" = "$keys" ] || fault "members of steps"
+json_get --numbers --has loss . step loss outer_grad_norm inner_grad_norm learning_rate inner_multiplier \
+    tokens tokens_per_second peak_fraction seconds data_seconds <a/metrics.jsonl >steps
+check '
+    { loss[NR] = $2; rate = $5; tokens = $7; peak = $9; seconds = $10; reading = $11 }
+    {
+        demand($1 == NR - 1 && tokens == NR * 4 * 64, $0)
+        demand(peak > 0 && seconds >= reading && reading >= 0, $0)
+    }
+    # Warm-up from 0 to step 5, then a cosine to end_lr; the inner one is done after 5 steps.
+    NR == 1 { demand(rate == 0 && near($6, 0.28, 1e-9), "warm-up begins with " rate " and " $6) }
+    NR > 1 && NR <= 6 { demand(rate >= before, "warm-up falls to " rate) }
+    NR > 6 { demand(rate <= before, "after warm-up the rate rises to " rate) }
+    NR == 5 { demand($6 == 1, "inner multiplier " $6) }
+    NR == 6 { demand(near(rate, 1e-2, 1e-9), "warm-up ends with " rate) }
+    { before = rate }
+    END {
+        demand(NR == 150 && before >= 1e-3 && before < 1.01e-3, NR " steps, the last rate is " before)
+        # Random bytes cost ln 257; digits and blanks are learnt at once, rising numbers later.
+        demand(near(loss[1], log(257), 0.5), "begins with " loss[1])
+        for (i = 146; i <= 150; i++) last += loss[i] / 5
+        demand(last < 1.6, "the last losses are " last)
+    }' steps || fault "steps: $(tail -n 3 steps)"
+json_get --numbers --has validation_loss . step validation_loss validation_standard_error <a/metrics.jsonl >held
+[ "$(cut -f 1 held | xargs)" = "19 39 59 79 99 119 139 149" ] || fault "validated at $(cut -f 1 held | xargs)"
+check '
+    { demand($3 > 0, "standard error " $3) }
+    NR == 1 { first = $2 }
+    END { demand($2 < first && first < log(257), "from " first " to " $2) }' held || fault "validation"
+json_get . step <a/metrics.jsonl | uniq -c >order
+check '
+    { demand($2 == NR - 1 && $1 == 1 + ($2 % 20 == 19 || $2 == 149), $1 " lines of step " $2) }
+    END { demand(NR == 150, NR " steps") }' order || fault "the order of lines"
+check '/validation_loss/ { demand(!/"loss"/ && before ~ /"loss"/, "validation before its step") } { before = $0 }' \
+    a/metrics.jsonl || fault "the order of lines"
+
+# The run directory.
+[ "$(ls -A a | xargs)" = "checkpoints config.yaml eval events lock metrics.jsonl" ] || fault "$(ls a)"
+[ "$(ls -A a/checkpoints | xargs)" = "step-00000100 step-00000150" ] || fault "$(ls a/checkpoints)"
+for checkpoint in a/checkpoints/*; do
+    [ "$(ls -A "$checkpoint" | xargs)" = "model.safetensors optimizer.safetensors state.json vocabulary.json" ] ||
+        fault "$checkpoint: $(ls -A "$checkpoint")"
+done
+last=a/checkpoints/step-00000150
+[ "$(json_get . step samples tokens <$last/state.json | xargs)" = "150 600 38400" ] || fault "$(cat $last/state.json)"
+# A safetensors file: the length of its header, its header in JSON.
+head -c $((8 + $(od -An -tu8 -N8 $last/model.safetensors))) $last/model.safetensors | tail -c +9 >header.json
+[ "$(json_get . embed.weight/shape embed.weight/dtype blocks.1.fast.w1/shape <header.json | xargs)" = \
+    "[257,32] F32 [32,48]" ] || fault "the header is $(cat header.json)"
+events=$(ls a/events)
+[[ $events = *tfevents* && $events != *$'\n'* ]] || fault "one file of events: $events"
+count() { grep -ao "$1" "a/events/$events" | wc -l; }
+[ "$(count brain.Event:2)" = 1 ] || fault "$(count brain.Event:2) heads of events"
+[ "$(count validation_loss)" = "$(wc -l <held)" ] || fault "$(count validation_loss) events of validation"
+[ "$(count learning_rate)" = 150 ] || fault "$(count learning_rate) events of steps"
+
 # The resolved configuration trains the same run.
 "$ttt" train a/config.yaml run.dir=again run.eval_every=0 data.valid= >log 2>&1 || fault "$(cat log)"
 same a again
@@ -90,11 +105,9 @@ train d train.steps=7 run.save_every=0
 train e train.init_from=a train.context=128 model.rope_theta=10000 train.lr=1e-3 train.warmup_steps=0 \
     train.steps=20 inner.warmup_steps=0
 says log '^starting from the weights of a/checkpoints/step-00000152$'
-python3 - "$(losses e | head -n 1)" "$(losses e | tail -n 1)" <<'END' || fault "fine-tuning: $(losses e)"
-import sys
-first, last = map(float, sys.argv[1:])
-assert first < 2.5 and last < first, (first, last)
-END
+losses e | check '
+    NR == 1 { first = $1 }
+    END { demand(NR > 1 && first < 2.5 && $1 < first, "from " first " to " $1) }' || fault "fine-tuning: $(losses e | xargs)"
 # The weights themselves, and not the moments: with the same data the first loss is that of the
 # weights, whichever checkpoint of the run is named.
 train f train.init_from=a/checkpoints/step-00000150 train.steps=1 train.total_steps=30

@@ -54,14 +54,6 @@ else
 fi
 
 # ---- damaged checkpoints: refused by name, and the advice goes on from the one before ----
-flip() { # one bit of the byte $2 of the file $1
-    python3 - "$1" "$2" <<'END'
-import sys
-data = bytearray(open(sys.argv[1], "rb").read())
-data[int(sys.argv[2])] ^= 16
-open(sys.argv[1], "wb").write(data)
-END
-}
 for damage in torn flipped state gone; do
     cp -r ten $damage
     last=$damage/checkpoints/step-00000010

@@ -26,14 +26,11 @@ large=(train.context=512 train.batch=2 train.micro_batch=1 inner.suffix=2 model.
     train.total_steps=30 run.save_every=0)
 plan() { # LIMIT: total bytes, carry interval and kept share there; and the least total
     "$ttt" plan ./tiny.yaml "${large[@]}" "train.memory_limit=$1" --json | tail -n 1 |
-        python3 -c 'import json, sys
-plan = json.load(sys.stdin)
-here = plan["here"]
-print(here["memory_bytes"]["total"], here["carry_every"], here["kept_fraction"],
-      plan["least_memory"]["memory_bytes"]["total"])'
+        json_get --numbers . here/memory_bytes/total here/carry_every here/kept_fraction \
+            least_memory/memory_bytes/total
 }
 read -r most every kept least < <(plan 1GB)
-[ "$every" = 1 ] && [ "$kept" = 1.0 ] || fault "1 GB is not enough to keep everything: $every $kept"
+[ "$every" = 1 ] && [ "$kept" = 1 ] || fault "1 GB is not enough to keep everything: $every $kept"
 train everything "${large[@]}" train.memory_limit=1GB
 tried=
 for limit in $((least + least / 50)) $(((least + most) / 2)); do
@@ -43,21 +40,30 @@ for limit in $((least + least / 50)) $(((least + most) / 2)); do
     same everything limit$limit
     same_metrics everything limit$limit
 done
-case $tried in
-    *' 1/1.0'*) fault "the limits drop nothing: $tried" ;;
+case "$tried " in
+    *' 1/1 '*) fault "the limits drop nothing: $tried" ;;
 esac
 
 # How a batch is cut: the same sums in another order.
 near() { # TOLERANCE RUN OTHER: losses and gradient norms agree, relative to them
-    python3 - "$@" <<'END' || fault "$2 and $3 differ by more than $1"
-import json, sys
-tolerance = float(sys.argv[1])
-a, b = ([json.loads(line) for line in open(run + "/metrics.jsonl")] for run in sys.argv[2:])
-assert len(a) == len(b) == 4
-worst = max(abs(x[k] / y[k] - 1) for x, y in zip(a, b) for k in ("loss", "outer_grad_norm", "inner_grad_norm"))
-print("%s and %s: %.1e" % (*sys.argv[2:], worst))
-assert worst <= tolerance, worst
-END
+    local run
+    for run in "$2" "$3"; do
+        json_get --numbers . step loss outer_grad_norm inner_grad_norm <"$run/metrics.jsonl" >"near.$run" ||
+            fault "the metrics of $run"
+    done
+    paste "near.$2" "near.$3" | check '
+        {
+            demand(NF == 8 && $1 == NR - 1 && $5 == $1, "steps " $1 " and " $5)
+            for (i = 2; i <= 4; i++) {
+                demand($i > 0 && $(i + 4) > 0, "a norm is " $i " or " $(i + 4))
+                far = $i / $(i + 4) - 1
+                worst = most(worst, far < 0 ? -far : far)
+            }
+        }
+        END {
+            printf "%s: %.1e\n", runs, worst
+            demand(NR == 4 && worst <= tolerance, NR " steps differ by up to " worst)
+        }' runs="$2 and $3" tolerance="$1" || fault "$2 and $3 differ by more than $1"
 }
 cut=(train.steps=4 train.total_steps=30 run.save_every=0 train.warmup_steps=0 train.lr=1e-3)
 for micro in 1 2 4; do
@@ -75,10 +81,9 @@ near 1e-3 cut4-f64 cut4-f32
 variant() { # NAME OVERRIDES...
     train "variant-$1" train.steps=10 train.total_steps=30 run.save_every=0 inner.warmup_steps=0 \
         data.valid=valid.h5 run.eval_every=10 run.eval_windows=1 "${@:2}"
-    losses "variant-$1" | python3 -c '
-import math, sys
-loss = [float(line) for line in sys.stdin]
-assert len(loss) == 10 and all(map(math.isfinite, loss)) and loss[-1] < loss[0] - 0.5, loss' ||
+    losses "variant-$1" | check '
+        NR == 1 { first = $1 }
+        END { demand(NR == 10 && $1 < first - 0.5, "from " first " to " $1) }' ||
         fault "variant $1 does not learn: $(losses "variant-$1" | xargs)"
 }
 variant first-order inner.mode=first_order

@@ -85,12 +85,7 @@ same undisturbed killed
 # ---- damaged, swapped: refused wherever the checkpoint is used ----
 rm -r flipped/checkpoints/step-00000001
 last=$(newest flipped)
-python3 - "$last/tokenizer" <<'PY'
-import sys
-data = bytearray(open(sys.argv[1], "rb").read())
-data[len(data) // 2] ^= 1
-open(sys.argv[1], "wb").write(data)
-PY
+flip "$last/tokenizer" $(($(stat -c %s "$last/tokenizer") / 2))
 refused 1 'flipped/.*/tokenizer was changed since it was written' --resume flipped
 refused 1 'train.init_from=flipped: .*/tokenizer was changed' ./tiny.yaml run.dir=new train.init_from=flipped
 code=0
@@ -122,16 +117,13 @@ code=0
 
 # ---- checkpoints of format version 1 had no vocabulary: they are of bytes ----
 for checkpoint in bytes/checkpoints/step-????????; do
-    python3 - "$checkpoint" <<'PY'
-import json, os, sys, zlib
-path = sys.argv[1] + "/state.json"
-state = json.load(open(path))
-del state["crc32"], state["files"]["vocabulary.json"]
-state["version"] = 1
-body = json.dumps(state, indent=2)[:-2]
-open(path, "w").write(body + ',\n  "crc32": "%08x"\n}\n' % zlib.crc32(body.encode()))
-os.remove(sys.argv[1] + "/vocabulary.json")
-PY
+    state=$checkpoint/state.json
+    files=$(json_get --without vocabulary.json files <"$state")
+    rest=$(json_get --without version,files,crc32 . <"$state")
+    body='{"version": 1, "files": '$files', '${rest:1:-1}
+    crc=$(printf %s "$body" | gzip -c | tail -c 8 | od -An -tx4 -N 4) # as data_crc32()
+    printf '%s,\n  "crc32": "%s"\n}\n' "$body" "${crc// /}" >"$state"
+    rm "$checkpoint/vocabulary.json"
 done
 "$ttt" pack --out valid-bytes.h5 valid.txt >log
 "$ttt" eval bytes --data valid-bytes.h5 --windows 1 >log 2>&1 || fault "format version 1: $(cat log)"

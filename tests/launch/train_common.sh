@@ -2,7 +2,8 @@
 # and how runs are compared. Sourced with the program and the name of the test.
 ttt=$(realpath "$1")
 test=$2
-command -v python3 >/dev/null || { echo "$test: skipped: python3 reads the results" && exit 77; }
+# shellcheck source=tests/launch/numbers.sh
+. "$(dirname "${BASH_SOURCE[0]}")/numbers.sh" "$1"
 folder=$(mktemp -d)
 cd "$folder"
 export OMP_WAIT_POLICY=passive # several tests may run at once
@@ -45,6 +46,13 @@ newest() {
     find "$1/checkpoints" -name 'step-????????' | sort | tail -n 1
 }
 
+flip() { # one bit of the byte $2 of the file $1
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    # shellcheck disable=SC2059  # the format is the byte
+    printf "\\x$(printf %x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 contents() { # checksums of a run's files, but for the lock
     find "$1" -type f ! -name lock -exec cksum {} + | sort -k 3
 }
@@ -63,24 +71,17 @@ same() {
 
 # same_metrics RUN OTHER: metrics.jsonl are equal but for times.
 same_metrics() {
-    python3 - "$1/metrics.jsonl" "$2/metrics.jsonl" <<'END' || fault "$1 and $2 differ in their metrics"
-import json, sys
-times = {"seconds", "data_seconds", "tokens_per_second", "peak_fraction"}
-a, b = ([{k: v for k, v in json.loads(line).items() if k not in times} for line in open(path)]
-        for path in sys.argv[1:])
-for x, y in zip(a, b):
-    assert x == y, (x, y)
-assert len(a) == len(b), (len(a), len(b))
-END
+    local run
+    for run in "$1" "$2"; do
+        json_get --without seconds,data_seconds,tokens_per_second,peak_fraction . \
+            <"$run/metrics.jsonl" >"metrics.${run//\//-}" || fault "the metrics of $run"
+    done
+    cmp "metrics.${1//\//-}" "metrics.${2//\//-}" || fault "$1 and $2 differ in their metrics"
 }
 
 # losses RUN: the losses of its steps, one a line.
 losses() {
-    python3 -c '
-import json, sys
-for line in open(sys.argv[1] + "/metrics.jsonl"):
-    line = json.loads(line)
-    if "loss" in line: print(repr(line["loss"]))' "$1"
+    json_get --numbers --has loss . loss <"$1/metrics.jsonl"
 }
 
 seq -s ' ' 1 4000 >train.txt
