@@ -1,6 +1,7 @@
 #!/bin/bash
 # ttt eval as its user meets it, on runs trained here for a moment: tables, CSV, JSON, and what is
 # refused. Arguments: the program, the source directory.
+# shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 # shellcheck source=tests/launch/eval_common.sh
 . "$(dirname "$0")/eval_common.sh" "$1" test_eval

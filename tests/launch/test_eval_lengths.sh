@@ -1,6 +1,7 @@
 #!/bin/bash
 # ttt eval with several lengths of windows, its pictures, and Ctrl-C. Arguments: the program, the
 # source directory.
+# shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 # shellcheck source=tests/launch/eval_common.sh
 . "$(dirname "$0")/eval_common.sh" "$1" test_eval_lengths

@@ -1,6 +1,7 @@
 #!/bin/bash
 # ttt eval --text: JSON lines of whole texts, against windows of the same text in a shard, for bytes
 # and for GPT-2's vocabulary. Arguments: the program, the source directory.
+# shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 source=$(realpath "$2")
 # shellcheck source=tests/launch/eval_common.sh
@@ -50,7 +51,7 @@ for run in e2e swa full; do
     evaluate runs/$run --text one.txt --off --sum
     cp out.txt off.json
     evaluate runs/$run --text one.txt
-    [ "$(json_get 'contexts/0/models/*' model <window.json | wc -l)" = $([ $run = e2e ] && echo 2 || echo 1) ] ||
+    [ "$(json_get 'contexts/0/models/*' model <window.json | wc -l)" = "$([ $run = e2e ] && echo 2 || echo 1)" ] ||
         fault "models of $run"
     [ "$(json_get . file <sum.json)" = one.txt ] || fault "the name of the text"
     total off.json 1 1024 1024 && agrees -1 || fault "--off and a window of $run differ"

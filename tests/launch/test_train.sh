@@ -1,6 +1,7 @@
 #!/bin/bash
 # ttt train from a configuration to a trained model: what the run directory holds, that it learns,
 # evaluation on the way, logging, fine-tuning. Arguments: the program, the source directory.
+# shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_train

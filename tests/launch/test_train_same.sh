@@ -2,6 +2,7 @@
 # What must not change a training, bit for bit: threads and the memory it may take; and what must
 # not beyond rounding: how a batch is cut. Then every variant of the model and of its inner loop
 # trains. Arguments: the program, the source directory.
+# shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_train_same

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The programs that other tests rely on say no where there is nothing: what is missing, no number,
 # torn. Arguments: the program, the source directory.
+# shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 source=$(realpath "$2")
 # shellcheck source=tests/launch/numbers.sh
