@@ -72,6 +72,10 @@ const data_tensor *data_safetensors_tensors(const data_safetensors *file);
 const char *data_safetensors_metadata(const data_safetensors *file, const char *key);
 const char *data_safetensors_path(const data_safetensors *file);
 
+/* Gives back the memory that looking at these bytes of a tensor took. They may be looked at again,
+ * and then come from the file again. */
+void data_safetensors_release(const data_safetensors *file, const void *data, size_t bytes);
+
 typedef struct data_safetensors_writer data_safetensors_writer;
 
 /* Begins a file that takes its name only when finished (data/aside.h). Errors: KERN_ERR_FILE;

@@ -254,6 +254,15 @@ kern_status data_safetensors_expect(const data_tensor **tensor, const data_safet
                      wanted, there);
 }
 
+void data_safetensors_release(const data_safetensors *file, const void *data, size_t bytes) {
+    size_t from = (size_t)((const char *)data - (const char *)file->map);
+    ASSERT(from <= file->bytes && bytes <= file->bytes - from);
+    /* Whole pages: also those at both ends, which others then read again. It is a hint: where it
+     * does not work, more memory is in use. */
+    size_t begin = from / (size_t)getpagesize() * (size_t)getpagesize();
+    madvise((char *)file->map + begin, from - begin + bytes, MADV_DONTNEED);
+}
+
 int64_t data_safetensors_count(const data_safetensors *file) {
     return file->count;
 }

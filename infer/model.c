@@ -155,13 +155,8 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     TRY(create_suffix(model, prefix, blocks));
     TRY(create_prefix(model, prefix));
     TRY(compile_scans(model));
-    if (model->product == KERN_BF16)
-        TRY(infer_rounding_create(&model->rounding, model->parameters->elements, spec->threads));
     model->arena_bytes =
         largest(ad_scan_plan(model->prefix.scan).arena, ad_scan_plan(model->suffix.scan).arena);
-    if (model->rounding)
-        model->arena_bytes =
-            largest(model->arena_bytes, infer_rounding_arena_bytes(model->rounding));
     *result = model;
     model = NULL;
 done:

@@ -6,7 +6,7 @@
 #define INFER_MODEL_H
 
 #include "autodiff/scan.h"
-#include "infer/parameters.h"
+#include "infer/values.h"
 
 typedef struct {
     const ttt_conf *conf; /* checked; must outlive the model */
@@ -19,6 +19,9 @@ typedef struct {
     double budget;        /* bytes for saved carries and kept values */
     int threads;
     bool debug;
+    /* NULL: infer_model_set_parameters says where parameters are. Else they are these, which must
+     * outlive the model and be for a reader as it is; not with backward. */
+    const infer_values *values;
 } infer_model_spec;
 
 typedef struct infer_model infer_model;
@@ -35,7 +38,7 @@ void infer_model_destroy(infer_model *model);
 /* Bytes by kind. */
 typedef struct {
     size_t carries, slots, history, activations /* rows between prefix and suffix, tables */,
-        workspace /* the arena */, product_weights /* rounded copies */;
+        workspace /* the arena */, product_weights /* rounded copies of its own */;
     double prefix_flops, body_flops, body_vjp_flops, prefix_vjp_flops; /* of one batch of B */
     int64_t every;                                                     /* saved carries */
 } infer_model_memory;
@@ -49,7 +52,7 @@ const infer_parameters *infer_model_parameters(const infer_model *model);
 const infer_model_spec *infer_model_spec_of(const infer_model *model);
 
 /* Tells the model where the parameters are (flat, infer_parameters' layout; borrowed). To be called
- * again whenever they changed: rounded copies are made here. */
+ * again whenever they changed: rounded copies are made here. Not with spec.values. */
 void infer_model_set_parameters(infer_model *model, const void *parameters);
 
 /* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. */

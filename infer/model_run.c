@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "infer/model_state.h"
+#include "kernels/round.h"
 
 static void destroy_part(model_part *part) {
     ad_scan_destroy(part->scan);
@@ -12,7 +13,6 @@ static void destroy_part(model_part *part) {
 
 void infer_model_destroy(infer_model *model) {
     if (!model) return;
-    infer_rounding_destroy(model->rounding);
     destroy_part(&model->prefix);
     destroy_part(&model->suffix);
     infer_parameters_destroy(model->parameters);
@@ -31,6 +31,11 @@ static bool has_table(const infer_model *model, int kind) {
 static size_t table_bytes(const infer_model *model) {
     return (size_t)(model->spec.tokens * conf_head_size(model->spec.conf)) *
            kern_dtype_bytes(model->real);
+}
+
+/* Whether it makes rounded copies of its own. */
+static bool rounds(const infer_model *model) {
+    return model->product == KERN_BF16 && !model->spec.values;
 }
 
 static int64_t fast_elements(const infer_model *model) {
@@ -63,7 +68,7 @@ infer_model_memory infer_model_plan(const infer_model *model) {
         .every = suffix.every};
     for (int kind = 0; kind < MODEL_TABLES; kind++)
         if (has_table(model, kind)) memory.activations += 2 * table_bytes(model);
-    if (model->product == KERN_BF16)
+    if (rounds(model))
         memory.product_weights = (size_t)model->parameters->elements * sizeof *model->rounded;
     return memory;
 }
@@ -74,6 +79,51 @@ static void bind_part(infer_model *model, model_part *part) {
         ad_scan_bind_slice(part->scan, part->cosine_slice[kind], model->cosine[kind], NULL);
         ad_scan_bind_slice(part->scan, part->sine_slice[kind], model->sine[kind], NULL);
     }
+}
+
+/* Parameter i: among spec.values, or by the layout. */
+static const void *weight_at(const infer_model *model, const char *parameters, int i,
+                             kern_dtype dtype) {
+    int64_t offset = model->parameters->item[i].offset;
+    if (model->spec.values) return infer_values_at(model->spec.values, i, dtype);
+    if (dtype == KERN_BF16) return model->rounded + offset;
+    return parameters + (size_t)offset * kern_dtype_bytes(dtype);
+}
+
+static void bind_constants(infer_model *model, model_part *part, const char *parameters) {
+    for (int i = 0; i < model->parameters->count; i++) {
+        if (part->body.constant_of[i] < 0) continue;
+        const void *memory = weight_at(model, parameters, i, part->body.dtype_of[i]);
+        ad_scan_bind(part->scan, part->body.constant[part->body.constant_of[i]], memory);
+    }
+}
+
+/* The first carry of each item: the parameters themselves, or copies of them. */
+static void bind_carries(infer_model *model, const char *parameters) {
+    char *replica = model->replicas;
+    for (int f = 0; f < model->suffix.body.fast; f++) {
+        int i = model->suffix.body.fast_parameter[f];
+        const infer_parameter *p = &model->parameters->item[i];
+        const void *memory = weight_at(model, parameters, i, model->real);
+        size_t bytes = (size_t)p->elements * kern_dtype_bytes(model->real);
+        model->first_carry[f] = model->spec.batch == 1 ? memory : replica;
+        for (int64_t b = 0; b < model->spec.batch && model->spec.batch > 1; b++, replica += bytes)
+            memcpy(replica, memory, bytes);
+        if (model->spec.values && model->spec.batch > 1)
+            infer_values_release(model->spec.values, i);
+    }
+}
+
+static void bind_parameters(infer_model *model, const char *parameters) {
+    bind_constants(model, &model->prefix, parameters);
+    bind_constants(model, &model->suffix, parameters);
+    bind_carries(model, parameters);
+}
+
+void infer_model_set_parameters(infer_model *model, const void *parameters) {
+    ASSERT(!model->spec.values);
+    if (model->rounded) kern_round(model->rounded, parameters, model->parameters->elements);
+    bind_parameters(model, parameters);
 }
 
 kern_status infer_model_allocate(infer_model *model) {
@@ -88,7 +138,7 @@ kern_status infer_model_allocate(infer_model *model) {
     TRY(kern_alloc(&model->weight, rows * kern_dtype_bytes(model->real), "loss weights"));
     TRY(kern_alloc((void **)&model->input, rows * sizeof *model->input, "tokens"));
     TRY(kern_alloc((void **)&model->target, rows * sizeof *model->target, "targets"));
-    if (model->product == KERN_BF16)
+    if (rounds(model))
         TRY(kern_alloc((void **)&model->rounded,
                        (size_t)model->parameters->elements * sizeof *model->rounded,
                        "rounded weights"));
@@ -110,39 +160,9 @@ kern_status infer_model_allocate(infer_model *model) {
     ad_scan_bind_slice(model->suffix.scan, model->weight_slice, model->weight, NULL);
     ad_scan_bind(model->suffix.scan, model->rate,
                  model->real == KERN_F64 ? (const void *)&model->rate_f64 : &model->rate_f32);
+    if (model->spec.values) bind_parameters(model, NULL);
 done:
     return status;
-}
-
-static void bind_constants(infer_model *model, model_part *part, const char *parameters) {
-    for (int i = 0; i < model->parameters->count; i++) {
-        if (part->body.constant_of[i] < 0) continue;
-        int64_t offset = model->parameters->item[i].offset;
-        const void *memory = parameters + (size_t)offset * kern_dtype_bytes(model->real);
-        if (part->body.dtype_of[i] == KERN_BF16) memory = model->rounded + offset;
-        ad_scan_bind(part->scan, part->body.constant[part->body.constant_of[i]], memory);
-    }
-}
-
-/* The first carry of each item: the parameters themselves, or copies of them. */
-static void bind_carries(infer_model *model, const char *parameters) {
-    char *replica = model->replicas;
-    for (int f = 0; f < model->suffix.body.fast; f++) {
-        const infer_parameter *p = &model->parameters->item[model->suffix.body.fast_parameter[f]];
-        const char *memory = parameters + (size_t)p->offset * kern_dtype_bytes(model->real);
-        size_t bytes = (size_t)p->elements * kern_dtype_bytes(model->real);
-        model->first_carry[f] = model->spec.batch == 1 ? memory : replica;
-        for (int64_t b = 0; b < model->spec.batch && model->spec.batch > 1; b++, replica += bytes)
-            memcpy(replica, memory, bytes);
-    }
-}
-
-void infer_model_set_parameters(infer_model *model, const void *parameters) {
-    if (model->rounding)
-        infer_rounding_run(model->rounding, model->rounded, parameters, model->arena);
-    bind_constants(model, &model->prefix, parameters);
-    bind_constants(model, &model->suffix, parameters);
-    bind_carries(model, parameters);
 }
 
 /* Inputs, targets, and what each target weighs in its chunk's loss: 1 / (targets of the chunk that

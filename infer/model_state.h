@@ -5,7 +5,6 @@
 
 #include "infer/body.h"
 #include "infer/model.h"
-#include "infer/rounding.h"
 
 enum { MODEL_SLICES = 8, MODEL_TABLES = 2 };
 
@@ -25,12 +24,11 @@ struct infer_model {
     model_part prefix, suffix;
     int tokens_slice, rows_slice, target_slice, weight_slice;
     ad_value rate;
-    infer_rounding *rounding; /* where products are in bf16 */
     size_t arena_bytes;
     /* allocated */
     void *arena, *rows, *ct_rows, *replicas /* theta_0 for each item, B > 1 */, *weight;
     void *cosine[MODEL_TABLES], *sine[MODEL_TABLES];
-    uint16_t *rounded; /* bf16 copies, the parameters' layout */
+    uint16_t *rounded; /* own bf16 copies, the parameters' layout; NULL: none are needed */
     int32_t *input, *target;
     const void **first_carry; /* [fast] */
     double rate_f64;

@@ -1,4 +1,4 @@
-/* A session's graphs and memory. */
+/* A session's graphs, and the weights that they read. */
 #include "infer/session.h"
 
 #include <math.h>
@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "infer/session_state.h"
+#include "kernels/round.h"
 
 /* Rows of the widest piece, enough for fast products; and of a piece of a chunk. */
 enum { WIDE_ROWS = 512, NARROW_ROWS = 64 };
@@ -14,15 +15,6 @@ static void *array(int64_t count, size_t item) {
     void *memory = calloc((size_t)count + 1, item);
     ASSERT(memory);
     return memory;
-}
-
-static size_t align(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
-size_t infer_session_row_bytes(const infer_session *s) {
-    return (size_t)(conf_kv_heads(s->spec.conf) * conf_head_size(s->spec.conf)) *
-           kern_dtype_bytes(s->product);
 }
 
 /* Without inner steps no part carries fast weights. */
@@ -158,89 +150,6 @@ done:
     return status;
 }
 
-/* ---- memory ---- */
-
-static void plan_history(infer_session *s) {
-    const ttt_conf *conf = s->spec.conf;
-    s->history = array(conf->model.blocks, sizeof *s->history);
-    for (int64_t b = 0; b < conf->model.blocks; b++) {
-        session_history *h = &s->history[b];
-        if (conf->model.attention == CONF_ATTN_NONE) continue;
-        h->past = conf_block_is_full(conf, b) ? s->spec.limit : conf_block_window(conf, b) - 1;
-        if (h->past > 0) h->capacity = h->past + s->unit + s->narrow;
-        s->history_bytes += 2 * align((size_t)h->capacity * infer_session_row_bytes(s));
-    }
-}
-
-static void plan_fast(infer_session *s) {
-    size_t at = 0;
-    s->fast_at = array(infer_session_fast(s), sizeof *s->fast_at);
-    s->moved = array(2 * (int64_t)infer_session_fast(s), sizeof *s->moved);
-    for (int f = 0; f < infer_session_fast(s); f++) {
-        s->fast_at[f] = at;
-        at += align((size_t)infer_session_fast_parameter(s, f)->elements);
-    }
-    s->fast_bytes = at * kern_dtype_bytes(s->real);
-}
-
-static kern_status allocate_rows(infer_session *s) {
-    kern_status status = KERN_OK;
-    const conf_model *model = &s->spec.conf->model;
-    size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
-    TRY(kern_alloc_zero(&s->h, rows * (size_t)model->dim * real, "rows of the prefix"));
-    TRY(kern_alloc_zero(&s->logits, (size_t)(s->narrow * model->vocab) * real, "logits"));
-    TRY(kern_alloc_zero((void **)&s->scores, (size_t)model->vocab * sizeof *s->scores, "logits"));
-    TRY(kern_alloc_zero(&s->nll, rows * real, "losses"));
-    TRY(kern_alloc_zero(&s->weight, rows * real, "loss weights"));
-    TRY(kern_alloc_zero((void **)&s->input, rows * sizeof *s->input, "tokens"));
-    TRY(kern_alloc_zero((void **)&s->target, rows * sizeof *s->target, "targets"));
-    TRY(kern_alloc_zero((void **)&s->waiting, rows * sizeof *s->waiting, "tokens"));
-    for (int kind = 0; kind < SESSION_KINDS; kind++) {
-        size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
-        TRY(kern_alloc_zero(&s->cosine[kind], table, "rotary table"));
-        TRY(kern_alloc_zero(&s->sine[kind], table, "rotary table"));
-    }
-done:
-    return status;
-}
-
-static kern_status allocate(infer_session *s) {
-    kern_status status = KERN_OK;
-    TRY(kern_alloc(&s->arena, s->arena_bytes, "workspace"));
-    TRY(kern_alloc_zero(&s->keys, s->history_bytes, "keys and values"));
-    char *at = s->keys;
-    for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) {
-        size_t bytes = align((size_t)s->history[b].capacity * infer_session_row_bytes(s));
-        s->history[b].k = at;
-        s->history[b].v = at + bytes;
-        at += 2 * bytes;
-    }
-    for (int i = 0; i < 2; i++)
-        TRY(kern_alloc_zero((void **)&s->theta[i], s->fast_bytes, "fast weights"));
-    if (s->product == KERN_BF16) {
-        TRY(kern_alloc_zero((void **)&s->theta_rounded, s->fast_bytes / 2, "fast weights"));
-        TRY(kern_alloc_zero((void **)&s->rounded,
-                            (size_t)s->parameters->elements * sizeof *s->rounded,
-                            "rounded weights"));
-    }
-    TRY(allocate_rows(s));
-done:
-    return status;
-}
-
-static kern_status check_memory(const infer_session *s) {
-    infer_session_memory m = infer_session_plan(s);
-    double total = (double)(m.history + m.fast + m.workspace + m.rounded + m.rows), MB = 1e6;
-    if (s->spec.memory <= 0 || total <= s->spec.memory) return KERN_OK;
-    return kern_fail(KERN_ERR_MEMORY,
-                     "reading takes %.0f MB (keys and values %.0f, fast weights %.0f, workspace "
-                     "%.0f, rounded weights %.0f, rows %.0f), and %.0f MB are free%s",
-                     total / MB, (double)m.history / MB, (double)m.fast / MB,
-                     (double)m.workspace / MB, (double)m.rounded / MB, (double)m.rows / MB,
-                     s->spec.memory / MB,
-                     s->full ? "; a smaller --context takes less, where attention is full" : "");
-}
-
 /* Attention counts the rows of the past in 32 bits. */
 static kern_status check_limit(const infer_session *s) {
     if (!s->full || s->spec.limit <= INT32_MAX / 2) return KERN_OK;
@@ -266,15 +175,7 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     TRY(check_limit(s));
     choose_rows(s);
     TRY(create_parts(s));
-    if (s->product == KERN_BF16) {
-        TRY(infer_rounding_create(&s->rounding, s->parameters->elements, spec->threads));
-        size_t bytes = infer_rounding_arena_bytes(s->rounding);
-        if (bytes > s->arena_bytes) s->arena_bytes = bytes;
-    }
-    plan_history(s);
-    plan_fast(s);
-    TRY(check_memory(s));
-    TRY(allocate(s));
+    TRY(infer_session_allocate(s));
     *result = s;
     s = NULL;
 done:
@@ -289,16 +190,8 @@ void infer_session_destroy(infer_session *s) {
         ad_plan_destroy(s->part[i].plan);
         infer_part_clear(&s->part[i].body);
     }
-    infer_rounding_destroy(s->rounding);
     infer_parameters_destroy(s->parameters);
-    free(s->history);
-    free(s->fast_at);
-    free(s->moved);
-    void *const memory[] = {s->arena,   s->keys,      s->theta[0], s->theta[1], s->theta_rounded,
-                            s->h,       s->logits,    s->scores,   s->nll,      s->weight,
-                            s->input,   s->target,    s->waiting,  s->rounded,  s->cosine[0],
-                            s->sine[0], s->cosine[1], s->sine[1]};
-    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
+    infer_session_free(s);
     free(s);
 }
 
@@ -312,12 +205,10 @@ static int fast_of(const infer_session *s, int index) {
 }
 
 static const void *weight_at(const infer_session *s, int index, kern_dtype dtype) {
-    int64_t offset = s->parameters->item[index].offset;
     int fast = fast_of(s, index);
-    if (dtype == KERN_BF16)
-        return fast < 0 ? s->rounded + offset : s->theta_rounded + s->fast_at[fast];
-    size_t bytes = kern_dtype_bytes(dtype);
-    return fast < 0 ? s->flat + (size_t)offset * bytes : s->theta[0] + s->fast_at[fast] * bytes;
+    if (fast < 0) return infer_values_at(s->values, index, dtype);
+    if (dtype == KERN_BF16) return s->theta_rounded + s->fast_at[fast];
+    return s->theta[0] + s->fast_at[fast] * kern_dtype_bytes(dtype);
 }
 
 void infer_session_bind(infer_session *s) {
@@ -343,30 +234,24 @@ void infer_session_bind(infer_session *s) {
 
 void infer_session_round(infer_session *s) {
     const float *from = (const float *)(const void *)s->theta[0];
-    for (size_t i = 0; i < s->fast_bytes / sizeof *from && s->product == KERN_BF16; i++) {
-        uint32_t bits;
-        memcpy(&bits, &from[i], sizeof bits);
-        bits += 0x7fff + (bits >> 16 & 1); /* to nearest even; theta is finite */
-        s->theta_rounded[i] = (uint16_t)(bits >> 16);
-    }
+    if (s->product == KERN_BF16)
+        kern_round(s->theta_rounded, from, (int64_t)(s->fast_bytes / sizeof *from));
 }
 
-void infer_session_set_parameters(infer_session *s, const void *parameters) {
-    s->flat = parameters;
-    if (s->rounding) infer_rounding_run(s->rounding, s->rounded, parameters, s->arena);
+void infer_session_set_values(infer_session *s, const infer_values *values) {
+    s->values = values;
     infer_session_reset(s);
 }
 
 void infer_session_reset(infer_session *s) {
     size_t real = kern_dtype_bytes(s->real);
     for (int f = 0; f < infer_session_fast(s); f++) {
-        const infer_parameter *p = infer_session_fast_parameter(s, f);
-        memcpy(s->theta[0] + s->fast_at[f] * real, s->flat + (size_t)p->offset * real,
-               (size_t)p->elements * real);
-        if (s->product == KERN_BF16)
-            memcpy(s->theta_rounded + s->fast_at[f], s->rounded + p->offset,
-                   (size_t)p->elements * sizeof *s->rounded);
+        int index = s->part[SUFFIX_CHUNK].body.fast_parameter[f];
+        memcpy(s->theta[0] + s->fast_at[f] * real, infer_values_at(s->values, index, s->real),
+               (size_t)s->parameters->item[index].elements * real);
+        infer_values_release(s->values, index);
     }
+    infer_session_round(s);
     infer_session_bind(s);
     for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) s->history[b].used = 0;
     s->position = s->pending = 0;
@@ -401,32 +286,6 @@ infer_session_progress infer_session_seen(const infer_session *s) {
     return s->seen;
 }
 
-infer_session_memory infer_session_plan(const infer_session *s) {
-    const conf_model *model = &s->spec.conf->model;
-    size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
-    size_t table = 2 * SESSION_KINDS * (size_t)conf_head_size(s->spec.conf) * real;
-    infer_session_memory memory = {
-        .history = s->history_bytes,
-        .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
-        .workspace = s->arena_bytes,
-        .rows = rows * ((size_t)model->dim * real + 2 * real + 3 * sizeof(int32_t) + table) +
-                (size_t)(s->narrow * model->vocab) * real + (size_t)model->vocab * sizeof(float)};
-    if (s->product == KERN_BF16)
-        memory.rounded = (size_t)s->parameters->elements * sizeof *s->rounded;
-    size_t product = kern_dtype_bytes(s->product);
-    for (int i = 0; i < s->parameters->count; i++) {
-        const infer_parameter *p = &s->parameters->item[i];
-        if (p->role == INFER_EMBED && !model->tied) continue; /* one row of it is read */
-        memory.weights_read += (double)p->elements * (double)(p->rank == 1 ? real : product);
-    }
-    for (int64_t b = 0; b < model->blocks; b++) {
-        const session_history *h = &s->history[b];
-        int64_t seen = h->used < h->past ? h->used : h->past;
-        memory.history_read += 2.0 * (double)seen * (double)infer_session_row_bytes(s);
-    }
-    return memory;
-}
-
 static double element(const void *memory, kern_dtype dtype, int64_t i) {
     return dtype == KERN_F64 ? ((const double *)memory)[i] : (double)((const float *)memory)[i];
 }
@@ -436,13 +295,15 @@ void infer_session_moves(const infer_session *s, infer_session_move *move) {
     for (int f = 0; f < infer_session_fast(s); f++) {
         const infer_parameter *p = infer_session_fast_parameter(s, f);
         const void *now = s->theta[0] + s->fast_at[f] * real;
-        const void *before = s->flat + (size_t)p->offset * real;
+        int index = (int)(p - s->parameters->item);
+        const void *before = infer_values_at(s->values, index, s->real);
         double moved = 0, size = 0;
         for (int64_t i = 0; i < p->elements; i++) {
             double from = element(before, s->real, i), by = element(now, s->real, i) - from;
             moved += by * by;
             size += from * from;
         }
-        move[f] = (infer_session_move){(int)(p - s->parameters->item), sqrt(moved), sqrt(size)};
+        infer_values_release(s->values, index);
+        move[f] = (infer_session_move){index, sqrt(moved), sqrt(size)};
     }
 }

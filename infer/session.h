@@ -9,14 +9,14 @@
 #define INFER_SESSION_H
 
 #include "autodiff/plan.h"
-#include "infer/parameters.h"
+#include "infer/values.h"
 
 typedef struct {
     const ttt_conf *conf; /* checked; must outlive the session */
     bool inner;           /* take inner steps; false: the plain model, also of a run with an inner
                              loop */
     int64_t limit; /* most positions, where some block attends to everything; else not looked at */
-    double memory; /* bytes that the session may take; 0: not looked at */
+    double memory; /* bytes that the session and its weights may take; 0: not looked at */
     int threads;
     bool debug; /* checks every value, slow */
 } infer_session_spec;
@@ -29,9 +29,8 @@ typedef struct infer_session infer_session;
 kern_status infer_session_create(infer_session **session, const infer_session_spec *spec);
 void infer_session_destroy(infer_session *session); /* NULL is fine */
 
-/* Where the parameters are: flat, infer_parameters' layout, f32 (f64 in f64 runs); borrowed. Then
- * begins an empty text. */
-void infer_session_set_parameters(infer_session *session, const void *parameters);
+/* The weights: for a reader as this session is, borrowed. Then begins an empty text. */
+void infer_session_set_values(infer_session *session, const infer_values *values);
 /* An empty text and the parameters' own fast weights. */
 void infer_session_reset(infer_session *session);
 
@@ -59,9 +58,10 @@ int32_t infer_session_bos(const infer_session *session); /* begin of document; -
 /* Tokens that are read at once where there are as many: a multiple of C. */
 int64_t infer_session_stride(const infer_session *session);
 
-/* Bytes of memory by kind, all allocated at creation. */
+/* Bytes of memory by kind: weights as infer_values_open would hold them for this session alone; the
+ * others all allocated at creation. */
 typedef struct {
-    size_t history, fast, workspace, rounded /* bf16 copies */, rows;
+    size_t weights, history, fast, workspace, rows;
     /* What generating one token must read: every weight once; and keys and values once. */
     double weights_read, history_read;
 } infer_session_memory;

@@ -1,10 +1,9 @@
-/* What infer/session.c (graphs, memory), infer/session_run.c (reading) and infer/session_file.c
- * share. Internal. */
+/* What infer/session.c (graphs), infer/session_memory.c, infer/session_run.c (reading) and
+ * infer/session_file.c share. Internal. */
 #ifndef INFER_SESSION_STATE_H
 #define INFER_SESSION_STATE_H
 
 #include "infer/body.h"
-#include "infer/rounding.h"
 #include "infer/session.h"
 
 enum { SESSION_KINDS = 2 }; /* windowed and full */
@@ -46,7 +45,6 @@ struct infer_session {
     session_part part[SESSION_PARTS]; /* plan NULL: as another one */
     int64_t unit, chunk, narrow;      /* rows of the parts */
     bool full;                        /* some block attends to everything */
-    infer_rounding *rounding;
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
     /* allocated */
     void *arena, *keys;
@@ -65,8 +63,7 @@ struct infer_session {
     int64_t table_first, table_rows; /* positions that the tables hold */
     int32_t *input, *target;         /* [unit + narrow] */
     int32_t past_rows[SESSION_KINDS];
-    uint16_t *rounded; /* parameters */
-    const char *flat;  /* parameters, borrowed */
+    const infer_values *values; /* borrowed */
     double rate_f64, loss_f64, norm_f64;
     float rate_f32, loss_f32, norm_f32;
     /* the text */
@@ -77,6 +74,11 @@ struct infer_session {
     double next_nll; /* SCORE_KNOWN: as the last target of a whole chunk */
     infer_session_progress seen;
 };
+
+/* Finds out what memory is needed, and allocates it. Errors: KERN_ERR_MEMORY where that is more
+ * than spec.memory, or than there is; infer_session_free is due in any case. */
+kern_status infer_session_allocate(infer_session *session);
+void infer_session_free(infer_session *session);
 
 /* Points the parts that read fast weights or parameters to where they are. */
 void infer_session_bind(infer_session *session);

@@ -118,7 +118,7 @@ done:
 }
 
 /* Up to each length the text is read whole, then token by token across it. */
-static kern_status measure(bench *b, int which, const ttt_conf *conf, const void *parameters,
+static kern_status measure(bench *b, int which, const ttt_conf *conf, const infer_values *values,
                            const int32_t *token) {
     kern_status status = KERN_OK;
     infer_session *session = NULL;
@@ -130,7 +130,7 @@ static kern_status measure(bench *b, int which, const ttt_conf *conf, const void
     double whole = 0;
     int64_t before = 0;
     TRY(infer_session_create(&session, &spec));
-    infer_session_set_parameters(session, parameters);
+    infer_session_set_values(session, values);
     for (int l = 0; l < b->lengths; l++) {
         point *to = &b->point[which * b->lengths + l];
         int64_t half = b->given->tokens / 2, at = infer_session_position(session);
@@ -165,7 +165,7 @@ done:
 
 /* What training does with a sequence before it goes back, prefix and suffix with its steps, and a
  * session that reads the same tokens, by turns. */
-static kern_status compare_with_training(bench *b, const ttt_conf *conf, const void *parameters,
+static kern_status compare_with_training(bench *b, const ttt_conf *conf, const infer_values *values,
                                          const int32_t *token) {
     kern_status status = KERN_OK;
     infer_model *model = NULL;
@@ -175,15 +175,18 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const v
     if (tokens > conf->train.context || tokens == 0) tokens = conf->train.context;
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     void *loss = NULL, *fast = NULL, **places = NULL;
-    infer_model_spec spec = {
-        .conf = conf, .batch = 1, .tokens = tokens, .inner = true, .threads = b->threads};
+    infer_model_spec spec = {.conf = conf,
+                             .batch = 1,
+                             .tokens = tokens,
+                             .inner = true,
+                             .threads = b->threads,
+                             .values = values};
     infer_session_spec reading = {
         .conf = conf, .inner = true, .limit = tokens + 1, .threads = b->threads};
     TRY(infer_session_create(&session, &reading));
-    infer_session_set_parameters(session, parameters);
+    infer_session_set_values(session, values);
     TRY(infer_model_create(&model, &spec));
     TRY(infer_model_allocate(model));
-    infer_model_set_parameters(model, parameters);
     TRY(kern_alloc(&loss, (size_t)(3 * tokens) * kern_dtype_bytes(real), "losses"));
     infer_model_parts parts = infer_model_internals(model);
     const infer_parameters *layout = infer_model_parameters(model);
@@ -226,6 +229,7 @@ static kern_status run_variant(bench *b, int which) {
     ttt_conf *conf = NULL;
     infer_parameters *layout = NULL;
     void *parameters = NULL;
+    infer_values *values = NULL;
     int32_t *token = NULL;
     TRY(load(&conf, b, &variants[which]));
     if (variants[which].needs_inner && conf->inner.mode == CONF_INNER_OFF) goto done;
@@ -237,13 +241,15 @@ static kern_status run_variant(bench *b, int which) {
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     TRY(kern_alloc_zero(&parameters, (size_t)layout->elements * kern_dtype_bytes(real), "weights"));
     infer_parameters_init(layout, conf, real, parameters);
+    TRY(infer_values_view(&values, conf, parameters));
     int64_t count = b->length[b->lengths - 1] + b->given->tokens + conf->train.context + 1;
     TRY(kern_alloc((void **)&token, (size_t)count * sizeof *token, "tokens"));
     launch_bench_tokens(token, count, conf->model.vocab, conf->model.bos, 1);
-    TRY(measure(b, which, conf, parameters, token));
-    if (variants[which].inner) TRY(compare_with_training(b, conf, parameters, token));
+    TRY(measure(b, which, conf, values, token));
+    if (variants[which].inner) TRY(compare_with_training(b, conf, values, token));
 done:
     kern_free(token);
+    infer_values_destroy(values);
     kern_free(parameters);
     infer_parameters_destroy(layout);
     conf_destroy(conf);

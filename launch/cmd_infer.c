@@ -206,10 +206,11 @@ static kern_status open_session(inference *all) {
                                .threads = train_threads(conf)};
     TRY(find_limit(&spec.limit, all));
     omp_set_num_threads(spec.threads);
-    TRY(launch_trained_load(&all->run));
     spec.memory = train_memory_limit(conf);
     TRY(infer_session_create(&all->session, &spec));
-    infer_session_set_parameters(all->session, all->run.parameters);
+    TRY(launch_trained_load(&all->run,
+                            (infer_readers){.plain = !spec.inner, .stepping = spec.inner}));
+    infer_session_set_values(all->session, all->run.values);
     if (chosen->load_state)
         TRY(infer_session_load(all->session, chosen->load_state, all->run.identity));
     int64_t tokens = all->run.vocabulary->size;

@@ -98,7 +98,7 @@ static kern_status make_session(infer_session **session, const launch_trained *r
     }
     omp_set_num_threads(threads);
     kern_status status = infer_session_create(session, &spec);
-    if (status == KERN_OK) infer_session_set_parameters(*session, run->parameters);
+    if (status == KERN_OK) infer_session_set_values(*session, run->values);
     return status;
 }
 
@@ -165,10 +165,12 @@ static kern_status ask_runs(launch_niah_report *report, launch_niah_samples *sam
     omp_set_num_threads(train_threads(runs[0].conf));
     train_signals_install_saying(&signals, "\nttt: stopping; the same again ends at once\n");
     for (int64_t i = 0; i < count; i++) {
-        TRY(launch_trained_load(&runs[i]));
-        for (int off = has_inner(&runs[i]) && chosen->off; off <= has_inner(&runs[i]); off++)
+        bool inner = has_inner(&runs[i]);
+        infer_readers readers = {.plain = true, .stepping = inner && !chosen->off};
+        TRY(launch_trained_load(&runs[i], readers));
+        for (int off = inner && chosen->off; off <= inner; off++)
             TRY(ask_run(report, samples, &runs[i], name_column(runs, count, i, words[i], off),
-                        has_inner(&runs[i]) && !off));
+                        inner && !off));
         launch_trained_unload(&runs[i]);
     }
 done:

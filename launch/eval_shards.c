@@ -146,11 +146,11 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                              .batch = choose_batch(tokens, windows, run->layout),
                              .tokens = tokens,
                              .inner = c->chunk > 0,
-                             .threads = threads};
+                             .threads = threads,
+                             .values = run->values};
     omp_set_num_threads(threads);
     TRY(infer_model_create(&model, &spec));
     TRY(infer_model_allocate(model));
-    infer_model_set_parameters(model, run->parameters);
     infer_evaluation given = {.model = model,
                               .source = e->source,
                               .per_document = e->chosen->windows,
@@ -188,8 +188,9 @@ static kern_status evaluate_run(evaluation *e, int64_t index) {
     kern_status status = KERN_OK;
     launch_trained *run = &e->runs[index];
     int64_t first = e->report.columns;
-    TRY(launch_trained_load(run));
-    if (launch_eval_has_inner(run) && !e->chosen->off) add_column(e, index, false);
+    bool stepping = launch_eval_has_inner(run) && !e->chosen->off;
+    TRY(launch_trained_load(run, (infer_readers){.plain = true, .stepping = stepping}));
+    if (stepping) add_column(e, index, false);
     add_column(e, index, true);
     for (int64_t length = 0; length < e->report.lengths; length++)
         for (int64_t column = first; column < e->report.columns; column++)

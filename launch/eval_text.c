@@ -144,14 +144,14 @@ kern_status launch_eval_texts(const launch_eval_choices *chosen, const char *wor
     bool begun = false;
     TRY(launch_trained_open(&run, word, 0));
     TRY(find_limit(&spec.limit, chosen, &run));
-    TRY(launch_trained_load(&run));
     spec.conf = run.conf;
     spec.inner = launch_eval_has_inner(&run) && !chosen->off;
     spec.memory = train_memory_limit(run.conf);
     spec.threads = train_threads(run.conf);
     omp_set_num_threads(spec.threads);
     TRY(infer_session_create(&session, &spec));
-    infer_session_set_parameters(session, run.parameters);
+    TRY(launch_trained_load(&run, (infer_readers){.plain = !spec.inner, .stepping = spec.inner}));
+    infer_session_set_values(session, run.values);
     launch_eval_signals_begin();
     begun = true;
     for (int64_t i = 0; i < chosen->text.count; i++) {

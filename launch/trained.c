@@ -45,42 +45,34 @@ done:
     return status;
 }
 
-kern_status launch_trained_load(launch_trained *run) {
+kern_status launch_trained_load(launch_trained *run, infer_readers readers) {
     kern_status status = KERN_OK;
     kern_dtype dtype = run->conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     train_state state;
-    train_state_file files[TRAIN_STATE_FILES];
-    char *state_path = NULL;
+    uint32_t crc;
+    data_safetensors *file;
     if (!run->layout) run->layout = infer_parameters_create(run->conf);
     train_tensor *items = calloc((size_t)run->layout->count, sizeof *items);
     ASSERT(items);
-    TRY(kern_alloc_zero(&run->parameters, (size_t)run->layout->elements * kern_dtype_bytes(dtype),
-                        "parameters"));
     for (int i = 0; i < run->layout->count; i++) {
         const infer_parameter *p = &run->layout->item[i];
-        items[i] = (train_tensor){.name = p->name,
-                                  .dtype = dtype,
-                                  .rank = p->rank,
-                                  .shape = {p->dim[0], p->dim[1]},
-                                  .data = (char *)run->parameters +
-                                          (size_t)p->offset * kern_dtype_bytes(dtype)};
+        items[i] = (train_tensor){
+            .name = p->name, .dtype = dtype, .rank = p->rank, .shape = {p->dim[0], p->dim[1]}};
     }
     train_tensors tensors = {run->layout->count, items};
-    TRY(train_checkpoint_load(&state, run->checkpoint, &tensors, NULL));
+    TRY(train_checkpoint_open(&file, &state, &crc, run->checkpoint, &tensors));
+    TRY(infer_values_open(&run->values, run->conf, readers, file));
     run->step = state.step;
-    state_path = train_text("%s/state.json", run->checkpoint);
-    TRY(train_state_read(&state, files, state_path));
     snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
-             (unsigned)files[TRAIN_STATE_MODEL].crc);
+             (unsigned)crc);
 done:
-    free(state_path);
     free(items);
     return status;
 }
 
 void launch_trained_unload(launch_trained *run) {
-    kern_free(run->parameters);
-    run->parameters = NULL;
+    infer_values_destroy(run->values);
+    run->values = NULL;
 }
 
 void launch_trained_close(launch_trained *run) {
@@ -90,5 +82,5 @@ void launch_trained_close(launch_trained *run) {
     conf_destroy(run->conf);
     data_vocabulary_destroy(run->vocabulary);
     infer_parameters_destroy(run->layout);
-    kern_free(run->parameters);
+    infer_values_destroy(run->values);
 }

@@ -4,7 +4,7 @@
 #define LAUNCH_TRAINED_H
 
 #include "data/vocabulary.h"
-#include "infer/parameters.h"
+#include "infer/values.h"
 
 /* Begins as zeros. Everything in it belongs to it. */
 typedef struct {
@@ -14,7 +14,7 @@ typedef struct {
     const data_vocabulary *vocabulary; /* that its checkpoint carries; fits the model */
     /* From launch_trained_load on: */
     infer_parameters *layout;
-    void *parameters;  /* flat, by layout: f32, or f64 in f64 runs */
+    infer_values *values;
     int64_t step;      /* outer steps done */
     char identity[64]; /* names the weights: step and checksum of their file */
 } launch_trained;
@@ -26,8 +26,9 @@ typedef struct {
  * not allow that context. launch_trained_close is due in any case. */
 kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context);
 
-/* Reads the weights. Errors: those of train_checkpoint_load. */
-kern_status launch_trained_load(launch_trained *run);
+/* Reads the weights, for these readers. Errors: those of train_checkpoint_open and
+ * infer_values_open. */
+kern_status launch_trained_load(launch_trained *run, infer_readers readers);
 void launch_trained_unload(launch_trained *run); /* the weights alone */
 
 void launch_trained_close(launch_trained *run);

@@ -171,6 +171,23 @@ static void copy(const train_tensors *tensors, const data_safetensors *file) {
     }
 }
 
+/* Opens one of the files, which holds exactly these tensors. */
+static kern_status open_tensors(data_safetensors **result, const char *directory, int index,
+                                const train_tensors *tensors) {
+    kern_status status = KERN_OK;
+    data_safetensors *file = NULL;
+    char *name = train_text("%s/%s", directory, train_state_file_names[index]);
+    *result = NULL;
+    TRY(data_safetensors_open(&file, name));
+    TRY(match(file, tensors));
+    *result = file;
+    file = NULL;
+done:
+    data_safetensors_destroy(file);
+    free(name);
+    return status;
+}
+
 kern_status train_checkpoint_load(train_state *state, const char *path,
                                   const train_tensors *parameters, const train_tensors *moments) {
     kern_status status = KERN_OK;
@@ -178,18 +195,26 @@ kern_status train_checkpoint_load(train_state *state, const char *path,
     data_safetensors *files[TRAIN_STATE_TENSOR_FILES] = {NULL};
     train_state read;
     TRY(train_checkpoint_verify(&read, path));
-    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) {
-        if (!lists[i]) continue;
-        char *name = train_text("%s/%s", path, train_state_file_names[i]);
-        status = data_safetensors_open(&files[i], name);
-        free(name);
-        if (status != KERN_OK) goto done;
-        TRY(match(files[i], lists[i]));
-    }
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
+        if (lists[i]) TRY(open_tensors(&files[i], path, i, lists[i]));
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
         if (lists[i]) copy(lists[i], files[i]);
     *state = read;
 done:
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) data_safetensors_destroy(files[i]);
+    return status;
+}
+
+kern_status train_checkpoint_open(data_safetensors **weights, train_state *state, uint32_t *crc,
+                                  const char *path, const train_tensors *parameters) {
+    kern_status status = KERN_OK;
+    train_state read;
+    train_state_file files[TRAIN_STATE_FILES];
+    *weights = NULL;
+    TRY(verify(&read, files, path, 0));
+    TRY(open_tensors(weights, path, TRAIN_STATE_MODEL, parameters));
+    *state = read;
+    *crc = files[TRAIN_STATE_MODEL].crc;
+done:
     return status;
 }

@@ -5,6 +5,7 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
+#include "data/safetensors.h"
 #include "data/vocabulary.h"
 #include "train/state.h"
 
@@ -42,6 +43,12 @@ kern_status train_checkpoint_save(const char *directory, const train_state *stat
  * shapes), KERN_ERR_FILE where it cannot be read. */
 kern_status train_checkpoint_load(train_state *state, const char *path,
                                   const train_tensors *parameters, const train_tensors *moments);
+
+/* The same verification, but the weights stay in their file: *weights is open, and holds exactly
+ * the tensors of the list, whose memory is not looked at; *crc is the file's checksum, which names
+ * them. Errors as above; *weights is then NULL. */
+kern_status train_checkpoint_open(data_safetensors **weights, train_state *state, uint32_t *crc,
+                                  const char *path, const train_tensors *parameters);
 
 /* Reads state.json and the whole of all other files and compares sizes and checksums. Errors as
  * for train_checkpoint_load; *state is then unchanged. */

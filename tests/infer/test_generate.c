@@ -38,7 +38,7 @@ static kern_status write_on(tiny *m, int32_t token, infer_end *end, int64_t *tok
     assert_ok(infer_sampler_create(&sampler, &greedy, 257));
     infer_stream *stream = infer_stream_create(NULL, 0);
     favour(m, token, 1);
-    infer_session_set_parameters(session, m->parameters);
+    infer_session_set_values(session, m->values);
     assert_ok(infer_session_read(session, &first, 1, NULL));
     if (infer_session_logits(session)[token] < 0) {
         favour(m, token, -1);

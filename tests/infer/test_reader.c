@@ -32,7 +32,7 @@ static infer_session *begin_session(const tiny *m) {
     infer_session_spec spec = {.conf = m->conf, .inner = true, .threads = 1};
     omp_set_num_threads(1);
     assert_ok(infer_session_create(&session, &spec));
-    infer_session_set_parameters(session, m->parameters);
+    infer_session_set_values(session, m->values);
     return session;
 }
 

@@ -16,7 +16,7 @@ static infer_session *begin_session(const tiny *m, bool inner, int64_t limit) {
     infer_session_spec spec = {.conf = m->conf, .inner = inner, .limit = limit, .threads = 1};
     omp_set_num_threads(1);
     assert_ok(infer_session_create(&session, &spec));
-    infer_session_set_parameters(session, m->parameters);
+    infer_session_set_values(session, m->values);
     return session;
 }
 
@@ -370,13 +370,16 @@ static void test_precisions(void **state) {
         infer_session_spec spec = {.conf = m.conf, .inner = true, .threads = 1, .debug = true};
         infer_session *session;
         assert_ok(infer_session_create(&session, &spec));
-        infer_session_set_parameters(session, narrow);
+        infer_values *values;
+        assert_ok(infer_values_view(&values, m.conf, narrow));
+        infer_session_set_values(session, values);
         for (int i = 0; i < 2; i++) {
             infer_session_reset(session);
             read_in(session, tokens, T + 1, nll, i ? some : whole, 3);
             tiny_assert_close(nll + 1, expected, T, row[p].limit, row[p].precision);
         }
         infer_session_destroy(session);
+        infer_values_destroy(values);
     }
     free(narrow);
     tiny_end(&m);

@@ -27,7 +27,8 @@
 typedef struct {
     ttt_conf *conf;
     infer_parameters *layout;
-    double *parameters; /* [layout->elements] */
+    double *parameters;   /* [layout->elements] */
+    infer_values *values; /* of these, where they lie */
 } tiny;
 
 static inline double tiny_random(uint64_t *state) { /* from [-1, 1) */
@@ -61,6 +62,7 @@ static inline void tiny_begin(tiny *m, const char *overrides) {
     assert_ok(kern_alloc_zero(&memory, (size_t)m->layout->elements * sizeof(double), "weights"));
     m->parameters = memory;
     infer_parameters_init(m->layout, m->conf, KERN_F64, m->parameters);
+    assert_ok(infer_values_view(&m->values, m->conf, m->parameters));
     uint64_t random = 1;
     for (int i = 0; i < m->layout->count; i++) {
         const infer_parameter *p = &m->layout->item[i];
@@ -71,6 +73,7 @@ static inline void tiny_begin(tiny *m, const char *overrides) {
 
 static inline void tiny_end(tiny *m) {
     conf_destroy(m->conf);
+    infer_values_destroy(m->values);
     infer_parameters_destroy(m->layout);
     kern_free(m->parameters);
 }

@@ -12,10 +12,7 @@
 
 #include <math.h>
 
-#include "configs/conf.h"
-#include "infer/parameters.h"
-#include "tests/train/scratch.h"
-#include "train/checkpoint.h"
+#include "tests/launch/written_run.h"
 
 enum {
     TOKEN = 1, /* where its code lies in the stream */
@@ -113,26 +110,7 @@ static inline void write_induction_run(const char *dir, const data_vocabulary *v
     for (int j = 1; j <= w.back; j++) fill_previous(&w, j);
     if (!deaf) fill_match(&w);
 
-    char *checkpoints = train_text("%s/checkpoints", dir),
-         *config = train_text("%s/config.yaml", dir);
-    assert_ok(train_make_directory(checkpoints));
-    assert_ok(conf_write(conf, config));
-    train_tensor *items = calloc((size_t)layout->count, sizeof *items);
-    assert_non_null(items);
-    for (int i = 0; i < layout->count; i++) {
-        const infer_parameter *p = &layout->item[i];
-        items[i] = (train_tensor){.name = p->name,
-                                  .dtype = KERN_F32,
-                                  .rank = p->rank,
-                                  .shape = {p->dim[0], p->dim[1]},
-                                  .data = w.data + p->offset};
-    }
-    const train_tensors parameters = {layout->count, items}, moments = {0, NULL};
-    const train_state state = {.step = 1};
-    assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary));
-    free(items);
-    free(checkpoints);
-    free(config);
+    write_run(dir, conf, layout, w.data, vocabulary);
     free(w.data);
     infer_parameters_destroy(layout);
     conf_destroy(conf);

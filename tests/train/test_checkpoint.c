@@ -36,6 +36,32 @@ static void saved_is_loaded_exactly(void **state) {
     free(path);
 }
 
+/* The weights alone, left in their file, which the checksum names. */
+static void opened_holds_the_weights(void **state) {
+    (void)state;
+    model saved;
+    train_state got;
+    train_state_file files[TRAIN_STATE_FILES];
+    data_safetensors *file;
+    uint32_t crc = 0;
+    fill(&saved, 12);
+    save(&saved, 12);
+    char *path = step_of(12), *numbers = train_text("%s/state.json", path);
+    assert_ok(train_checkpoint_open(&file, &got, &crc, path, &saved.parameters));
+    assert_ok(train_state_read(&got, files, numbers));
+    assert_int_equal(got.step, 12);
+    assert_int_equal(crc, files[TRAIN_STATE_MODEL].crc);
+    assert_int_equal(data_safetensors_count(file), saved.parameters.count);
+    for (int64_t i = 0; i < saved.parameters.count; i++) {
+        const data_tensor *tensor = data_safetensors_find(file, saved.parameters.items[i].name);
+        assert_non_null(tensor);
+        assert_memory_equal(tensor->data, saved.parameters.items[i].data, tensor->bytes);
+    }
+    data_safetensors_destroy(file);
+    free(numbers);
+    free(path);
+}
+
 /* Each way in which a model can differ from the file: the message names the tensor (and both
  * shapes), and neither memory nor state changes. */
 static void other_models_are_refused(void **state) {
@@ -58,6 +84,12 @@ static void other_models_are_refused(void **state) {
                          KERN_ERR_CONFIG);
         assert_memory_equal(other.memory, before.memory, sizeof before.memory);
         assert_int_equal(got.step, 99);
+        if (change == 4) continue;
+        data_safetensors *file = (data_safetensors *)(void *)path;
+        uint32_t crc = 7;
+        assert_int_equal(train_checkpoint_open(&file, &got, &crc, path, &other.parameters),
+                         KERN_ERR_CONFIG);
+        assert_true(!file && crc == 7 && got.step == 99);
         static const char *const says[] = {"blocks.0.absent", "[3, 5]", "I32", "unexpected tensor",
                                            "[6]"};
         assert_says(says[change]);
@@ -262,10 +294,10 @@ static void same_step_is_replaced(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(saved_is_loaded_exactly),      SCRATCH_TEST(other_models_are_refused),
-        SCRATCH_TEST(every_flipped_bit_is_refused), SCRATCH_TEST(missing_file_is_named),
-        SCRATCH_TEST(full_disk_harms_nothing),      SCRATCH_TEST(killed_at_any_moment),
-        SCRATCH_TEST(same_step_is_replaced),
+        SCRATCH_TEST(saved_is_loaded_exactly),  SCRATCH_TEST(opened_holds_the_weights),
+        SCRATCH_TEST(other_models_are_refused), SCRATCH_TEST(every_flipped_bit_is_refused),
+        SCRATCH_TEST(missing_file_is_named),    SCRATCH_TEST(full_disk_harms_nothing),
+        SCRATCH_TEST(killed_at_any_moment),     SCRATCH_TEST(same_step_is_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
