@@ -168,6 +168,8 @@ static kern_status read_merges(const reading *r) {
     const json_t *merges = json_object_get(r->model, "merges");
     char bytes[2 * DATA_BPE_LONGEST];
     if (!json_is_array(merges)) return wrong(r, "its model has no merges");
+    if (json_array_size(merges) > DATA_BPE_MOST_IDS)
+        return wrong(r, "its model has more merges than are supported");
     for (size_t i = 0; i < json_array_size(merges); i++) {
         const char *left, *right;
         int64_t characters, a = 0, b = 0;

@@ -42,8 +42,8 @@ static data_tokens merge_plainly(const data_vocabulary *gpt2, const char *text, 
     return tokens;
 }
 
-/* A vocabulary of 344 merges in both kinds of file, and pieces on both sides of the length from
- * which on a heap is used. */
+/* The first 344 merges of GPT-2, and pieces on both sides of the shortest length that is merged
+ * another way. */
 static void test_merging_against_its_definition(void **state) {
     (void)state;
     data_vocabulary *gpt2 = open_tokenizer("gpt2_vocab.bpe.gz", NULL), *few;
@@ -68,6 +68,168 @@ static void test_merging_against_its_definition(void **state) {
     }
     data_vocabulary_destroy(few);
     data_vocabulary_destroy(gpt2);
+}
+
+enum { MERGES = 1100, LONGEST_PART = 64 };
+
+/* A list of merges in any order: a merge may come before those that make its halves. Tokens are
+ * ids: 0..93 printable characters, 256.. the merges. */
+typedef struct {
+    int32_t left[MERGES], right[MERGES];
+    char text[256 + MERGES][LONGEST_PART];
+    int64_t count;
+} merge_list;
+
+static void begin_merges(merge_list *list) {
+    memset(list, 0, sizeof *list);
+    for (int i = 0; i < 94; i++) list->text[i][0] = (char)(33 + i);
+}
+
+/* Unless another merge gives the same text. */
+static void add_merge(merge_list *list, int32_t left, int32_t right) {
+    char both[2 * LONGEST_PART];
+    int length = snprintf(both, sizeof both, "%s%s", list->text[left], list->text[right]);
+    if (length >= LONGEST_PART || list->count == MERGES) return;
+    for (int64_t i = 0; i < list->count; i++)
+        if (!strcmp(list->text[256 + i], both)) return;
+    list->left[list->count] = left;
+    list->right[list->count] = right;
+    strcpy(list->text[256 + list->count++], both);
+}
+
+/* The vocabulary of these merges in the order given: merge order[i] has rank i. */
+static data_vocabulary *open_merges(const merge_list *list, const int32_t *order) {
+    char *file = malloc((MERGES + 1) * 2 * LONGEST_PART);
+    int64_t bytes = sprintf(file, "#version\n"); /* or '#' would begin another such line */
+    data_vocabulary *vocabulary;
+    data_bpe_options all = {.pattern = "[\\s\\S]+"};
+    for (int64_t i = 0; i < list->count; i++)
+        bytes += sprintf(file + bytes, "%s %s\n", list->text[list->left[order[i]]],
+                         list->text[list->right[order[i]]]);
+    assert_ok(data_bpe_parse(&vocabulary, file, (size_t)bytes, "merges", &all));
+    free(file);
+    return vocabulary;
+}
+
+/* rank[i] is that of merge i; what tokens at [i, i + 1] merge into, -1 where they do not. */
+static int32_t merge_of(const merge_list *list, const int32_t *ids, int64_t i, int64_t count) {
+    for (int32_t m = 0; i >= 0 && i + 1 < count && m < list->count; m++)
+        if (list->left[m] == ids[i] && list->right[m] == ids[i + 1]) return m;
+    return -1;
+}
+
+/* By the definition again, with the place of each pair remembered. Ids are those of the file. */
+static data_tokens merge_by_list(const merge_list *list, const int32_t *rank, const char *text,
+                                 int64_t bytes) {
+    data_tokens tokens = {0};
+    int32_t *merge = malloc((size_t)bytes * sizeof *merge);
+    assert_ok(data_tokens_reserve(&tokens, bytes));
+    int32_t *ids = tokens.ids;
+    for (int64_t i = 0; i < bytes; i++) ids[i] = text[i] - 33;
+    for (int64_t i = 0; i < bytes; i++) merge[i] = merge_of(list, ids, i, bytes);
+    for (;;) {
+        int64_t best = -1;
+        for (int64_t i = 0; i < bytes; i++)
+            if (merge[i] >= 0 && (best < 0 || rank[merge[i]] < rank[merge[best]])) best = i;
+        if (best < 0) break;
+        ids[best] = 256 + merge[best];
+        bytes--;
+        for (int64_t i = best + 1; i < bytes; i++) {
+            ids[i] = ids[i + 1];
+            merge[i] = merge[i + 1];
+        }
+        merge[best] = merge_of(list, ids, best, bytes);
+        if (best > 0) merge[best - 1] = merge_of(list, ids, best - 1, bytes);
+    }
+    for (int64_t i = 0; i < bytes; i++)
+        if (ids[i] >= 256) ids[i] = 256 + rank[ids[i] - 256];
+    tokens.count = bytes;
+    free(merge);
+    return tokens;
+}
+
+static void assert_merged_as_listed(const merge_list *list, const int32_t *order,
+                                    const data_vocabulary *vocabulary, const char *text,
+                                    int64_t bytes) {
+    int32_t rank[MERGES];
+    for (int32_t i = 0; i < list->count; i++) rank[order[i]] = i;
+    data_tokens plain = merge_by_list(list, rank, text, bytes);
+    data_tokens tokens = encode_all(vocabulary, text, bytes, 0, false);
+    assert_same_tokens(&tokens, &plain, "merges in any order");
+    free(tokens.ids);
+    free(plain.ids);
+}
+
+/* Random merges of a few letters, each before or after those that make its halves, and pieces of
+ * all the lengths at which another way is taken. */
+static void test_merges_in_any_order(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {1,   2,   15,  16,  17,  23,  24,  25,  26,  64,  240,
+                                      255, 256, 257, 258, 272, 480, 495, 496, 511, 512, 900};
+    merge_list *list = malloc(sizeof *list);
+    int32_t order[MERGES];
+    char text[1024];
+    uint64_t random = 7;
+    for (int round = 0; round < 40; round++) {
+        int32_t letters = 1 + round % 4;
+        begin_merges(list);
+        for (int i = 0; i < 60; i++) {
+            int32_t half[2];
+            for (int k = 0; k < 2; k++) {
+                int64_t one = (int64_t)(next_random(&random) % (uint64_t)(letters + list->count));
+                half[k] = (int32_t)(one < letters ? one : 256 + one - letters);
+            }
+            add_merge(list, half[0], half[1]);
+        }
+        for (int32_t i = 0; i < list->count; i++) {
+            int32_t k = (int32_t)(next_random(&random) % (uint64_t)(i + 1));
+            order[i] = order[k];
+            order[k] = i;
+        }
+        data_vocabulary *vocabulary = open_merges(list, order);
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+            for (int64_t i = 0; i < lengths[l]; i++)
+                text[i] = (char)(33 + next_random(&random) % (uint64_t)letters);
+            assert_merged_as_listed(list, order, vocabulary, text, lengths[l]);
+        }
+        data_vocabulary_destroy(vocabulary);
+    }
+    free(list);
+}
+
+/* A walk along which each pair merges before the one to its left: where its pairs lie depends on
+ * its last letter, so that no window that ends in it is right. */
+static void test_the_end_decides_the_beginning(void **state) {
+    (void)state;
+    enum { LETTERS = 89, STEPS = 12, WALK = LETTERS * STEPS };
+    merge_list *list = malloc(sizeof *list);
+    int32_t order[MERGES];
+    char walk[WALK + 1], text[6000];
+    uint64_t random = 11;
+    begin_merges(list);
+    for (int i = 0, letter = 0; i <= WALK; i++) {
+        walk[i] = (char)(33 + letter);
+        letter = (letter + 1 + i / LETTERS) % LETTERS;
+        if (i < WALK) add_merge(list, walk[i] - 33, letter);
+    }
+    assert_int_equal(list->count, WALK);
+    for (int32_t i = 0; i < WALK; i++) order[i] = WALK - 1 - i;
+    data_vocabulary *vocabulary = open_merges(list, order);
+    for (int round = 0; round < 60; round++) {
+        /* Short stretches of it, long ones, or one over and over. */
+        int64_t most = round % 3 == 0 ? 200 : round % 3 == 1 ? WALK : 400, bytes = 0;
+        int64_t length = 1 + (int64_t)(next_random(&random) % (uint64_t)most), begin = 0;
+        while (bytes + length < (int64_t)sizeof text) {
+            memcpy(text + bytes, walk + begin, (size_t)length);
+            bytes += length;
+            if (round % 3 == 2) continue;
+            length = 1 + (int64_t)(next_random(&random) % (uint64_t)most);
+            begin = (int64_t)(next_random(&random) % (uint64_t)(WALK + 1 - length));
+        }
+        assert_merged_as_listed(list, order, vocabulary, text, bytes);
+    }
+    data_vocabulary_destroy(vocabulary);
+    free(list);
 }
 
 static void append_character(char *text, int64_t *bytes, uint32_t c) {
@@ -179,6 +341,8 @@ static void test_worst_cases(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merging_against_its_definition),
+        cmocka_unit_test(test_merges_in_any_order),
+        cmocka_unit_test(test_the_end_decides_the_beginning),
         cmocka_unit_test(test_known_patterns_cut_as_written),
         cmocka_unit_test(test_worst_cases),
     };

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A hundred megabytes without a line's end, in little memory: as text, as a line of JSON, to tokens
-# and back; and the smallest texts there are. Arguments: the program, the source directory.
+# and back; of one letter, which is one piece; and the smallest texts there are. Arguments: the program, the source directory.
 set -euo pipefail
 program=$(realpath "$1")
 gpt2=$(realpath "$2")/tests/data/tokenizer/gpt2_vocab.bpe.gz
@@ -47,6 +47,16 @@ rm ./*.h5
 { printf '{"text":"'; LC_ALL=C tr '\377' ' ' <line.txt; printf '"}\n'; } >line.jsonl
 "$program" pack --out bytes.h5 line.jsonl >out.txt
 grep -q "1 documents, $((bytes + 1)) tokens" out.txt || fault "packed from JSON: $(cat out.txt)"
+rm bytes.h5 line.txt line.jsonl
+
+# One letter, in tokens of four: a byte for the text and one for tokens, with room for a token a byte
+# that nothing touches.
+head -c "$bytes" /dev/zero | tr '\0' a >letter.txt
+count=$(limited 1000000 "$program" tokenize --tokenizer "$gpt2" <letter.txt | uniq -c | xargs)
+[ "$count" = "$((bytes / 4)) 24794" ] || fault "tokens of a letter: $count"
+limited 1000000 "$program" pack --tokenizer "$gpt2" --threads 2 --out letter.h5 letter.txt >out.txt
+grep -q "1 documents, $((bytes / 4 + 1)) tokens" out.txt || fault "a letter packed: $(cat out.txt)"
+rm letter.h5 letter.txt
 
 # Nothing, and a byte that is not even a character.
 : >empty.txt
