@@ -49,8 +49,8 @@ rm ./*.h5
 grep -q "1 documents, $((bytes + 1)) tokens" out.txt || fault "packed from JSON: $(cat out.txt)"
 rm bytes.h5 line.txt line.jsonl
 
-# One letter, in tokens of four: a byte for the text and one for tokens, with room for a token a byte
-# that nothing touches.
+# One letter, in tokens of four: a byte for the text and one for tokens, and untouched room for a
+# token a byte.
 head -c "$bytes" /dev/zero | tr '\0' a >letter.txt
 count=$(limited 1000000 "$program" tokenize --tokenizer "$gpt2" <letter.txt | uniq -c | xargs)
 [ "$count" = "$((bytes / 4)) 24794" ] || fault "tokens of a letter: $count"
