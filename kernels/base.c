@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
-enum { MESSAGE_BYTES = 2048 };
+enum { MESSAGE_BYTES = 2048, HUGE_PAGE = 2 << 20 };
 static _Thread_local char message[MESSAGE_BYTES];
 
 kern_status kern_fail(kern_status status, const char *format, ...) {
@@ -34,7 +35,9 @@ kern_status kern_fail_context(kern_status status, const char *format, ...) {
     return status;
 }
 
-const char *kern_error(void) { return message; }
+const char *kern_error(void) {
+    return message;
+}
 
 _Noreturn void kern_assert_failed(const char *condition, const char *file, int line) {
     fprintf(stderr, "ttt: internal error: %s:%d: %s\n", file, line, condition);
@@ -55,10 +58,15 @@ const char *kern_dtype_name(kern_dtype dtype) {
 }
 
 kern_status kern_alloc(void **memory, size_t bytes, const char *what) {
-    size_t rounded = (bytes + 63) / 64 * 64;
+    size_t rounded = (bytes + 63) / 64 * 64, huge = bytes / HUGE_PAGE * HUGE_PAGE;
     *memory = NULL;
-    if (rounded < bytes || !(*memory = aligned_alloc(64, rounded ? rounded : 64)))
+    if (rounded < bytes || posix_memalign(memory, huge ? HUGE_PAGE : 64, rounded ? rounded : 64)) {
+        *memory = NULL;
         return kern_fail(KERN_ERR_MEMORY, "no memory for %s (%.1f MB)", what, (double)bytes * 1e-6);
+    }
+    /* Rows of large matrices lie on many pages, more than the processor remembers the places of.
+     * The end stays on small ones, so that no more is resident than was asked for. */
+    if (huge) (void)madvise(*memory, huge, MADV_HUGEPAGE); /* refused where there are none */
     return KERN_OK;
 }
 
@@ -68,7 +76,9 @@ kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what) {
     return status;
 }
 
-void kern_free(void *memory) { free(memory); }
+void kern_free(void *memory) {
+    free(memory);
+}
 
 void *kern_grow(void *memory, int64_t *capacity, int64_t needed, size_t item) {
     if (needed <= *capacity) return memory;
@@ -103,5 +113,9 @@ static size_t status_field(const char *name) {
     return kilobytes * 1024;
 }
 
-size_t kern_resident_bytes(void) { return status_field("VmRSS:"); }
-size_t kern_peak_resident_bytes(void) { return status_field("VmHWM:"); }
+size_t kern_resident_bytes(void) {
+    return status_field("VmRSS:");
+}
+size_t kern_peak_resident_bytes(void) {
+    return status_field("VmHWM:");
+}
