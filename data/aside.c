@@ -50,7 +50,11 @@ static kern_status open_locked(data_aside *file, bool *moved) {
 static kern_status find_target(char **target, const char *path) {
     struct stat there;
     *target = NULL;
-    if (!stat(path, &there) && !S_ISREG(there.st_mode) && !S_ISDIR(there.st_mode))
+    bool exists = !stat(path, &there);
+    size_t length = strlen(path);
+    if ((exists && S_ISDIR(there.st_mode)) || (length && path[length - 1] == '/'))
+        return kern_fail(KERN_ERR_FILE, "%s: is a folder; name a file in it", path);
+    if (exists && !S_ISREG(there.st_mode))
         return kern_fail(KERN_ERR_FILE,
                          "%s: is a device or a pipe, which writing would replace by a file; name a "
                          "file",

@@ -53,7 +53,10 @@ kern_status infer_sampler_create(infer_sampler **result, const infer_sampling *s
         return KERN_OK;
     }
     infer_sampler_destroy(s);
-    return kern_fail(KERN_ERR_MEMORY, "no memory for sampling from %lld tokens", (long long)tokens);
+    return kern_fail(
+        KERN_ERR_MEMORY,
+        "no memory for sampling from %lld tokens with a window of %lld for repetitions",
+        (long long)tokens, (long long)sampling->repetition_window);
 }
 
 void infer_sampler_destroy(infer_sampler *s) {

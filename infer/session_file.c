@@ -11,9 +11,8 @@
 
 #define FORMAT "ttt-state-1"
 #define WAITING "waiting"
-#define MOVED                                                                                      \
-    "moved." /* FAST WEIGHT [2]: how far it is from where it began, and its size there             \
-              */
+/* moved.FAST WEIGHT [2]: how far it is from where it began, and its size there. */
+#define MOVED "moved."
 
 enum { NAME = 96, TEXT = 512 };
 static const int64_t MOST_POSITIONS = INT64_C(1) << 53; /* angles are made of doubles */
@@ -32,19 +31,52 @@ typedef struct {
     int count;
 } entries;
 
-/* What reading depends on besides weights; a state goes on under the same. */
+/* What reading depends on besides weights, word by word; a state goes on under the same. */
 static void describe(char text[TEXT], const infer_session *s) {
     const ttt_conf *conf = s->spec.conf;
     const conf_model *m = &conf->model;
-    snprintf(
-        text, TEXT,
-        "inner=%s suffix=%lld fast=%.100s separate=%d chunk=%lld lr=%.17g clip=%.17g window=%lld "
-        "attention=%d full_every=%lld rope=%.17g rope_full=%.17g eps=%.17g precision=%d",
-        infer_session_fast(s) ? "on" : "off", (long long)conf->inner.suffix,
-        conf->inner.fast_blocks, conf->inner.separate_mlp, (long long)conf->inner.chunk,
-        conf->inner.lr, conf->inner.clip, (long long)m->window, (int)m->attention,
-        (long long)m->full_every, m->rope_theta, m->rope_theta_full, m->norm_eps,
-        (int)conf->train.precision);
+    const conf_inner_loop *inner = &conf->inner;
+    int used = snprintf(text, TEXT,
+                        "inner=%s window=%lld attention=%d full_every=%lld rope=%.17g "
+                        "rope_full=%.17g eps=%.17g precision=%d",
+                        infer_session_fast(s) ? "on" : "off", (long long)m->window,
+                        (int)m->attention, (long long)m->full_every, m->rope_theta,
+                        m->rope_theta_full, m->norm_eps, (int)conf->train.precision);
+    if (infer_session_fast(s))
+        snprintf(text + used, (size_t)(TEXT - used),
+                 " suffix=%lld fast=%.100s separate=%d chunk=%lld lr=%.17g clip=%.17g",
+                 (long long)inner->suffix, inner->fast_blocks, inner->separate_mlp,
+                 (long long)inner->chunk, inner->lr, inner->clip);
+}
+
+/* The words of `text` that `other` does not have. */
+static void words_without(char words[TEXT], const char *text, const char *other) {
+    char copy[TEXT], padded[TEXT + 2], word[TEXT + 2], *rest = copy;
+    snprintf(copy, sizeof copy, "%s", text);
+    snprintf(padded, sizeof padded, " %s ", other);
+    words[0] = '\0';
+    for (char *next; (next = strsep(&rest, " "));) {
+        snprintf(word, sizeof word, " %s ", next);
+        if (strstr(padded, word)) continue;
+        if (words[0]) strcat(words, " ");
+        strcat(words, next); /* never more than text has */
+    }
+}
+
+static kern_status refuse_options(const char *path, const char *theirs, const char *ours) {
+    char differs[TEXT], instead[TEXT];
+    bool inner = !strncmp(theirs, "inner=on", strlen("inner=on"));
+    bool inner_here = !strncmp(ours, "inner=on", strlen("inner=on"));
+    if (inner != inner_here)
+        return kern_fail(KERN_ERR_CONFIG,
+                         "%s was read %s inner steps, and this session would go on %s; --no-ttt "
+                         "must be given for both or for neither",
+                         path, inner ? "with" : "without", inner_here ? "with them" : "without");
+    words_without(differs, theirs, ours);
+    words_without(instead, ours, theirs);
+    return kern_fail(KERN_ERR_CONFIG,
+                     "%s was read with %s, this session has %s; load it with the same options",
+                     path, differs, instead);
 }
 
 static void add(entries *list, const char *name, kern_dtype dtype, void *memory, int rank,
@@ -240,9 +272,7 @@ static kern_status check_fits(const infer_session *s, const char *path, const ch
                          path, value[WEIGHTS_KEY], identity);
     describe(options, s);
     if (strcmp(value[OPTIONS_KEY], options))
-        return kern_fail(KERN_ERR_CONFIG,
-                         "%s was read with %s, this session has %s; load it with the same options",
-                         path, value[OPTIONS_KEY], options);
+        return refuse_options(path, value[OPTIONS_KEY], options);
     if (!make_sense(found, s->chunk))
         return kern_fail(KERN_ERR_DATA,
                          "%s is damaged: its numbers make no sense; read the text "
@@ -251,7 +281,7 @@ static kern_status check_fits(const infer_session *s, const char *path, const ch
     if (s->full && found->position > s->spec.limit)
         return kern_fail(KERN_ERR_USAGE,
                          "%s holds %lld tokens, this session has room for %lld; allow a longer "
-                         "context",
+                         "context (--context N)",
                          path, (long long)found->position, (long long)s->spec.limit);
     return KERN_OK;
 }

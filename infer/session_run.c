@@ -279,7 +279,7 @@ static kern_status check(const infer_session *s, const int32_t *token, int64_t c
     if (s->full && s->position + count_ > s->spec.limit)
         return kern_fail(KERN_ERR_USAGE,
                          "the text has more than %lld tokens, for which the model's full attention "
-                         "has memory; allow a longer context",
+                         "has memory; allow a longer context (--context N)",
                          (long long)s->spec.limit);
     return KERN_OK;
 }

@@ -39,7 +39,7 @@ typedef struct {
     int64_t tokens, context, seed;
     infer_sampling sampling;
     launch_texts stop;
-    bool no_ttt, chat, json;
+    bool no_ttt, chat, json; /* json: the text is not shown as it comes, but in an object */
 } choices;
 
 /* Everything that a call holds. */
@@ -94,6 +94,23 @@ static kern_status interrupted(const inference *all) {
                      (long long)infer_session_position(all->session),
                      path ? "the state is in " : "nothing was saved (--save-state FILE would)",
                      path ? path : "");
+}
+
+/* What ended reading or writing early does not cost what was learned until then. */
+static kern_status save_state(const inference *all, kern_status met, int64_t began) {
+    kern_status status = KERN_OK;
+    const char *path = all->chosen->save_state;
+    bool failed = met != KERN_OK && met != KERN_ERR_INTERRUPTED;
+    char *error = failed ? strdup(kern_error()) : NULL;
+    bool sound = met != KERN_ERR_NUMERIC && infer_session_position(all->session) > began;
+    if (path && (!failed || sound)) TRY(infer_session_save(all->session, path, all->run.identity));
+    if (failed && path && sound)
+        TRY(kern_fail(met, "%s; the state after %lld tokens is in %s", error,
+                      (long long)infer_session_position(all->session), path));
+    if (failed) TRY(kern_fail(met, "%s", error));
+done:
+    free(error);
+    return status;
 }
 
 static kern_status generate(inference *all) {
@@ -180,6 +197,9 @@ static kern_status find_limit(int64_t *limit, const inference *all) {
     kern_status status = KERN_OK;
     const choices *chosen = all->chosen;
     int64_t bytes = 0, loaded = 0, most = INT64_MAX / 4;
+    conf_attention attention = all->run.conf->model.attention;
+    *limit = 0;
+    if (attention != CONF_ATTN_FULL && attention != CONF_ATTN_HYBRID) goto done;
     if (chosen->load_state) {
         infer_state state;
         status = infer_state_read(&state, chosen->load_state);
@@ -277,16 +297,16 @@ static kern_status run_all(const choices *chosen, const char *word) {
     TRY(check_place(chosen->save_state));
     TRY(launch_trained_open(&all.run, word, 0));
     TRY(open_session(&all));
-    status = chosen->chat ? chat(&all) : read_prompt(&all);
-    if (status == KERN_OK && !chosen->chat && chosen->tokens && !train_signals_received())
-        status = generate(&all);
-    if (status != KERN_OK && status != KERN_ERR_INTERRUPTED) goto done;
-    if (chosen->save_state)
-        TRY(infer_session_save(all.session, chosen->save_state, all.run.identity));
-    if (train_signals_received()) TRY(interrupted(&all));
+    int64_t began = infer_session_position(all.session);
+    kern_status met = chosen->chat ? chat(&all) : read_prompt(&all);
+    if (met == KERN_OK && !chosen->chat && chosen->tokens && !train_signals_received())
+        met = generate(&all);
+    TRY(save_state(&all, met, began));
     if (all.broken && all.broken != EPIPE)
         TRY(kern_fail(KERN_ERR_FILE, "the output could not be written: %s", strerror(all.broken)));
+    if (train_signals_received()) all.end = INFER_END_ASKED;
     if (chosen->json) TRY(print_json(&all));
+    if (train_signals_received()) TRY(interrupted(&all));
     if (!chosen->json && !all.broken) print_summary(&all);
 done:
     train_signals_restore(&signals);
@@ -331,7 +351,8 @@ int launch_infer(int argc, char **argv) {
         {"load-state", LAUNCH_TEXT, &chosen.load_state, "FILE", "go on from this state"},
         {"context", LAUNCH_COUNT, &chosen.context, "N",
          "room for N tokens where attention is full"},
-        LAUNCH_JSON(&chosen.json),
+        {"json", LAUNCH_FLAG, &chosen.json, NULL,
+         "print the text in a JSON object at the end, not as it comes"},
         {0},
     };
     const launch_syntax syntax = {"infer", "RUN", about_infer, options, 1, 1};

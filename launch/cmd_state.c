@@ -21,9 +21,10 @@ static void print_state(const char *path, const infer_state *state) {
     printf("%s\n", path);
     printf("weights       %s\n", state->weights);
     printf("options       %s\n", state->options);
-    printf("tokens        %lld, of which %lld wait for their chunk's end\n",
-           (long long)state->position, (long long)state->pending);
-    printf("inner steps   %lld\n", (long long)seen->steps);
+    printf("tokens        %lld", (long long)state->position);
+    if (state->moves)
+        printf(", of which %lld wait for their chunk's end", (long long)state->pending);
+    printf("\ninner steps   %lld\n", (long long)seen->steps);
     if (seen->counted)
         printf("loss          %.4f nats per token over %lld tokens\n",
                seen->nll / (double)seen->counted, (long long)seen->counted);

@@ -145,6 +145,7 @@ kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *
     *line = lines->bytes + lines->taken;
     *count = end ? end - *line : lines->count - lines->taken;
     lines->taken += *count + (end != NULL);
+    if (end && *count && (*line)[*count - 1] == '\r') --*count;
 done:
     return status;
 }

@@ -55,6 +55,12 @@ static void test_no_file(void **state) {
                        "a device or a pipe", NULL);
         assert_null(file);
     }
+    assert_int_equal(mkdir(in_folder("folder"), 0700), 0);
+    assert_failure(data_aside_create(&file, in_folder("folder")), KERN_ERR_FILE, "is a folder",
+                   NULL);
+    assert_failure(data_aside_create(&file, in_folder("nothing/")), KERN_ERR_FILE, "is a folder",
+                   NULL);
+    assert_null(file);
     assert_true(kind_of(in_folder("pipe")) == S_IFIFO);
     assert_true(kind_of(in_folder("way")) == S_IFLNK);
     assert_false(exists(in_folder("pipe.partial")));

@@ -176,7 +176,7 @@ static void test_foreign_states_are_refused(void **state) {
     assert_ok(infer_session_read(session, tokens, 40, NULL));
     assert_ok(infer_session_save(session, path, "a"));
     refused(session, path, "b", KERN_ERR_CONFIG, "other weights");
-    refused(off, path, "a", KERN_ERR_CONFIG, "inner=off");
+    refused(off, path, "a", KERN_ERR_CONFIG, "with inner steps");
     refused(faster, path, "a", KERN_ERR_CONFIG, "lr=");
     refused(session, "/tmp/no/such/state", "a", KERN_ERR_FILE, "/tmp/no/such/state");
     infer_session_destroy(session);

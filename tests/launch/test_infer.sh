@@ -70,6 +70,15 @@ infer stop.out run --prompt-file whole.txt --greedy --tokens 80 --stop never --s
 printf '1 2 3\n4 5 6 \n' | "$ttt" infer run --chat --tokens 20 --greedy >chat.out 2>log || fault "$(cat log)"
 [ "$(wc -l <chat.out)" = 2 ] || fault "two prompts have these answers: $(cat chat.out)"
 
+printf '1 2 3\r\n4 5 6 \r\n' | "$ttt" infer run --chat --tokens 20 --greedy | cmp - chat.out || fault "lines of Windows read otherwise"
+
+# What ends a conversation early does not cost what was learned.
+code=0
+seq 1 400 | "$ttt" infer full --chat --tokens 5 --context 300 --save-state short.state >out 2>log || code=$?
+[ $code = 2 ] || fault "exit code $code where a conversation becomes too long: $(cat log)"
+says log 'allow a longer context .--context N.; the state after [0-9]+ tokens is in short.state'
+infer out full --load-state short.state --context 1000 --tokens 5
+
 # Ctrl-C while it waits for a prompt: stops at once, and saves.
 mkfifo prompts
 "$ttt" infer run --chat --tokens 3 --greedy --save-state chat.state <prompts >chat.out 2>log &
@@ -110,7 +119,10 @@ says show.out '"inner_steps":[1-9].*"fast_weights":\{"blocks.1.fast.w1":\{"moved
 
 # States belong to their weights and their way of reading.
 refused 1 'other weights' infer other --load-state c.state --prompt 1
-refused 1 'inner=on.*inner=off' infer run --load-state c.state --prompt 1 --no-ttt
+refused 1 'read with inner steps.* without; --no-ttt' infer run --load-state c.state --prompt 1 --no-ttt
+cp -r run wider
+sed -i 's/window: 32/window: 48/; s/clip: 1$/clip: 2/' wider/config.yaml
+refused 1 'read with window=32 clip=1, this session has window=48 clip=2; load' infer wider --load-state c.state --prompt 1
 head -c 3000 c.state >torn.state
 refused 1 'torn.state' infer run --load-state torn.state --prompt 1
 refused 1 'torn.state' state show torn.state
@@ -128,6 +140,10 @@ refused 1 "reading takes .* are free" infer tight --prompt 1
 refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --context 4611686018427387904
 refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --tokens 9223372036854775807
 refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
+mkdir folder
+refused 1 'folder: is a folder' infer run --prompt 1 --save-state folder
+refused 1 'folder/: is a folder' infer run --prompt 1 --save-state folder/
+refused 1 'window of 99999999999999 for repetitions' infer run --prompt 1 --repetition-window 99999999999999
 
 # Any bytes are a prompt; without one, the model begins a document.
 infer out run --tokens 5 --prompt ''
@@ -152,4 +168,8 @@ wait $pid || code=$?
 [ $code = 130 ] || fault "exit code $code after SIGINT: $(cat log)"
 says log 'stopped after [0-9]+ tokens; the state is in stopped.state'
 infer out run --load-state stopped.state --tokens 5
+code=0
+timeout --foreground -s INT 2 "$ttt" infer run --prompt 1 --tokens 100000000 --json >out 2>log || code=$?
+[ $code = 124 ] || fault "exit code $code where timeout interrupts: $(cat log)"
+says out '^\{"text":".+","end":"interrupted".*"tokens_written":[1-9]'
 echo "test_infer: passed"
