@@ -13,7 +13,8 @@ struct data_documents {
     char *const *paths;
     int64_t count, file; /* the file that is open or comes next */
     const char *field;
-    gzFile opened; /* NULL: none */
+    int64_t size, closed; /* bytes on the disk: of all files, of those behind us */
+    gzFile opened;        /* NULL: none */
     bool lines, begun;
     /* Of .jsonl: bytes read and not yet taken, and the line that is handed out. */
     char *held;
@@ -30,6 +31,11 @@ bool data_documents_are_lines(const char *path) {
     return length > 6 && !memcmp(path + length - 6, ".jsonl", 6);
 }
 
+static int64_t size_on_disk(const char *path) {
+    struct stat about;
+    return !stat(path, &about) && S_ISREG(about.st_mode) ? about.st_size : 0;
+}
+
 kern_status data_documents_create(data_documents **out, char *const *paths, int64_t count,
                                   const char *field) {
     data_documents *documents = NULL;
@@ -39,7 +45,12 @@ kern_status data_documents_create(data_documents **out, char *const *paths, int6
     documents->paths = paths;
     documents->count = count;
     documents->field = field;
+    for (int64_t i = 0; i < count; i++) documents->size += size_on_disk(paths[i]);
     return KERN_OK;
+}
+
+int64_t data_documents_size(const data_documents *documents) {
+    return documents->size;
 }
 
 void data_documents_destroy(data_documents *documents) {
@@ -70,7 +81,13 @@ static kern_status open_next(data_documents *documents) {
     return KERN_OK;
 }
 
+static int64_t bytes_read(const data_documents *documents) {
+    int64_t here = documents->opened ? gzoffset(documents->opened) : 0;
+    return documents->closed + (here > 0 ? here : 0);
+}
+
 static void close_file(data_documents *documents) {
+    documents->closed = bytes_read(documents);
     gzclose(documents->opened);
     documents->opened = NULL;
     documents->file++;
@@ -201,6 +218,7 @@ kern_status data_documents_read(data_document_part *part, char *text, data_docum
         if (part->ends) close_file(documents);
         break;
     }
+    part->read = bytes_read(documents);
 done:
     return status;
 }

@@ -13,6 +13,7 @@ typedef struct {
     int64_t line; /* from 1 on; 0: the document is the whole file */
     bool begins, ends;
     int64_t bytes;
+    int64_t read; /* of data_documents_size, up to here */
 } data_document_part;
 
 typedef struct data_documents data_documents;
@@ -28,6 +29,9 @@ void data_documents_destroy(data_documents *documents); /* NULL is fine */
  * JSON object or has no such text), naming path and line; the reader can then only be destroyed. */
 kern_status data_documents_read(data_document_part *part, char *text, data_documents *documents,
                                 int64_t most);
+
+/* Bytes of all files as they are on the disk, gzipped ones as they are; 0 for pipes. */
+int64_t data_documents_size(const data_documents *documents);
 
 bool data_documents_are_lines(const char *path); /* .jsonl or .jsonl.gz */
 

@@ -18,6 +18,7 @@ typedef struct {
     char **names;                /* [files] */
     data_shard_writer **writers; /* [shards] all but the last complete */
     int64_t shards, capacity;
+    data_documents *documents;
     data_pack_row row; /* of the file that is packed */
     int64_t row_file;  /* -1: none */
 } packer;
@@ -128,6 +129,9 @@ static kern_status write_part(void *context, const data_document_part *part, con
     TRY(data_shard_append(pack->writers[pack->shards - 1], ids, count));
     if (part->ends) TRY(end_document(pack));
     pack->report.bytes += part->bytes;
+    if (pack->options->progress)
+        pack->options->progress(pack->options->context, part->read,
+                                data_documents_size(pack->documents));
 done:
     return status;
 }
@@ -140,16 +144,15 @@ static int64_t processors(void) {
 static kern_status pack_all(packer *pack) {
     kern_status status = KERN_OK;
     const data_pack_options *options = pack->options;
-    data_documents *documents = NULL;
     for (int64_t i = 0; i < options->input_count; i++)
         TRY(data_files_add(&pack->files, options->inputs[i]));
     if (pack->files.count == 0) TRY(kern_fail(KERN_ERR_USAGE, "no text to pack was named"));
     TRY(data_pack_names(&pack->names, &pack->files));
     TRY(refuse_old_shards(options));
-    TRY(data_documents_create(&documents, pack->files.paths, pack->files.count,
+    TRY(data_documents_create(&pack->documents, pack->files.paths, pack->files.count,
                               options->field ? options->field : "text"));
     TRY(open_next_shard(pack));
-    TRY(data_encode_documents(documents, options->vocabulary,
+    TRY(data_encode_documents(pack->documents, options->vocabulary,
                               options->threads ? options->threads : processors(), write_part,
                               pack));
     end_row(pack);
@@ -162,7 +165,6 @@ static kern_status pack_all(packer *pack) {
     if (options->shard_tokens) TRY(data_pack_write_index(options, pack->writers, pack->shards));
     pack->report.shards = pack->shards;
 done:
-    data_documents_destroy(documents);
     return status;
 }
 
@@ -172,6 +174,7 @@ kern_status data_pack(data_pack_report *report, const data_pack_options *options
     *report = pack.report;
     for (int64_t i = 0; i < pack.shards; i++) data_shard_writer_destroy(pack.writers[i]);
     free(pack.writers);
+    data_documents_destroy(pack.documents);
     data_pack_names_free(pack.names, pack.files.count);
     data_files_clear(&pack.files);
     return status;

@@ -28,6 +28,8 @@ typedef struct {
                              many tokens unless one document is longer; documents are not cut */
     /* Called after each file that has a document, unless NULL; not always by the same thread. */
     void (*seen)(void *context, const data_pack_row *row);
+    /* Called after each part that is written, unless NULL: `done` of `all` bytes of the files. */
+    void (*progress)(void *context, int64_t done, int64_t all);
     void *context;
 } data_pack_options;
 

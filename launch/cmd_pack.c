@@ -4,6 +4,7 @@
 #include "data/pack.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/progress_line.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -26,6 +27,8 @@ static const char about_pack[] =
     "borders of documents:\n"
     "    ttt pack --check train.h5";
 
+enum { MEGABYTE = 1000000, SHOWN_MEGABYTES = 20 };
+
 typedef struct {
     const char *out, *split, *name, *tokenizer, *field;
     data_bpe_options how;
@@ -39,9 +42,23 @@ static void list_document(json_t *documents, const char *name, int64_t tokens, b
                                                (json_int_t)tokens, "kept", kept));
 }
 
+/* What is told while files are packed. */
+typedef struct {
+    json_t *documents;
+    launch_progress_line line;
+} telling;
+
+static void show_progress(void *context, int64_t done, int64_t all) {
+    telling *told = context;
+    if (done >= MEGABYTE && all >= SHOWN_MEGABYTES * MEGABYTE)
+        launch_progress_show(&told->line, done / MEGABYTE, all / MEGABYTE);
+}
+
 /* Takes each file as it is packed: a row of the table. */
 static void list_file(void *context, const data_pack_row *row) {
-    json_t *documents = context;
+    telling *told = context;
+    json_t *documents = told->documents;
+    launch_progress_clear(&told->line);
     if (!row->lines) {
         list_document(documents, row->name, row->tokens, row->left_out == 0);
         return;
@@ -69,6 +86,8 @@ static void print_json(const json_t *object) {
 static kern_status pack(const choices *chosen, const char *const *files, int64_t count) {
     kern_status status = KERN_OK;
     json_t *documents = json_array(), *object = NULL;
+    telling told = {.documents = documents,
+                    .line = {.label = "packing", .unit = "MB", .began = kern_seconds()}};
     data_vocabulary *tokenizer = NULL;
     data_pack_report report;
     data_pack_options options = {
@@ -80,9 +99,10 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
         .min_tokens = chosen->min_tokens,
         .shard_tokens = chosen->shard_tokens,
         .seen = list_file,
+        .progress = show_progress,
         .field = chosen->field,
         .threads = chosen->threads,
-        .context = documents,
+        .context = &told,
     };
     if (chosen->tokenizer) {
         TRY(data_bpe_open(&tokenizer, chosen->tokenizer, &chosen->how));
@@ -90,7 +110,9 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
     } else {
         TRY(data_vocabulary_find(&options.vocabulary, "byte"));
     }
-    TRY(data_pack(&report, &options));
+    status = data_pack(&report, &options);
+    launch_progress_clear(&told.line);
+    TRY(status);
     printf("%s: split %s, %lld documents, %lld tokens of %lld bytes, %lld shard%s", chosen->out,
            chosen->split, (long long)report.documents, (long long)report.tokens,
            (long long)report.bytes, (long long)report.shards, report.shards == 1 ? "" : "s");

@@ -245,6 +245,45 @@ static void test_killed_pack_leaves_a_whole_shard(void **state) {
     assert_false(exists(in_folder("killed.h5.partial")));
 }
 
+static void note_progress(void *context, int64_t done, int64_t all) {
+    int64_t *noted = context;
+    assert_true(done >= noted[0] && done <= all);
+    noted[0] = done;
+    noted[1] = all;
+    noted[2]++;
+}
+
+/* Bytes on the disk are counted, of gzipped files too, up to the last. */
+static void test_progress(void **state) {
+    (void)state;
+    enum { BYTES = 3000000 };
+    int64_t noted[3] = {0};
+    const char *inputs[] = {in_folder("far-a.txt"), in_folder("far-b.txt.gz"),
+                            in_folder("far-c.jsonl")};
+    char *text = make_text("far-a.txt", BYTES, 3);
+    gzFile file = gzopen(inputs[1], "wb");
+    assert_int_equal(gzwrite(file, text, BYTES), BYTES);
+    assert_int_equal(gzclose(file), Z_OK);
+    write_file(inputs[2], "{\"text\":\"abc\"}\n", 15);
+    data_pack_report report;
+    const data_pack_options options = {.out = in_folder("far.h5"),
+                                       .inputs = inputs,
+                                       .input_count = 3,
+                                       .vocabulary = data_vocabulary_byte(),
+                                       .split = "train",
+                                       .source = "",
+                                       .threads = 2,
+                                       .progress = note_progress,
+                                       .context = noted};
+    assert_ok(data_pack(&report, &options));
+    struct stat zipped;
+    assert_int_equal(stat(inputs[1], &zipped), 0);
+    assert_int_equal(noted[1], BYTES + zipped.st_size + 15);
+    assert_int_equal(noted[0], noted[1]);
+    assert_true(noted[2] > 20);
+    free(text);
+}
+
 static int pack_and_measure(void) {
     data_pack_report report;
     const char *inputs[] = {in_folder("long.txt"), NULL};
@@ -270,6 +309,7 @@ int main(void) {
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_check_sees_misplaced_beginnings),
         cmocka_unit_test(test_killed_pack_leaves_a_whole_shard),
+        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_memory_does_not_grow_with_the_text),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
