@@ -293,16 +293,16 @@ static kern_status print_json(const bench *b) {
     for (int v = 0; v < VARIANTS; v++)
         for (int l = 0; l < b->lengths && b->there[v]; l++) {
             const point *p = &b->point[v * b->lengths + l];
-            json_array_append_new(
-                rows, json_pack("{s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "model", variants[v].label,
-                                "context", (json_int_t)b->length[l], "read_seconds", p->read,
-                                "read_tokens_per_second", p->segment, "token_seconds", p->token,
-                                "step_seconds", p->step, "weights_fraction", p->weights / p->token,
-                                "bandwidth_fraction", p->all / p->token));
+            launch_json_add(
+                rows, launch_json("{s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "model", variants[v].label,
+                                  "context", (json_int_t)b->length[l], "read_seconds", p->read,
+                                  "read_tokens_per_second", p->segment, "token_seconds", p->token,
+                                  "step_seconds", p->step, "weights_fraction",
+                                  p->weights / p->token, "bandwidth_fraction", p->all / p->token));
         }
-    return launch_print_json(json_pack("{s:o,s:f,s:f,s:f}", "rows", rows, "bandwidth", b->bandwidth,
-                                       "prefill_tokens_per_second", b->prefill_rate,
-                                       "training_forward_tokens_per_second", b->forward_rate));
+    return launch_print_json(launch_json("{s:o,s:f,s:f,s:f}", "rows", rows, "bandwidth",
+                                         b->bandwidth, "prefill_tokens_per_second", b->prefill_rate,
+                                         "training_forward_tokens_per_second", b->forward_rate));
 }
 
 static void plot(FILE *script, const bench *b, const char *title, const char *axis, char block) {

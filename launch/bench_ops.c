@@ -302,11 +302,10 @@ static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, con
            1e6 * m.seconds, rate, 100 * reached / limit);
     fflush(stdout);
     json_t *entry =
-        json_pack("{s:s,s:s,s:s,s:f,s:s,s:f,s:f}", "op", c->name, "dtype", kern_dtype_name(dtype),
-                  "shape", shape, "seconds", m.seconds, "unit", product ? "FLOP/s" : "B/s", "rate",
-                  reached, "fraction", reached / limit);
-    if (!entry || json_array_append_new(list, entry))
-        return kern_fail(KERN_ERR_MEMORY, "no memory for JSON");
+        launch_json("{s:s,s:s,s:s,s:f,s:s,s:f,s:f}", "op", c->name, "dtype", kern_dtype_name(dtype),
+                    "shape", shape, "seconds", m.seconds, "unit", product ? "FLOP/s" : "B/s",
+                    "rate", reached, "fraction", reached / limit);
+    launch_json_add(list, entry);
     return KERN_OK;
 }
 
@@ -333,10 +332,10 @@ kern_status launch_bench_ops(int threads, bool json) {
     if (!kern_matmul_native_bf16())
         printf("note: this processor has no bf16 products; they run, slower than in f32\n");
     if (json)
-        TRY(launch_print_json(json_pack("{s:O,s:i,s:f,s:f,s:f,s:b}", "ops", list, "threads",
-                                        threads, "peak_f32", bound.peak[0], "peak_bf16",
-                                        bound.peak[1], "read_bandwidth", bound.read, "native_bf16",
-                                        kern_matmul_native_bf16())));
+        TRY(launch_print_json(launch_json("{s:O,s:i,s:f,s:f,s:f,s:b}", "ops", list, "threads",
+                                          threads, "peak_f32", bound.peak[0], "peak_bf16",
+                                          bound.peak[1], "read_bandwidth", bound.read,
+                                          "native_bf16", kern_matmul_native_bf16())));
 done:
     json_decref(list);
     return status;

@@ -132,15 +132,16 @@ static kern_status print_result_json(const bench *b) {
     double rate = train_model_flops(b->conf) / b->total;
     json_t *phases = json_object();
     for (int phase = 0; phase < PHASES; phase++)
-        json_object_set_new(phases, phase_name(phase), json_real(b->seconds[phase]));
-    return launch_print_json(json_pack(
-        "{s:s,s:s,s:I,s:I,s:f,s:o,s:f,s:f,s:f,s:f,s:I,s:I,s:f,s:b}", "name", b->conf->name,
-        "precision", kern_dtype_name(b->dtype), "threads", (json_int_t)b->threads, "steps",
-        (json_int_t)b->steps, "seconds_per_step", b->total, "phase_seconds", phases,
-        "tokens_per_second", tokens / b->total, "model_flops_per_second", rate,
-        "peak_flops_per_second", b->peak, "peak_fraction", rate / b->peak, "peak_memory_bytes",
-        (json_int_t)b->resident_peak, "planned_memory_bytes", (json_int_t)b->fit.memory.total,
-        "waiting_fraction", b->waiting, "native_bf16", kern_matmul_native_bf16()));
+        launch_json_set(phases, phase_name(phase), launch_json_number(b->seconds[phase]));
+    return launch_print_json(launch_json(
+        "{s:o,s:s,s:I,s:I,s:f,s:o,s:f,s:f,s:f,s:f,s:I,s:I,s:f,s:b}", "name",
+        launch_json_text(b->conf->name), "precision", kern_dtype_name(b->dtype), "threads",
+        (json_int_t)b->threads, "steps", (json_int_t)b->steps, "seconds_per_step", b->total,
+        "phase_seconds", phases, "tokens_per_second", tokens / b->total, "model_flops_per_second",
+        rate, "peak_flops_per_second", b->peak, "peak_fraction", rate / b->peak,
+        "peak_memory_bytes", (json_int_t)b->resident_peak, "planned_memory_bytes",
+        (json_int_t)b->fit.memory.total, "waiting_fraction", b->waiting, "native_bf16",
+        kern_matmul_native_bf16()));
 }
 
 static kern_status bench_step(bench *b, int words, char **word) {

@@ -3,8 +3,8 @@
 #include "configs/options.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/report.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +19,6 @@ static const char *inner_of(const ttt_conf *conf) {
     return names[conf->inner.mode];
 }
 
-static kern_status append(json_t *list, json_t *item) {
-    if (item && !json_array_append_new(list, item)) return KERN_OK;
-    return kern_fail(KERN_ERR_MEMORY, "no memory for JSON");
-}
-
-/* One object on a line of its own; takes the object. */
-static kern_status print_json(json_t *object) {
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(object);
-    if (!text) return kern_fail(KERN_ERR_MEMORY, "no memory for JSON");
-    puts(text);
-    free(text);
-    return KERN_OK;
-}
-
 static kern_status list_one(const char *name, json_t *list) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
@@ -41,10 +26,10 @@ static kern_status list_one(const char *name, json_t *list) {
     long long context = conf->train.context, batch = conf->train.batch, steps = conf->train.steps;
     printf("%-18s %-9s %-12s %8lld %9lld %8lld %9s\n", name, attention_of(conf), inner_of(conf),
            context, batch, steps, *conf->train.init_from ? "extension" : "");
-    TRY(append(list,
-               json_pack("{s:s,s:s,s:s,s:I,s:I,s:I}", "name", name, "attention", attention_of(conf),
-                         "inner", inner_of(conf), "context", (json_int_t)context, "batch",
-                         (json_int_t)batch, "steps", (json_int_t)steps)));
+    launch_json_add(list, launch_json("{s:o,s:s,s:s,s:I,s:I,s:I}", "name", launch_json_text(name),
+                                      "attention", attention_of(conf), "inner", inner_of(conf),
+                                      "context", (json_int_t)context, "batch", (json_int_t)batch,
+                                      "steps", (json_int_t)steps));
 done:
     conf_destroy(conf);
     return status;
@@ -55,14 +40,13 @@ static kern_status list_all(bool json) {
     char **names = NULL;
     int64_t count = 0;
     json_t *list = json_array();
-    if (!list) TRY(kern_fail(KERN_ERR_MEMORY, "no memory for JSON"));
     TRY(conf_list(&names, &count));
     if (!count)
         TRY(kern_fail(KERN_ERR_FILE, "no configuration found; set TTT_CONFIGS to their folder"));
     printf("%-18s %-9s %-12s %8s %9s %8s\n", "name", "attention", "inner", "context", "sequences",
            "steps");
     for (int64_t i = 0; i < count; i++) TRY(list_one(names[i], list));
-    if (json) TRY(print_json(json_pack("{s:O}", "configs", list)));
+    if (json) TRY(launch_print_json(launch_json("{s:O}", "configs", list)));
 done:
     json_decref(list);
     conf_list_destroy(names, count);
@@ -75,7 +59,7 @@ static json_t *value_of(const ttt_conf *conf, const conf_option *option) {
     switch (option->type) {
     case CONF_INTEGER: return json_integer(*(const int64_t *)at);
     case CONF_REAL:
-    case CONF_BYTES: return json_real(*(const double *)at);
+    case CONF_BYTES: return launch_json_number(*(const double *)at);
     case CONF_BOOLEAN: return json_boolean(*(const bool *)at);
     case CONF_TEXT: return json_string(*(const char *const *)at);
     case CONF_CHOICE: {
@@ -96,13 +80,10 @@ static kern_status print_json_of(const ttt_conf *conf) {
     if (status != KERN_OK) return status;
     char digits[17];
     snprintf(digits, sizeof digits, "%016llx", (unsigned long long)hash);
-    json_t *values = json_pack("{s:s,s:s}", "name", conf->name, "hash", digits);
-    for (int64_t i = 0; i < count && values; i++)
-        if (json_object_set_new(values, options[i].name, value_of(conf, &options[i]))) {
-            json_decref(values);
-            values = NULL;
-        }
-    return print_json(values);
+    json_t *values = launch_json("{s:o,s:s}", "name", launch_json_text(conf->name), "hash", digits);
+    for (int64_t i = 0; i < count; i++)
+        launch_json_set(values, options[i].name, value_of(conf, &options[i]));
+    return launch_print_json(values);
 }
 
 static kern_status show(const char *name, int overrides, char **override, bool json) {
@@ -120,26 +101,21 @@ done:
 }
 
 static json_t *option_row(const conf_option *option) {
-    json_t *row = json_pack("{s:s,s:s,s:s,s:s,s:s}", "name", option->name, "type",
-                            conf_type_name(option->type), "default", option->fallback, "unit",
-                            option->unit, "help", option->help);
+    json_t *row = launch_json("{s:s,s:s,s:s,s:s,s:s}", "name", option->name, "type",
+                              conf_type_name(option->type), "default", option->fallback, "unit",
+                              option->unit, "help", option->help);
     char *allowed = NULL;
     size_t bytes = 0;
     FILE *to = open_memstream(&allowed, &bytes);
-    if (to) {
-        conf_option_print_allowed(to, option);
-        fclose(to);
-    }
-    if (!row || !allowed || json_object_set_new(row, "allowed", json_string(allowed))) {
-        json_decref(row);
-        row = NULL;
-    }
+    ASSERT(to);
+    conf_option_print_allowed(to, option);
+    ASSERT(!fclose(to));
+    launch_json_set(row, "allowed", json_string(allowed));
     free(allowed);
     return row;
 }
 
 static kern_status show_options(bool markdown, bool json) {
-    kern_status status = KERN_OK;
     int64_t count;
     const conf_option *options = conf_options(&count);
     if (markdown)
@@ -148,11 +124,8 @@ static kern_status show_options(bool markdown, bool json) {
         conf_print_options(stdout);
     if (!json) return KERN_OK;
     json_t *rows = json_array();
-    for (int64_t i = 0; i < count; i++) TRY(append(rows, option_row(&options[i])));
-    TRY(print_json(json_pack("{s:O}", "options", rows)));
-done:
-    json_decref(rows);
-    return status;
+    for (int64_t i = 0; i < count; i++) launch_json_add(rows, option_row(&options[i]));
+    return launch_print_json(launch_json("{s:o}", "options", rows));
 }
 
 int launch_configs(int argc, char **argv) {

@@ -5,8 +5,8 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/progress_line.h"
+#include "launch/report.h"
 
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,8 +38,8 @@ typedef struct {
 
 static void list_document(json_t *documents, const char *name, int64_t tokens, bool kept) {
     printf("  %-40s %12lld tokens%s\n", name, (long long)tokens, kept ? "" : "  left out");
-    json_array_append_new(documents, json_pack("{s:s, s:I, s:b}", "name", name, "tokens",
-                                               (json_int_t)tokens, "kept", kept));
+    launch_json_add(documents, launch_json("{s:o, s:I, s:b}", "name", launch_json_text(name),
+                                           "tokens", (json_int_t)tokens, "kept", kept));
 }
 
 /* What is told while files are packed. */
@@ -68,24 +68,16 @@ static void list_file(void *context, const data_pack_row *row) {
            (long long)(row->documents - row->left_out));
     if (row->left_out) printf(", %lld left out", (long long)row->left_out);
     printf("\n");
-    json_array_append_new(documents,
-                          json_pack("{s:s, s:I, s:I, s:I}", "name", row->name, "tokens",
-                                    (json_int_t)(row->tokens - row->left_out_tokens), "documents",
-                                    (json_int_t)(row->documents - row->left_out), "left_out",
-                                    (json_int_t)row->left_out));
-}
-
-/* Prints `object` on one line. */
-static void print_json(const json_t *object) {
-    char *text = json_dumps(object, JSON_COMPACT);
-    ASSERT(text);
-    puts(text);
-    free(text);
+    launch_json_add(documents,
+                    launch_json("{s:o, s:I, s:I, s:I}", "name", launch_json_text(row->name),
+                                "tokens", (json_int_t)(row->tokens - row->left_out_tokens),
+                                "documents", (json_int_t)(row->documents - row->left_out),
+                                "left_out", (json_int_t)row->left_out));
 }
 
 static kern_status pack(const choices *chosen, const char *const *files, int64_t count) {
     kern_status status = KERN_OK;
-    json_t *documents = json_array(), *object = NULL;
+    json_t *documents = json_array();
     telling told = {.documents = documents,
                     .line = {.label = "packing", .unit = "MB", .began = kern_seconds()}};
     data_vocabulary *tokenizer = NULL;
@@ -121,15 +113,13 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
                (long long)report.left_out);
     printf("\n");
     if (!chosen->json) goto done;
-    object = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "out", chosen->out, "split",
-                       chosen->split, "shards", (json_int_t)report.shards, "documents",
-                       (json_int_t)report.documents, "tokens", (json_int_t)report.tokens, "bytes",
-                       (json_int_t)report.bytes, "left_out", (json_int_t)report.left_out, "list",
-                       documents);
-    print_json(object);
+    TRY(launch_print_json(launch_json(
+        "{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:O}", "out", launch_json_text(chosen->out), "split",
+        launch_json_text(chosen->split), "shards", (json_int_t)report.shards, "documents",
+        (json_int_t)report.documents, "tokens", (json_int_t)report.tokens, "bytes",
+        (json_int_t)report.bytes, "left_out", (json_int_t)report.left_out, "list", documents)));
 done:
     data_vocabulary_destroy(tokenizer);
-    json_decref(object);
     json_decref(documents);
     return status;
 }
@@ -147,7 +137,7 @@ static json_t *list_shard(const data_shard *shard) {
 static kern_status check(const choices *chosen, const char *path) {
     kern_status status = KERN_OK;
     data_shard *shard = NULL;
-    json_t *documents = NULL, *object = NULL;
+    json_t *documents = NULL;
     data_pack_statistics found;
     TRY(data_shard_open(&shard, path));
     TRY(data_pack_check(&found, shard));
@@ -160,16 +150,15 @@ static kern_status check(const choices *chosen, const char *path) {
            about->tokenizer_hash, (long long)found.distinct, (long long)about->vocabulary,
            *about->source ? about->source : "not named");
     if (!chosen->json) goto done;
-    object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "shard",
-                       path, "split", about->split, "source", about->source, "tokenizer",
-                       about->tokenizer, "tokenizer_hash", about->tokenizer_hash, "vocabulary",
-                       (json_int_t)about->vocabulary, "documents", (json_int_t)about->documents,
-                       "tokens", (json_int_t)about->tokens, "shortest", (json_int_t)found.shortest,
-                       "longest", (json_int_t)found.longest, "distinct", (json_int_t)found.distinct,
-                       "list", documents);
-    print_json(object);
+    TRY(launch_print_json(launch_json(
+        "{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "shard",
+        launch_json_text(path), "split", launch_json_text(about->split), "source",
+        launch_json_text(about->source), "tokenizer", launch_json_text(about->tokenizer),
+        "tokenizer_hash", about->tokenizer_hash, "vocabulary", (json_int_t)about->vocabulary,
+        "documents", (json_int_t)about->documents, "tokens", (json_int_t)about->tokens, "shortest",
+        (json_int_t)found.shortest, "longest", (json_int_t)found.longest, "distinct",
+        (json_int_t)found.distinct, "list", documents)));
 done:
-    json_decref(object);
     json_decref(documents);
     data_shard_destroy(shard);
     return status;

@@ -238,30 +238,28 @@ static json_t *json_way(const plan *of, const way *w) {
     if (!w->known) return json_null();
     json_t *memory = json_object();
     for (int row = 0; row < MEMORY_ROWS; row++)
-        json_object_set_new(memory, memory_rows[row].key,
-                            json_integer((json_int_t)bytes_of(w, &memory_rows[row])));
-    return json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:o}", "micro_batch", (json_int_t)w->fit.micro_batch,
-                     "carry_every", (json_int_t)w->fit.memory.every, "kept_fraction",
-                     w->fit.memory.kept_fraction, "executed_flops_per_step",
-                     w->fit.memory.executed_flops, "executed_ratio", ratio(of, w),
-                     "row_bytes_per_step", w->fit.memory.row_bytes, "memory_bytes", memory);
+        launch_json_set(memory, memory_rows[row].key,
+                        json_integer((json_int_t)bytes_of(w, &memory_rows[row])));
+    return launch_json("{s:I,s:I,s:f,s:f,s:f,s:f,s:o}", "micro_batch",
+                       (json_int_t)w->fit.micro_batch, "carry_every",
+                       (json_int_t)w->fit.memory.every, "kept_fraction",
+                       w->fit.memory.kept_fraction, "executed_flops_per_step",
+                       w->fit.memory.executed_flops, "executed_ratio", ratio(of, w),
+                       "row_bytes_per_step", w->fit.memory.row_bytes, "memory_bytes", memory);
 }
 
 static kern_status print_plan_json(const plan *of) {
     double flops = train_model_flops(of->conf), tokens = tokens_of(of);
-    json_t *parameters = json_pack("{s:I,s:I}", "total", (json_int_t)of->parameters, "fast",
-                                   (json_int_t)of->fast_parameters);
+    json_t *parameters = launch_json("{s:I,s:I}", "total", (json_int_t)of->parameters, "fast",
+                                     (json_int_t)of->fast_parameters);
     for (int kind = 0; kind < KINDS; kind++)
-        json_object_set_new(parameters, parameter_kind[kind],
-                            json_integer((json_int_t)of->kind[kind]));
-    json_t *object =
-        json_pack("{s:s,s:o,s:I,s:f,s:f,s:b,s:o,s:f}", "name", of->conf->name, "parameters",
-                  parameters, "tokens_per_step", (json_int_t)tokens, "model_flops_per_step", flops,
-                  "model_flops_per_token", flops / tokens, "fits", of->way[WAY_HERE].known,
-                  "limit_bytes", isfinite(of->limit) ? json_real(of->limit) : json_null(),
-                  "compile_seconds", of->compile_seconds);
-    for (int w = 0; w < WAYS && object; w++)
-        json_object_set_new(object, way_name[w], json_way(of, &of->way[w]));
+        launch_json_set(parameters, parameter_kind[kind], json_integer((json_int_t)of->kind[kind]));
+    json_t *object = launch_json(
+        "{s:o,s:o,s:I,s:f,s:f,s:b,s:o,s:f}", "name", launch_json_text(of->conf->name), "parameters",
+        parameters, "tokens_per_step", (json_int_t)tokens, "model_flops_per_step", flops,
+        "model_flops_per_token", flops / tokens, "fits", of->way[WAY_HERE].known, "limit_bytes",
+        launch_json_number(of->limit), "compile_seconds", of->compile_seconds);
+    for (int w = 0; w < WAYS; w++) launch_json_set(object, way_name[w], json_way(of, &of->way[w]));
     return launch_print_json(object);
 }
 

@@ -1,5 +1,4 @@
 /* ttt state: what a session's saved state has learned. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,28 +41,24 @@ static void print_state(const char *path, const infer_state *state) {
     }
 }
 
-static json_t *real_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static kern_status print_state_json(const infer_state *state) {
     const infer_session_progress *seen = &state->seen;
     json_t *object = json_object(), *moves = json_object();
-    json_object_set_new(object, "weights", json_string(state->weights));
-    json_object_set_new(object, "options", json_string(state->options));
-    json_object_set_new(object, "tokens", json_integer(state->position));
-    json_object_set_new(object, "waiting", json_integer(state->pending));
-    json_object_set_new(object, "inner_steps", json_integer(seen->steps));
-    json_object_set_new(object, "loss", real_or_null(seen->nll / (double)seen->counted));
-    json_object_set_new(object, "first_chunk_loss", real_or_null(seen->first_loss));
-    json_object_set_new(object, "last_chunk_loss", real_or_null(seen->last_loss));
+    launch_json_set(object, "weights", launch_json_text(state->weights));
+    launch_json_set(object, "options", launch_json_text(state->options));
+    launch_json_set(object, "tokens", json_integer(state->position));
+    launch_json_set(object, "waiting", json_integer(state->pending));
+    launch_json_set(object, "inner_steps", json_integer(seen->steps));
+    launch_json_set(object, "loss", launch_json_number(seen->nll / (double)seen->counted));
+    launch_json_set(object, "first_chunk_loss", launch_json_number(seen->first_loss));
+    launch_json_set(object, "last_chunk_loss", launch_json_number(seen->last_loss));
     for (int i = 0; i < state->moves; i++) {
         json_t *move = json_object();
-        json_object_set_new(move, "moved", real_or_null(state->move[i].moved));
-        json_object_set_new(move, "size", real_or_null(state->move[i].size));
-        json_object_set_new(moves, state->move[i].name, move);
+        launch_json_set(move, "moved", launch_json_number(state->move[i].moved));
+        launch_json_set(move, "size", launch_json_number(state->move[i].size));
+        launch_json_set(moves, state->move[i].name, move);
     }
-    json_object_set_new(object, "fast_weights", moves);
+    launch_json_set(object, "fast_weights", moves);
     return launch_print_json(object);
 }
 

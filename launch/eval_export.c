@@ -2,7 +2,6 @@
 #include "launch/eval_report.h"
 #include "launch/report.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,21 +54,18 @@ kern_status launch_eval_write_csv(const launch_eval_report *report, const char *
     return status;
 }
 
-/* JSON has no NAN: null stands for it. */
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* One mean, of column a or of a less b, in both units. */
 static json_t *json_mean(const launch_eval_report *report, launch_eval_pair pair,
                          launch_eval_place place) {
     infer_mean mean = mean_of(report, pair, place);
-    json_t *object = json_pack("{s:o, s:o, s:I}", "mean", number(mean.mean), "standard_error",
-                               number(mean.standard_error), "windows", (json_int_t)mean.windows);
+    json_t *object =
+        launch_json("{s:o, s:o, s:I}", "mean", launch_json_number(mean.mean), "standard_error",
+                    launch_json_number(mean.standard_error), "windows", (json_int_t)mean.windows);
     place.bits = true;
     mean = mean_of(report, pair, place);
-    json_object_set_new(object, "bits_per_byte", number(mean.mean));
-    json_object_set_new(object, "bits_per_byte_standard_error", number(mean.standard_error));
+    launch_json_set(object, "bits_per_byte", launch_json_number(mean.mean));
+    launch_json_set(object, "bits_per_byte_standard_error",
+                    launch_json_number(mean.standard_error));
     return object;
 }
 
@@ -79,9 +75,9 @@ static json_t *json_positions(const launch_eval_report *report, launch_eval_pair
     json_t *positions = json_array();
     for (int bin = 0; bin < bins->count; bin++) {
         json_t *row = json_mean(report, pair, (launch_eval_place){length, INFER_ALL, bin, false});
-        json_object_set_new(row, "begin", json_integer(bins->edge[bin]));
-        json_object_set_new(row, "end", json_integer(bins->edge[bin + 1]));
-        json_array_append_new(positions, row);
+        launch_json_set(row, "begin", json_integer(bins->edge[bin]));
+        launch_json_set(row, "end", json_integer(bins->edge[bin + 1]));
+        launch_json_add(positions, row);
     }
     return positions;
 }
@@ -92,9 +88,9 @@ static json_t *json_documents(const launch_eval_report *report, launch_eval_pair
     for (int64_t d = 0; d < data_source_documents(report->source); d++) {
         data_document document = data_source_document(report->source, d);
         json_t *row = json_mean(report, pair, (launch_eval_place){length, d, INFER_ALL, false});
-        json_object_set_new(row, "name", json_string(document.name));
-        json_object_set_new(row, "split", json_string(document.split));
-        json_array_append_new(documents, row);
+        launch_json_set(row, "name", launch_json_text(document.name));
+        launch_json_set(row, "split", launch_json_text(document.split));
+        launch_json_add(documents, row);
     }
     return documents;
 }
@@ -105,10 +101,10 @@ static json_t *json_part(const launch_eval_report *report, launch_eval_pair pair
         json_mean(report, pair, (launch_eval_place){length, INFER_ALL, INFER_ALL, false});
     json_t *last =
         json_mean(report, pair, (launch_eval_place){length, INFER_ALL, INFER_TAIL, false});
-    json_object_set_new(last, "tokens", json_integer(report->tail));
-    json_object_set_new(object, "last", last);
-    json_object_set_new(object, "model", json_string(report->column[pair.a].label));
-    json_object_set_new(object, "positions", json_positions(report, pair, length));
+    launch_json_set(last, "tokens", json_integer(report->tail));
+    launch_json_set(object, "last", last);
+    launch_json_set(object, "model", launch_json_text(report->column[pair.a].label));
+    launch_json_set(object, "positions", json_positions(report, pair, length));
     return object;
 }
 
@@ -116,10 +112,10 @@ static json_t *json_column(const launch_eval_report *report, int64_t column, int
     const launch_eval_column *c = &report->column[column];
     launch_eval_pair itself = {column, column};
     json_t *object = json_part(report, itself, length);
-    json_object_set_new(object, "step", json_integer(c->step));
-    json_object_set_new(object, "inner_steps", json_boolean(c->chunk > 0));
-    json_object_set_new(object, "seconds", number(c->losses[length]->seconds));
-    json_object_set_new(object, "documents", json_documents(report, itself, length));
+    launch_json_set(object, "step", json_integer(c->step));
+    launch_json_set(object, "inner_steps", json_boolean(c->chunk > 0));
+    launch_json_set(object, "seconds", launch_json_number(c->losses[length]->seconds));
+    launch_json_set(object, "documents", json_documents(report, itself, length));
     return object;
 }
 
@@ -127,25 +123,26 @@ static json_t *json_length(const launch_eval_report *report, int64_t length, int
     json_t *models = json_array(), *differences = json_array();
     for (int64_t i = 0; i < report->columns; i++)
         if (run == INFER_ALL || report->column[i].run == run)
-            json_array_append_new(models, json_column(report, i, length));
+            launch_json_add(models, json_column(report, i, length));
     int64_t count;
     launch_eval_pair *pairs = launch_eval_pairs(&count, report);
     for (int64_t i = 0; i < count; i++) {
         const launch_eval_column *a = &report->column[pairs[i].a], *b = &report->column[pairs[i].b];
         if (run != INFER_ALL && (a->run != run || b->run != run)) continue;
         json_t *difference = json_part(report, pairs[i], length);
-        json_object_set_new(difference, "less", json_string(b->label));
-        json_array_append_new(differences, difference);
+        launch_json_set(difference, "less", launch_json_text(b->label));
+        launch_json_add(differences, difference);
     }
     free(pairs);
-    return json_pack("{s:I, s:o, s:o}", "context", (json_int_t)report->length[length], "models",
-                     models, "differences", differences);
+    return launch_json("{s:I, s:o, s:o}", "context", (json_int_t)report->length[length], "models",
+                       models, "differences", differences);
 }
 
 json_t *launch_eval_json(const launch_eval_report *report, int64_t run) {
     json_t *contexts = json_array();
     for (int64_t l = 0; l < report->lengths; l++)
-        json_array_append_new(contexts, json_length(report, l, run));
-    return json_pack("{s:s, s:I, s:o}", "tokenizer", data_source_tokenizer(report->source), "place",
-                     (json_int_t)data_source_length(report->source), "contexts", contexts);
+        launch_json_add(contexts, json_length(report, l, run));
+    return launch_json("{s:o, s:I, s:o}", "tokenizer",
+                       launch_json_text(data_source_tokenizer(report->source)), "place",
+                       (json_int_t)data_source_length(report->source), "contexts", contexts);
 }

@@ -28,14 +28,14 @@ typedef struct {
 static void add_bytes(json_t *line, const char *key, const char *other_key, const char *bytes,
                       int64_t count) {
     if (data_utf8_prefix(bytes, count) == count) {
-        json_object_set_new(line, key, json_stringn(bytes, (size_t)count));
+        launch_json_set(line, key, json_stringn(bytes, (size_t)count));
         return;
     }
     char *digits = malloc((size_t)(2 * count + 1));
     ASSERT(digits);
     for (int64_t i = 0; i < count; i++)
         snprintf(digits + 2 * i, 3, "%02x", (unsigned)(unsigned char)bytes[i]);
-    json_object_set_new(line, other_key, json_string(digits));
+    launch_json_set(line, other_key, json_string(digits));
     free(digits);
 }
 
@@ -49,10 +49,10 @@ static kern_status print_token(const text_input *text, int32_t token, double nll
     int64_t count = text->run->vocabulary->decode(&bytes, text->run->vocabulary, token);
     json_t *line = json_object();
     if (text->chosen->text.count > 1) add_file(line, text);
-    json_object_set_new(line, "position", json_integer(text->position));
-    json_object_set_new(line, "token", json_integer(token));
+    launch_json_set(line, "position", json_integer(text->position));
+    launch_json_set(line, "token", json_integer(token));
     add_bytes(line, "text", "bytes", bytes, count);
-    json_object_set_new(line, "logprob", isnan(nll) ? json_null() : json_real(-nll));
+    launch_json_set(line, "logprob", launch_json_number(-nll));
     return launch_print_json(line);
 }
 
@@ -85,14 +85,14 @@ done:
 static kern_status print_sum(const text_input *text) {
     json_t *line = json_object();
     add_file(line, text);
-    json_object_set_new(line, "tokens", json_integer(text->tokens));
-    json_object_set_new(line, "bytes", json_integer(text->bytes));
-    json_object_set_new(line, "logprob", json_real(text->logprob));
+    launch_json_set(line, "tokens", json_integer(text->tokens));
+    launch_json_set(line, "bytes", json_integer(text->bytes));
+    launch_json_set(line, "logprob", launch_json_number(text->logprob));
     double tokens = (double)text->tokens, bits = (double)text->bytes * log(2);
-    json_object_set_new(line, "nats_per_token",
-                        tokens > 0 ? json_real(-text->logprob / tokens) : json_null());
-    json_object_set_new(line, "bits_per_byte",
-                        bits > 0 ? json_real(-text->logprob / bits) : json_null());
+    launch_json_set(line, "nats_per_token",
+                    tokens > 0 ? launch_json_number(-text->logprob / tokens) : json_null());
+    launch_json_set(line, "bits_per_byte",
+                    bits > 0 ? launch_json_number(-text->logprob / bits) : json_null());
     return launch_print_json(line);
 }
 

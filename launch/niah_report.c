@@ -73,10 +73,6 @@ void launch_niah_print(const launch_niah_report *report) {
     }
 }
 
-static json_t *number(double value) {
-    return isnan(value) ? json_null() : json_real(value);
-}
-
 static json_t *group_json(const launch_niah_report *report, int64_t column, int64_t g) {
     const launch_niah_group *group = launch_niah_group_of(report->samples, g);
     launch_niah_scores all = all_depths(report, column, g);
@@ -87,14 +83,13 @@ static json_t *group_json(const launch_niah_report *report, int64_t column, int6
         json_t *depth = d < report->plan->depths
                             ? json_integer(data_needle_depth_of(d, report->plan->depths))
                             : json_null();
-        json_array_append_new(depths,
-                              json_pack("{s:o, s:I, s:f}", "depth", depth, "samples",
-                                        (json_int_t)s->count, "mean", launch_niah_mean(*s)));
+        launch_json_add(depths, launch_json("{s:o, s:I, s:f}", "depth", depth, "samples",
+                                            (json_int_t)s->count, "mean", launch_niah_mean(*s)));
     }
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "task", group->label, "length",
-                     (json_int_t)group->length, "samples", (json_int_t)all.count, "mean",
-                     number(launch_niah_mean(all)), "standard_error", number(standard_error(all)),
-                     "depths", depths);
+    return launch_json("{s:o, s:I, s:I, s:o, s:o, s:o}", "task", launch_json_text(group->label),
+                       "length", (json_int_t)group->length, "samples", (json_int_t)all.count,
+                       "mean", launch_json_number(launch_niah_mean(all)), "standard_error",
+                       launch_json_number(standard_error(all)), "depths", depths);
 }
 
 json_t *launch_niah_json(const launch_niah_report *report) {
@@ -103,13 +98,14 @@ json_t *launch_niah_json(const launch_niah_report *report) {
         const launch_niah_column *column = &report->column[c];
         json_t *results = json_array();
         for (int64_t g = 0; g < launch_niah_groups(report->samples); g++)
-            json_array_append_new(results, group_json(report, c, g));
-        json_array_append_new(models, json_pack("{s:s, s:I, s:b, s:o}", "model", column->label,
-                                                "step", (json_int_t)column->step, "inner_steps",
-                                                (int)column->inner, "results", results));
+            launch_json_add(results, group_json(report, c, g));
+        launch_json_add(models, launch_json("{s:o, s:I, s:b, s:o}", "model",
+                                            launch_json_text(column->label), "step",
+                                            (json_int_t)column->step, "inner_steps",
+                                            (int)column->inner, "results", results));
     }
-    return json_pack("{s:I, s:I, s:o}", "seed", (json_int_t)report->plan->seed, "answer_tokens",
-                     (json_int_t)report->spec->answer_tokens, "models", models);
+    return launch_json("{s:I, s:I, s:o}", "seed", (json_int_t)report->plan->seed, "answer_tokens",
+                       (json_int_t)report->spec->answer_tokens, "models", models);
 }
 
 kern_status launch_niah_write_csv(const launch_niah_report *report, const char *path) {

@@ -1,11 +1,71 @@
 #include "launch/report.h"
 
-#include <stdio.h>
+#include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "data/aside.h"
+#include "data/utf8.h"
+
+kern_status launch_check_place(const char *path) {
+    struct stat there;
+    data_aside *file = NULL;
+    if (!path) return KERN_OK;
+    if (!stat(path, &there) && S_ISDIR(there.st_mode))
+        return kern_fail(KERN_ERR_FILE, "%s: is a folder; name a file", path);
+    kern_status status = data_aside_create(&file, path);
+    data_aside_destroy(file);
+    return status;
+}
+
+json_t *launch_json(const char *format, ...) {
+    json_error_t error;
+    va_list values;
+    va_start(values, format);
+    json_t *object = json_vpack_ex(&error, 0, format, values);
+    va_end(values);
+    if (!object) fprintf(stderr, "JSON of the format %s: %s\n", format, error.text);
+    ASSERT(object);
+    return object;
+}
+
+void launch_json_set(json_t *object, const char *key, json_t *value) {
+    ASSERT(!json_object_set_new(object, key, value));
+}
+
+void launch_json_add(json_t *array, json_t *value) {
+    ASSERT(!json_array_append_new(array, value));
+}
+
+json_t *launch_json_number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *launch_json_text(const char *text) {
+    static const char unknown[] = "\xef\xbf\xbd";
+    int64_t left = (int64_t)strlen(text);
+    char *valid = malloc((size_t)left * (sizeof unknown - 1) + 1), *end = valid;
+    ASSERT(valid);
+    for (;;) {
+        int64_t prefix = data_utf8_prefix(text, left);
+        memcpy(end, text, (size_t)prefix);
+        end += prefix;
+        if (prefix == left) break;
+        memcpy(end, unknown, sizeof unknown - 1);
+        end += sizeof unknown - 1;
+        text += prefix + 1;
+        left -= prefix + 1;
+    }
+    json_t *string = json_stringn(valid, (size_t)(end - valid));
+    free(valid);
+    return string;
+}
 
 kern_status launch_print_json(json_t *object) {
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    ASSERT(object);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(object);
     if (!text) return kern_fail(KERN_ERR_MEMORY, "no memory for JSON");
     puts(text);

@@ -1,4 +1,4 @@
-/* How commands print what they found. */
+/* How commands print what they found. All functions are local. */
 #ifndef LAUNCH_REPORT_H
 #define LAUNCH_REPORT_H
 
@@ -7,7 +7,22 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* Prints `object` on a line of its own, and frees it. NULL: no memory was left to build it. */
+/* Whether a file can be written at `path`; to be asked before long work, so that its results are
+ * not lost for want of a folder. NULL is fine. Nothing remains there, and a file that is there
+ * stays. Errors: KERN_ERR_FILE (no such folder, a folder itself, no permission, a device, another
+ * writer). */
+kern_status launch_check_place(const char *path);
+
+/* JSON that cannot lose a value unnoticed: where jansson refuses one (a number that is not finite,
+ * a text that is no UTF-8, a format that does not fit), these end the program. Numbers and texts
+ * that the caller does not know well enough go through launch_json_number and launch_json_text. */
+json_t *launch_json(const char *format, ...);                         /* json_pack */
+void launch_json_set(json_t *object, const char *key, json_t *value); /* takes the value */
+void launch_json_add(json_t *array, json_t *value);                   /* takes the value */
+json_t *launch_json_number(double value);                             /* null if not finite */
+json_t *launch_json_text(const char *text); /* bytes that are no UTF-8 become U+FFFD */
+
+/* Prints `object` on a line of its own, and frees it. Errors: KERN_ERR_MEMORY. */
 kern_status launch_print_json(json_t *object);
 
 /* "1.12 TFLOP": three digits, a decimal prefix, the unit. Returns `text`. */
