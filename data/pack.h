@@ -42,8 +42,9 @@ typedef struct {
 /* Packs the inputs in their order (those of a glob by name). A document is called like its file
  * without folder and extension (.txt, .gz); where two would be called alike, like the path given; a
  * line like its file, a colon and its number. The shards take their names together, after all are
- * on the disk: a killed or failed pack leaves none. Several shards get an index, OUT-index.json,
- * last of all: where it stands the set is whole (data_files_add reads it). Errors: KERN_ERR_USAGE
+ * on the disk: a pack that is killed or fails before leaves none. Several shards get an index,
+ * OUT-index.json, last of all: where it stands the set is whole (data_files_add reads it), and
+ * whoever is killed between the names leaves some shards without it. Errors: KERN_ERR_USAGE
  * (no or equal inputs, numbered shards of an earlier pack in the way), KERN_ERR_FILE (cannot be
  * read or written), KERN_ERR_DATA (no document is long enough, damaged gzip, a line without a
  * text); *report is then undefined. */

@@ -34,8 +34,9 @@ static const variant variants[VARIANTS] = {
 typedef struct {
     double read;         /* the text to here, from its beginning */
     double segment;      /* tokens per second since the length before */
-    double token;        /* one more token, the median, no step among them */
-    double step;         /* the step at a chunk's end; 0: there are none */
+    double token;        /* one more token, the median, no step among them if that can be */
+    double step;         /* the step at a chunk's end; 0: there are none; NAN: each token has one,
+                            and its time is with it */
     double weights, all; /* what the token would take if its weights, or these and the keys and
                             values in reach, were read at the bandwidth */
 } point;
@@ -90,28 +91,27 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* Reads tokens one at a time: the median of them, and the longest if it ended a chunk. */
+static double median(double *seconds, int64_t count) {
+    qsort(seconds, (size_t)count, sizeof *seconds, by_value);
+    return seconds[count / 2];
+}
+
+/* Reads tokens one at a time: the median of those without a step, which come first in `seconds`,
+ * and what more those take that end a chunk. */
 static kern_status read_singly(const bench *b, infer_session *session, const ttt_conf *conf,
                                bool inner, const int32_t *token, point *to) {
     kern_status status = KERN_OK;
-    int64_t tokens = b->given->tokens, plain = 0;
-    double *seconds = calloc((size_t)tokens, sizeof *seconds), stepped = 0;
+    int64_t tokens = b->given->tokens, plain = 0, stepped = 0;
+    double *seconds = calloc((size_t)tokens, sizeof *seconds);
     ASSERT(seconds);
     for (int64_t i = 0; i < tokens; i++) {
         bool step = inner && infer_session_position(session) % conf->inner.chunk == 0;
         double start = kern_seconds();
         TRY(infer_session_read(session, token + i, 1, NULL));
-        double taken = kern_seconds() - start;
-        if (step)
-            stepped = taken;
-        else
-            seconds[plain++] = taken;
+        seconds[step ? tokens - ++stepped : plain++] = kern_seconds() - start;
     }
-    if (plain) {
-        qsort(seconds, (size_t)plain, sizeof *seconds, by_value);
-        to->token = seconds[plain / 2];
-    }
-    if (stepped > 0) to->step = fmax(stepped - to->token, 0);
+    to->token = median(seconds, plain ? plain : tokens);
+    if (stepped) to->step = plain ? fmax(median(seconds + plain, stepped) - to->token, 0) : NAN;
 done:
     free(seconds);
     return status;
@@ -261,17 +261,24 @@ static double mean_token(const bench *b, const point *p) {
     return p->token + (p->step > 0 ? p->step / (double)b->chunk : 0);
 }
 
+static void print_row(const bench *b, int v, int l) {
+    char step[32] = "in token";
+    const point *p = &b->point[v * b->lengths + l];
+    if (!isnan(p->step)) snprintf(step, sizeof step, "%.2f", 1e3 * p->step);
+    printf("%-8s %9lld %10.3f %10.0f %10.3f %10s %10.3f %6.1f %% %6.1f %%\n", variants[v].label,
+           (long long)b->length[l], p->read, p->segment, 1e3 * p->token, step,
+           1e3 * mean_token(b, p), 100 * p->weights / p->token, 100 * p->all / p->token);
+}
+
 static void print_table(const bench *b) {
     char text[32];
+    bool always = false;
     printf("%-8s %9s %10s %10s %10s %10s %10s %8s %8s\n", "model", "context", "read s", "tokens/s",
            "token ms", "step ms", "in all ms", "weights", "+ keys");
     for (int v = 0; v < VARIANTS; v++)
         for (int l = 0; l < b->lengths && b->there[v]; l++) {
-            const point *p = &b->point[v * b->lengths + l];
-            printf("%-8s %9lld %10.3f %10.0f %10.3f %10.2f %10.3f %6.1f %% %6.1f %%\n",
-                   variants[v].label, (long long)b->length[l], p->read, p->segment, 1e3 * p->token,
-                   1e3 * p->step, 1e3 * mean_token(b, p), 100 * p->weights / p->token,
-                   100 * p->all / p->token);
+            print_row(b, v, l);
+            if (isnan(b->point[v * b->lengths + l].step)) always = true;
         }
     printf(
         "read s: the text up to there, from its beginning; tokens/s: since the row before.\n"
@@ -280,6 +287,7 @@ static void print_table(const bench *b) {
         "takes at this machine's bandwidth, %s with %d threads; + keys: and the keys\n"
         "and values in reach.\n",
         launch_scaled(text, b->bandwidth, "B/s"), b->threads);
+    if (always) printf("in token: each token ends a chunk; its time is with its step.\n");
     if (b->forward_rate > 0)
         printf(
             "a text of %lld tokens is read with inner steps at %.0f tokens/s; the same part of a\n"
@@ -294,10 +302,10 @@ static kern_status print_json(const bench *b) {
         for (int l = 0; l < b->lengths && b->there[v]; l++) {
             const point *p = &b->point[v * b->lengths + l];
             launch_json_add(
-                rows, launch_json("{s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "model", variants[v].label,
+                rows, launch_json("{s:s,s:I,s:f,s:f,s:f,s:o,s:f,s:f}", "model", variants[v].label,
                                   "context", (json_int_t)b->length[l], "read_seconds", p->read,
                                   "read_tokens_per_second", p->segment, "token_seconds", p->token,
-                                  "step_seconds", p->step, "weights_fraction",
+                                  "step_seconds", launch_json_number(p->step), "weights_fraction",
                                   p->weights / p->token, "bandwidth_fraction", p->all / p->token));
         }
     return launch_print_json(launch_json("{s:o,s:f,s:f,s:f}", "rows", rows, "bandwidth",
@@ -363,12 +371,14 @@ kern_status launch_bench_reading(const launch_bench_infer *given) {
     if (given->tokens < 4) TRY(kern_fail(KERN_ERR_USAGE, "--tokens is at least 4"));
     TRY(parse_lengths(&b, given->contexts));
     if (given->png) TRY(launch_gnuplot_check());
+    TRY(launch_check_place(given->png));
     b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
     ASSERT(b.point);
     for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));
     print_table(&b);
-    if (given->png) TRY(draw(&b, given->png));
     if (given->json) TRY(print_json(&b));
+    fflush(stdout);
+    if (given->png) TRY(draw(&b, given->png));
 done:
     free(b.point);
     return status;

@@ -1,13 +1,11 @@
 /* ttt infer: reads a prompt with inner steps, writes on, keeps the adapted state. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/aside.h"
 #include "infer/generate.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
@@ -68,19 +66,11 @@ static kern_status check_choices(const choices *chosen) {
     return KERN_OK;
 }
 
-/* Reading may take hours: a state that cannot be written is refused before. */
-static kern_status check_place(const char *path) {
-    data_aside *file = NULL;
-    kern_status status = path ? data_aside_create(&file, path) : KERN_OK;
-    data_aside_destroy(file);
-    return status;
-}
-
 /* Shows text; with --json it is kept. */
 static bool say(void *context, const char *text, int64_t bytes) {
     inference *all = context;
     if (all->text) {
-        json_array_append_new(all->text, json_stringn(bytes ? text : "", (size_t)bytes));
+        launch_json_add(all->text, json_stringn(bytes ? text : "", (size_t)bytes));
     } else if (bytes) {
         fwrite(text, 1, (size_t)bytes, stdout);
         if (fflush(stdout)) all->broken = errno;
@@ -182,7 +172,7 @@ static kern_status chat(inference *all) {
         TRY(generate(all));
         open = all->end != INFER_END_STOP;
         if (all->text) {
-            json_array_append_new(all->text, json_string("\n"));
+            launch_json_add(all->text, json_string("\n"));
         } else if (putchar('\n') < 0 || fflush(stdout)) {
             all->broken = errno;
         }
@@ -244,10 +234,6 @@ done:
     return status;
 }
 
-static json_t *real_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static kern_status print_json(const inference *all) {
     static const char *const ends[] = {"tokens", "stop", "end_of_text", "interrupted"};
     size_t i;
@@ -262,16 +248,16 @@ static kern_status print_json(const inference *all) {
         length += more;
     }
     infer_session_progress seen = infer_session_seen(all->session);
-    json_object_set_new(object, "text", json_stringn(text ? text : "", length));
-    json_object_set_new(object, "end", json_string(ends[all->end]));
-    json_object_set_new(object, "tokens_read", json_integer(all->read));
-    json_object_set_new(object, "tokens_written", json_integer(all->written));
-    json_object_set_new(object, "position", json_integer(infer_session_position(all->session)));
-    json_object_set_new(object, "read_seconds", json_real(all->read_seconds));
-    json_object_set_new(object, "write_seconds", json_real(all->write_seconds));
-    json_object_set_new(object, "inner_steps", json_integer(seen.steps));
-    json_object_set_new(object, "first_chunk_loss", real_or_null(seen.first_loss));
-    json_object_set_new(object, "last_chunk_loss", real_or_null(seen.last_loss));
+    launch_json_set(object, "text", json_stringn(text ? text : "", length));
+    launch_json_set(object, "end", json_string(ends[all->end]));
+    launch_json_set(object, "tokens_read", json_integer(all->read));
+    launch_json_set(object, "tokens_written", json_integer(all->written));
+    launch_json_set(object, "position", json_integer(infer_session_position(all->session)));
+    launch_json_set(object, "read_seconds", launch_json_number(all->read_seconds));
+    launch_json_set(object, "write_seconds", launch_json_number(all->write_seconds));
+    launch_json_set(object, "inner_steps", json_integer(seen.steps));
+    launch_json_set(object, "first_chunk_loss", launch_json_number(seen.first_loss));
+    launch_json_set(object, "last_chunk_loss", launch_json_number(seen.last_loss));
     free(text);
     return launch_print_json(object);
 }
@@ -294,7 +280,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
     train_signals_install_saying(&signals, "stopping; once more ends at once\n");
     TRY(check_choices(chosen));
-    TRY(check_place(chosen->save_state));
+    TRY(launch_check_place(chosen->save_state));
     TRY(launch_trained_open(&all.run, word, 0));
     TRY(open_session(&all));
     int64_t began = infer_session_position(all.session);

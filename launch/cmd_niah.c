@@ -178,12 +178,25 @@ done:
     return status;
 }
 
+/* Whether what is asked for can be written. */
+static kern_status check_places(const choices *chosen) {
+    kern_status status = KERN_OK;
+    if (chosen->png) TRY(launch_gnuplot_check());
+    TRY(launch_check_place(chosen->csv));
+    TRY(launch_check_place(chosen->png));
+    TRY(launch_check_place(chosen->write));
+done:
+    return status;
+}
+
+/* The numbers are shown before files are written: a disk that is full loses none of them. */
 static kern_status present(const launch_niah_report *report, const choices *chosen) {
     kern_status status = KERN_OK;
-    if (chosen->csv) TRY(launch_niah_write_csv(report, chosen->csv));
-    if (chosen->png) TRY(launch_niah_draw(report, chosen->png));
     launch_niah_print(report);
     if (chosen->json) TRY(launch_print_json(launch_niah_json(report)));
+    fflush(stdout);
+    if (chosen->csv) TRY(launch_niah_write_csv(report, chosen->csv));
+    if (chosen->png) TRY(launch_niah_draw(report, chosen->png));
 done:
     return status;
 }
@@ -197,7 +210,6 @@ static kern_status ask_or_write(launch_niah_samples *samples, const launch_niah_
     launch_niah_report report = {.samples = samples, .plan = plan, .spec = spec};
     report.column = calloc((size_t)count * 2, sizeof *report.column);
     ASSERT(report.column);
-    if (chosen->png) TRY(launch_gnuplot_check());
     status = ask_runs(&report, samples, runs, words, count, chosen);
     if (status == KERN_ERR_INTERRUPTED) launch_niah_print(&report);
     if (status != KERN_OK) goto done;
@@ -256,6 +268,7 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     for (int64_t i = 0; i < count; i++) TRY(launch_trained_open(&runs[i], words[i], 0));
     TRY(check_vocabularies(runs, count));
     TRY(make_plan(&plan, &tasks, &lengths, chosen, &runs[0]));
+    TRY(check_places(chosen));
     spec.vocabulary = runs[0].vocabulary;
     spec.begin = runs[0].conf->model.bos >= 0;
     TRY(data_encoder_create(&spec.encoder, spec.vocabulary));

@@ -14,8 +14,9 @@ typedef struct {
 } launch_eval_choices;
 
 /* Reads the windows of shards with all runs and prints, writes and draws their losses. Nothing is
- * printed or written unless all was read. Errors: KERN_ERR_USAGE, those of opening runs and shards,
- * of infer_evaluate, of writing; KERN_ERR_INTERRUPTED after Ctrl-C. */
+ * printed or written unless all was read; what cannot be written is refused before. Errors:
+ * KERN_ERR_USAGE, those of opening runs and shards, of infer_evaluate, of writing (all numbers have
+ * been printed then); KERN_ERR_INTERRUPTED after Ctrl-C. */
 kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *words,
                                int64_t count);
 

@@ -200,33 +200,59 @@ done:
     return status;
 }
 
+/* Where a run's results are saved, in a folder that is made. free(*path). */
+static kern_status find_saved(char **path, const launch_trained *run) {
+    char *folder = train_text("%s/eval", run->dir);
+    *path = train_text("%s/step-%08lld.json", folder, (long long)run->step);
+    kern_status status = train_make_directory(folder);
+    free(folder);
+    return status;
+}
+
 static kern_status save(const launch_eval_report *report, int64_t index,
                         const launch_trained *run) {
     kern_status status = KERN_OK;
     json_t *object = launch_eval_json(report, index);
-    char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    char *folder = train_text("%s/eval", run->dir);
-    char *path = train_text("%s/step-%08lld.json", folder, (long long)run->step);
+    char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), *path = NULL;
     ASSERT(text);
-    TRY(train_make_directory(folder));
+    TRY(find_saved(&path, run));
     TRY(train_write_file(path, text, strlen(text)));
 done:
     json_decref(object);
     free(text);
-    free(folder);
     free(path);
     return status;
 }
 
+/* Whether what is asked for can be written. */
+static kern_status check_places(const evaluation *e) {
+    kern_status status = KERN_OK;
+    char *path = NULL;
+    if (e->chosen->png) TRY(launch_gnuplot_check());
+    TRY(launch_check_place(e->chosen->csv));
+    TRY(launch_check_place(e->chosen->png));
+    for (int64_t i = 0; i < e->count && e->chosen->save; i++) {
+        TRY(find_saved(&path, &e->runs[i]));
+        TRY(launch_check_place(path));
+        free(path);
+        path = NULL;
+    }
+done:
+    free(path);
+    return status;
+}
+
+/* The numbers are shown before files are written: a disk that is full loses none of them. */
 static kern_status present(const evaluation *e) {
     kern_status status = KERN_OK;
     const launch_eval_choices *chosen = e->chosen;
     const launch_eval_report *report = &e->report;
+    launch_eval_print(report, chosen->books, chosen->by_position);
+    if (chosen->json) TRY(launch_print_json(launch_eval_json(report, INFER_ALL)));
+    fflush(stdout);
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     if (chosen->png) TRY(launch_eval_draw(report, chosen->by_position, chosen->png));
     for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(report, i, &e->runs[i]));
-    launch_eval_print(report, chosen->books, chosen->by_position);
-    if (chosen->json) TRY(launch_print_json(launch_eval_json(report, INFER_ALL)));
 done:
     return status;
 }
@@ -294,9 +320,9 @@ kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *w
     e.runs = calloc((size_t)count, sizeof *e.runs);
     e.report.column = calloc((size_t)count * 2, sizeof *e.report.column);
     ASSERT(e.runs && e.report.column);
-    if (chosen->png) TRY(launch_gnuplot_check());
     TRY(open_runs(&e, words));
     TRY(open_source(&e));
+    TRY(check_places(&e));
     TRY(evaluate_all(&e));
     TRY(present(&e));
 done:

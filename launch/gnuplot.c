@@ -97,17 +97,19 @@ kern_status launch_gnuplot_draw(const char *path, const char *script) {
     FILE *stream[STREAMS] = {NULL};
     char *picture = NULL;
     size_t bytes;
+    bool drawn = false;
     int code;
     TRY(open_streams(stream, script));
     TRY(run(&code, stream));
     picture = contents(&bytes, stream[1]);
     if (code || bytes < sizeof signature - 1 || memcmp(picture, signature, sizeof signature - 1))
         TRY(complain(stream[2], "did not draw"));
+    drawn = true;
     TRY(train_write_file(path, picture, bytes));
 done:
     free(picture);
     close_streams(stream);
-    return status == KERN_OK ? status : kern_fail_context(status, "%s", path);
+    return status == KERN_OK || drawn ? status : kern_fail_context(status, "%s", path);
 }
 
 void launch_gnuplot_quote(FILE *script, const char *text) {

@@ -76,7 +76,8 @@ const char *launch_niah_shortened(const char *label);
 /* Adds a score to the last column. */
 void launch_niah_add(launch_niah_report *report, int64_t group, int64_t depth, double score);
 
-/* Prints the accuracy of each column by task and length, with its standard error over samples. */
+/* Prints the accuracy of each column by task and length, with its standard error over samples, and
+ * by depth: of all tasks and lengths, in five bands, where needles lie in more than one. */
 void launch_niah_print(const launch_niah_report *report);
 
 /* All numbers as an object (the caller's). */

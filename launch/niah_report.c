@@ -7,7 +7,7 @@
 #include "launch/report.h"
 #include "train/files.h"
 
-enum { NAME_WIDTH = 20, CELL_WIDTH = 17 };
+enum { NAME_WIDTH = 20, CELL_WIDTH = 17, BANDS = 5, PERCENTS = 101 };
 
 launch_niah_scores *launch_niah_cell(const launch_niah_report *report, int64_t column,
                                      int64_t group, int64_t depth) {
@@ -21,15 +21,27 @@ void launch_niah_add(launch_niah_report *report, int64_t group, int64_t depth, d
     scores->count++;
 }
 
+static void add_scores(launch_niah_scores *to, const launch_niah_scores *more) {
+    to->sum += more->sum;
+    to->squares += more->squares;
+    to->count += more->count;
+}
+
 static launch_niah_scores all_depths(const launch_niah_report *report, int64_t column,
                                      int64_t group) {
     launch_niah_scores all = {.count = 0};
-    for (int64_t d = 0; d <= report->plan->depths; d++) {
-        const launch_niah_scores *scores = launch_niah_cell(report, column, group, d);
-        all.sum += scores->sum;
-        all.squares += scores->squares;
-        all.count += scores->count;
-    }
+    for (int64_t d = 0; d <= report->plan->depths; d++)
+        add_scores(&all, launch_niah_cell(report, column, group, d));
+    return all;
+}
+
+/* Of all tasks and lengths, at the depths in a band of the table: 0 to 20 percent, 21 to 40, ... */
+static launch_niah_scores in_band(const launch_niah_report *report, int64_t column, int band) {
+    launch_niah_scores all = {.count = 0};
+    for (int64_t g = 0; g < launch_niah_groups(report->samples); g++)
+        for (int64_t d = 0; d < report->plan->depths; d++)
+            if (data_needle_depth_of(d, report->plan->depths) * BANDS / PERCENTS == band)
+                add_scores(&all, launch_niah_cell(report, column, g, d));
     return all;
 }
 
@@ -59,11 +71,34 @@ const char *launch_niah_shortened(const char *label) {
     return length > NAME_WIDTH ? label + length - NAME_WIDTH : label;
 }
 
-void launch_niah_print(const launch_niah_report *report) {
-    printf("%-*s %8s %8s", NAME_WIDTH, "task", "length", "samples");
+static void print_head(const launch_niah_report *report, const char *first, const char *second) {
+    printf("%-*s %8s %8s", NAME_WIDTH, first, second, "samples");
     for (int64_t c = 0; c < report->columns; c++)
         printf(" %*s", CELL_WIDTH - 1, report->column[c].label);
     printf("\n");
+}
+
+/* Where needles lie in more than one of the bands. */
+static void print_bands(const launch_niah_report *report) {
+    int bands = 0;
+    for (int band = 0; band < BANDS; band++) bands += in_band(report, 0, band).count > 0;
+    if (bands < 2) return;
+    printf("\n");
+    print_head(report, "depth in percent", "");
+    for (int band = 0; band < BANDS; band++) {
+        launch_niah_scores first = in_band(report, 0, band);
+        char text[32];
+        if (first.count == 0) continue;
+        snprintf(text, sizeof text, "%d to %d", (band * PERCENTS + BANDS - 1) / BANDS,
+                 ((band + 1) * PERCENTS - 1) / BANDS);
+        printf("%-*s %8s %8lld", NAME_WIDTH, text, "", (long long)first.count);
+        for (int64_t c = 0; c < report->columns; c++) print_cell(in_band(report, c, band));
+        printf("\n");
+    }
+}
+
+void launch_niah_print(const launch_niah_report *report) {
+    print_head(report, "task", "length");
     for (int64_t g = 0; g < launch_niah_groups(report->samples); g++) {
         const launch_niah_group *group = launch_niah_group_of(report->samples, g);
         printf("%-*s %8lld %8lld", NAME_WIDTH, launch_niah_shortened(group->label),
@@ -71,6 +106,7 @@ void launch_niah_print(const launch_niah_report *report) {
         for (int64_t c = 0; c < report->columns; c++) print_cell(all_depths(report, c, g));
         printf("\n");
     }
+    print_bands(report);
 }
 
 static json_t *group_json(const launch_niah_report *report, int64_t column, int64_t g) {

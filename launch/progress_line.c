@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* Seconds of work that tell its speed; the first piece alone also makes threads and touches memory.
+ */
+static const double TELLING = 1;
+
 void launch_progress_show(launch_progress_line *line, int64_t done, int64_t all) {
     double now = kern_seconds();
     bool terminal = isatty(STDERR_FILENO), finished = all && done >= all;
@@ -10,8 +14,9 @@ void launch_progress_show(launch_progress_line *line, int64_t done, int64_t all)
     line->shown = now;
     fprintf(stderr, "%s%s: %lld", terminal ? "\r" : "", line->label, (long long)done);
     if (all) {
-        double left = (now - line->began) / (double)done * (double)(all - done);
-        fprintf(stderr, "/%lld %s  %.0f s left", (long long)all, line->unit, left);
+        double taken = now - line->began, left = taken / (double)done * (double)(all - done);
+        fprintf(stderr, "/%lld %s", (long long)all, line->unit);
+        if (finished || taken >= TELLING) fprintf(stderr, "  %.0f s left", left);
     } else {
         fprintf(stderr, " %s", line->unit);
     }

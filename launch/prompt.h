@@ -33,8 +33,9 @@ typedef struct {
     bool ended;
 } launch_lines;
 
-/* The next line without its end, \n or \r\n [*count], there until the next call; NULL after the last one, which
- * need not have an end. Errors: KERN_ERR_FILE; KERN_ERR_INTERRUPTED where a signal came first. */
+/* The next line without its end, \n or \r\n [*count], there until the next call; NULL after the
+ * last one, which need not have an end. Errors: KERN_ERR_FILE; KERN_ERR_INTERRUPTED where a signal
+ * came first. */
 kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines);
 
 /* The size of a file; 0 where nobody knows it, as of a pipe. KERN_ERR_FILE where it cannot be

@@ -33,16 +33,21 @@ evaluate() { # ttt eval $@ to out.txt
     "$ttt" eval "$@" >out.txt 2>err.txt || fault "ttt eval $* fails: $(cat err.txt)"
 }
 
-# interrupted WORD WORDS...: ttt eval WORDS, stopped with Ctrl-C as soon as it tells of progress, ends
-# with a message that contains WORD. Leaves its output in out.txt.
+told() { # ttt eval has said something, and so has begun
+    [ -s err.txt ]
+}
+
+# interrupted BEGUN WORD WORDS...: ttt eval WORDS, stopped with Ctrl-C as soon as the command BEGUN
+# succeeds, ends with a message that contains WORD. Leaves its output in out.txt.
 interrupted() {
-    local word=$1 code=0 process
-    shift
+    local begun=$1 word=$2 code=0 process
+    shift 2
     : >err.txt # what an earlier command said is no progress
     "$ttt" eval "$@" >out.txt 2>err.txt &
     process=$!
-    for _ in $(seq 600); do
-        [ ! -s err.txt ] || break
+    for i in $(seq 600); do
+        ! "$begun" || break
+        [ "$i" -lt 600 ] || fault "ttt eval $* does not begin"
         sleep 0.05
     done
     kill -INT $process || fault "ttt eval $* was over before it could be stopped"

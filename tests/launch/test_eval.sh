@@ -147,5 +147,29 @@ refused 1 'vocabulary byte of foreign.* has 257 ids and the model 200' foreign "
 cp -r runs/swa other
 sed -i 's/mlp: 24/mlp: 25/' other/config.yaml
 refused 1 'mlp.w1' other "${data[@]}"
-refused 1 'no-folder/loss.csv' runs/swa "${data[@]}" --csv no-folder/loss.csv
+
+# What cannot be written is refused before anything is read, and named once.
+mkdir taken
+cp -r runs/swa again
+rm -rf again/eval
+declare -A word=(['--csv no-folder/x']=no-folder/x ['--png no-folder/x']=no-folder/x
+    ['--csv taken']='taken: is a folder' ['--save']=again/eval)
+for place in "${!word[@]}"; do
+    [ "$place" != --save ] || echo >again/eval
+    # shellcheck disable=SC2086  # an option and its value
+    refused 1 "${word[$place]}" again "${data[@]}" $place
+    ! grep -q windows err.txt || fault "$place is refused late: $(cat err.txt)"
+    [ "$(grep -o no-folder/x err.txt | wc -l)" -le 1 ] || fault "a place is named twice: $(cat err.txt)"
+done
+# A disk that fills up later loses no number: all are printed before.
+code=0
+(
+    trap '' XFSZ
+    ulimit -f 0
+    "$ttt" eval runs/swa "${data[@]}" --csv full.csv --json 2>&1
+) | cat >out.txt || code=${PIPESTATUS[0]}
+[ "$code" = 1 ] && grep -q 'full.csv: cannot be written' out.txt || fault "a full disk gives $code: $(cat out.txt)"
+says out.txt '^256 tokens +[0-9.]+ ±'
+says out.txt '^\{"tokenizer":"byte",.*\}$'
+[ ! -e full.csv ] || fault "a torn CSV"
 echo "test_eval: tables, CSV, JSON and refusals are as they should be"

@@ -92,7 +92,7 @@ refused 1 'nowhere/x.png' runs/swa "${data[@]}" --png nowhere/x.png
 # ---- Ctrl-C ----
 seq 1 150000 >long.txt
 "$ttt" pack --out long.h5 long.txt >/dev/null
-interrupted 'e2e: evaluation stopped after [0-9]* of [0-9]* windows' runs/e2e --data long.h5 --windows 0 \
+interrupted told 'e2e: evaluation stopped after [0-9]* of [0-9]* windows' runs/e2e --data long.h5 --windows 0 \
     --csv stopped.csv --png stopped.png --save --by-position
 [ ! -s out.txt ] || fault "a table although it was stopped"
 [ -z "$(find . -name "stopped*" -o -path "*eval/step*")" ] || fault "files although it was stopped"

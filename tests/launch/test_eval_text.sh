@@ -143,12 +143,15 @@ short=$(peak short.txt)
 long=$(peak long.txt)
 # A sanitizer keeps what was freed.
 [ $((long - short)) -lt 700 ] || grep -q __asan_init "$ttt" || fault "$short KB for a short text, $long KB for a long one"
-interrupted 'stopped after [0-9]* tokens of long.txt' runs/e2e --text long.txt
+interrupted told 'stopped after [0-9]* tokens of long.txt' runs/e2e --text long.txt
 positions out.txt 1 || fault "a torn line"
 mkfifo pipe
 exec 3<>pipe
 printf abc >&3
-interrupted 'stopped after [0-9]* tokens of pipe' runs/e2e --text pipe --sum # while it waits for more
+taken() { # the pipe is empty: what was in it has been read
+    ! read -r -t 0 -u 3
+}
+interrupted taken 'stopped after [0-9]* tokens of pipe' runs/e2e --text pipe --sum # while it waits for more
 [ ! -s out.txt ] || fault "a sum of what was not read"
 exec 3>&-
 code=0

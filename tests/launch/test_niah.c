@@ -115,6 +115,11 @@ static void test_scores(void **state) {
     assert_contains("cells.csv", "model,task,length,depth,samples,accuracy\n"
                                  "e2e,1,480,0,1,1.000000\ne2e,1,480,25,1,1.000000\n");
     assert_contains("cells.csv", "\ndeaf,3,1000,100,1,0.000000\n");
+    assert_contains("out", "\n\ndepth in percent               samples              e2e");
+    /* Five depths of five: one for each task and length. */
+    assert_contains("out",
+                    "\n21 to 40                             6   1.0000 \u00b10.0000   1.0000");
+    assert_contains("out", "\n81 to 100                            6   1.0000 ");
     size_t bytes;
     char *picture = slurp(&bytes, in_scratch("map.png"));
     assert_true(bytes > 5000);
@@ -198,9 +203,19 @@ static void test_refused(void **state) {
     assert_refused(1, "gone.txt", "full --text gone.txt");
     assert_refused(2, "one of them without begin", "full foreign");
     assert_refused(1, "no-folder", "full --write no-folder/x.jsonl --lengths 400");
+    /* Before anything is asked. */
+    static const char *const places[] = {"--csv no-folder/x", "--png no-folder/x", "--csv ."};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char *words = train_text("full --lengths 400 --samples 1 %s", places[i]);
+        assert_refused(1, i < 2 ? "no-folder/x: cannot be written" : "is a folder", words);
+        free(words);
+        char *err = slurp(NULL, in_scratch("err"));
+        assert_null(strstr(err, "samples"));
+        free(err);
+    }
 }
 
-/* Ctrl-C while samples are asked: what is known is printed, nothing is written, the code is 1. */
+/* Ctrl-C while samples are asked: what is known is printed, nothing is written, the code is 130. */
 static void test_interrupt(void **state) {
     (void)state;
     write_runs();
@@ -217,7 +232,7 @@ static void test_interrupt(void **state) {
         assert_true(tries < 600);
         usleep(100000);
         char *err = slurp(NULL, in_scratch("err"));
-        bool asked = strstr(err, "samples  ") != NULL;
+        bool asked = strstr(err, " samples") != NULL;
         free(err);
         if (asked) break;
     }

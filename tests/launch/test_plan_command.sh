@@ -24,26 +24,60 @@ holds() {
     awk "BEGIN { exit !($1) }"
 }
 
-# Every shipped configuration: plan says what it needs; the program itself stays small meanwhile.
-# A sanitizer reserves more and is slower: then without that limit, and every tenth.
-"$ttt" configs | awk 'NR > 1 { print $1 }' >names
-[ "$(wc -l <names)" -ge 103 ] || fault "only $(wc -l <names) configurations"
+# plan_holds NAME: `out` has all numbers of a plan, and they are likely.
+plan_holds() {
+    tail -n 1 out | awk '
+        function fault(what) { print "plan " what; failed = 1 }
+        function number(key) {
+            if (match($0, "\"" key "\":-?[0-9.e+-]+"))
+                return substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0
+            fault("has no " key)
+            return -1
+        }
+        {
+            count = split("tokens_per_step model_flops_per_step total fast executed_flops_per_step " \
+                "weights gradient optimiser history activations workspace", keys, " ")
+            for (i = 1; i <= count; i++)
+                if (number(keys[i]) < 0) fault(keys[i] " is " number(keys[i]))
+            if (number("total") <= 1e4) fault("has " number("total") " parameters")
+            ratio = number("executed_ratio")
+            if (ratio <= 0.5 || ratio >= 4) fault("executes " ratio " times the work of the model")
+            if (number("compile_seconds") >= 60) fault("took " number("compile_seconds") " s")
+        }
+        END { exit failed }' || fault "plan $1: $(tail -n 1 out)"
+}
+
+# Shipped configurations: plan says what they need; the program itself stays small meanwhile. Of the
+# sizes above the smallest, those between the shortest and the longest context differ in numbers
+# alone. A sanitizer reserves more and is slower: then without that limit, and every tenth.
+"$ttt" configs | awk 'NR > 1 { print $1 }' >all
+[ "$(wc -l <all)" -ge 103 ] || fault "only $(wc -l <all) configurations"
+grep -vE '^(350m|760m|1b|3b)-' all >names
+grep -E '^(350m|760m|1b|3b)-(.*-8k|(e2e|full)-128k)$' all >>names
+[ "$(wc -l <names)" -ge 52 ] || fault "only $(wc -l <names) configurations are planned"
 most=4000000
 if grep -q __asan_init "$ttt"; then
     most=unlimited
     awk 'NR % 10 == 1' names >some && mv some names
 fi
 while read -r name; do
-    (ulimit -v $most && "$ttt" plan "$name" --json) >out 2>err || fault "plan $name: $(cat err)"
-    for key in tokens_per_step model_flops_per_step total fast executed_flops_per_step weights \
-        gradient optimiser history activations workspace; do
-        value=$(number $key)
-        holds "\"$value\" != \"\" && ${value:-0} >= 0" || fault "plan $name: no $key"
-    done
-    holds "$(number total) > 1e4 && $(number executed_ratio) > 0.5 && $(number executed_ratio) < 4" ||
-        fault "plan $name: parameters $(number total), executed/model $(number executed_ratio)"
-    holds "$(number compile_seconds) < 60" || fault "plan $name: $(number compile_seconds) s"
+    (ulimit -v $most && "$ttt" plan "$name" train.memory_limit=1000TB --json) >out 2>err ||
+        fault "plan $name: $(cat err)"
+    plan_holds "$name"
 done <names
+
+# Between the least memory and all kept: training takes what fits, and executes less for more.
+ways() { # WORDS...: total bytes and executed work here, with least memory, with all kept
+    "$ttt" plan quickstart "$@" --json >out
+    for way in here least_memory all_kept; do
+        tail -n 1 out | grep -oE "\"$way\":\{[^}]*\}" | sed -E 's/.*"executed_flops_per_step":([^,]*).*"total":([0-9]*).*/\2 \1/'
+    done | xargs
+}
+read -r _ _ least _ kept _ <<<"$(ways)"
+limit=$(((least + kept) / 2))
+read -r here work _ most_work _ least_work <<<"$(ways train.memory_limit=$limit)"
+holds "$least < $here && $here <= $limit && $least_work <= $work && $work < $most_work" ||
+    fault "between $least and $kept bytes, within $limit, training takes $here, work $work of $least_work to $most_work"
 
 # The paper's sizes have about the parameters that they are called by.
 while read -r name least most; do
@@ -95,6 +129,20 @@ sum=$(tail -n 1 out | grep -oE '"phase_seconds":\{[^}]*' | grep -oE ':[0-9.e-]+'
 holds "$sum < 1.001 * $(number seconds_per_step) && $sum > 0.7 * $(number seconds_per_step)" ||
     fault "phases add up to $sum s of $(number seconds_per_step)"
 grep -q 'suffix backward matmul .*fast' out || fault "the profile names no product: $(cat out)"
+
+# Where each token ends a chunk, its time is with its step.
+"$ttt" bench infer toy-e2e-1 --contexts 16,32 --tokens 4 --json >out 2>/dev/null
+[ "$(grep -cE '^ttt +(16|32) .* in token ' out)" = 2 ] || fault "bench infer: $(cat out)"
+! grep -q 'inf %' out || fault "bench infer: $(cat out)"
+for context in 16 32; do
+    tail -n 1 out | grep -qE '"model":"ttt","context":'$context',[^}]*"token_seconds":[0-9.e-]+,"step_seconds":null,"weights_fraction":[0-9.e-]+' ||
+        fault "bench infer: $(tail -n 1 out)"
+done
+"$ttt" bench infer toy-e2e-16 --contexts 32 --tokens 8 --json >out 2>/dev/null
+tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":0\.[0-9]' || tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":[0-9.]+e-' ||
+    fault "bench infer: no step: $(tail -n 1 out)"
+refused 1 'no-folder/x.png: cannot be written' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png no-folder/x.png
+[ ! -s out ] && ! grep -q 'tokens read' err || fault "bench infer refuses late: $(cat out err)"
 
 "$ttt" bench ops --threads 1 --json >out
 for op in matmul attention "attention''" rms_norm swiglu cross_entropy adamw gather scatter_add \
