@@ -105,13 +105,6 @@ int ad_emit_indexed(ad_emitter *e, kern_row_op op, int a, ad_value index) {
     return instr->d = new_register(e, op == KERN_ROW_UNPICK);
 }
 
-int64_t ad_emit_row_size(const ad_emitter *e) {
-    return e->n;
-}
-bool ad_emit_is_wide(const ad_emitter *e, int reg) {
-    return e->wide[reg];
-}
-
 static int load(ad_emitter *e, ad_value value) {
     double constant;
     if (ad_is_fill(e->low->graph, ad_root(e->low, value), &constant))

@@ -15,8 +15,6 @@ int ad_emit_const(ad_emitter *emitter, double value);
 int ad_emit_narrow(ad_emitter *emitter, kern_row_op op, int a); /* ROW_SUM, ROW_MAX */
 int ad_emit_wide(ad_emitter *emitter, kern_row_op op, int a);   /* ROTATE */
 int ad_emit_indexed(ad_emitter *emitter, kern_row_op op, int a, ad_value index); /* PICK, UNPICK */
-int64_t ad_emit_row_size(const ad_emitter *emitter);
-bool ad_emit_is_wide(const ad_emitter *emitter, int reg);
 
 /* Memory of an operand at run time. stride: elements between items of its first axis; it differs
  * from dense only for values bound as views (ad_bind_view). */

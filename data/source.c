@@ -20,7 +20,7 @@ struct data_source {
     int64_t shard_count;
     int64_t *first_document; /* [shards + 1] */
     stretch *stretches;      /* those that hold a sample */
-    int64_t stretch_count, samples, tokens;
+    int64_t stretch_count, samples;
     uint32_t fingerprint;
 };
 
@@ -56,7 +56,6 @@ static kern_status open_shards(data_source *source, const data_files *files) {
         TRY(check_vocabulary(source, source->shards[i]));
         const data_shard_about *about = data_shard_describe(source->shards[i]);
         source->first_document[i + 1] = source->first_document[i] + about->documents;
-        source->tokens += about->tokens;
         uint32_t part[2] = {source->fingerprint, data_shard_fingerprint(source->shards[i])};
         source->fingerprint = data_crc32(0, part, sizeof part);
     }
@@ -214,19 +213,11 @@ kern_status data_source_read_document(int32_t *tokens, data_source *source, int6
     return data_shard_read(tokens, source->shards[shard], first + begin, count);
 }
 
-kern_status data_source_read_window(int32_t *tokens, data_source *source, data_window window) {
-    return data_source_read_document(tokens, source, window.document, window.begin,
-                                     source->length + 1);
-}
-
 int64_t data_source_samples(const data_source *source) {
     return source->samples;
 }
 int64_t data_source_length(const data_source *source) {
     return source->length;
-}
-int64_t data_source_tokens(const data_source *source) {
-    return source->tokens;
 }
 
 int64_t data_source_documents(const data_source *source) {

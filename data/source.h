@@ -47,17 +47,14 @@ kern_status data_source_read(int32_t *tokens, data_source *source, uint64_t seed
 kern_status data_source_windows(data_window **windows, int64_t *count, const data_source *source,
                                 int64_t per_document);
 
-/* Such a window to tokens [length + 1]. Errors: those of data_shard_read. */
-kern_status data_source_read_window(int32_t *tokens, data_source *source, data_window window);
-
-/* Tokens [begin, begin + count) of a document, which must have them. Errors: as above. */
+/* Tokens [begin, begin + count) of a document, which must have them. Errors: those of
+ * data_shard_read. */
 kern_status data_source_read_document(int32_t *tokens, data_source *source, int64_t document,
                                       int64_t begin, int64_t count);
 
 int64_t data_source_length(const data_source *source); /* T */
 int64_t data_source_documents(const data_source *source);
 data_document data_source_document(const data_source *source, int64_t i);
-int64_t data_source_tokens(const data_source *source); /* of all documents */
 
 /* The vocabulary that all shards share. */
 int64_t data_source_vocabulary(const data_source *source);

@@ -36,7 +36,6 @@ void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, 
  * ones in `real`, [B, in, out], where each item has its own. AD_NONE where the model has none. */
 typedef struct {
     ad_value of[INFER_ROLES];
-    bool fast_by_item;
 } infer_weights;
 
 /* Keys and values of the past (inputs, AD_NONE without one), and those of the new rows. */

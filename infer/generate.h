@@ -1,5 +1,5 @@
-/* Writing on: sampling tokens from a session and reading each of them (docs/model.md, Reading and
- * decoding), so that generated text is learned from like any other. All functions are local. */
+/* Writing on: sampling tokens from a session and reading each of them (docs/model.md, Reading in
+ * pieces), so that generated text is learned from like any other. All functions are local. */
 #ifndef INFER_GENERATE_H
 #define INFER_GENERATE_H
 

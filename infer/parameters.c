@@ -38,7 +38,7 @@ static infer_parameter *add(infer_parameters *p, int64_t *capacity, infer_role r
                             int64_t rows, int64_t cols) {
     p->item = kern_grow(p->item, capacity, p->count + 1, sizeof *p->item);
     infer_parameter *item = &p->item[p->count];
-    *item = (infer_parameter){.role = role, .block = block, .rank = cols ? 2 : 1};
+    *item = (infer_parameter){.role = role, .rank = cols ? 2 : 1};
     if (block < 0)
         snprintf(item->name, sizeof item->name, "%s", roles[role].suffix);
     else

@@ -33,7 +33,6 @@ typedef enum {
 typedef struct {
     char name[64];
     infer_role role;
-    int block; /* -1: not of a block */
     int rank;
     int64_t dim[2];
     int64_t elements, offset; /* offset: elements from the start of the buffer, a multiple of 16 */

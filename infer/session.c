@@ -304,6 +304,6 @@ void infer_session_moves(const infer_session *s, infer_session_move *move) {
             size += from * from;
         }
         infer_values_release(s->values, index);
-        move[f] = (infer_session_move){index, sqrt(moved), sqrt(size)};
+        move[f] = (infer_session_move){sqrt(moved), sqrt(size)};
     }
 }

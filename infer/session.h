@@ -1,5 +1,5 @@
 /* Reading and generating: a model whose fast weights learn from what it reads, a token or a book at
- * a time (docs/model.md, Reading and decoding). The numbers do not depend on how a text is cut into
+ * a time (docs/model.md, Reading in pieces). The numbers do not depend on how a text is cut into
  * calls. Chunks are counted from the first token of the text; the token after a chunk is known
  * before the step on that chunk is taken, and is read with the new weights. One text at a time; all
  * functions are local. Memory does not grow with the text: keys and values of windowed blocks slide
@@ -80,10 +80,9 @@ typedef struct {
 } infer_session_progress;
 infer_session_progress infer_session_seen(const infer_session *session);
 
-/* How far the fast weights have moved: by fast parameter (index among the parameters), the
- * Frobenius norms of theta - theta_0 and of theta_0. [infer_session_fast] */
+/* How far the fast weights have moved: by fast parameter, in their order, the Frobenius norms of
+ * theta - theta_0 and of theta_0. move [infer_session_fast] */
 typedef struct {
-    int parameter;
     double moved, size;
 } infer_session_move;
 int infer_session_fast(const infer_session *session);

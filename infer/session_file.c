@@ -119,7 +119,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
         add(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real), 2,
             p->dim[0], p->dim[1], 1);
         snprintf(name, NAME, MOVED "%s", p->name);
-        add(&list, name, KERN_F64, s->moved + 2 * f, 1, 2, 1, 1);
+        add(&list, name, KERN_F64, &s->moved[f], 1, 2, 1, 1);
     }
     for (int b = 0; b < model->blocks; b++) {
         const session_history *h = &s->history[b];
@@ -191,22 +191,11 @@ done:
     return status;
 }
 
-static void measure_moves(const infer_session *s) {
-    infer_session_move *move = calloc((size_t)infer_session_fast(s) + 1, sizeof *move);
-    ASSERT(move);
-    infer_session_moves(s, move);
-    for (int f = 0; f < infer_session_fast(s); f++) {
-        s->moved[2 * f] = move[f].moved;
-        s->moved[2 * f + 1] = move[f].size;
-    }
-    free(move);
-}
-
 kern_status infer_session_save(const infer_session *s, const char *path, const char *identity) {
     kern_status status = KERN_OK;
     data_safetensors_writer *file = NULL;
     ASSERT(s->score != SCORE_KNOWN);
-    measure_moves(s);
+    infer_session_moves(s, s->moved);
     entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
     TRY(data_safetensors_create(&file, path));
     TRY(declare(file, s, &list, identity));

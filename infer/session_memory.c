@@ -35,7 +35,7 @@ static void plan_history(infer_session *s) {
 static void plan_fast(infer_session *s) {
     size_t at = 0;
     s->fast_at = array(infer_session_fast(s), sizeof *s->fast_at);
-    s->moved = array(2 * (int64_t)infer_session_fast(s), sizeof *s->moved);
+    s->moved = array(infer_session_fast(s), sizeof *s->moved);
     for (int f = 0; f < infer_session_fast(s); f++) {
         s->fast_at[f] = at;
         at += align((size_t)infer_session_fast_parameter(s, f)->elements);

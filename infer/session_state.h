@@ -48,16 +48,16 @@ struct infer_session {
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
     /* allocated */
     void *arena, *keys;
-    session_history *history; /* [blocks] */
-    char *theta[2];           /* the fast weights, and the next ones: by place below */
-    uint16_t *theta_rounded;  /* bf16 copies of theta[0], where products are in bf16 */
-    double *moved;            /* [fast, 2] as infer_session_save last found it */
-    size_t *fast_at;          /* [fast] elements into theta */
-    void *h;                  /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
-    void *logits;             /* [narrow, V] */
-    float *scores;            /* [V] */
-    void *nll;                /* [max(chunk, narrow)] */
-    void *weight;             /* [chunk] */
+    session_history *history;  /* [blocks] */
+    char *theta[2];            /* the fast weights, and the next ones: by place below */
+    uint16_t *theta_rounded;   /* bf16 copies of theta[0], where products are in bf16 */
+    infer_session_move *moved; /* [fast] as infer_session_save last found it */
+    size_t *fast_at;           /* [fast] elements into theta */
+    void *h;                   /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
+    void *logits;              /* [narrow, V] */
+    float *scores;             /* [V] */
+    void *nll;                 /* [max(chunk, narrow)] */
+    void *weight;              /* [chunk] */
     void *cosine[SESSION_KINDS], *sine[SESSION_KINDS];
     bool has_table[SESSION_KINDS];   /* some block is of this kind */
     int64_t table_first, table_rows; /* positions that the tables hold */

@@ -40,5 +40,3 @@ kern_isa_level kern_isa(void) {
     }
     return (kern_isa_level)level;
 }
-
-const char *kern_isa_name(void) { return names[kern_isa()]; }

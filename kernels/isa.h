@@ -13,6 +13,5 @@ typedef enum { KERN_ISA_V2, KERN_ISA_V3, KERN_ISA_V4, KERN_ISAS } kern_isa_level
 
 /* The variant in use. An unknown or unsupported TTT_ISA is ignored with a line on stderr. */
 kern_isa_level kern_isa(void);
-const char *kern_isa_name(void);
 
 #endif

@@ -28,7 +28,7 @@ struct kern_rows {
     size_t thread_bytes; /* enough for any plan */
     const kern_row_arithmetic *arithmetic;
     bool *loaded, *stored; /* [operands] */
-    double work, flops, bytes;
+    double work, bytes;
 };
 
 /* Below this many element steps a parallel region costs more than it gains. */
@@ -129,10 +129,6 @@ static void measure(kern_rows *rows, const kern_row_program *p) {
             instr->op == KERN_ROW_EXP || instr->op == KERN_ROW_LOG || instr->op == KERN_ROW_SIGMOID
                 ? 8 * here
                 : here;
-        bool moves = instr->op == KERN_ROW_LOAD || instr->op == KERN_ROW_STORE ||
-                     instr->op == KERN_ROW_CONST || instr->op == KERN_ROW_UNPICK ||
-                     instr->op == KERN_ROW_ROTATE || instr->op == KERN_ROW_PICK;
-        if (!moves) rows->flops += here;
         if (!uses_operand(instr->op)) continue;
         const kern_row_operand *o = &p->operand[instr->operand];
         double distinct = o->wide ? (double)p->n : 1;
@@ -219,9 +215,6 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads) {
     return rows->plan.partial_bytes + (size_t)threads_for(rows, threads) * rows->thread_bytes;
 }
 
-double kern_rows_flops(const kern_rows *rows) {
-    return rows->flops;
-}
 double kern_rows_bytes(const kern_rows *rows) {
     return rows->bytes;
 }

@@ -81,8 +81,7 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads);
  * UNPICK an all-zero row. */
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace);
 
-/* Elements computed and bytes loaded and stored by one run, for plans and benchmarks. */
-double kern_rows_flops(const kern_rows *rows);
+/* Bytes loaded and stored by one run, for plans and benchmarks. */
 double kern_rows_bytes(const kern_rows *rows);
 
 /* The operation's name in printed programs ("exp"), and how many register sources it takes. */

@@ -91,7 +91,8 @@ static void test_against_a_plain_recomputation(void **state) {
     assert_int_equal(count, 10);
     assert_int_equal(losses->windows, 10);
     for (int64_t w = 0; w < count; w++) {
-        assert_ok(data_source_read_window(tokens, source, window[w]));
+        assert_ok(
+            data_source_read_document(tokens, source, window[w].document, window[w].begin, T + 1));
         tiny_reading reading = {.rate = 0.7, .nll = nll};
         tiny_read(&m, &reading, tokens, 1);
         assert_int_equal(losses->document[w], window[w].document);
@@ -240,7 +241,8 @@ static void test_shorter_windows_end_at_the_same_places(void **state) {
     assert_ok(data_source_windows(&window, &count, source, 3));
     assert_int_equal(losses->windows, count);
     for (int64_t w = 0; w < count; w++) {
-        assert_ok(data_source_read_window(tokens, source, window[w]));
+        assert_ok(
+            data_source_read_document(tokens, source, window[w].document, window[w].begin, T + 1));
         const int32_t *last = tokens + T - SHORT;
         tiny_reading reading = {.rate = 0.7, .nll = nll};
         tiny_read(&m, &reading, last, 1);
