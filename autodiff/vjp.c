@@ -1,7 +1,6 @@
 #include "autodiff/vjp.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "autodiff/op.h"
 
@@ -31,14 +30,16 @@ static void accumulate(sweep *at, ad_value value, ad_value ct) {
     *sum = ad_is_none(*sum) ? ct : ad_add(at->graph, *sum, ct);
 }
 
-/* Every promise that a rule makes is checked here, once for all rules; and what the caller gave. */
-static bool checked(sweep *at, const char *giver, ad_value operand, ad_value ct) {
+/* Every promise that a rule makes is checked here, once for all rules; and, where `rule` is NULL,
+ * what the caller gave. */
+static bool checked(sweep *at, const char *rule, ad_value operand, ad_value ct) {
     if (ct.node == AD_POISON.node) return false;
     ad_type expected = ad_cotangent_type(ad_type_at(at->graph, operand));
     ad_type got = ad_type_at(at->graph, ct);
     if (ad_type_same(expected, got)) return true;
     char a[AD_TYPE_TEXT], b[AD_TYPE_TEXT];
-    ad_poison(at->graph, "%s gave a cotangent %s where %s is needed", giver, ad_type_text(a, got),
+    ad_poison(at->graph, "the %s%s gave a cotangent %s where %s is needed",
+              rule ? "rule of " : "caller of ad_vjp", rule ? rule : "", ad_type_text(a, got),
               ad_type_text(b, expected));
     return false;
 }
@@ -56,8 +57,6 @@ static bool differentiate(sweep *at, int node) {
     }
     if (!given || !any) return true;
     ad_scope_enter(at->graph, copy.scope, "'");
-    char rule[64];
-    snprintf(rule, sizeof rule, "the rule of %s", ad_op_name(copy.op));
     ad_value ct_in[AD_INPUTS];
     for (int in = 0; in < AD_INPUTS; in++) ct_in[in] = AD_NONE;
     bool fine = true;
@@ -70,7 +69,7 @@ static bool differentiate(sweep *at, int node) {
     }
     for (int in = 0; in < copy.inputs && fine; in++) {
         if (!wanted[in] || ad_is_none(ct_in[in])) continue;
-        fine = checked(at, rule, copy.input[in], ct_in[in]);
+        fine = checked(at, ad_op_name(copy.op), copy.input[in], ct_in[in]);
         if (fine) accumulate(at, copy.input[in], ct_in[in]);
     }
     ad_scope_leave(at->graph);
@@ -93,7 +92,7 @@ void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value
     bool fine = true;
     for (int i = 0; i < outputs && fine; i++) {
         if (ad_is_none(ct[i])) continue;
-        fine = checked(&at, "the caller of ad_vjp", output[i], ct[i]);
+        fine = checked(&at, NULL, output[i], ct[i]);
         if (fine) accumulate(&at, output[i], ct[i]);
     }
     for (int i = at.nodes - 1; i >= 0 && fine; i--)

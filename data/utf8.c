@@ -1,6 +1,5 @@
 #include "data/utf8.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 int data_utf8_character(const char *text, int64_t bytes) {

@@ -1,5 +1,4 @@
 /* Memory of a model, and reading with it. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,5 @@
 /* The state of a session as a safetensors file (docs/reading.md). */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

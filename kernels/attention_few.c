@@ -1,6 +1,5 @@
 #include "kernels/attention_few.h"
 
-#include <omp.h>
 
 #include "kernels/isa.h"
 

@@ -1,6 +1,5 @@
 #include "kernels/bandwidth.h"
 
-#include <omp.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -1,6 +1,5 @@
 #include "kernels/matmul_few.h"
 
-#include <omp.h>
 
 #include "kernels/isa.h"
 

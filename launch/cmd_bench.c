@@ -9,7 +9,6 @@
 #include "launch/report.h"
 #include "train/fit.h"
 
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>

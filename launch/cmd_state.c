@@ -1,6 +1,5 @@
 /* ttt state: what a session's saved state has learned. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "infer/session.h"

@@ -3,7 +3,6 @@
 #define LAUNCH_PROMPT_H
 
 #include "infer/reader.h"
-#include "launch/trained.h"
 
 /* Told of tokens [count] that were read, and of their nll where losses are wanted (as
  * infer_session_read gives it, else NULL). Anything but KERN_OK ends the reading with this error.

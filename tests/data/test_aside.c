@@ -1,7 +1,6 @@
 /* What writing aside leaves of what had the name before: links, pipes and devices stay what they
  * are.
  */
-#include <fcntl.h>
 
 #include "data/aside.h"
 #include "tests/data/files.h"

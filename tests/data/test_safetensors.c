@@ -1,6 +1,5 @@
 /* Tensor files against bytes made by hand, files of another writer, and every way to be malformed.
  */
-#include "data/aside.h"
 #include "data/checksum.h"
 #include "data/safetensors.h"
 #include "tests/data/files.h"

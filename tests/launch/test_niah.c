@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 
 #include "data/bpe.h"
-#include "data/needle.h"
 #include "tests/launch/induction.h"
 
 static char *in_scratch(const char *name) {
