@@ -214,14 +214,12 @@ static void hand_over(ad_emitter *e) {
     unit->program = kern_rows_create(&program);
     unit->bytes = kern_rows_bytes(unit->program);
     unit->operands = e->operands;
-    unit->operand = calloc((size_t)e->operands + 1, sizeof *unit->operand);
-    unit->operand_value = calloc((size_t)e->operands + 1, sizeof *unit->operand_value);
-    unit->operand_output = calloc((size_t)e->operands + 1, sizeof *unit->operand_output);
-    unit->operand_storage = calloc((size_t)e->operands + 1, sizeof *unit->operand_storage);
-    unit->operand_offset = calloc((size_t)e->operands + 1, sizeof *unit->operand_offset);
-    unit->operand_written = calloc((size_t)e->operands + 1, sizeof *unit->operand_written);
-    ASSERT(unit->operand && unit->operand_value && unit->operand_storage && unit->operand_output &&
-           unit->operand_offset && unit->operand_written);
+    unit->operand = kern_array(e->operands, sizeof *unit->operand);
+    unit->operand_value = kern_array(e->operands, sizeof *unit->operand_value);
+    unit->operand_output = kern_array(e->operands, sizeof *unit->operand_output);
+    unit->operand_storage = kern_array(e->operands, sizeof *unit->operand_storage);
+    unit->operand_offset = kern_array(e->operands, sizeof *unit->operand_offset);
+    unit->operand_written = kern_array(e->operands, sizeof *unit->operand_written);
     memcpy(unit->operand_value, e->operand_value, (size_t)e->operands * sizeof(ad_value));
     memcpy(unit->operand_output, e->operand_output, (size_t)e->operands * sizeof(int));
     for (int i = 0; i < e->instrs; i++)
@@ -230,13 +228,11 @@ static void hand_over(ad_emitter *e) {
 }
 
 void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
-    ad_emitter *e = calloc(1, sizeof *e);
-    bool *inside_only = calloc((size_t)low->nodes + 1, sizeof *inside_only);
-    ASSERT(e && inside_only);
+    ad_emitter *e = kern_array(1, sizeof *e);
+    bool *inside_only = kern_array(low->nodes, sizeof *inside_only);
     e->low = low;
     e->unit = unit;
-    e->reg = malloc(((size_t)low->nodes + 1) * sizeof *e->reg);
-    ASSERT(e->reg);
+    e->reg = kern_array(low->nodes, sizeof *e->reg);
     for (int i = 0; i < low->nodes; i++) e->reg[i] = -1;
     choose_space(e);
     find_inside(e, inside_only);

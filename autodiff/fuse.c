@@ -49,14 +49,12 @@ static int producer_at(const ad_lowering *low, int i, int in) {
 }
 
 static void find_edges(const ad_lowering *low, edges *at) {
-    int *count = calloc((size_t)low->nodes + 1, sizeof *count), producer, total = 0;
-    at->first = calloc((size_t)low->nodes + 2, sizeof *at->first);
-    ASSERT(count && at->first);
+    int *count = kern_array(low->nodes, sizeof *count), producer, total = 0;
+    at->first = kern_array(low->nodes + 1, sizeof *at->first);
     for (int i = 0; i < low->nodes; i++)
         if (low->live[i]) FOR_PRODUCERS(low, i, producer) count[producer]++, total++;
     for (int i = 0; i < low->nodes; i++) at->first[i + 1] = at->first[i] + count[i];
-    at->edge = calloc((size_t)total + 1, sizeof *at->edge);
-    ASSERT(at->edge);
+    at->edge = kern_array(total, sizeof *at->edge);
     memset(count, 0, (size_t)low->nodes * sizeof *count);
     for (int i = 0; i < low->nodes; i++)
         if (low->live[i])
@@ -218,9 +216,8 @@ static bool are_siblings(const ad_lowering *low, edges *at, int a, int b) {
 /* Programs that wait for the same value join too, though neither reads the other: what both read
  * is then read once, and nothing is delayed. */
 static void join_siblings(ad_lowering *low, edges *at) {
-    int *waiting = malloc(((size_t)low->nodes + 1) * sizeof *waiting); /* first unit of a list */
-    int *next = malloc(((size_t)low->units + 1) * sizeof *next);
-    ASSERT(waiting && next);
+    int *waiting = kern_array(low->nodes, sizeof *waiting); /* first unit of a list */
+    int *next = kern_array(low->units, sizeof *next);
     for (int i = 0; i < low->nodes; i++) waiting[i] = -1;
     for (int u = 0; u < low->units; u++) {
         if (!low->unit[u].rows || !low->unit[u].nodes) continue;
@@ -281,12 +278,11 @@ void ad_lower_fuse(ad_lowering *low) {
     free(at.first);
     free(at.edge);
     find_edges(low, &at); /* again: constants are gone */
-    at.stack = calloc((size_t)low->units + 1, sizeof *at.stack);
-    at.stamp = calloc((size_t)low->units + 1, sizeof *at.stamp);
-    at.space = calloc((size_t)low->units + 1, sizeof *at.space);
-    at.order = calloc((size_t)low->units + 1, sizeof *at.order);
-    at.position = malloc(((size_t)low->units + 1) * sizeof *at.position);
-    ASSERT(at.stack && at.stamp && at.space && at.order && at.position);
+    at.stack = kern_array(low->units, sizeof *at.stack);
+    at.stamp = kern_array(low->units, sizeof *at.stamp);
+    at.space = kern_array(low->units, sizeof *at.space);
+    at.order = kern_array(low->units, sizeof *at.order);
+    at.position = kern_array(low->units, sizeof *at.position);
     memset(at.position, -1, (size_t)low->units * sizeof *at.position);
     for (int i = 0; i < low->nodes; i++)
         if (low->live[i]) place(low, &at, i);

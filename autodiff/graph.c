@@ -64,8 +64,7 @@ const char *ad_type_text(char text[AD_TYPE_TEXT], ad_type type) {
 static void rehash(ad_graph *graph, int64_t buckets);
 
 ad_graph *ad_graph_create(void) {
-    ad_graph *graph = calloc(1, sizeof *graph);
-    ASSERT(graph);
+    ad_graph *graph = kern_array(1, sizeof *graph);
     graph->scope = kern_grow(NULL, &graph->scope_capacity, 1, sizeof *graph->scope);
     graph->scope[graph->scopes++][0] = 0;
     rehash(graph, 1024);
@@ -226,8 +225,7 @@ static int32_t *find_bucket(const ad_graph *graph, const ad_node *node) {
 static void rehash(ad_graph *graph, int64_t buckets) {
     free(graph->bucket);
     graph->buckets = buckets;
-    graph->bucket = malloc((size_t)buckets * sizeof *graph->bucket);
-    ASSERT(graph->bucket);
+    graph->bucket = kern_array(buckets, sizeof *graph->bucket);
     memset(graph->bucket, -1, (size_t)buckets * sizeof *graph->bucket);
     for (int64_t node = 0; node < graph->nodes; node++)
         *find_bucket(graph, &graph->node[node]) = (int32_t)node;

@@ -182,9 +182,8 @@ static size_t lowest_gap(const ad_storage *storage, ad_storage *const *placed, i
 
 static void assign_offsets(ad_lowering *low) {
     int count = 0, placed = 0;
-    ad_storage **storage = calloc((size_t)low->storages + 1, sizeof *storage);
-    ad_storage **sorted = calloc((size_t)low->storages + 1, sizeof *sorted);
-    ASSERT(storage && sorted);
+    ad_storage **storage = kern_array(low->storages, sizeof *storage);
+    ad_storage **sorted = kern_array(low->storages, sizeof *sorted);
     for (int64_t s = 0; s < low->storages; s++) {
         ad_storage *at = &low->storage[s];
         if (at->external || at->last < 0) continue;
@@ -229,8 +228,7 @@ static void check(const ad_lowering *low) {
 kern_status ad_lower_memory(ad_lowering *low) {
     kern_status status = KERN_OK;
     allocator at = {.low = low};
-    at.last_read = malloc(((size_t)low->nodes * AD_OUTPUTS + 1) * sizeof *at.last_read);
-    ASSERT(at.last_read);
+    at.last_read = kern_array((int64_t)low->nodes * AD_OUTPUTS, sizeof *at.last_read);
     for (int i = 0; i < low->nodes * AD_OUTPUTS; i++) {
         at.last_read[i] = -1;
         low->storage_of[i] = AD_NO_STORAGE;

@@ -12,35 +12,29 @@ struct ad_plan {
     int64_t runs; /* profiled */
 };
 
-static void *array(int64_t count, size_t item) {
-    void *memory = calloc((size_t)count + 1, item);
-    ASSERT(memory);
-    return memory;
-}
-
 static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *spec) {
     low->graph = graph;
     low->nodes = ad_nodes(graph);
     low->spec = *spec;
     low->spec.unfused |= spec->debug;
     low->spec.no_reuse |= spec->debug;
-    ad_plan_output *output = array(spec->outputs, sizeof *output);
-    ad_value *cut = array(spec->cuts, sizeof *cut);
+    ad_plan_output *output = kern_array(spec->outputs, sizeof *output);
+    ad_value *cut = kern_array(spec->cuts, sizeof *cut);
     if (spec->outputs) memcpy(output, spec->output, (size_t)spec->outputs * sizeof *output);
     if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
     low->spec.output = output;
     low->spec.cut = cut;
     int64_t values = (int64_t)low->nodes * AD_OUTPUTS;
-    low->live = array(low->nodes, sizeof *low->live);
-    low->cut = array(values, sizeof *low->cut);
-    low->uses = array(values, sizeof *low->uses);
-    low->root = array(values, sizeof *low->root);
-    low->offset = array(values, sizeof *low->offset);
-    low->chain = array(low->nodes, sizeof *low->chain);
-    low->add_into = array(values, sizeof *low->add_into);
-    low->unit_of = array(low->nodes, sizeof *low->unit_of);
-    low->storage_of = array(values, sizeof *low->storage_of);
-    low->output_storage = array(spec->outputs, sizeof *low->output_storage);
+    low->live = kern_array(low->nodes, sizeof *low->live);
+    low->cut = kern_array(values, sizeof *low->cut);
+    low->uses = kern_array(values, sizeof *low->uses);
+    low->root = kern_array(values, sizeof *low->root);
+    low->offset = kern_array(values, sizeof *low->offset);
+    low->chain = kern_array(low->nodes, sizeof *low->chain);
+    low->add_into = kern_array(values, sizeof *low->add_into);
+    low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
+    low->storage_of = kern_array(values, sizeof *low->storage_of);
+    low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
     memset(low->chain, -1, (size_t)low->nodes * sizeof *low->chain);
     memset(low->add_into, -1, (size_t)values * sizeof *low->add_into);
     memset(low->unit_of, -1, (size_t)low->nodes * sizeof *low->unit_of);
@@ -74,7 +68,7 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     if (status != KERN_OK) return status;
     for (int i = 0; i < spec->outputs; i++)
         if ((status = check_output(graph, &spec->output[i])) != KERN_OK) return status;
-    ad_plan *plan = array(1, sizeof *plan);
+    ad_plan *plan = kern_array(1, sizeof *plan);
     begin(&plan->low, graph, spec);
     ad_lower_resolve(&plan->low);
     ad_lower_fuse(&plan->low);

@@ -199,8 +199,7 @@ static bool reads_repeated(const ad_lowering *low, int i, ad_value value) {
 
 /* A broadcast that only row programs read is not computed: they read its operand, repeated. */
 static void drop_repeats(ad_lowering *low) {
-    bool *stored = calloc((size_t)low->nodes + 1, sizeof *stored);
-    ASSERT(stored);
+    bool *stored = kern_array(low->nodes, sizeof *stored);
     for (int i = 0; i < low->spec.outputs; i++)
         stored[ad_root(low, low->spec.output[i].value).node] = true;
     for (int i = 0; i < low->nodes; i++) {

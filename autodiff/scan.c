@@ -11,14 +11,8 @@ size_t ad_scan_align(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-static void *array(int64_t count, size_t item) {
-    void *memory = calloc((size_t)count + 1, item);
-    ASSERT(memory);
-    return memory;
-}
-
 static void *copied(const void *from, int count, size_t item) {
-    void *to = array(count, item);
+    void *to = kern_array(count, item);
     if (count) memcpy(to, from, (size_t)count * item);
     return to;
 }
@@ -50,9 +44,9 @@ static void differentiate(ad_scan *scan, int which) {
     scan_outputs *list = &form->ct_outputs;
     ad_graph *graph = s->graph;
     int heads = 1 + s->carries + s->histories + s->outputs, wrts = 0, heads_used = 0;
-    ad_value *output = array(heads, sizeof *output), *ct = array(heads, sizeof *ct);
+    ad_value *output = kern_array(heads, sizeof *output), *ct = kern_array(heads, sizeof *ct);
     int all = s->carries + s->constants + s->slices + s->histories;
-    ad_value *wrt = array(all, sizeof *wrt), *result = array(all, sizeof *result);
+    ad_value *wrt = kern_array(all, sizeof *wrt), *result = kern_array(all, sizeof *result);
     if (ad_is_value(s->loss)) {
         output[heads_used] = s->loss;
         ct[heads_used++] = ad_fill(graph, ad_type_at(graph, s->loss), s->loss_scale);
@@ -120,7 +114,7 @@ static kern_status compile_form(ad_scan *scan, int which) {
     const ad_scan_spec *s = &scan->spec;
     scan_form *form = &scan->form[which];
     scan_outputs body = {0};
-    ad_value *cut = array(form->keeps, sizeof *cut);
+    ad_value *cut = kern_array(form->keeps, sizeof *cut);
     for (int o = 0; o < s->outputs; o++)
         if (which == FORM_FULL || !s->output[o].stepped)
             add_output(&body, s->output[o].value, AD_WRITE);
@@ -168,7 +162,7 @@ static void measure(ad_scan *scan) {
 }
 
 static ad_scan *begin(const ad_scan_spec *spec) {
-    ad_scan *scan = array(1, sizeof *scan);
+    ad_scan *scan = kern_array(1, sizeof *scan);
     ad_scan_spec *s = &scan->spec;
     *s = *spec;
     s->carry = copied(spec->carry, spec->carries, sizeof *spec->carry);
@@ -176,25 +170,25 @@ static ad_scan *begin(const ad_scan_spec *spec) {
     s->slice = copied(spec->slice, spec->slices, sizeof *spec->slice);
     s->output = copied(spec->output, spec->outputs, sizeof *spec->output);
     s->history = copied(spec->history, spec->histories, sizeof *spec->history);
-    scan->ct_next = array(s->carries, sizeof *scan->ct_next);
-    scan->ct_fresh = array(s->histories, sizeof *scan->ct_fresh);
-    scan->ct_output = array(s->outputs, sizeof *scan->ct_output);
-    scan->output_ct = array(s->outputs, sizeof *scan->output_ct);
-    scan->carry_offset = array(s->carries, sizeof *scan->carry_offset);
-    scan->past_rows = array(s->histories, sizeof *scan->past_rows);
+    scan->ct_next = kern_array(s->carries, sizeof *scan->ct_next);
+    scan->ct_fresh = kern_array(s->histories, sizeof *scan->ct_fresh);
+    scan->ct_output = kern_array(s->outputs, sizeof *scan->ct_output);
+    scan->output_ct = kern_array(s->outputs, sizeof *scan->output_ct);
+    scan->carry_offset = kern_array(s->carries, sizeof *scan->carry_offset);
+    scan->past_rows = kern_array(s->histories, sizeof *scan->past_rows);
     void ***const pointers[] = {&scan->history_rows,  &scan->history_ct,     &scan->fresh_stage,
                                 &scan->slice_stage,   &scan->ct_slice_stage, &scan->ct_fresh_stage,
                                 &scan->output_stage,  &scan->ct_lambda,      &scan->slice_ct,
                                 &scan->output_memory, &scan->ct_output_stage};
     int most = s->carries + s->slices + s->outputs + s->histories;
     for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
-        *pointers[i] = array(most, sizeof **pointers[i]);
-    scan->slice_memory = array(s->slices, sizeof *scan->slice_memory);
+        *pointers[i] = kern_array(most, sizeof **pointers[i]);
+    scan->slice_memory = kern_array(s->slices, sizeof *scan->slice_memory);
     for (int f = 0; f < FORMS; f++) {
-        scan->form[f].ct_carry = array(s->carries, sizeof(int));
-        scan->form[f].ct_constant = array(s->constants, sizeof(int));
-        scan->form[f].ct_slice = array(s->slices, sizeof(int));
-        scan->form[f].ct_past = array(s->histories, sizeof(int));
+        scan->form[f].ct_carry = kern_array(s->carries, sizeof(int));
+        scan->form[f].ct_constant = kern_array(s->constants, sizeof(int));
+        scan->form[f].ct_slice = kern_array(s->slices, sizeof(int));
+        scan->form[f].ct_past = kern_array(s->histories, sizeof(int));
     }
     for (int c = 0; c < s->carries; c++) {
         scan->carry_offset[c] = scan->carry_bytes;

@@ -21,9 +21,8 @@ static ad_value through_views(const ad_graph *graph, ad_value value) {
  */
 static double *product_flops(const ad_graph *graph, int nodes) {
     int total = ad_nodes(graph);
-    double *flops = calloc((size_t)total + 1, sizeof *flops);
-    int *uses = calloc((size_t)total + 1, sizeof *uses);
-    ASSERT(flops && uses);
+    double *flops = kern_array(total, sizeof *flops);
+    int *uses = kern_array(total, sizeof *uses);
     for (int i = 0; i < total; i++) {
         const ad_node *node = ad_node_at(graph, i);
         for (int in = 0; in < node->inputs && node->op != AD_OP_reshape; in++)
@@ -59,15 +58,13 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     ad_plan *probe = NULL;
     int cuts = 0;
     double *flops = product_flops(graph, scan->forward_nodes);
-    ad_value *cut = calloc((size_t)scan->forward_nodes * AD_OUTPUTS, sizeof *cut);
-    ASSERT(cut);
+    ad_value *cut = kern_array((int64_t)scan->forward_nodes * AD_OUTPUTS, sizeof *cut);
     for (int i = 0; i < scan->forward_nodes; i++) form->forward_flops += flops[i];
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
             cut[cuts++] = (ad_value){i, out};
     TRY(ad_scan_compile_plan(&probe, scan, &form->ct_outputs, cuts, cut, scan->forward_nodes));
-    form->kept = calloc((size_t)cuts + 1, sizeof *form->kept);
-    ASSERT(form->kept);
+    form->kept = kern_array(cuts, sizeof *form->kept);
     for (int i = 0; i < cuts; i++)
         if (ad_plan_reads(probe, cut[i]))
             form->kept[form->keeps++] =

@@ -53,10 +53,9 @@ static int by_key(const void *a, const void *b) {
 }
 
 void ad_lower_schedule(ad_lowering *low) {
-    scheduler at = {.low = low, .state = calloc((size_t)low->units + 1, 1)};
-    low->order = calloc((size_t)low->units + 1, sizeof *low->order);
-    ranked *rank = calloc((size_t)low->units + 1, sizeof *rank);
-    ASSERT(at.state && low->order && rank);
+    scheduler at = {.low = low, .state = kern_array(low->units, 1)};
+    low->order = kern_array(low->units + 1, sizeof *low->order);
+    ranked *rank = kern_array(low->units, sizeof *rank);
     int eager = 0, all = 0;
     for (int u = 0; u < low->units; u++) {
         const ad_unit *unit = &low->unit[u];
@@ -71,8 +70,6 @@ void ad_lower_schedule(ad_lowering *low) {
     /* What is left has no reader among the eager ones: outputs that are themselves recomputed. */
     for (int u = 0; u < low->units; u++) place(&at, u);
     ASSERT(at.scheduled == all);
-    low->order = realloc(low->order, (size_t)(all + 1) * sizeof *low->order);
-    ASSERT(low->order);
     low->order[all] = -1;
     free(at.state);
     free(rank);

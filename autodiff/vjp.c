@@ -83,9 +83,8 @@ void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value
         return;
     }
     sweep at = {.graph = graph, .nodes = ad_nodes(graph)};
-    at.on_path = calloc((size_t)at.nodes, sizeof *at.on_path);
-    at.ct = malloc((size_t)at.nodes * sizeof *at.ct);
-    ASSERT(at.on_path && at.ct);
+    at.on_path = kern_array(at.nodes, sizeof *at.on_path);
+    at.ct = kern_array(at.nodes, sizeof *at.ct);
     for (int i = 0; i < at.nodes; i++)
         for (int out = 0; out < AD_OUTPUTS; out++) at.ct[i][out] = AD_NONE;
     mark_paths(&at, wrts, wrt);

@@ -70,8 +70,7 @@ static kern_status take_outputs(data_needle *sample, const json_t *object,
     const json_t *list = json_object_get(object, "outputs");
     size_t count = json_array_size(list); /* 0 where it is no array */
     if (count == 0) return missing(reader, "outputs", kind);
-    sample->outputs = calloc(count, sizeof *sample->outputs);
-    ASSERT(sample->outputs);
+    sample->outputs = kern_array((int64_t)count, sizeof *sample->outputs);
     for (size_t i = 0; i < count; i++) {
         const char *value = json_string_value(json_array_get(list, i));
         if (!value || !*value) return missing(reader, "outputs", kind);

@@ -30,9 +30,8 @@ static void put(void *memory, bool wide, int64_t at, double value) {
 void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, int64_t first,
                       int64_t rows) {
     int64_t size = conf_head_size(conf);
-    double theta = rope_theta(conf, kind), *frequency = calloc((size_t)size, sizeof *frequency);
+    double theta = rope_theta(conf, kind), *frequency = kern_array(size, sizeof *frequency);
     bool wide = infer_real(conf) == KERN_F64;
-    ASSERT(frequency);
     for (int64_t i = 0; i < size; i += 2) frequency[i] = pow(theta, -(double)i / (double)size);
 #pragma omp parallel for schedule(static) if (rows >= 64)
     for (int64_t t = 0; t < rows; t++)

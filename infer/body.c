@@ -7,22 +7,16 @@
 
 #include "autodiff/vjp.h"
 
-static void *array(int64_t count, size_t item) {
-    void *memory = calloc((size_t)count + 1, item);
-    ASSERT(memory);
-    return memory;
-}
-
 void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parameters *parameters,
                       int64_t batch, int64_t rows, int first, int last, int64_t tokens) {
     int count = parameters->count;
     *part = (infer_part){.graph = ad_graph_create(), .parameters = parameters};
-    part->constant = array(count, sizeof *part->constant);
-    part->constant_of = array(count, sizeof *part->constant_of);
-    part->dtype_of = array(count, sizeof *part->dtype_of);
-    part->fast_parameter = array(count, sizeof *part->fast_parameter);
-    part->carry = array(count, sizeof *part->carry);
-    part->history = array(2 * (int64_t)(last - first), sizeof *part->history);
+    part->constant = kern_array(count, sizeof *part->constant);
+    part->constant_of = kern_array(count, sizeof *part->constant_of);
+    part->dtype_of = kern_array(count, sizeof *part->dtype_of);
+    part->fast_parameter = kern_array(count, sizeof *part->fast_parameter);
+    part->carry = kern_array(count, sizeof *part->carry);
+    part->history = kern_array(2 * (int64_t)(last - first), sizeof *part->history);
     memset(part->constant_of, -1, (size_t)count * sizeof *part->constant_of);
     part->context = (infer_context){.graph = part->graph,
                                     .conf = conf,
@@ -101,8 +95,8 @@ static ad_value inner_step(infer_part *part, ad_value h, ad_value ct_h, ad_value
     ad_graph *g = part->graph;
     kern_dtype real = part->context.real;
     int fast = part->fast;
-    ad_value *theta = array(fast, sizeof *theta), *gradient = array(fast, sizeof *gradient),
-             norm = AD_POISON;
+    ad_value *theta = kern_array(fast, sizeof *theta),
+             *gradient = kern_array(fast, sizeof *gradient), norm = AD_POISON;
     for (int f = 0; f < fast; f++) theta[f] = part->carry[f].in;
     ad_vjp(g, 1, &h, &ct_h, fast, theta, gradient);
     ad_scope_push(g, "inner_step");

@@ -7,12 +7,6 @@
 
 #include "infer/model_state.h"
 
-static void *array(int64_t count, size_t item) {
-    void *memory = calloc((size_t)count + 1, item);
-    ASSERT(memory);
-    return memory;
-}
-
 /* Rows that the prefix reads at a time: enough for fast products, few enough for the cache. */
 static int64_t prefix_chunk(int64_t tokens, int64_t batch) {
     int64_t most = 512 / batch > 128 ? 512 / batch : 128;
@@ -144,13 +138,13 @@ static size_t largest(size_t a, size_t b) {
 kern_status infer_model_create(infer_model **result, const infer_model_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
-    infer_model *model = array(1, sizeof *model);
+    infer_model *model = kern_array(1, sizeof *model);
     *result = NULL;
     model->spec = *spec;
     model->real = infer_real(conf);
     model->product = infer_product(conf);
     model->parameters = infer_parameters_create(conf);
-    model->first_carry = array(model->parameters->count, sizeof *model->first_carry);
+    model->first_carry = kern_array(model->parameters->count, sizeof *model->first_carry);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
     TRY(create_suffix(model, prefix, blocks));
     TRY(create_prefix(model, prefix));

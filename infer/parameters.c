@@ -82,13 +82,11 @@ static void add_attention(infer_parameters *p, int64_t *capacity, const ttt_conf
 
 infer_parameters *infer_parameters_create(const ttt_conf *conf) {
     const conf_model *m = &conf->model;
-    infer_parameters *p = calloc(1, sizeof *p);
-    ASSERT(p);
+    infer_parameters *p = kern_array(1, sizeof *p);
     p->blocks = (int)m->blocks;
-    size_t slots = (size_t)(1 + p->blocks) * INFER_ROLES;
-    p->index = malloc(slots * sizeof *p->index);
-    ASSERT(p->index);
-    memset(p->index, -1, slots * sizeof *p->index);
+    int64_t slots = (int64_t)(1 + p->blocks) * INFER_ROLES;
+    p->index = kern_array(slots, sizeof *p->index);
+    memset(p->index, -1, (size_t)slots * sizeof *p->index);
     int64_t capacity = 0;
     add(p, &capacity, INFER_EMBED, -1, m->vocab, m->dim);
     for (int block = 0; block < p->blocks; block++) {

@@ -15,8 +15,7 @@ struct infer_reader {
 
 kern_status infer_reader_create(infer_reader **result, const infer_reader_spec *spec) {
     kern_status status = KERN_OK;
-    infer_reader *r = calloc(1, sizeof *r);
-    ASSERT(r);
+    infer_reader *r = kern_array(1, sizeof *r);
     *result = NULL;
     r->spec = *spec;
     TRY(data_encoder_create(&r->encoder, spec->vocabulary));

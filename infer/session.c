@@ -11,12 +11,6 @@
 /* Rows of the widest piece, enough for fast products; and of a piece of a chunk. */
 enum { WIDE_ROWS = 512, NARROW_ROWS = 64 };
 
-static void *array(int64_t count, size_t item) {
-    void *memory = calloc((size_t)count + 1, item);
-    ASSERT(memory);
-    return memory;
-}
-
 /* Without inner steps no part carries fast weights. */
 int infer_session_fast(const infer_session *s) {
     return s->part[SUFFIX_CHUNK].body.fast;
@@ -129,7 +123,7 @@ static kern_status create_parts(infer_session *s) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = s->spec.conf;
     int blocks = (int)conf->model.blocks, first = blocks - (int)conf->inner.suffix;
-    outputs list = {array(8 + 2 * s->parameters->count + 2 * blocks, sizeof *list.item), 0};
+    outputs list = {kern_array(8 + 2 * s->parameters->count + 2 * blocks, sizeof *list.item), 0};
     const int64_t prefix_rows[] = {[PREFIX_UNIT] = s->unit,
                                    [PREFIX_CHUNK] = s->chunk,
                                    [PREFIX_NARROW] = s->narrow,
@@ -161,7 +155,7 @@ static kern_status check_limit(const infer_session *s) {
 
 kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
     kern_status status = KERN_OK;
-    infer_session *s = array(1, sizeof *s);
+    infer_session *s = kern_array(1, sizeof *s);
     *result = NULL;
     s->spec = *spec;
     s->real = infer_real(spec->conf);

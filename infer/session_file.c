@@ -110,8 +110,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
                             bool load) {
     const conf_model *model = &s->spec.conf->model;
     entries list = {
-        calloc((size_t)(2 * infer_session_fast(s) + 2 * model->blocks + 3), sizeof *list.item), 0};
-    ASSERT(list.item);
+        kern_array(2 * infer_session_fast(s) + 2 * model->blocks + 3, sizeof *list.item), 0};
     char name[NAME];
     for (int f = 0; f < infer_session_fast(s); f++) {
         const infer_parameter *p = infer_session_fast_parameter(s, f);
@@ -314,8 +313,7 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     TRY(open_state(&file, value, &found, path));
     TRY(check_fits(s, path, value, &found, identity));
     list = list_entries(s, found.position, found.pending, found.score == SCORE_LOGITS, true);
-    tensor = calloc((size_t)list.count + 1, sizeof(const data_tensor *));
-    ASSERT(tensor);
+    tensor = kern_array(list.count, sizeof(const data_tensor *));
     TRY(find_tensors(tensor, file, &list));
     waiting = data_safetensors_find(file, WAITING);
     if (waiting) TRY(check_tokens(file, waiting, s->spec.conf->model.vocab));
@@ -346,8 +344,7 @@ kern_status infer_state_read(infer_state *state, const char *path) {
     TRY(open_state(&file, value, &found, path));
     const data_tensor *tensor = data_safetensors_tensors(file);
     int64_t count = data_safetensors_count(file);
-    state->move = calloc((size_t)count + 1, sizeof *state->move);
-    ASSERT(state->move);
+    state->move = kern_array(count, sizeof *state->move);
     for (int64_t i = 0; i < count; i++) {
         double pair[2];
         if (strncmp(tensor[i].name, MOVED, strlen(MOVED)) || tensor[i].bytes != sizeof pair)

@@ -3,12 +3,6 @@
 
 #include "infer/session_state.h"
 
-static void *array(int64_t count, size_t item) {
-    void *memory = calloc((size_t)count + 1, item);
-    ASSERT(memory);
-    return memory;
-}
-
 static size_t align(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
@@ -22,7 +16,7 @@ size_t infer_session_row_bytes(const infer_session *s) {
 
 static void plan_history(infer_session *s) {
     const ttt_conf *conf = s->spec.conf;
-    s->history = array(conf->model.blocks, sizeof *s->history);
+    s->history = kern_array(conf->model.blocks, sizeof *s->history);
     for (int64_t b = 0; b < conf->model.blocks; b++) {
         session_history *h = &s->history[b];
         if (conf->model.attention == CONF_ATTN_NONE) continue;
@@ -34,8 +28,8 @@ static void plan_history(infer_session *s) {
 
 static void plan_fast(infer_session *s) {
     size_t at = 0;
-    s->fast_at = array(infer_session_fast(s), sizeof *s->fast_at);
-    s->moved = array(infer_session_fast(s), sizeof *s->moved);
+    s->fast_at = kern_array(infer_session_fast(s), sizeof *s->fast_at);
+    s->moved = kern_array(infer_session_fast(s), sizeof *s->moved);
     for (int f = 0; f < infer_session_fast(s); f++) {
         s->fast_at[f] = at;
         at += align((size_t)infer_session_fast_parameter(s, f)->elements);

@@ -14,8 +14,7 @@ struct infer_stream {
 };
 
 infer_stream *infer_stream_create(const char *const *stop, int stops) {
-    infer_stream *s = calloc(1, sizeof *s);
-    ASSERT(s);
+    infer_stream *s = kern_array(1, sizeof *s);
     s->stop = stop;
     s->stops = stops;
     for (int i = 0; i < stops; i++) ASSERT(*stop[i]);

@@ -58,15 +58,13 @@ size_t infer_values_bytes(const infer_parameters *parameters, const ttt_conf *co
 }
 
 static infer_values *create(const ttt_conf *conf) {
-    infer_values *values = calloc(1, sizeof *values);
-    ASSERT(values);
+    infer_values *values = kern_array(1, sizeof *values);
     values->parameters = infer_parameters_create(conf);
     values->real = infer_real(conf);
-    size_t count = (size_t)values->parameters->count;
-    values->exact = calloc(count, sizeof *values->exact);
-    values->rounded = calloc(count, sizeof *values->rounded);
-    values->in_file = calloc(count, sizeof *values->in_file);
-    ASSERT(values->exact && values->rounded && values->in_file);
+    int count = values->parameters->count;
+    values->exact = kern_array(count, sizeof *values->exact);
+    values->rounded = kern_array(count, sizeof *values->rounded);
+    values->in_file = kern_array(count, sizeof *values->in_file);
     return values;
 }
 

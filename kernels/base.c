@@ -80,17 +80,22 @@ void kern_free(void *memory) {
     free(memory);
 }
 
+static void *need(void *memory, int64_t count, size_t item) {
+    if (memory) return memory;
+    fprintf(stderr, "ttt: out of memory (%lld items of %zu bytes)\n", (long long)count, item);
+    exit(1);
+}
+
+void *kern_array(int64_t count, size_t item) {
+    return need(calloc(count ? (size_t)count : 1, item), count, item);
+}
+
 void *kern_grow(void *memory, int64_t *capacity, int64_t needed, size_t item) {
     if (needed <= *capacity) return memory;
     int64_t wanted = *capacity ? *capacity : 16;
     while (wanted < needed) wanted *= 2;
-    void *grown = realloc(memory, (size_t)wanted * item);
-    if (!grown) {
-        fprintf(stderr, "ttt: out of memory (%zu bytes)\n", (size_t)wanted * item);
-        exit(1);
-    }
     *capacity = wanted;
-    return grown;
+    return need(realloc(memory, (size_t)wanted * item), wanted, item);
 }
 
 double kern_seconds(void) {

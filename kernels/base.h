@@ -57,9 +57,10 @@ kern_status kern_alloc(void **memory, size_t bytes, const char *what);
 kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what);
 void kern_free(void *memory);
 
-/* Grows `*memory` to hold at least `needed` items of `item` bytes, doubling; contents kept. Memory
- * from here is freed with free(). Running out of such small memory ends the program with a message.
- */
+/* Small things: freed with free(); running out of memory for them ends the program with a message.
+ * `count` zeroed items of `item` bytes each (none give a valid pointer): */
+void *kern_array(int64_t count, size_t item);
+/* `memory` of *capacity items grown to hold at least `needed`, doubling; contents kept: */
 void *kern_grow(void *memory, int64_t *capacity, int64_t needed, size_t item);
 
 double kern_seconds(void); /* monotonic clock */

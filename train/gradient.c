@@ -33,9 +33,8 @@ static kern_status compile_sum(train_gradient *g) {
     const infer_parameters *p = infer_model_parameters(g->model);
     int fast = g->parts.fast;
     g->graph = ad_graph_create();
-    g->lambda = calloc((size_t)fast + 1, sizeof *g->lambda);
-    ad_plan_output *output = calloc((size_t)fast + 1, sizeof *output);
-    ASSERT(g->lambda && output);
+    g->lambda = kern_array(fast, sizeof *g->lambda);
+    ad_plan_output *output = kern_array(fast, sizeof *output);
     for (int f = 0; f < fast; f++) {
         int64_t elements = p->item[g->parts.fast_parameter[f]].elements;
         ad_type type = AD_TYPE(infer_model_real(g->model), g->parts.batch, elements);
@@ -50,13 +49,11 @@ static kern_status compile_sum(train_gradient *g) {
 
 kern_status train_gradient_create(train_gradient **result, infer_model *model) {
     kern_status status = KERN_OK;
-    train_gradient *g = calloc(1, sizeof *g);
-    ASSERT(g);
+    train_gradient *g = kern_array(1, sizeof *g);
     *result = NULL;
     g->model = model;
     g->parts = infer_model_internals(model);
-    g->ct_theta = calloc((size_t)g->parts.fast + 1, sizeof *g->ct_theta);
-    ASSERT(g->ct_theta);
+    g->ct_theta = kern_array(g->parts.fast, sizeof *g->ct_theta);
     TRY(kern_alloc(&g->memory, train_gradient_bytes(model), "cotangents of the fast weights"));
     char *at = g->memory;
     for (int f = 0; f < g->parts.fast; f++) {

@@ -46,8 +46,8 @@ static kern_status compile_update(train_optimizer *o, int threads) {
 kern_status train_optimizer_create(train_optimizer **result, const conf_train *conf,
                                    kern_dtype dtype, int64_t elements, int threads) {
     kern_status status = KERN_OK;
-    train_optimizer *o = calloc(1, sizeof *o);
-    ASSERT(o && elements % INFER_ROW == 0);
+    train_optimizer *o = kern_array(1, sizeof *o);
+    ASSERT(elements % INFER_ROW == 0);
     *result = NULL;
     o->conf = *conf;
     o->dtype = dtype;

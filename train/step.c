@@ -33,8 +33,8 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
     size_t before = heap_bytes();
-    train_step *step = calloc(1, sizeof *step);
-    ASSERT(step && conf->train.batch % spec->micro_batch == 0);
+    train_step *step = kern_array(1, sizeof *step);
+    ASSERT(conf->train.batch % spec->micro_batch == 0);
     *result = NULL;
     step->spec = *spec;
     int64_t chunks = conf->train.context / infer_chunk(conf, conf->train.context);

@@ -15,12 +15,10 @@ static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, 
 
 train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffers *b) {
     int count = b->layout->count;
-    train_checkpoint_tensors *t = calloc(1, sizeof *t);
-    ASSERT(t);
-    t->items = calloc(3 * (size_t)count, sizeof *t->items);
-    t->names = calloc(2 * (size_t)count, sizeof *t->names);
-    t->elements = calloc(3 * (size_t)count, sizeof *t->elements);
-    ASSERT(t->items && t->names && t->elements);
+    train_checkpoint_tensors *t = kern_array(1, sizeof *t);
+    t->items = kern_array(3 * (int64_t)count, sizeof *t->items);
+    t->names = kern_array(2 * (int64_t)count, sizeof *t->names);
+    t->elements = kern_array(3 * (int64_t)count, sizeof *t->elements);
     for (int i = 0; i < count; i++) {
         const char *name = b->layout->item[i].name;
         char *m = t->names[2 * i], *v = t->names[2 * i + 1];

@@ -20,8 +20,7 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
     train_validation *v = NULL;
     *result = NULL;
     if (!*conf->data.valid || !conf->run.eval_every) return status;
-    v = calloc(1, sizeof *v);
-    ASSERT(v);
+    v = kern_array(1, sizeof *v);
     v->conf = conf;
     TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, false));
     if (train_vocabulary_match(vocabulary, v->source, "data.train") != KERN_OK)
