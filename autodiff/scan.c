@@ -37,62 +37,80 @@ static int add_output(scan_outputs *list, ad_value value, ad_output_mode mode) {
     return list->count++;
 }
 
-/* Cotangents of all that the form reads, as outputs of a plan. */
-static void differentiate(ad_scan *scan, int which) {
+/* Results of body with the cotangents that its vjp starts from. */
+typedef struct {
+    ad_value *value, *ct;
+    int count;
+} seeds;
+
+static void add_seed(seeds *list, ad_value value, ad_value ct) {
+    list->value[list->count] = value;
+    list->ct[list->count++] = ct;
+}
+
+static seeds seeds_of(const ad_scan *scan, int which) {
     const ad_scan_spec *s = &scan->spec;
-    scan_form *form = &scan->form[which];
-    scan_outputs *list = &form->ct_outputs;
-    ad_graph *graph = s->graph;
-    int heads = 1 + s->carries + s->histories + s->outputs, wrts = 0, heads_used = 0;
-    ad_value *output = kern_array(heads, sizeof *output), *ct = kern_array(heads, sizeof *ct);
-    int all = s->carries + s->constants + s->slices + s->histories;
-    ad_value *wrt = kern_array(all, sizeof *wrt), *result = kern_array(all, sizeof *result);
-    if (ad_is_value(s->loss)) {
-        output[heads_used] = s->loss;
-        ct[heads_used++] = ad_fill(graph, ad_type_at(graph, s->loss), s->loss_scale);
-    }
-    for (int o = 0; o < s->outputs; o++) {
-        if (!s->output[o].differentiable) continue;
-        output[heads_used] = s->output[o].value;
-        ct[heads_used++] = scan->ct_output[o];
-    }
-    for (int c = 0; c < s->carries && which == FORM_FULL; c++) {
-        output[heads_used] = s->carry[c].out;
-        ct[heads_used++] = scan->ct_next[c];
-    }
-    for (int h = 0; h < s->histories && which == FORM_FULL; h++) {
-        output[heads_used] = s->history[h].fresh;
-        ct[heads_used++] = scan->ct_fresh[h];
-    }
-    for (int c = 0; c < s->carries; c++) wrt[wrts++] = s->carry[c].in;
-    for (int c = 0; c < s->constants; c++) wrt[wrts++] = s->constant[c];
-    for (int i = 0; i < s->slices; i++)
-        if (s->slice[i].differentiable) wrt[wrts++] = s->slice[i].value;
-    for (int h = 0; h < s->histories; h++)
-        if (!ad_is_none(s->history[h].past)) wrt[wrts++] = s->history[h].past;
-    ad_vjp(graph, heads_used, output, ct, wrts, wrt, result);
-    wrts = 0;
-    for (int c = 0; c < s->carries; c++) {
-        ad_value lambda = result[wrts++];
-        if (ad_is_none(lambda)) lambda = ad_fill(graph, ad_type_at(graph, s->carry[c].in), 0);
-        form->ct_carry[c] = add_output(list, lambda, AD_WRITE);
-    }
+    int most = 1 + s->outputs + s->carries + s->histories;
+    seeds list = {kern_array(most, sizeof *list.value), kern_array(most, sizeof *list.ct), 0};
+    if (ad_is_value(s->loss))
+        add_seed(&list, s->loss, ad_fill(s->graph, ad_type_at(s->graph, s->loss), s->loss_scale));
+    for (int o = 0; o < s->outputs; o++)
+        if (s->output[o].differentiable) add_seed(&list, s->output[o].value, scan->output[o].ct);
+    for (int c = 0; c < s->carries && which == FORM_FULL; c++)
+        add_seed(&list, s->carry[c].out, scan->carry[c].ct);
+    for (int h = 0; h < s->histories && which == FORM_FULL; h++)
+        add_seed(&list, s->history[h].fresh, scan->history[h].ct);
+    return list;
+}
+
+/* Inputs of body that are differentiated by, how their cotangents leave the vjp, and where their
+ * positions among its outputs are noted. */
+typedef struct {
+    ad_value *value, *ct;
+    ad_output_mode *mode;
+    int **position;
+    int count;
+} operands;
+
+static void add_operand(operands *list, ad_value value, ad_output_mode mode, int *position) {
+    list->value[list->count] = value;
+    list->mode[list->count] = mode;
+    list->position[list->count++] = position;
+}
+
+static operands operands_of(const ad_scan_spec *s, const scan_form *form) {
+    int most = s->carries + s->constants + s->slices + s->histories;
+    operands list = {.value = kern_array(most, sizeof *list.value),
+                     .ct = kern_array(most, sizeof *list.ct),
+                     .mode = kern_array(most, sizeof *list.mode),
+                     .position = kern_array(most, sizeof *list.position)};
+    for (int c = 0; c < s->carries; c++)
+        add_operand(&list, s->carry[c].in, AD_WRITE, &form->ct_carry[c]);
     for (int c = 0; c < s->constants; c++)
-        form->ct_constant[c] = add_output(list, result[wrts++], AD_ADD);
-    for (int i = 0; i < s->slices; i++) {
-        if (!s->slice[i].differentiable) continue;
-        ad_value ct_slice = result[wrts++];
-        if (ad_is_none(ct_slice))
-            ct_slice = ad_fill(graph, ad_cotangent_type(ad_type_at(graph, s->slice[i].value)), 0);
-        form->ct_slice[i] = add_output(list, ct_slice, AD_WRITE);
-    }
+        add_operand(&list, s->constant[c], AD_ADD, &form->ct_constant[c]);
+    for (int i = 0; i < s->slices; i++)
+        if (s->slice[i].differentiable)
+            add_operand(&list, s->slice[i].value, AD_WRITE, &form->ct_slice[i]);
     for (int h = 0; h < s->histories; h++)
-        form->ct_past[h] =
-            ad_is_none(s->history[h].past) ? -1 : add_output(list, result[wrts++], AD_ADD);
-    free(output);
-    free(ct);
-    free(wrt);
-    free(result);
+        if (!ad_is_none(s->history[h].past))
+            add_operand(&list, s->history[h].past, AD_ADD, &form->ct_past[h]);
+    return list;
+}
+
+/* The vjp of body: cotangents of all that the form reads, as outputs of a plan. */
+static void differentiate(ad_scan *scan, int which) {
+    ad_graph *graph = scan->spec.graph;
+    scan_form *form = &scan->form[which];
+    seeds from = seeds_of(scan, which);
+    operands to = operands_of(&scan->spec, form);
+    ad_vjp(graph, from.count, from.value, from.ct, to.count, to.value, to.ct);
+    for (int i = 0; i < to.count; i++) {
+        if (ad_is_none(to.ct[i]) && to.mode[i] == AD_WRITE)
+            to.ct[i] = ad_fill(graph, ad_cotangent_type(ad_type_at(graph, to.value[i])), 0);
+        *to.position[i] = add_output(&form->ct_outputs, to.ct[i], to.mode[i]);
+    }
+    void *const arrays[] = {from.value, from.ct, to.value, to.ct, to.mode, to.position};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
 
 /* ---- compiling ---- */
@@ -161,6 +179,13 @@ static void measure(ad_scan *scan) {
     scan->staging_total = ad_scan_carve_staging(scan, NULL);
 }
 
+/* Positions of outputs that are not there. */
+static int *nowhere(int count) {
+    int *position = kern_array(count, sizeof *position);
+    for (int i = 0; i < count; i++) position[i] = -1;
+    return position;
+}
+
 static ad_scan *begin(const ad_scan_spec *spec) {
     ad_scan *scan = kern_array(1, sizeof *scan);
     ad_scan_spec *s = &scan->spec;
@@ -170,28 +195,18 @@ static ad_scan *begin(const ad_scan_spec *spec) {
     s->slice = copied(spec->slice, spec->slices, sizeof *spec->slice);
     s->output = copied(spec->output, spec->outputs, sizeof *spec->output);
     s->history = copied(spec->history, spec->histories, sizeof *spec->history);
-    scan->ct_next = kern_array(s->carries, sizeof *scan->ct_next);
-    scan->ct_fresh = kern_array(s->histories, sizeof *scan->ct_fresh);
-    scan->ct_output = kern_array(s->outputs, sizeof *scan->ct_output);
-    scan->output_ct = kern_array(s->outputs, sizeof *scan->output_ct);
-    scan->carry_offset = kern_array(s->carries, sizeof *scan->carry_offset);
-    scan->past_rows = kern_array(s->histories, sizeof *scan->past_rows);
-    void ***const pointers[] = {&scan->history_rows,  &scan->history_ct,     &scan->fresh_stage,
-                                &scan->slice_stage,   &scan->ct_slice_stage, &scan->ct_fresh_stage,
-                                &scan->output_stage,  &scan->ct_lambda,      &scan->slice_ct,
-                                &scan->output_memory, &scan->ct_output_stage};
-    int most = s->carries + s->slices + s->outputs + s->histories;
-    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
-        *pointers[i] = kern_array(most, sizeof **pointers[i]);
-    scan->slice_memory = kern_array(s->slices, sizeof *scan->slice_memory);
+    scan->carry = kern_array(s->carries, sizeof *scan->carry);
+    scan->slice = kern_array(s->slices, sizeof *scan->slice);
+    scan->output = kern_array(s->outputs, sizeof *scan->output);
+    scan->history = kern_array(s->histories, sizeof *scan->history);
     for (int f = 0; f < FORMS; f++) {
-        scan->form[f].ct_carry = kern_array(s->carries, sizeof(int));
-        scan->form[f].ct_constant = kern_array(s->constants, sizeof(int));
-        scan->form[f].ct_slice = kern_array(s->slices, sizeof(int));
-        scan->form[f].ct_past = kern_array(s->histories, sizeof(int));
+        scan->form[f].ct_carry = nowhere(s->carries);
+        scan->form[f].ct_constant = nowhere(s->constants);
+        scan->form[f].ct_slice = nowhere(s->slices);
+        scan->form[f].ct_past = nowhere(s->histories);
     }
     for (int c = 0; c < s->carries; c++) {
-        scan->carry_offset[c] = scan->carry_bytes;
+        scan->carry[c].offset = scan->carry_bytes;
         scan->carry_bytes += ad_scan_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
     }
     return scan;
@@ -202,14 +217,14 @@ static void add_ct_inputs(ad_scan *scan) {
     const ad_scan_spec *s = &scan->spec;
     ad_graph *g = s->graph;
     for (int c = 0; c < s->carries; c++)
-        scan->ct_next[c] = ad_input(g, ad_type_at(g, s->carry[c].out), "ct_carry.%d", c);
+        scan->carry[c].ct = ad_input(g, ad_type_at(g, s->carry[c].out), "ct_carry.%d", c);
     for (int h = 0; h < s->histories; h++) {
         ad_type type = ad_cotangent_type(ad_type_at(g, s->history[h].fresh));
-        scan->ct_fresh[h] = ad_input(g, type, "ct_fresh.%d", h);
+        scan->history[h].ct = ad_input(g, type, "ct_fresh.%d", h);
     }
     for (int o = 0; o < s->outputs; o++) {
         ad_type type = ad_cotangent_type(ad_type_at(g, s->output[o].value));
-        if (s->output[o].differentiable) scan->ct_output[o] = ad_input(g, type, "ct_output.%d", o);
+        if (s->output[o].differentiable) scan->output[o].ct = ad_input(g, type, "ct_output.%d", o);
     }
 }
 
@@ -257,17 +272,13 @@ void ad_scan_destroy(ad_scan *scan) {
         free(form->ct_slice);
         free(form->ct_past);
     }
-    kern_free(scan->carries);
-    kern_free(scan->slot);
-    kern_free(scan->history);
-    kern_free(scan->staging);
-    const void *const arrays[] = {
-        scan->spec.carry,   scan->spec.constant, scan->spec.slice,     scan->spec.output,
-        scan->spec.history, scan->ct_next,       scan->ct_fresh,       scan->carry_offset,
-        scan->past_rows,    scan->history_rows,  scan->history_ct,     scan->fresh_stage,
-        scan->slice_stage,  scan->output_stage,  scan->ct_slice_stage, scan->ct_fresh_stage,
-        scan->ct_lambda,    scan->slice_ct,      scan->output_memory,  scan->slice_memory,
-        scan->ct_output,    scan->output_ct,     scan->ct_output_stage};
+    kern_free(scan->carry_memory);
+    kern_free(scan->slot_memory);
+    kern_free(scan->history_memory);
+    kern_free(scan->staging_memory);
+    const void *const arrays[] = {scan->spec.carry,  scan->spec.constant, scan->spec.slice,
+                                  scan->spec.output, scan->spec.history,  scan->carry,
+                                  scan->slice,       scan->output,        scan->history};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free((void *)(uintptr_t)arrays[i]);
     free(scan);
 }

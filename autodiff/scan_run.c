@@ -28,10 +28,10 @@ size_t ad_scan_carve_history(ad_scan *scan, char *base) {
     for (int h = 0; h < s->histories; h++) {
         ad_value fresh = s->history[h].fresh;
         size_t item = bytes_of(scan, fresh, false) / (size_t)s->chunk;
-        scan->history_rows[h] = take(base, &used, item * (size_t)(s->chunks * s->chunk));
+        scan->history[h].rows = take(base, &used, item * (size_t)(s->chunks * s->chunk));
         if (!s->backward) continue;
         item = bytes_of(scan, fresh, true) / (size_t)s->chunk;
-        scan->history_ct[h] =
+        scan->history[h].ct_rows =
             take(base, &used, item * (size_t)(ad_scan_past_capacity(scan, h) + s->chunk));
     }
     return used;
@@ -42,33 +42,34 @@ size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
     size_t used = 0;
     for (int i = 0; i < s->slices && s->batch > 1; i++) {
         if (!s->slice[i].batched) continue;
-        scan->slice_stage[i] = take(base, &used, bytes_of(scan, s->slice[i].value, false));
+        scan->slice[i].stage = take(base, &used, bytes_of(scan, s->slice[i].value, false));
         if (s->backward && s->slice[i].differentiable)
-            scan->ct_slice_stage[i] = take(base, &used, bytes_of(scan, s->slice[i].value, true));
+            scan->slice[i].ct_stage = take(base, &used, bytes_of(scan, s->slice[i].value, true));
     }
     for (int o = 0; o < s->outputs && s->batch > 1; o++) {
         if (!s->output[o].by_row) continue;
-        scan->output_stage[o] = take(base, &used, bytes_of(scan, s->output[o].value, false));
+        scan->output[o].stage = take(base, &used, bytes_of(scan, s->output[o].value, false));
         if (s->backward && s->output[o].differentiable)
-            scan->ct_output_stage[o] = take(base, &used, bytes_of(scan, s->output[o].value, true));
+            scan->output[o].ct_stage = take(base, &used, bytes_of(scan, s->output[o].value, true));
     }
     for (int h = 0; h < s->histories && s->batch > 1; h++) {
-        scan->fresh_stage[h] = take(base, &used, bytes_of(scan, s->history[h].fresh, false));
+        scan->history[h].stage = take(base, &used, bytes_of(scan, s->history[h].fresh, false));
         if (s->backward)
-            scan->ct_fresh_stage[h] = take(base, &used, bytes_of(scan, s->history[h].fresh, true));
+            scan->history[h].ct_stage =
+                take(base, &used, bytes_of(scan, s->history[h].fresh, true));
     }
     return used;
 }
 
 kern_status ad_scan_allocate(ad_scan *scan) {
     kern_status status = KERN_OK;
-    ASSERT(!scan->history);
-    TRY(kern_alloc((void **)&scan->carries, scan->carry_total, "saved carries"));
-    TRY(kern_alloc((void **)&scan->slot, scan->slot_total, "kept activations"));
-    TRY(kern_alloc((void **)&scan->history, scan->history_total, "keys and values"));
-    TRY(kern_alloc((void **)&scan->staging, scan->staging_total, "rows of chunks"));
-    ad_scan_carve_history(scan, scan->history);
-    ad_scan_carve_staging(scan, scan->staging);
+    ASSERT(!scan->history_memory);
+    TRY(kern_alloc((void **)&scan->carry_memory, scan->carry_total, "saved carries"));
+    TRY(kern_alloc((void **)&scan->slot_memory, scan->slot_total, "kept activations"));
+    TRY(kern_alloc((void **)&scan->history_memory, scan->history_total, "keys and values"));
+    TRY(kern_alloc((void **)&scan->staging_memory, scan->staging_total, "rows of chunks"));
+    ad_scan_carve_history(scan, scan->history_memory);
+    ad_scan_carve_staging(scan, scan->staging_memory);
 done:
     return status;
 }
@@ -93,13 +94,13 @@ void ad_scan_bind_constant_ct(ad_scan *scan, int constant, void *memory) {
 }
 
 void ad_scan_bind_slice(ad_scan *scan, int slice, const void *memory, void *ct) {
-    scan->slice_memory[slice] = memory;
-    scan->slice_ct[slice] = ct;
+    scan->slice[slice].memory = memory;
+    scan->slice[slice].ct_memory = ct;
 }
 
 void ad_scan_bind_output(ad_scan *scan, int output, void *memory, const void *ct) {
-    scan->output_memory[output] = memory;
-    scan->output_ct[output] = ct;
+    scan->output[output].memory = memory;
+    scan->output[output].ct_memory = ct;
 }
 
 /* Rows i*C .. of each item of [B, T, ...] to or from a dense chunk [B, C, ...]. */
@@ -122,11 +123,11 @@ static void bind_slices(ad_scan *scan, ad_plan *plan, int64_t i) {
         if (!ad_plan_reads(plan, value)) continue;
         int64_t rows = s->slice[j].batched ? s->batch * s->chunk : s->chunk;
         size_t row = row_bytes(scan, value, rows, false);
-        char *memory = (char *)(uintptr_t)scan->slice_memory[j];
+        char *memory = (char *)(uintptr_t)scan->slice[j].memory;
         ASSERT(memory);
-        if (scan->slice_stage[j]) {
-            copy_rows(scan, scan->slice_stage[j], memory, i, row, false);
-            ad_plan_bind(plan, value, scan->slice_stage[j]);
+        if (scan->slice[j].stage) {
+            copy_rows(scan, scan->slice[j].stage, memory, i, row, false);
+            ad_plan_bind(plan, value, scan->slice[j].stage);
         } else {
             ad_plan_bind(plan, value, memory + (size_t)(i * s->chunk) * row);
         }
@@ -136,7 +137,7 @@ static void bind_slices(ad_scan *scan, ad_plan *plan, int64_t i) {
 static void *fresh_rows(const ad_scan *scan, int h, int64_t i) {
     size_t row =
         row_bytes(scan, scan->spec.history[h].fresh, scan->spec.batch * scan->spec.chunk, false);
-    return (char *)scan->history_rows[h] + (size_t)(i * scan->spec.chunk) * row;
+    return (char *)scan->history[h].rows + (size_t)(i * scan->spec.chunk) * row;
 }
 
 static void bind_past(ad_scan *scan, ad_plan *plan, int64_t i) {
@@ -148,15 +149,15 @@ static void bind_past(ad_scan *scan, ad_plan *plan, int64_t i) {
         ad_value past = s->history[h].past, fresh = s->history[h].fresh;
         int64_t width = ad_scan_row_elements(scan, fresh, s->batch * s->chunk);
         size_t row = row_bytes(scan, fresh, s->batch * s->chunk, false);
-        scan->past_rows[h] = (int32_t)rows;
-        ad_plan_bind_view(plan, past, (char *)scan->history_rows[h] + (size_t)(before - rows) * row,
+        scan->history[h].past_rows = (int32_t)rows;
+        ad_plan_bind_view(plan, past, (char *)scan->history[h].rows + (size_t)(before - rows) * row,
                           s->chunks * s->chunk * width);
-        ad_plan_bind(plan, s->history[h].past_rows, &scan->past_rows[h]);
+        ad_plan_bind(plan, s->history[h].past_rows, &scan->history[h].past_rows);
     }
 }
 
 static void *slot_of(const ad_scan *scan, int64_t i) {
-    return scan->slot + (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
+    return scan->slot_memory + (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
 }
 
 /* Carry i: the caller's for 0; saved for multiples of `every`; else of the running segment. */
@@ -169,7 +170,7 @@ static const void *carry_at(const ad_scan *scan, int64_t i, int c) {
         place = i / scan->every - 1;
     else
         place = multiples + i % scan->every - 1;
-    return scan->carries + (size_t)place * scan->carry_bytes + scan->carry_offset[c];
+    return scan->carry_memory + (size_t)place * scan->carry_bytes + scan->carry[c].offset;
 }
 
 /* ---- forward ---- */
@@ -185,10 +186,10 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
     for (int o = 0; o < s->outputs; o++) {
         if (s->output[o].stepped && !step) continue;
         size_t bytes = bytes_of(scan, s->output[o].value, false);
-        char *memory = scan->output_memory[o];
+        char *memory = scan->output[o].memory;
         ASSERT(memory);
         if (!s->output[o].by_row || s->batch == 1) memory += (size_t)i * bytes;
-        ad_plan_bind_output(plan, output++, scan->output_stage[o] ? scan->output_stage[o] : memory);
+        ad_plan_bind_output(plan, output++, scan->output[o].stage ? scan->output[o].stage : memory);
     }
     for (int c = 0; c < s->carries; c++) {
         ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
@@ -198,18 +199,19 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
     }
     for (int h = 0; h < s->histories && step; h++)
         ad_plan_bind_output(plan, output++,
-                            scan->fresh_stage[h] ? scan->fresh_stage[h] : fresh_rows(scan, h, i));
+                            scan->history[h].stage ? scan->history[h].stage
+                                                   : fresh_rows(scan, h, i));
     for (int k = 0; k < form->keeps; k++)
         ad_plan_bind_output(plan, output++, (char *)slot_of(scan, i) + form->kept[k].offset);
     kern_status status = ad_plan_run(plan, arena);
     if (status != KERN_OK) return kern_fail_context(status, "chunk %d", (int)i);
     for (int o = 0; o < s->outputs; o++)
-        if (scan->output_stage[o])
-            copy_rows(scan, scan->output_stage[o], scan->output_memory[o], i,
+        if (scan->output[o].stage)
+            copy_rows(scan, scan->output[o].stage, scan->output[o].memory, i,
                       row_bytes(scan, s->output[o].value, s->batch * s->chunk, false), true);
     for (int h = 0; h < s->histories && step; h++)
-        if (scan->fresh_stage[h])
-            copy_rows(scan, scan->fresh_stage[h], scan->history_rows[h], i,
+        if (scan->history[h].stage)
+            copy_rows(scan, scan->history[h].stage, scan->history[h].rows, i,
                       row_bytes(scan, s->history[h].fresh, s->batch * s->chunk, false), true);
     return KERN_OK;
 }
@@ -217,7 +219,7 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
 kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const *final,
                             void *arena) {
     const ad_scan_spec *s = &scan->spec;
-    ASSERT(scan->history && !(final && s->backward));
+    ASSERT(scan->history_memory && !(final && s->backward));
     scan->first_carry = carry;
     for (int64_t i = 0; i < s->chunks; i++) {
         bool last = i == s->chunks - 1;
@@ -233,12 +235,12 @@ kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const
 static void bind_output_cts(ad_scan *scan, ad_plan *plan, int64_t i) {
     const ad_scan_spec *s = &scan->spec;
     for (int o = 0; o < s->outputs; o++) {
-        if (!s->output[o].differentiable || !ad_plan_reads(plan, scan->ct_output[o])) continue;
+        if (!s->output[o].differentiable || !ad_plan_reads(plan, scan->output[o].ct)) continue;
         size_t row = row_bytes(scan, s->output[o].value, s->batch * s->chunk, true);
-        char *ct = (char *)(uintptr_t)scan->output_ct[o], *stage = scan->ct_output_stage[o];
+        char *ct = (char *)(uintptr_t)scan->output[o].ct_memory, *stage = scan->output[o].ct_stage;
         ASSERT(ct);
         if (stage) copy_rows(scan, stage, ct, i, row, false);
-        ad_plan_bind(plan, scan->ct_output[o], stage ? stage : ct + (size_t)(i * s->chunk) * row);
+        ad_plan_bind(plan, scan->output[o].ct, stage ? stage : ct + (size_t)(i * s->chunk) * row);
     }
 }
 
@@ -257,7 +259,7 @@ static void slide_windows(ad_scan *scan) {
         size_t row = window_row_bytes(scan, h), chunk = row * (size_t)s->chunk;
         size_t window = row * (size_t)window_rows(scan, h);
         for (int64_t b = 0; b < s->batch; b++) {
-            char *item = (char *)scan->history_ct[h] + (size_t)b * window;
+            char *item = (char *)scan->history[h].ct_rows + (size_t)b * window;
             memmove(item + chunk, item, window - chunk);
             memset(item, 0, chunk);
         }
@@ -270,13 +272,13 @@ static void bind_windows(ad_scan *scan, const scan_form *form, int64_t i) {
     for (int h = 0; h < s->histories; h++) {
         size_t row = window_row_bytes(scan, h);
         int64_t capacity = ad_scan_past_capacity(scan, h);
-        char *own = (char *)scan->history_ct[h] + row * (size_t)capacity;
-        if (ad_plan_reads(form->vjp, scan->ct_fresh[h])) {
-            char *stage = scan->ct_fresh_stage[h];
+        char *own = (char *)scan->history[h].ct_rows + row * (size_t)capacity;
+        if (ad_plan_reads(form->vjp, scan->history[h].ct)) {
+            char *stage = scan->history[h].ct_stage;
             for (int64_t b = 0; b < s->batch && stage; b++)
                 memcpy(stage + (size_t)(b * s->chunk) * row,
                        own + (size_t)(b * window_rows(scan, h)) * row, row * (size_t)s->chunk);
-            ad_plan_bind(form->vjp, scan->ct_fresh[h], stage ? stage : own);
+            ad_plan_bind(form->vjp, scan->history[h].ct, stage ? stage : own);
         }
         if (form->ct_past[h] < 0) continue;
         int64_t rows = i * s->chunk < capacity ? i * s->chunk : capacity;
@@ -296,28 +298,28 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
     bind_windows(scan, form, i);
     bind_output_cts(scan, plan, i);
     for (int c = 0; c < s->carries; c++) { /* lambda alternates between two places */
-        void *mine = scan->ct_lambda[c], *callers = ct_carry[c];
+        void *mine = scan->carry[c].lambda, *callers = ct_carry[c];
         ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
-        ad_plan_bind(plan, scan->ct_next[c], i % 2 ? callers : mine);
+        ad_plan_bind(plan, scan->carry[c].ct, i % 2 ? callers : mine);
         ad_plan_bind_output(plan, form->ct_carry[c], i % 2 ? mine : callers);
     }
     for (int k = 0; k < form->keeps; k++)
         ad_plan_bind(plan, form->kept[k].value, (char *)slot_of(scan, i) + form->kept[k].offset);
     for (int j = 0; j < s->slices; j++) {
-        if (form->ct_slice[j] < 0 || !s->slice[j].differentiable) continue;
+        if (form->ct_slice[j] < 0) continue;
         int64_t rows = s->slice[j].batched ? s->batch * s->chunk : s->chunk;
         size_t row = row_bytes(scan, s->slice[j].value, rows, true);
-        ASSERT(scan->slice_ct[j]);
-        char *memory = scan->ct_slice_stage[j]
-                           ? scan->ct_slice_stage[j]
-                           : (char *)scan->slice_ct[j] + (size_t)(i * s->chunk) * row;
+        ASSERT(scan->slice[j].ct_memory);
+        char *memory = scan->slice[j].ct_stage
+                           ? scan->slice[j].ct_stage
+                           : (char *)scan->slice[j].ct_memory + (size_t)(i * s->chunk) * row;
         ad_plan_bind_output(plan, form->ct_slice[j], memory);
     }
     kern_status status = ad_plan_run(plan, arena);
     if (status != KERN_OK) return kern_fail_context(status, "backward, chunk %d", (int)i);
     for (int j = 0; j < s->slices; j++)
-        if (scan->ct_slice_stage[j] && s->slice[j].differentiable)
-            copy_rows(scan, scan->ct_slice_stage[j], scan->slice_ct[j], i,
+        if (scan->slice[j].ct_stage)
+            copy_rows(scan, scan->slice[j].ct_stage, scan->slice[j].ct_memory, i,
                       row_bytes(scan, s->slice[j].value, s->batch * s->chunk, true), true);
     return KERN_OK;
 }
@@ -325,10 +327,10 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
     const ad_scan_spec *s = &scan->spec;
     ASSERT(s->backward && (scan->first_carry || !s->carries));
-    char *lambda = scan->carries + (size_t)scan->saved * scan->carry_bytes;
-    for (int c = 0; c < s->carries; c++) scan->ct_lambda[c] = lambda + scan->carry_offset[c];
+    char *lambda = scan->carry_memory + (size_t)scan->saved * scan->carry_bytes;
+    for (int c = 0; c < s->carries; c++) scan->carry[c].lambda = lambda + scan->carry[c].offset;
     for (int h = 0; h < s->histories; h++)
-        memset(scan->history_ct[h], 0,
+        memset(scan->history[h].ct_rows, 0,
                window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch));
     for (int64_t end = s->chunks; end > 0;) {
         int64_t begin = (end - 1) / scan->every * scan->every;

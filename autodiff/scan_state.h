@@ -32,24 +32,46 @@ typedef struct {
     int *ct_carry, *ct_constant, *ct_slice, *ct_past;
 } scan_form;
 
+/* What a scan adds to each row of its spec: the input of the vjp that holds its cotangent (`ct`),
+ * memory that the caller bound, and, where B > 1, a dense chunk between that and the plans
+ * (`stage`; NULL where there is none). */
+typedef struct {
+    ad_value ct;   /* of the next carry, in the full form */
+    size_t offset; /* in one saved carry */
+    void *
+        lambda; /* every other chunk's cotangent; the others' are where the caller wants the last */
+} scan_carry;
+
+typedef struct {
+    const void *memory;
+    void *ct_memory, *stage, *ct_stage;
+} scan_slice;
+
+typedef struct {
+    ad_value ct;
+    void *memory, *stage, *ct_stage;
+    const void *ct_memory;
+} scan_output;
+
+typedef struct {
+    ad_value ct; /* of the fresh rows, in the full form */
+    int32_t past_rows;
+    void *rows, *ct_rows; /* of all chunks; of the window that slides back */
+    void *stage, *ct_stage;
+} scan_history;
+
 struct ad_scan {
     ad_scan_spec spec; /* with its own copies of the arrays */
     scan_form form[FORMS];
-    ad_value *ct_next, *ct_fresh,
-        *ct_output;       /* inputs of the vjp; the first two of the full form's */
+    scan_carry *carry;
+    scan_slice *slice;
+    scan_output *output;
+    scan_history *history;
     int forward_nodes;    /* of the graph before its vjp */
     int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
     size_t carry_bytes, slot_bytes, carry_total, slot_total, history_total, staging_total;
-    /* allocated */
-    char *carries, *slot, *history, *staging;
-    size_t *carry_offset; /* [carries] in one saved carry */
-    void **history_rows, **history_ct, **fresh_stage, **ct_fresh_stage; /* [histories] */
-    int32_t *past_rows;                                                 /* [histories] */
-    void **slice_stage, **ct_slice_stage, **output_stage, **ct_output_stage, **ct_lambda;
-    /* bound */
-    const void **slice_memory, **output_ct;
-    void **slice_ct, **output_memory;
-    const void *const *first_carry;
+    char *carry_memory, *slot_memory, *history_memory, *staging_memory; /* allocated */
+    const void *const *first_carry;                                     /* bound */
 };
 
 size_t ad_scan_align(size_t bytes);
