@@ -15,30 +15,25 @@ kern_dtype infer_product(const ttt_conf *conf) {
 
 static double rope_theta(const ttt_conf *conf, int kind) {
     for (int64_t block = 0; block < conf->model.blocks; block++)
-        if (conf_block_is_full(conf, block) == (kind == 1))
+        if (conf_block_is_full(conf, block) == (kind == INFER_FULL))
             return conf_block_rope_theta(conf, block);
     return 1;
-}
-
-static void put(void *memory, bool wide, int64_t at, double value) {
-    if (wide)
-        ((double *)memory)[at] = ((double *)memory)[at + 1] = value;
-    else
-        ((float *)memory)[at] = ((float *)memory)[at + 1] = (float)value;
 }
 
 void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, int64_t first,
                       int64_t rows) {
     int64_t size = conf_head_size(conf);
     double theta = rope_theta(conf, kind), *frequency = kern_array(size, sizeof *frequency);
-    bool wide = infer_real(conf) == KERN_F64;
+    kern_dtype real = infer_real(conf);
     for (int64_t i = 0; i < size; i += 2) frequency[i] = pow(theta, -(double)i / (double)size);
 #pragma omp parallel for schedule(static) if (rows >= 64)
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < size; i += 2) {
             double angle = (double)(first + t) * frequency[i];
-            put(cosine, wide, t * size + i, cos(angle));
-            put(sine, wide, t * size + i, sin(angle));
+            for (int64_t at = t * size + i; at < t * size + i + 2; at++) {
+                kern_real_put(cosine, real, at, cos(angle));
+                kern_real_put(sine, real, at, sin(angle));
+            }
         }
     free(frequency);
 }
@@ -49,13 +44,13 @@ static int64_t least(int64_t a, int64_t b) {
 
 void infer_context_inputs(infer_context *c, int first, int last, int64_t tokens) {
     int64_t size = conf_head_size(c->conf);
-    for (int kind = 0; kind < 2; kind++)
+    for (int kind = 0; kind < INFER_KINDS; kind++)
         c->cosine[kind] = c->sine[kind] = c->past_rows[kind] = AD_NONE;
     for (int block = first; block < last; block++) {
         int kind = conf_block_is_full(c->conf, block);
         if (c->conf->model.attention == CONF_ATTN_NONE || ad_is_value(c->cosine[kind])) continue;
-        const char *name = kind ? "full" : "window";
-        int64_t window = kind ? tokens : conf_block_window(c->conf, block);
+        const char *name = kind == INFER_FULL ? "full" : "window";
+        int64_t window = kind == INFER_FULL ? tokens : conf_block_window(c->conf, block);
         c->cosine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.cos.%s", name);
         c->sine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.sin.%s", name);
         c->past_capacity[kind] = least(window - 1, tokens - c->rows);
@@ -102,7 +97,8 @@ static ad_value attend(const infer_context *c, int block, const infer_weights *w
         .past_k = cache->past_k,
         .past_v = cache->past_v,
         .past_rows = ad_is_none(cache->past_k) ? AD_NONE : c->past_rows[kind],
-        .window = kind ? c->past_capacity[kind] + c->rows : conf_block_window(c->conf, block),
+        .window = kind == INFER_FULL ? c->past_capacity[kind] + c->rows
+                                     : conf_block_window(c->conf, block),
         .scale = 1 / sqrt((double)size)};
     cache->fresh_k = args.k;
     cache->fresh_v = args.v;

@@ -10,6 +10,9 @@
 kern_dtype infer_real(const ttt_conf *conf);
 kern_dtype infer_product(const ttt_conf *conf);
 
+/* Kinds of block, by what they attend to: conf_block_is_full() as an index. */
+enum { INFER_WINDOWED, INFER_FULL, INFER_KINDS };
+
 /* What blocks of one graph share. R = B * C rows of `batch` items. */
 typedef struct {
     ad_graph *graph;
@@ -17,10 +20,10 @@ typedef struct {
     kern_dtype real;    /* residual stream, norms, softmax, loss: f32, or f64 in f64 runs */
     kern_dtype product; /* operands of matrix products and attention: bf16, or `real` */
     int64_t batch, rows;
-    /* By kind of block, windowed 0 and full 1; AD_NONE where there is none of that kind. */
-    ad_value cosine[2], sine[2]; /* [C, K] in `real`: inputs, rows of the sequence's tables */
-    ad_value past_rows[2];       /* i32 [1] */
-    int64_t past_capacity[2];    /* P: rows of the past that a chunk can see */
+    /* By kind of block; AD_NONE where there is none of that kind. */
+    ad_value cosine[INFER_KINDS], sine[INFER_KINDS]; /* [C, K] in `real`: rows of the tables */
+    ad_value past_rows[INFER_KINDS];                 /* i32 [1] */
+    int64_t past_capacity[INFER_KINDS];              /* P: rows of the past that a chunk can see */
 } infer_context;
 
 /* Creates the inputs cosine, sine and past_rows that the blocks first .. last - 1 need; `tokens` is

@@ -147,6 +147,15 @@ infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h,
     return body;
 }
 
+void infer_chunk_weights(void *weight, const ttt_conf *conf, const int32_t *target, int64_t count) {
+    kern_dtype real = infer_real(conf);
+    int32_t bos = (int32_t)conf->model.bos;
+    int64_t counted = 0;
+    for (int64_t t = 0; t < count; t++) counted += target[t] != bos;
+    for (int64_t t = 0; t < count; t++)
+        kern_real_put(weight, real, t, target[t] == bos ? 0 : 1 / (double)counted);
+}
+
 ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h) {
     ad_scope_push(part->graph, "suffix");
     for (int block = first; block < blocks; block++) h = build_block(part, block, h);

@@ -43,6 +43,10 @@ typedef struct {
 infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h, ad_value target,
                             ad_value weight, ad_value rate);
 
+/* What the targets [count] of a chunk weigh in its loss: 1 / (those that count), 0 where a target
+ * is the begin-of-document token. weight [count]: of infer_real(conf). */
+void infer_chunk_weights(void *weight, const ttt_conf *conf, const int32_t *target, int64_t count);
+
 /* The suffix up to the scores of the next token: h [R, D] -> logits [R, V]. */
 ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h);
 

@@ -74,11 +74,6 @@ done:
     return status;
 }
 
-static double nll_of(const evaluation *e, int64_t i) {
-    if (infer_model_real(e->given->model) == KERN_F64) return ((const double *)e->token_nll)[i];
-    return (double)((const float *)e->token_nll)[i];
-}
-
 static kern_status not_finite(const evaluation *e, int64_t window, int64_t t) {
     data_window w = e->window[window];
     return kern_fail(KERN_ERR_NUMERIC,
@@ -103,9 +98,10 @@ static int64_t bytes_of(const evaluation *e, int32_t token) {
 static kern_status add_up(token_sums *sums, const evaluation *e, int64_t window, int64_t b,
                           int64_t first, int64_t end) {
     const int32_t *target = e->batch + b * (e->tokens + 1) + 1;
+    kern_dtype real = infer_model_real(e->given->model);
     for (int64_t t = first; t < end; t++) {
         if (target[t] == e->model->conf->model.bos) continue;
-        double nll = nll_of(e, b * e->tokens + t);
+        double nll = kern_real_at(e->token_nll, real, b * e->tokens + t);
         if (!isfinite(nll)) return not_finite(e, window, t);
         sums->nats += nll;
         if (e->given->vocabulary) sums->bytes += (double)bytes_of(e, target[t]);

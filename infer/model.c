@@ -33,7 +33,7 @@ static int add_slice(model_part *part, ad_value value, bool batched, bool differ
 }
 
 static void add_tables(model_part *part) {
-    for (int kind = 0; kind < MODEL_TABLES; kind++) {
+    for (int kind = 0; kind < INFER_KINDS; kind++) {
         part->cosine_slice[kind] = part->sine_slice[kind] = -1;
         if (ad_is_none(part->body.context.cosine[kind])) continue;
         part->cosine_slice[kind] = add_slice(part, part->body.context.cosine[kind], false, false);

@@ -65,7 +65,7 @@ infer_model_memory infer_model_plan(const infer_model *model) {
         .body_vjp_flops = suffix.vjp_flops,
         .prefix_vjp_flops = prefix.vjp_flops,
         .every = suffix.every};
-    for (int kind = 0; kind < MODEL_TABLES; kind++)
+    for (int kind = 0; kind < INFER_KINDS; kind++)
         if (has_table(model, kind)) memory.activations += 2 * table_bytes(model);
     if (rounds(model))
         memory.product_weights = (size_t)model->parameters->elements * sizeof *model->rounded;
@@ -73,7 +73,7 @@ infer_model_memory infer_model_plan(const infer_model *model) {
 }
 
 static void bind_part(infer_model *model, model_part *part) {
-    for (int kind = 0; kind < MODEL_TABLES; kind++) {
+    for (int kind = 0; kind < INFER_KINDS; kind++) {
         if (part->cosine_slice[kind] < 0) continue;
         ad_scan_bind_slice(part->scan, part->cosine_slice[kind], model->cosine[kind], NULL);
         ad_scan_bind_slice(part->scan, part->sine_slice[kind], model->sine[kind], NULL);
@@ -141,7 +141,7 @@ kern_status infer_model_allocate(infer_model *model) {
         TRY(kern_alloc((void **)&model->rounded,
                        (size_t)model->parameters->elements * sizeof *model->rounded,
                        "rounded weights"));
-    for (int kind = 0; kind < MODEL_TABLES; kind++) {
+    for (int kind = 0; kind < INFER_KINDS; kind++) {
         if (!has_table(model, kind)) continue;
         TRY(kern_alloc(&model->cosine[kind], table_bytes(model), "rotary table"));
         TRY(kern_alloc(&model->sine[kind], table_bytes(model), "rotary table"));
@@ -164,12 +164,11 @@ done:
     return status;
 }
 
-/* Inputs, targets, and what each target weighs in its chunk's loss: 1 / (targets of the chunk that
- * count), 0 where the target is the begin-of-document token. */
+/* Inputs, targets, and what each target weighs in its chunk's loss. */
 static kern_status set_tokens(infer_model *model, const int32_t *tokens) {
     int64_t T = model->spec.tokens, C = model->suffix.body.context.rows,
             vocab = model->spec.conf->model.vocab;
-    int32_t bos = (int32_t)model->spec.conf->model.bos;
+    size_t real = kern_dtype_bytes(model->real);
     for (int64_t b = 0; b < model->spec.batch; b++, tokens += T + 1) {
         for (int64_t t = 0; t <= T; t++)
             if (tokens[t] < 0 || tokens[t] >= vocab)
@@ -178,17 +177,9 @@ static kern_status set_tokens(infer_model *model, const int32_t *tokens) {
                                  (int)tokens[t], (int)t, (int)vocab);
         memcpy(model->input + b * T, tokens, (size_t)T * sizeof *tokens);
         memcpy(model->target + b * T, tokens + 1, (size_t)T * sizeof *tokens);
-        for (int64_t first = 0; first < T; first += C) {
-            int64_t counted = 0;
-            for (int64_t t = first; t < first + C; t++) counted += tokens[t + 1] != bos;
-            for (int64_t t = first; t < first + C; t++) {
-                double weight = tokens[t + 1] == bos ? 0 : 1 / (double)counted;
-                if (model->real == KERN_F64)
-                    ((double *)model->weight)[b * T + t] = weight;
-                else
-                    ((float *)model->weight)[b * T + t] = (float)weight;
-            }
-        }
+        for (int64_t first = 0; first < T; first += C)
+            infer_chunk_weights((char *)model->weight + (size_t)(b * T + first) * real,
+                                model->spec.conf, tokens + first + 1, C);
     }
     return KERN_OK;
 }

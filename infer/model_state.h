@@ -6,7 +6,7 @@
 #include "infer/body.h"
 #include "infer/model.h"
 
-enum { MODEL_SLICES = 8, MODEL_TABLES = 2 };
+enum { MODEL_SLICES = 8 };
 
 /* One of the two scans, with its body and the places of its inputs. */
 typedef struct {
@@ -14,7 +14,7 @@ typedef struct {
     ad_scan *scan;
     ad_scan_slice slice[MODEL_SLICES];
     int slices;
-    int cosine_slice[MODEL_TABLES], sine_slice[MODEL_TABLES]; /* -1: none */
+    int cosine_slice[INFER_KINDS], sine_slice[INFER_KINDS]; /* -1: none */
 } model_part;
 
 struct infer_model {
@@ -27,7 +27,7 @@ struct infer_model {
     size_t arena_bytes;
     /* allocated */
     void *arena, *rows, *ct_rows, *replicas /* theta_0 for each item, B > 1 */, *weight;
-    void *cosine[MODEL_TABLES], *sine[MODEL_TABLES];
+    void *cosine[INFER_KINDS], *sine[INFER_KINDS];
     uint16_t *rounded; /* own bf16 copies, the parameters' layout; NULL: none are needed */
     int32_t *input, *target;
     const void **first_carry; /* [fast] */

@@ -164,7 +164,7 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     for (int64_t b = 0; b < spec->conf->model.blocks; b++)
         if (spec->conf->model.attention != CONF_ATTN_NONE)
             s->has_table[conf_block_is_full(spec->conf, b)] = true;
-    s->full = s->has_table[1];
+    s->full = s->has_table[INFER_FULL];
     ASSERT(!s->full || spec->limit >= 1);
     TRY(check_limit(s));
     choose_rows(s);
@@ -280,10 +280,6 @@ infer_session_progress infer_session_seen(const infer_session *s) {
     return s->seen;
 }
 
-static double element(const void *memory, kern_dtype dtype, int64_t i) {
-    return dtype == KERN_F64 ? ((const double *)memory)[i] : (double)((const float *)memory)[i];
-}
-
 void infer_session_moves(const infer_session *s, infer_session_move *move) {
     size_t real = kern_dtype_bytes(s->real);
     for (int f = 0; f < infer_session_fast(s); f++) {
@@ -293,7 +289,8 @@ void infer_session_moves(const infer_session *s, infer_session_move *move) {
         const void *before = infer_values_at(s->values, index, s->real);
         double moved = 0, size = 0;
         for (int64_t i = 0; i < p->elements; i++) {
-            double from = element(before, s->real, i), by = element(now, s->real, i) - from;
+            double from = kern_real_at(before, s->real, i),
+                   by = kern_real_at(now, s->real, i) - from;
             moved += by * by;
             size += from * from;
         }

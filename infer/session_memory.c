@@ -57,7 +57,7 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     const conf_model *model = &s->spec.conf->model;
     const infer_readers reader = {.plain = !s->spec.inner, .stepping = s->spec.inner};
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
-    size_t table = 2 * SESSION_KINDS * (size_t)conf_head_size(s->spec.conf) * real;
+    size_t table = 2 * INFER_KINDS * (size_t)conf_head_size(s->spec.conf) * real;
     infer_session_memory memory = {
         .weights = infer_values_bytes(s->parameters, s->spec.conf, reader),
         .history = s->history_bytes,
@@ -96,7 +96,7 @@ static kern_status allocate_rows(infer_session *s) {
     TRY(kern_alloc_zero((void **)&s->input, rows * sizeof *s->input, "tokens"));
     TRY(kern_alloc_zero((void **)&s->target, rows * sizeof *s->target, "targets"));
     TRY(kern_alloc_zero((void **)&s->waiting, rows * sizeof *s->waiting, "tokens"));
-    for (int kind = 0; kind < SESSION_KINDS; kind++) {
+    for (int kind = 0; kind < INFER_KINDS; kind++) {
         size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
         TRY(kern_alloc_zero(&s->cosine[kind], table, "rotary table"));
         TRY(kern_alloc_zero(&s->sine[kind], table, "rotary table"));

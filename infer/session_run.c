@@ -12,10 +12,6 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static double element(const void *memory, kern_dtype dtype, int64_t i) {
-    return dtype == KERN_F64 ? ((const double *)memory)[i] : (double)((const float *)memory)[i];
-}
-
 /* ---- one part ---- */
 
 /* Room for `rows` more behind those that are there: the rows out of reach make way. */
@@ -64,7 +60,7 @@ static void bind_histories(infer_session *s, session_part *part, int64_t positio
 /* Makes the rotary tables hold these positions; a chunk's are among those of its unit. */
 static void fill_tables(infer_session *s, int64_t position, int64_t rows) {
     if (position >= s->table_first && position + rows <= s->table_first + s->table_rows) return;
-    for (int kind = 0; kind < SESSION_KINDS; kind++)
+    for (int kind = 0; kind < INFER_KINDS; kind++)
         if (s->has_table[kind])
             infer_rope_table(s->cosine[kind], s->sine[kind], s->spec.conf, kind, position, rows);
     s->table_first = position;
@@ -77,7 +73,7 @@ static kern_status run(infer_session *s, session_part *part, int64_t position, i
     fill_tables(s, position, part->rows);
     size_t row = (size_t)conf_head_size(s->spec.conf) * kern_dtype_bytes(s->real),
            from = (size_t)(position - s->table_first) * row;
-    for (int kind = 0; kind < SESSION_KINDS; kind++) {
+    for (int kind = 0; kind < INFER_KINDS; kind++) {
         if (ad_is_none(c->cosine[kind])) continue;
         ad_plan_bind(part->plan, c->cosine[kind], (char *)s->cosine[kind] + from);
         ad_plan_bind(part->plan, c->sine[kind], (char *)s->sine[kind] + from);
@@ -118,9 +114,9 @@ static kern_status read_prefix(infer_session *s, int which, const int32_t *token
 static double nll_of_scores(const infer_session *s, int32_t token) {
     int64_t V = s->spec.conf->model.vocab;
     double most = -HUGE_VAL, sum = 0;
-    for (int64_t i = 0; i < V; i++) most = fmax(most, element(s->logits, s->real, i));
-    for (int64_t i = 0; i < V; i++) sum += exp(element(s->logits, s->real, i) - most);
-    return log(sum) + most - element(s->logits, s->real, token);
+    for (int64_t i = 0; i < V; i++) most = fmax(most, kern_real_at(s->logits, s->real, i));
+    for (int64_t i = 0; i < V; i++) sum += exp(kern_real_at(s->logits, s->real, i) - most);
+    return log(sum) + most - kern_real_at(s->logits, s->real, token);
 }
 
 /* Notes the loss of a token that was read. */
@@ -141,31 +137,14 @@ static double score(infer_session *s, int32_t token, bool wanted) {
 
 /* ---- whole chunks ---- */
 
-static void put_real(void *memory, kern_dtype dtype, int64_t i, double value) {
-    if (dtype == KERN_F64)
-        ((double *)memory)[i] = value;
-    else
-        ((float *)memory)[i] = (float)value;
-}
-
-/* A chunk's targets count alike, but for begin-of-document ones, which do not. */
-static void set_targets(infer_session *s, const int32_t *target) {
-    int32_t bos = (int32_t)s->spec.conf->model.bos;
-    int64_t counted = 0;
-    for (int64_t t = 0; t < s->chunk; t++) counted += target[t] != bos;
-    for (int64_t t = 0; t < s->chunk; t++) {
-        s->target[t] = target[t];
-        put_real(s->weight, s->real, t, target[t] == bos ? 0 : 1 / (double)counted);
-    }
-}
-
 /* Losses of the chunk whose rows of the prefix are s->h from `row` on and whose targets are given;
  * and the step. `back`: its rows of keys and values that are there already. */
 static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *target, int64_t position,
                              int64_t back) {
     session_part *part = &s->part[SUFFIX_CHUNK];
     bool wide = s->real == KERN_F64;
-    set_targets(s, target);
+    memcpy(s->target, target, (size_t)s->chunk * sizeof *target);
+    infer_chunk_weights(s->weight, s->spec.conf, target, s->chunk);
     s->rate_f64 = s->spec.conf->inner.lr;
     s->rate_f32 = (float)s->rate_f64;
     ad_plan_bind(part->plan, part->h, row_of(s, row));
@@ -206,12 +185,12 @@ static kern_status read_chunks(infer_session *s, const int32_t *token, int64_t t
         TRY(run_chunk(s, at, token + at + 1, s->position, 0));
         advance(s, first, blocks, C);
         for (int64_t t = 0; t + 1 < C; t++) {
-            double loss = element(s->nll, s->real, t);
+            double loss = kern_real_at(s->nll, s->real, t);
             count(s, token[at + t + 1], loss);
             if (nll) nll[at + t + 1] = loss;
         }
         s->score = SCORE_KNOWN;
-        s->next_nll = element(s->nll, s->real, C - 1);
+        s->next_nll = kern_real_at(s->nll, s->real, C - 1);
         s->position += C;
     }
 done:
@@ -256,7 +235,7 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     TRY(run(s, part, s->position, 0));
     advance(s, part->first, blocks, tokens);
     for (int64_t t = 0; t + 1 < tokens; t++) {
-        double loss = element(s->nll, s->real, t);
+        double loss = kern_real_at(s->nll, s->real, t);
         count(s, token[t + 1], loss);
         if (nll) nll[t + 1] = loss;
     }
@@ -318,6 +297,6 @@ kern_status infer_session_read(infer_session *s, const int32_t *token, int64_t t
 const float *infer_session_logits(const infer_session *s) {
     ASSERT(s->score == SCORE_LOGITS);
     for (int64_t i = 0; i < s->spec.conf->model.vocab; i++)
-        s->scores[i] = (float)element(s->logits, s->real, i);
+        s->scores[i] = (float)kern_real_at(s->logits, s->real, i);
     return s->scores;
 }

@@ -6,8 +6,6 @@
 #include "infer/body.h"
 #include "infer/session.h"
 
-enum { SESSION_KINDS = 2 }; /* windowed and full */
-
 /* A compiled piece of the model that reads `rows` rows. */
 typedef struct {
     infer_part body;
@@ -58,11 +56,11 @@ struct infer_session {
     float *scores;             /* [V] */
     void *nll;                 /* [max(chunk, narrow)] */
     void *weight;              /* [chunk] */
-    void *cosine[SESSION_KINDS], *sine[SESSION_KINDS];
-    bool has_table[SESSION_KINDS];   /* some block is of this kind */
+    void *cosine[INFER_KINDS], *sine[INFER_KINDS];
+    bool has_table[INFER_KINDS];     /* some block is of this kind */
     int64_t table_first, table_rows; /* positions that the tables hold */
     int32_t *input, *target;         /* [unit + narrow] */
-    int32_t past_rows[SESSION_KINDS];
+    int32_t past_rows[INFER_KINDS];
     const infer_values *values; /* borrowed */
     double rate_f64, loss_f64, norm_f64;
     float rate_f32, loss_f32, norm_f32;

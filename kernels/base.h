@@ -51,6 +51,17 @@ typedef enum { KERN_F32, KERN_F64, KERN_BF16, KERN_I32, KERN_DTYPES } kern_dtype
 size_t kern_dtype_bytes(kern_dtype dtype);
 const char *kern_dtype_name(kern_dtype dtype); /* "f32" */
 
+/* Element i of a buffer of f64, or else of f32. */
+static inline double kern_real_at(const void *buffer, kern_dtype dtype, int64_t i) {
+    return dtype == KERN_F64 ? ((const double *)buffer)[i] : (double)((const float *)buffer)[i];
+}
+static inline void kern_real_put(void *buffer, kern_dtype dtype, int64_t i, double value) {
+    if (dtype == KERN_F64)
+        ((double *)buffer)[i] = value;
+    else
+        ((float *)buffer)[i] = (float)value;
+}
+
 /* `bytes` of memory aligned to 64 bytes, contents undefined; `what` names it in the error. Free
  * with kern_free (NULL is fine). Zero bytes give a valid pointer. */
 kern_status kern_alloc(void **memory, size_t bytes, const char *what);

@@ -150,8 +150,7 @@ train_step_buffers train_step_memory_of(train_step *step) {
 
 static double mean_of(const void *values, kern_dtype dtype, int64_t count) {
     double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += dtype == KERN_F64 ? ((const double *)values)[i] : ((const float *)values)[i];
+    for (int64_t i = 0; i < count; i++) sum += kern_real_at(values, dtype, i);
     return count ? sum / (double)count : 0;
 }
 
