@@ -1,6 +1,5 @@
 #include "kernels/attention_few.h"
 
-
 #include "kernels/isa.h"
 
 enum {

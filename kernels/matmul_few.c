@@ -1,6 +1,5 @@
 #include "kernels/matmul_few.h"
 
-
 #include "kernels/isa.h"
 
 enum {

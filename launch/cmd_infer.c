@@ -1,6 +1,5 @@
 /* ttt infer: reads a prompt with inner steps, writes on, keeps the adapted state. */
 #include <errno.h>
-#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "launch/commands.h"
 #include "launch/prompt.h"
 #include "launch/report.h"
+#include "launch/trained.h"
 #include "train/fit.h"
 #include "train/signals.h"
 

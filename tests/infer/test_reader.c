@@ -2,7 +2,6 @@
  * the session is that of the tokens that were read. */
 #include "tests/infer/tiny.h"
 
-
 #include "infer/reader.h"
 
 enum { BYTES = 1500, MOST = 2 * BYTES };

@@ -4,7 +4,6 @@
  * outside operands and workspace, and outputs that alias inputs. */
 #include "tests/kernels/rows_naive.h"
 
-
 enum { MAX_INSTRS = 64 };
 
 typedef struct {

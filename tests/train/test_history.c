@@ -1,6 +1,5 @@
 #include "scratch.h"
 
-
 #include "checkpoint_fixture.h"
 #include "train/history.h"
 
