@@ -1,7 +1,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "data/bpe_pattern.h"
+#include "data/bpe_rewrite.h"
 
 #include <pcre2.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { STACK_FIRST = 32 << 10, STACK_MOST = 64 << 20, STEPS_MOST = 1000000000 };
@@ -20,120 +22,6 @@ struct data_bpe_matcher {
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
 };
-
-/* Unicode's White_Space, what is not, and the words of Oniguruma, as the inside of a class. */
-#define SPACE                                                                                      \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
-    "\\x{205f}\\x{3000}"
-#define NO_SPACE                                                                                   \
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-"         \
-    "\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}"        \
-    "\\x{3001}-\\x{10ffff}"
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
-
-/* A pattern while it is rewritten. */
-typedef struct {
-    const char *regex, *called;
-    const char *at;
-    char *out;
-    bool in_class, anchored; /* anchored: to the beginning of the text */
-} rewriting;
-
-static void put(rewriting *r, const char *text, size_t bytes) {
-    memcpy(r->out, text, bytes);
-    r->out += bytes;
-}
-
-static void put_class(rewriting *r, const char *inside, bool negated) {
-    if (!r->in_class) put(r, negated ? "[^" : "[", negated ? 2 : 1);
-    put(r, inside, strlen(inside));
-    if (!r->in_class) put(r, "]", 1);
-}
-
-static kern_status refuse(const rewriting *r, const char *what, int length) {
-    return kern_fail(KERN_ERR_DATA,
-                     "%s: the pattern %.200s has '%.*s' at byte %lld, which is not supported",
-                     r->called, r->regex, length, what, (long long)(r->at - r->regex));
-}
-
-/* \p{Han} is the script itself, not PCRE2's wider script extensions. */
-static void put_property(rewriting *r) {
-    static const char *const plain[] = {"Any",         "ASCII",     "Alphabetic",
-                                        "White_Space", "Uppercase", "Lowercase"};
-    const char *name = r->at + 3;
-    size_t length = strcspn(name, "}");
-    bool script = name[-1] == '{' && length > 2 && !memchr(name, ':', length) &&
-                  !memchr(name, '=', length) && *name != '^';
-    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
-        if (length == strlen(plain[i]) && !memcmp(plain[i], name, length)) script = false;
-    if (script) {
-        put(r, r->at, 3);
-        put(r, "sc:", 3);
-        r->at += 3;
-    } else {
-        put(r, r->at, 2);
-        r->at += 2;
-    }
-}
-
-static kern_status rewrite_escape(rewriting *r) {
-    char next = r->at[1];
-    switch (next) {
-    case 's': put_class(r, SPACE, false); break;
-    case 'S': put_class(r, r->in_class ? NO_SPACE : SPACE, true); break;
-    case 'w': put_class(r, WORD, false); break;
-    case 'W':
-        if (r->in_class) return refuse(r, r->at, 2);
-        put_class(r, WORD, true);
-        break;
-    case 'p':
-    case 'P':
-        if (r->at[2] != '{') break;
-        put_property(r);
-        return KERN_OK;
-    default:
-        if ((next >= 'a' && next <= 'z') || (next >= 'A' && next <= 'Z')) {
-            if (!strchr("dDnrtfaAzx", next)) return refuse(r, r->at, 2);
-        }
-        if (!next) return refuse(r, r->at, 1);
-        r->anchored = r->anchored || next == 'A';
-        put(r, r->at, 2);
-    }
-    if (next == 'p' || next == 'P') put(r, r->at, 2);
-    r->at += 2;
-    return KERN_OK;
-}
-
-static void enter_class(rewriting *r) {
-    r->in_class = true;
-    size_t length = r->at[1] == '^' ? 2 : 1;
-    if (r->at[length] == ']') length++; /* is the character */
-    put(r, r->at, length);
-    r->at += length;
-}
-
-/* `out` has room for what each two bytes may grow to. */
-static kern_status rewrite(char *out, bool *anchored, const char *regex, const char *called) {
-    kern_status status = KERN_OK;
-    rewriting r = {regex, called, regex, out, false, false};
-    while (*r.at) {
-        if (*r.at == '\\') {
-            TRY(rewrite_escape(&r));
-        } else if (!r.in_class && *r.at == '[') {
-            enter_class(&r);
-        } else {
-            if (r.in_class && (*r.at == '[' || !strncmp(r.at, "&&", 2)))
-                TRY(refuse(&r, r.at, *r.at == '[' ? 1 : 2));
-            if (*r.at == '^' && !r.in_class) r.anchored = true;
-            if (*r.at == ']') r.in_class = false;
-            put(&r, r.at++, 1);
-        }
-    }
-    *r.out = 0;
-    *anchored = r.anchored;
-done:
-    return status;
-}
 
 static kern_status compile(data_bpe_pattern *pattern, const char *rewritten, const char *called) {
     int error;
@@ -171,8 +59,7 @@ kern_status data_bpe_pattern_create(data_bpe_pattern **out, const char *regex, c
     TRY(kern_alloc_zero((void **)&pattern, sizeof *pattern, "a pattern"));
     TRY(kern_alloc((void **)&pattern->regex, bytes, "a pattern"));
     memcpy(pattern->regex, regex, bytes);
-    TRY(kern_alloc((void **)&rewritten, bytes * (sizeof NO_SPACE + 3), "a pattern"));
-    TRY(rewrite(rewritten, &pattern->looks_back, regex, called));
+    TRY(data_bpe_rewrite(&rewritten, &pattern->looks_back, regex, called));
     TRY(compile(pattern, rewritten, called));
     const data_bpe_encoding *encoding = data_bpe_encoding_like(regex, 0);
     if (encoding) pattern->words = encoding->words;
@@ -180,7 +67,7 @@ kern_status data_bpe_pattern_create(data_bpe_pattern **out, const char *regex, c
     *out = pattern;
     pattern = NULL;
 done:
-    kern_free(rewritten);
+    free(rewritten);
     data_bpe_pattern_destroy(pattern);
     return status;
 }

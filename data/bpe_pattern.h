@@ -1,7 +1,5 @@
-/* Patterns that cut text into pieces: those of known vocabularies, and the users' through PCRE2.
- * They are written for the regular expressions of Rust and of Oniguruma, in which white space is
- * Unicode's property White_Space; PCRE2's \s has one character more (U+180E), so it is rewritten.
- * What PCRE2 would read differently without a word (set operations, nested classes) is refused. */
+/* Patterns that cut text into pieces: those of known vocabularies, and the users' through PCRE2,
+ * for which data/bpe_rewrite.h puts them into other words. */
 #ifndef DATA_BPE_PATTERN_H
 #define DATA_BPE_PATTERN_H
 

@@ -1,6 +1,7 @@
-/* Tokenizers against the answers of others: OpenAI's tiktoken (vectors.json, raw_bytes.json) for
- * four vocabularies, and Hugging Face's library (splits.json). Of three vocabularies
- * tests/data/tokenizer has the tokens that can occur in the vectors. */
+/* Tokenizers against the answers of others: OpenAI's tiktoken (vectors.json, unicode16.json of
+ * characters that came with Unicode 15 to 16, raw_bytes.json) for four vocabularies, and Hugging
+ * Face's library (splits.json). Of three vocabularies tests/data/tokenizer has the tokens that can
+ * occur in the vectors. */
 #include "data/bpe_model.h"
 #include "tests/data/tokenizers.h"
 
@@ -14,10 +15,11 @@ static const struct {
 };
 enum { VOCABULARIES = 4 };
 
-static void check_vectors(const data_vocabulary *vocabulary, const char *name) {
-    json_t *file = load_json("vectors.json"), *vector;
+static void check_file(const data_vocabulary *vocabulary, const char *name, const char *vectors,
+                       size_t count) {
+    json_t *file = load_json(vectors), *vector;
     size_t i;
-    assert_int_equal(json_array_size(json_object_get(file, "vectors")), 60);
+    assert_int_equal(json_array_size(json_object_get(file, "vectors")), count);
     json_array_foreach(json_object_get(file, "vectors"), i, vector) {
         int64_t bytes;
         char *text = from_hex(json_string_value(json_object_get(vector, "utf8_hex")), &bytes);
@@ -32,6 +34,11 @@ static void check_vectors(const data_vocabulary *vocabulary, const char *name) {
         free(text);
     }
     json_decref(file);
+}
+
+static void check_vectors(const data_vocabulary *vocabulary, const char *name) {
+    check_file(vocabulary, name, "vectors.json", 60);
+    check_file(vocabulary, name, "unicode16.json", 20);
 }
 
 static void test_vectors(void **state) {
