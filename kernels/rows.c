@@ -333,8 +333,7 @@ static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *co
     int64_t width = sum->wide ? shape->n : 1, slices = (width + COLUMNS - 1) / COLUMNS;
     int64_t group = shape->blocks / sum->blocks * shape->pieces;
     double work = (double)(shape->blocks * shape->pieces) * (double)width;
-    int threads = work < PARALLEL_WORK ? 1 : omp_get_max_threads();
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for schedule(static) if (work >= PARALLEL_WORK)
     for (int64_t i = 0; i < sum->blocks * slices; i++) {
         int64_t block = i / slices, col = i % slices * COLUMNS;
         int64_t count = least(COLUMNS, width - col);
@@ -386,22 +385,23 @@ static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand
     return made->best;
 }
 
+/* The parts of the share-th of `shares`, in the share's own memory. */
+static void run_share(const kern_rows *rows, const kern_row_plan *plan, void *const *operand,
+                      char *workspace, int share, int shares) {
+    int64_t parts = rows->shape.parts, end = parts * (share + 1) / shares;
+    runner r;
+    start_thread(&r, rows, plan, operand, workspace, share);
+    for (int64_t part = parts * share / shares; part < end; part++) run_part(&r, part);
+}
+
+/* The team has all threads also where there are fewer shares: for a smaller one OpenMP would end
+ * threads, and start them again for the next. */
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace) {
     const kern_row_plan *plan = plan_for(rows, operand);
-    int threads = threads_for(rows, omp_get_max_threads());
-    if (threads == 1) {
-        runner r;
-        start_thread(&r, rows, plan, operand, workspace, 0);
-        for (int64_t part = 0; part < rows->shape.parts; part++) run_part(&r, part);
-    } else {
-#pragma omp parallel num_threads(threads)
-        {
-            runner r;
-            start_thread(&r, rows, plan, operand, workspace, omp_get_thread_num());
-#pragma omp for schedule(static)
-            for (int64_t part = 0; part < rows->shape.parts; part++) run_part(&r, part);
-        }
-    }
+    int shares = threads_for(rows, omp_get_max_threads());
+#pragma omp parallel for schedule(static) if (shares > 1)
+    for (int share = 0; share < shares; share++)
+        run_share(rows, plan, operand, workspace, share, shares);
     for (int i = 0; i < plan->sums; i++)
         if (!plan->sum[i].direct) combine_sum(rows, &plan->sum[i], operand, workspace);
 }

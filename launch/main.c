@@ -3,6 +3,7 @@
 #include "kernels/crowding.h"
 #include "launch/commands.h"
 
+#include <omp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,6 +103,7 @@ int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    omp_set_dynamic(0); /* a team whose size changes is ended and started over */
     kern_watch_crowding();
     return close_output(dispatch(argc, argv));
 }

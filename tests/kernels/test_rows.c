@@ -3,6 +3,9 @@
  * lies, with any number of threads and in place. */
 #include "tests/kernels/rows_naive.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 static uint64_t state = 5;
 
 static double uniform(double from, double to) {
@@ -369,6 +372,35 @@ static void rounding_to_bf16(void **unused) {
     }
 }
 
+/* The threads of a full team, by number. */
+enum { TEAM = 8 };
+static void find_team(long *thread) {
+#pragma omp parallel num_threads(TEAM)
+    thread[omp_get_thread_num()] = syscall(SYS_gettid);
+}
+
+/* Where there are fewer parts than threads, the others wait: OpenMP ends those that a smaller team
+ * leaves over, and starting them again for the next takes longer than what they compute. */
+static void threads_stay(void **unused) {
+    (void)unused;
+    long before[TEAM] = {0}, after[TEAM] = {0};
+    enum { MOST = 1 << 18 };
+    float *in = calloc(MOST, sizeof *in), *out = calloc(MOST, sizeof *out);
+    assert_true(in && out);
+    omp_set_num_threads(TEAM);
+    find_team(before);
+    for (int64_t count = 4096; count <= MOST; count += 4096) {
+        small_program s;
+        make_unary(&s, KERN_F32, KERN_ROW_EXP, 1, count, KERN_F32, KERN_F32, false);
+        run_small(&s, in, out, TEAM);
+        assert_true(out[0] == 1 && out[count - 1] == 1);
+        find_team(after);
+        assert_memory_equal(before, after, sizeof before);
+    }
+    free(in);
+    free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(functions_are_accurate),
@@ -379,6 +411,7 @@ int main(void) {
         cmocka_unit_test(pairs_round_twice),
         cmocka_unit_test(sums_over_leading_axes),
         cmocka_unit_test(rounding_to_bf16),
+        cmocka_unit_test(threads_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
