@@ -99,8 +99,13 @@ static dnnl_status_t make(kern_bf16_product *product, const kern_matmul_shape *s
 
 kern_status kern_bf16_create(kern_bf16_product **product, const kern_matmul_shape *shape,
                              kern_bf16_rows rows) {
-    kern_bf16_product *made = calloc(1, sizeof *made);
     *product = NULL;
+    if (shape->m > INT32_MAX || shape->n > INT32_MAX || shape->k > INT32_MAX)
+        return kern_fail(KERN_ERR_GRAPH,
+                         "a bf16 product of m=%lld n=%lld k=%lld: oneDNN counts an axis in 32 "
+                         "bits; use f32 products or a smaller model",
+                         (long long)shape->m, (long long)shape->n, (long long)shape->k);
+    kern_bf16_product *made = calloc(1, sizeof *made);
     if (!made)
         return kern_fail(KERN_ERR_MEMORY, "no memory for a bf16 product; use a smaller model");
     dnnl_status_t status = dnnl_success;

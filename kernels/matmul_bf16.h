@@ -13,7 +13,8 @@ typedef struct {
 typedef struct kern_bf16_product kern_bf16_product; /* immutable, shareable */
 
 /* m, n, k, the transpose flags and accumulate of `shape`; its batch and strides are not read.
- * The result never depends on the number of threads: the product is made for one. */
+ * The result never depends on the number of threads: the product is made for one. KERN_ERR_GRAPH
+ * where oneDNN has no such product, as for axes of 2^31 and more; KERN_ERR_MEMORY. */
 kern_status kern_bf16_create(kern_bf16_product **product, const kern_matmul_shape *shape,
                              kern_bf16_rows rows);
 void kern_bf16_destroy(kern_bf16_product *product);

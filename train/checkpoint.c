@@ -148,12 +148,18 @@ static bool is_listed(const char *name, const train_tensors *tensors) {
 /* That `file` holds exactly `tensors`. */
 static kern_status match(const data_safetensors *file, const train_tensors *tensors) {
     static const char hint[] = "the checkpoint belongs to another model configuration";
+    static const char precision[] = "weights of train.precision=f64 are F64, those of f32 and bf16 "
+                                    "are F32; take the precision that the checkpoint was made with";
     const data_tensor *found;
     for (int64_t i = 0; i < tensors->count; i++) {
         const train_tensor *tensor = &tensors->items[i];
-        if (data_safetensors_expect(&found, file, tensor->name, data_dtype_of(tensor->dtype),
-                                    tensor->rank, tensor->shape) != KERN_OK)
-            return kern_fail(KERN_ERR_CONFIG, "%s; %s", kern_error(), hint);
+        data_dtype dtype = data_dtype_of(tensor->dtype);
+        if (data_safetensors_expect(&found, file, tensor->name, dtype, tensor->rank,
+                                    tensor->shape) == KERN_OK)
+            continue;
+        found = data_safetensors_find(file, tensor->name);
+        return kern_fail(KERN_ERR_CONFIG, "%s; %s", kern_error(),
+                         found && found->dtype != dtype ? precision : hint);
     }
     const data_tensor *all = data_safetensors_tensors(file);
     for (int64_t i = 0; i < data_safetensors_count(file); i++)

@@ -106,6 +106,12 @@ static bool holds(const char *directory, const char *name) {
     return found;
 }
 
+/* What to say of a path that a user gave and that is nothing of ours. */
+static const char *if_missing(const char *source) {
+    struct stat info;
+    return stat(source, &info) ? ": there is nothing of that name" : "";
+}
+
 kern_status train_history_locate(char **checkpoint, const char *source) {
     *checkpoint = NULL;
     if (holds(source, "state.json")) {
@@ -114,8 +120,8 @@ kern_status train_history_locate(char **checkpoint, const char *source) {
     }
     if (!holds(source, "config.yaml"))
         return kern_fail(KERN_ERR_USAGE,
-                         "%s is neither a run (no config.yaml) nor a checkpoint (no state.json)",
-                         source);
+                         "%s is neither a run (no config.yaml) nor a checkpoint (no state.json)%s",
+                         source, if_missing(source));
     char *directory = train_text("%s/checkpoints", source);
     kern_status status = train_history_latest(checkpoint, directory);
     free(directory);
@@ -144,8 +150,9 @@ kern_status train_history_run(char **run, const char *source) {
     free(path);
     return kern_fail(KERN_ERR_USAGE,
                      "%s is neither a run (no config.yaml) nor a checkpoint within one "
-                     "(RUN/checkpoints/step-...); weights alone are taken over by train.init_from",
-                     source);
+                     "(RUN/checkpoints/step-...)%s; weights alone are taken over by "
+                     "train.init_from",
+                     source, if_missing(source));
 }
 
 /* Takes the name away first, so that no half deleted directory looks like a checkpoint. */

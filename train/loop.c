@@ -1,5 +1,6 @@
 #include "train/loop.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,7 @@ static kern_status open_vocabulary(loop *l) {
     kern_status status = KERN_OK;
     const char *carrier = l->checkpoint ? l->checkpoint : l->origin;
     const data_vocabulary *chosen = NULL;
+    if (!l->checkpoint) TRY(train_vocabulary_check(&l->conf->data));
     if (carrier) {
         TRY(train_checkpoint_vocabulary(&l->vocabulary, carrier));
         if (train_vocabulary_match(l->vocabulary, l->source, carrier) != KERN_OK)
@@ -234,8 +236,10 @@ static kern_status validate(loop *l) {
     TRY(train_metrics_write(l->metrics, step, 2, values));
     TRY(train_events_write(l->events, step, 2, values));
     train_progress_clear(l->progress);
-    fprintf(stderr, "step %lld  validation loss %.4f +- %.4f\n", (long long)l->state.step, loss,
-            error);
+    fprintf(stderr, "step %lld  validation loss %.4f", (long long)l->state.step, loss);
+    if (isfinite(error)) /* of several windows */
+        fprintf(stderr, " +- %.4f", error);
+    fprintf(stderr, "\n");
 done:
     return status;
 }
@@ -437,6 +441,10 @@ static kern_status go_on(loop *l, int overrides) {
                 (long long)conf_total_steps(l->conf));
         return status;
     }
+    if (l->checkpoint)
+        fprintf(stderr, "going on from %s\n", l->checkpoint);
+    else
+        fprintf(stderr, "%s has no checkpoint: beginning at step 0\n", l->run->dir);
     TRY(train_history_supersede(l->run->checkpoints, l->state.step));
     if (overrides) TRY(conf_write(l->conf, l->run->config));
     TRY(open_outputs(l));

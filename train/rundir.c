@@ -72,6 +72,7 @@ static kern_status check_content(const train_run *run, bool resume) {
 kern_status train_run_check_new(const char *dir) {
     struct stat info;
     if (stat(dir, &info)) return KERN_OK;
+    if (!S_ISDIR(info.st_mode)) return train_make_directory(dir); /* says so */
     train_run run = {.dir = train_text("%s", dir), .config = train_text("%s/config.yaml", dir)};
     kern_status status = check_content(&run, false);
     free(run.dir);
@@ -137,6 +138,8 @@ kern_status train_run_open(train_run **run, const char *dir, bool resume) {
     TRY(train_make_directory(made->events));
     TRY(train_make_directory(made->checkpoints));
     TRY(train_make_directory(made->eval));
+    if (access(made->checkpoints, W_OK | X_OK)) /* else known only when hours are to be saved */
+        TRY(kern_fail(KERN_ERR_FILE, "cannot write in %s: %s", made->checkpoints, strerror(errno)));
     TRY(train_history_clean(made->checkpoints));
     *run = made;
 done:

@@ -1,5 +1,6 @@
 #include "train/validation.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "infer/evaluate.h"
@@ -19,7 +20,14 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
     kern_status status = KERN_OK;
     train_validation *v = NULL;
     *result = NULL;
-    if (!*conf->data.valid || !conf->run.eval_every) return status;
+    if (!*conf->data.valid || !conf->run.eval_every) {
+        if (*conf->data.valid)
+            fprintf(stderr, "warning: data.valid is not evaluated: run.eval_every is 0\n");
+        if (conf->run.eval_every)
+            fprintf(stderr, "warning: run.eval_every=%lld evaluates nothing: data.valid is empty\n",
+                    (long long)conf->run.eval_every);
+        return status;
+    }
     v = kern_array(1, sizeof *v);
     v->conf = conf;
     TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, false));

@@ -59,6 +59,14 @@ static kern_status read_chosen(const data_vocabulary **vocabulary, const conf_da
     return status == KERN_OK ? status : kern_fail_context(status, "data.tokenizer");
 }
 
+kern_status train_vocabulary_check(const conf_data *data) {
+    if (*data->tokenizer || (!*data->pattern && !*data->begin)) return KERN_OK;
+    return kern_fail(KERN_ERR_CONFIG,
+                     "%s says how to read data.tokenizer, which is empty; name the vocabulary's "
+                     "file there, or leave this out",
+                     *data->pattern ? "data.pattern" : "data.begin");
+}
+
 kern_status train_vocabulary_choose(const data_vocabulary **vocabulary, const ttt_conf *conf,
                                     const data_source *source) {
     kern_status status = KERN_OK;

@@ -9,6 +9,10 @@
 #include "data/vocabulary.h"
 #include "train/state.h"
 
+/* That a configuration for a new run gives data.pattern and data.begin only where there is a
+ * data.tokenizer that they could be for: KERN_ERR_CONFIG. */
+kern_status train_vocabulary_check(const conf_data *data);
+
 /* The vocabulary of the training shards `source`: bytes, or that of the file data.tokenizer, read
  * as data.pattern and data.begin say. Errors: KERN_ERR_CONFIG where that option is needed, or where
  * the file holds another vocabulary (names both, and their hashes); those of data_bpe_open. All

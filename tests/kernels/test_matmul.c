@@ -299,6 +299,17 @@ static void test_inside_a_parallel_region(void **state) {
     free(a), free(b);
 }
 
+/* oneDNN divides by such an axis modulo 2^32. Other axes are cut into tiles. */
+static void test_too_long_for_bf16(void **state) {
+    (void)state;
+    if (!kern_matmul_native_bf16()) skip(); /* that is not oneDNN's product */
+    kern_matmul_shape shape = dense(KERN_BF16, 0, 1, 256, 256, INT64_C(1) << 32);
+    kern_matmul *matmul;
+    assert_int_equal(kern_matmul_create(&matmul, &shape), KERN_ERR_GRAPH);
+    assert_null(matmul);
+    assert_non_null(strstr(kern_error(), "k=4294967296"));
+}
+
 /* An infinity or NaN in an operand reaches the result, in every dtype. */
 static void test_not_finite(void **state) {
     (void)state;
@@ -333,6 +344,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_few_rows),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_inside_a_parallel_region),
+        cmocka_unit_test(test_too_long_for_bf16),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_peak),
         cmocka_unit_test(test_other_processors),

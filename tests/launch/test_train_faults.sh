@@ -74,6 +74,28 @@ done
 refused 1 'train.init_from=flip2: .*model.safetensors was changed since it was written' \
     ./tiny.yaml run.dir=new train.init_from="$(cp -r ten flip2 && flip flip2/checkpoints/step-00000010/model.safetensors 9000 && rm -r flip2/checkpoints/step-00000005 && echo flip2)"
 
+# Without any, it begins again and says so; what is there is gone on from by name.
+cp -r ten bare
+rm -r bare/checkpoints
+refused 0 '^bare has no checkpoint: beginning at step 0$' --resume bare "${rest[@]}"
+same whole bare
+same_metrics whole bare
+cp -r ten named
+refused 0 '^going on from named/checkpoints/step-00000010$' --resume named "${rest[@]}"
+refused 2 'checkpoints/step-00000010 is neither .*: there is nothing of that name' --resume named/checkpoints/step-00000010
+
+# What cannot be written is known before steps are taken that cannot be saved. (Root may write.)
+if setpriv --reuid=65534 --regid=65534 --clear-groups test ! -w / 2>/dev/null && [ "$(id -u)" = 0 ]; then
+    cp -r ten closed
+    chmod 755 "$folder"
+    chown -R 65534 closed
+    chmod a-w closed/checkpoints
+    code=0
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$ttt" train --resume closed "${rest[@]}" >log 2>&1 || code=$?
+    [ $code = 1 ] || fault "closed checkpoints: exit code $code: $(cat log)"
+    says log 'cannot write in closed/checkpoints: Permission denied'
+fi
+
 # ---- damaged and foreign data, before anything is created ----
 head -c 9000 train.h5 >torn.h5
 cp train.h5 flipped.h5
@@ -90,11 +112,23 @@ refused 1 'validation after outer step 5: flipped.h5: .*checksum.*to go on from 
     ./tiny.yaml run.dir=flipped2 data.valid=flipped.h5 run.eval_every=6
 refused 0 'step 30/30' --resume flipped2 data.valid=
 same whole flipped2
-refused 1 'data.train: .*missing.h5' ./tiny.yaml run.dir=new data.train=missing.h5
+refused 1 "data.train: .*missing.h5.*; paths that do not begin with / are looked for from $(pwd -P)" \
+    ./tiny.yaml run.dir=new data.train=missing.h5
+refused 2 "data.train: no file matches missing.*.h5; paths .* from $(pwd -P)" ./tiny.yaml run.dir=new 'data.train=missing*.h5'
 refused 1 'data.train: it is empty; name shards' ./tiny.yaml run.dir=new data.train=
 refused 1 'data.valid: .*longest' ./tiny.yaml run.dir=new data.valid=valid.h5 run.eval_every=5 train.context=16384 data.across_documents=true
 refused 1 'data.train: .*vocabulary of 257 ids and the model one of 200' ./tiny.yaml run.dir=new model.vocab=200 model.bos=100
 refused 1 'data.train: .*token 256, but model.bos is 7' ./tiny.yaml run.dir=new model.bos=7
+# What is likely a mistake is said, and done.
+one=(train.steps=1 train.total_steps=30)
+refused 0 '^warning: data.train: valid.h5 is of the split validation; ' ./tiny.yaml run.dir=leak data.train=train.h5,valid.h5 "${one[@]}"
+refused 0 '^warning: data.valid: train.h5 is of the split train; ' \
+    ./tiny.yaml run.dir=seen data.valid=train.h5 run.eval_every=1 run.eval_windows=1 "${one[@]}"
+says log '^step 1  validation loss [0-9.]+$' # a single window has no standard error
+refused 0 '^warning: data.valid is not evaluated: run.eval_every is 0$' ./tiny.yaml run.dir=never data.valid=valid.h5 "${one[@]}"
+refused 0 '^warning: run.eval_every=3 evaluates nothing: data.valid is empty$' ./tiny.yaml run.dir=nothing run.eval_every=3 "${one[@]}"
+train quiet data.valid=valid.h5 run.eval_every=1 run.eval_windows=2 "${one[@]}"
+if grep warning log; then fault 'a warning without a reason'; fi
 # A run that goes on reads the same data, wherever it lies now.
 cp -r ten moved
 cp train.h5 elsewhere.h5
@@ -105,6 +139,16 @@ refused 1 'trained with other options or on other data' --resume ten "${rest[@]}
 # ---- options ----
 refused 1 'train.steps' ./tiny.yaml run.dir=new train.steps=0
 refused 1 'did you mean train.steps' ./tiny.yaml run.dir=new train.stepps=3
+refused 1 'data.pattern says how to read data.tokenizer, which is empty' ./tiny.yaml run.dir=new data.pattern=gpt2
+refused 1 'data.begin says how to read data.tokenizer' ./tiny.yaml run.dir=new data.begin=x train.init_from=ten
+refused 1 'expected F64 .*take the precision that the checkpoint was made with' ./tiny.yaml run.dir=new \
+    train.init_from=ten train.precision=f64
+refused 1 'train.txt is a file where a directory is needed' ./tiny.yaml run.dir=train.txt
+# As large as the options allow: refused for the memory that it takes.
+for large in model.vocab=2147483647 'model.heads=65536 model.head_size=65536' 'model.mlp=10000000 model.dim=1000000'; do
+    # shellcheck disable=SC2086  # several words
+    refused 1 'training needs at least .*B, and train.memory_limit is' ./tiny.yaml run.dir=new $large
+done
 before=$(contents ten)
 for change in train.lr=1 train.micro_batch=4 model.dim=48 train.seed=1 data.across_documents=true \
     inner.chunk=32 train.precision=bf16 train.init_from=whole run.dir=other; do
