@@ -52,14 +52,8 @@ typedef struct {
 /* ---- opening ---- */
 
 static kern_status open_data(loop *l) {
-    kern_status status = KERN_OK;
-    const conf_train *train = &l->conf->train;
-    TRY(train_dataset_open(&l->source, l->conf, "data.train", l->conf->data.train,
-                           l->conf->data.across_documents));
-    TRY(kern_alloc((void **)&l->tokens,
-                   (size_t)(train->batch * (train->context + 1)) * sizeof *l->tokens, "batch"));
-done:
-    return status;
+    return train_dataset_open(&l->source, l->conf, "data.train", l->conf->data.train,
+                              l->conf->data.across_documents);
 }
 
 /* That of the checkpoint to go on from; else of the data and, where there is one, of the checkpoint
@@ -109,9 +103,12 @@ static kern_status fit_step(loop *l, train_fit *fit) {
 static kern_status open_step(loop *l) {
     kern_status status = KERN_OK;
     train_fit fit;
+    const conf_train *train = &l->conf->train;
     TRY(fit_step(l, &fit));
     l->conf->train.micro_batch = fit.micro_batch; /* sums depend on it: part of the course */
     TRY(train_step_allocate(l->step));
+    TRY(kern_alloc((void **)&l->tokens,
+                   (size_t)(train->batch * (train->context + 1)) * sizeof *l->tokens, "batch"));
     l->buffers = train_step_memory_of(l->step);
     l->tensors = train_checkpoint_tensors_create(&l->buffers);
     TRY(train_course_hash(&l->state.config_hash, l->conf, data_source_fingerprint(l->source)));

@@ -145,7 +145,8 @@ refused 1 'expected F64 .*take the precision that the checkpoint was made with' 
     train.init_from=ten train.precision=f64
 refused 1 'train.txt is a file where a directory is needed' ./tiny.yaml run.dir=train.txt
 # As large as the options allow: refused for the memory that it takes.
-for large in model.vocab=2147483647 'model.heads=65536 model.head_size=65536' 'model.mlp=10000000 model.dim=1000000'; do
+for large in model.vocab=2147483647 'model.heads=65536 model.head_size=65536' 'model.mlp=10000000 model.dim=1000000' \
+    'train.batch=1000000 train.context=16384'; do
     # shellcheck disable=SC2086  # several words
     refused 1 'training needs at least .*B, and train.memory_limit is' ./tiny.yaml run.dir=new $large
 done
