@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SLICES = 16, RUNS = 64 }; /* a slice is cut into RUNS, which threads take in order */
+enum { PASSES = 5, RUNS = 1024 }; /* the buffer is cut into RUNS, which threads take in order */
 
 static size_t buffer_bytes(void) {
     const size_t least = (size_t)256 << 20, most = (size_t)512 << 20;
@@ -23,25 +23,23 @@ static uint64_t sum_of(const uint64_t *data, size_t count) {
 }
 
 double kern_read_bandwidth(int threads) {
-    size_t run = buffer_bytes() / SLICES / RUNS / 64 * 64, slice = run * RUNS;
+    size_t run = buffer_bytes() / RUNS / 64 * 64, bytes = run * RUNS;
     char *buffer = NULL;
-    if (kern_alloc((void **)&buffer, slice * SLICES, "measuring the bandwidth") != KERN_OK)
-        return 0;
+    if (kern_alloc((void **)&buffer, bytes, "measuring the bandwidth") != KERN_OK) return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int i = 0; i < SLICES * RUNS; i++) memset(buffer + (size_t)i * run, 1, run);
+    for (int i = 0; i < RUNS; i++) memset(buffer + (size_t)i * run, 1, run);
     double best = 0;
     uint64_t check = 0;
-    for (int s = 0; s < SLICES; s++) {
+    for (int pass = 0; pass < PASSES; pass++) {
         double start = kern_seconds();
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(+ : check)
         for (int i = 0; i < RUNS; i++)
-            check += sum_of((const uint64_t *)(buffer + (size_t)s * slice + (size_t)i * run),
-                            run / sizeof(uint64_t));
-        double rate = (double)slice / (kern_seconds() - start);
+            check += sum_of((const uint64_t *)(buffer + (size_t)i * run), run / sizeof(uint64_t));
+        double rate = (double)bytes / (kern_seconds() - start);
         if (rate > best) best = rate;
     }
     kern_free(buffer);
     /* The sum is known, so the reads happened. */
-    ASSERT(check == slice * SLICES / sizeof(uint64_t) * 0x0101010101010101u);
+    ASSERT(check == PASSES * bytes / sizeof(uint64_t) * 0x0101010101010101u);
     return best;
 }

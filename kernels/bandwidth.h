@@ -5,7 +5,7 @@
 #include "kernels/base.h"
 
 /* Bytes that `threads` (>= 1) threads together read per second from memory, each a run of its own:
- * the best of 16 slices of a buffer that was written in full before. The buffer is twice the
+ * the best of five passes over a buffer that was written in full before. The buffer is twice the
  * last-level cache, but between 256 and 512 MiB: with a cache beyond 256 MiB a part of it may be
  * read from there. Takes about 0.3 s; measured anew at each call. 0 if there is no memory for the
  * buffer. */

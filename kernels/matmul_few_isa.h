@@ -27,30 +27,46 @@ INLINE void fetch(const void *data, int64_t at, bool bf16) {
     __builtin_prefetch((const char *)data + at * (bf16 ? 2 : (int64_t)sizeof(real)), 0, 3);
 }
 
+/* Where rows p, p + 1, .. of b begin. */
+INLINE void rows_of_b(const void *row[ROWS_OF_B], const kern_few_task *t, bool bf16, int count,
+                      int64_t p) {
+    int64_t bytes = t->b_row * (bf16 ? 2 : (int64_t)sizeof(real));
+#pragma GCC unroll 8
+    for (int r = 0; r < count; r++) row[r] = (const char *)t->b + (p + r) * bytes;
+}
+
+/* `count` columns from j on, at most a vector, of c[i] += a[i][p + r] row[r]; x: a[i][p + r]. */
+INLINE void add_columns(const kern_few_task *t, bool bf16, int m, int depth, real *c,
+                        const void *const row[ROWS_OF_B], vec x[GROUP][ROWS_OF_B], int64_t j,
+                        int64_t count) {
+    vec sum[GROUP];
+#pragma GCC unroll 4
+    for (int g = 0; g < m; g++) sum[g] = vec_load_some(c + g * t->c_row, j, count, false);
+#pragma GCC unroll 8
+    for (int r = 0; r < depth; r++) {
+        vec w = vec_load_some(row[r], j, count, bf16);
+        fetch(row[r], j + depth * t->b_row, bf16);
+#pragma GCC unroll 4
+        for (int g = 0; g < m; g++) sum[g] = vec_fused(x[g][r], w, sum[g]);
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < m; g++) vec_store_some(c + g * t->c_row + j, sum[g], count);
+}
+
 /* c[i] += a[i][p + r] b[p + r], r < depth: rows i, i + 1, .. of a, all columns. */
 INLINE void add_block(const kern_few_task *t, bool bf16, int m, int depth, int64_t i, int64_t p) {
+    const void *row[ROWS_OF_B];
     vec x[GROUP][ROWS_OF_B];
     real *c = (real *)t->c + i * t->c_row;
+    int64_t j = 0;
+    rows_of_b(row, t, bf16, depth, p);
 #pragma GCC unroll 4
     for (int g = 0; g < m; g++)
 #pragma GCC unroll 8
         for (int r = 0; r < depth; r++)
             x[g][r] = vec_splat(element(t->a, (i + g) * t->a_row + p + r, bf16));
-    for (int64_t j = 0; j < t->n; j += LANES) {
-        int64_t count = t->n - j;
-        vec sum[GROUP];
-#pragma GCC unroll 4
-        for (int g = 0; g < m; g++) sum[g] = vec_load_some(c + g * t->c_row, j, count, false);
-#pragma GCC unroll 8
-        for (int r = 0; r < depth; r++) {
-            vec w = vec_load_some(t->b, (p + r) * t->b_row + j, count, bf16);
-            fetch(t->b, (p + r + depth) * t->b_row + j, bf16);
-#pragma GCC unroll 4
-            for (int g = 0; g < m; g++) sum[g] = vec_fused(x[g][r], w, sum[g]);
-        }
-#pragma GCC unroll 4
-        for (int g = 0; g < m; g++) vec_store_some(c + g * t->c_row + j, sum[g], count);
-    }
+    for (; j + LANES <= t->n; j += LANES) add_columns(t, bf16, m, depth, c, row, x, j, LANES);
+    if (j < t->n) add_columns(t, bf16, m, depth, c, row, x, j, t->n - j);
 }
 
 /* All rows of a with `depth` rows of b, which the nearest cache holds from the second group on. */
@@ -76,26 +92,34 @@ INLINE void add_rows(const kern_few_task *t, bool bf16) {
     for (; p < t->k; p++) add_groups(t, bf16, 1, p);
 }
 
+/* `count` elements from p on, at most a vector, of sum[i] += a[i] . row[r]. */
+INLINE void dot_columns(const kern_few_task *t, bool bf16, int m, int rows, int64_t i,
+                        const void *const row[ROWS_OF_B], vec sum[GROUP][ROWS_OF_B], int64_t p,
+                        int64_t count) {
+    vec x[GROUP];
+#pragma GCC unroll 4
+    for (int g = 0; g < m; g++) x[g] = vec_load_some(t->a, (i + g) * t->a_row + p, count, bf16);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        vec w = vec_load_some(row[r], p, count, bf16);
+        fetch(row[r], p + rows * t->b_row, bf16);
+#pragma GCC unroll 4
+        for (int g = 0; g < m; g++) sum[g][r] = vec_fused(x[g], w, sum[g][r]);
+    }
+}
+
 /* c[i][j] (+)= a[i] . b[j] for m rows from i on and `rows` rows of b from j on. */
 INLINE void dot_block(const kern_few_task *t, bool bf16, int m, int rows, int64_t i, int64_t j) {
+    const void *row[ROWS_OF_B];
     vec sum[GROUP][ROWS_OF_B];
+    int64_t p = 0;
+    rows_of_b(row, t, bf16, rows, j);
 #pragma GCC unroll 4
     for (int g = 0; g < m; g++)
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) sum[g][r] = (vec){0};
-    for (int64_t p = 0; p < t->k; p += LANES) {
-        int64_t count = t->k - p;
-        vec x[GROUP];
-#pragma GCC unroll 4
-        for (int g = 0; g < m; g++) x[g] = vec_load_some(t->a, (i + g) * t->a_row + p, count, bf16);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vec w = vec_load_some(t->b, (j + r) * t->b_row + p, count, bf16);
-            fetch(t->b, (j + r + rows) * t->b_row + p, bf16);
-#pragma GCC unroll 4
-            for (int g = 0; g < m; g++) sum[g][r] = vec_fused(x[g], w, sum[g][r]);
-        }
-    }
+    for (; p + LANES <= t->k; p += LANES) dot_columns(t, bf16, m, rows, i, row, sum, p, LANES);
+    if (p < t->k) dot_columns(t, bf16, m, rows, i, row, sum, p, t->k - p);
 #pragma GCC unroll 4
     for (int g = 0; g < m; g++)
 #pragma GCC unroll 8
