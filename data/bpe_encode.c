@@ -89,6 +89,7 @@ static kern_status cut(data_tokens *tokens, int64_t *consumed, scratch *s, int s
     kern_status status = KERN_OK;
     const data_bpe_pattern *pattern = s->bpe->stages[stage];
     bool last_stage = stage + 1 == s->bpe->stage_count;
+    bool plain = data_bpe_pattern_plain(pattern, text, bytes);
     int64_t at = 0, whole;
     while (at < bytes) {
         int64_t begin, end;
@@ -99,7 +100,8 @@ static kern_status cut(data_tokens *tokens, int64_t *consumed, scratch *s, int s
             at = word;
             continue;
         }
-        TRY(data_bpe_match(&found, &begin, &end, s->matcher, pattern, text, bytes, at, closed));
+        TRY(data_bpe_match(&found, &begin, &end, s->matcher, pattern, text, bytes, at, closed,
+                           plain));
         if (found != DATA_BPE_MATCH) {
             if (!closed) break;
             begin = end = bytes;

@@ -1,6 +1,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "data/bpe_pattern.h"
 #include "data/bpe_rewrite.h"
+#include "data/bpe_unicode.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -10,8 +11,9 @@ enum { STACK_FIRST = 32 << 10, STACK_MOST = 64 << 20, STEPS_MOST = 1000000000 };
 
 struct data_bpe_pattern {
     char *regex;
-    pcre2_code *code;
-    bool compiled; /* to machine code */
+    pcre2_code *code;  /* with the characters that PCRE2's Unicode does not know */
+    pcre2_code *plain; /* without; NULL where it is the same */
+    bool compiled;     /* both, to machine code */
     bool looks_back;
     data_bpe_words words;
     unsigned char kinds[256]; /* data_bpe_ascii_kinds */
@@ -23,7 +25,8 @@ struct data_bpe_matcher {
     pcre2_jit_stack *stack;
 };
 
-static kern_status compile(data_bpe_pattern *pattern, const char *rewritten, const char *called) {
+static kern_status compile(pcre2_code **code, data_bpe_pattern *pattern, const char *rewritten,
+                           const char *called) {
     int error;
     PCRE2_SIZE place;
     uint32_t behind = 0;
@@ -31,12 +34,11 @@ static kern_status compile(data_bpe_pattern *pattern, const char *rewritten, con
     if (!context) return kern_fail(KERN_ERR_MEMORY, "no memory for a pattern");
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     pcre2_set_parens_nest_limit(context, 100);
-    pattern->code =
-        pcre2_compile((PCRE2_SPTR)rewritten, PCRE2_ZERO_TERMINATED,
-                      PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C,
-                      &error, &place, context);
+    *code = pcre2_compile((PCRE2_SPTR)rewritten, PCRE2_ZERO_TERMINATED,
+                          PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C,
+                          &error, &place, context);
     pcre2_compile_context_free(context);
-    if (!pattern->code) {
+    if (!*code) {
         char reason[256];
         pcre2_get_error_message(error, (PCRE2_UCHAR *)reason, sizeof reason);
         return kern_fail(KERN_ERR_DATA, "%s: the pattern %.200s is not one: %s", called,
@@ -44,8 +46,9 @@ static kern_status compile(data_bpe_pattern *pattern, const char *rewritten, con
     }
     /* Where a system forbids making machine code, PCRE2's interpreter gives the same matches. */
     pattern->compiled =
-        pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
-    pcre2_pattern_info(pattern->code, PCRE2_INFO_MAXLOOKBEHIND, &behind);
+        pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0 &&
+        pattern->compiled;
+    pcre2_pattern_info(*code, PCRE2_INFO_MAXLOOKBEHIND, &behind);
     pattern->looks_back = pattern->looks_back || behind > 0;
     return KERN_OK;
 }
@@ -53,21 +56,25 @@ static kern_status compile(data_bpe_pattern *pattern, const char *rewritten, con
 kern_status data_bpe_pattern_create(data_bpe_pattern **out, const char *regex, const char *called) {
     kern_status status = KERN_OK;
     data_bpe_pattern *pattern = NULL;
-    char *rewritten = NULL;
+    char *whole = NULL, *plain = NULL;
     size_t bytes = strlen(regex) + 1;
     *out = NULL;
     TRY(kern_alloc_zero((void **)&pattern, sizeof *pattern, "a pattern"));
     TRY(kern_alloc((void **)&pattern->regex, bytes, "a pattern"));
     memcpy(pattern->regex, regex, bytes);
-    TRY(data_bpe_rewrite(&rewritten, &pattern->looks_back, regex, called));
-    TRY(compile(pattern, rewritten, called));
+    pattern->compiled = true;
+    TRY(data_bpe_rewrite(&whole, &pattern->looks_back, regex, called, true));
+    TRY(data_bpe_rewrite(&plain, &pattern->looks_back, regex, called, false));
+    TRY(compile(&pattern->code, pattern, whole, called));
+    if (strcmp(whole, plain) != 0) TRY(compile(&pattern->plain, pattern, plain, called));
     const data_bpe_encoding *encoding = data_bpe_encoding_like(regex, 0);
     if (encoding) pattern->words = encoding->words;
     data_bpe_ascii_kinds(pattern->kinds);
     *out = pattern;
     pattern = NULL;
 done:
-    free(rewritten);
+    free(whole);
+    free(plain);
     data_bpe_pattern_destroy(pattern);
     return status;
 }
@@ -75,6 +82,7 @@ done:
 void data_bpe_pattern_destroy(data_bpe_pattern *pattern) {
     if (!pattern) return;
     pcre2_code_free(pattern->code);
+    pcre2_code_free(pattern->plain);
     kern_free(pattern->regex);
     kern_free(pattern);
 }
@@ -90,6 +98,10 @@ int64_t data_bpe_pattern_ascii_end(const data_bpe_pattern *pattern, const char *
 
 bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern) {
     return pattern->looks_back;
+}
+
+bool data_bpe_pattern_plain(const data_bpe_pattern *pattern, const char *text, int64_t bytes) {
+    return pattern->plain && !data_bpe_unicode_has_later(text, bytes);
 }
 
 kern_status data_bpe_matcher_create(data_bpe_matcher **out) {
@@ -129,24 +141,25 @@ static kern_status failed(const data_bpe_pattern *pattern, int code) {
 
 kern_status data_bpe_match(data_bpe_found *found, int64_t *begin, int64_t *end,
                            data_bpe_matcher *matcher, const data_bpe_pattern *pattern,
-                           const char *text, int64_t bytes, int64_t at, bool closed) {
+                           const char *text, int64_t bytes, int64_t at, bool closed, bool plain) {
+    const pcre2_code *code = plain && pattern->plain ? pattern->plain : pattern->code;
     uint32_t options = PCRE2_NOTEMPTY | (closed ? 0 : PCRE2_PARTIAL_HARD);
     PCRE2_SPTR subject = (PCRE2_SPTR)text;
-    int code = pattern->compiled
-                   ? pcre2_jit_match(pattern->code, subject, (PCRE2_SIZE)bytes, (PCRE2_SIZE)at,
-                                     options, matcher->found, matcher->context)
-                   : pcre2_match(pattern->code, subject, (PCRE2_SIZE)bytes, (PCRE2_SIZE)at,
-                                 options | PCRE2_NO_UTF_CHECK, matcher->found, matcher->context);
-    if (code >= 0) {
+    int result = pattern->compiled
+                     ? pcre2_jit_match(code, subject, (PCRE2_SIZE)bytes, (PCRE2_SIZE)at, options,
+                                       matcher->found, matcher->context)
+                     : pcre2_match(code, subject, (PCRE2_SIZE)bytes, (PCRE2_SIZE)at,
+                                   options | PCRE2_NO_UTF_CHECK, matcher->found, matcher->context);
+    if (result >= 0) {
         const PCRE2_SIZE *place = pcre2_get_ovector_pointer(matcher->found);
         *begin = (int64_t)place[0];
         *end = (int64_t)place[1];
         *found = DATA_BPE_MATCH;
         return KERN_OK;
     }
-    if (code == PCRE2_ERROR_NOMATCH || code == PCRE2_ERROR_PARTIAL) {
-        *found = code == PCRE2_ERROR_PARTIAL ? DATA_BPE_NEEDS_MORE : DATA_BPE_NO_MATCH;
+    if (result == PCRE2_ERROR_NOMATCH || result == PCRE2_ERROR_PARTIAL) {
+        *found = result == PCRE2_ERROR_PARTIAL ? DATA_BPE_NEEDS_MORE : DATA_BPE_NO_MATCH;
         return KERN_OK;
     }
-    return failed(pattern, code);
+    return failed(pattern, result);
 }

@@ -56,11 +56,16 @@ void data_bpe_matcher_destroy(data_bpe_matcher *matcher); /* NULL is fine */
 
 typedef enum { DATA_BPE_MATCH, DATA_BPE_NO_MATCH, DATA_BPE_NEEDS_MORE } data_bpe_found;
 
+/* Whether matching in text [bytes], which is UTF-8, may be `plain`: no character of it is one that
+ * the pattern has by a name and PCRE2's Unicode does not know. */
+bool data_bpe_pattern_plain(const data_bpe_pattern *pattern, const char *text, int64_t bytes);
+
 /* Looks for the first match, not empty, in text [bytes], which is UTF-8, from byte `at` on:
  * [*begin, *end). Unless `closed` the text goes on, and DATA_BPE_NEEDS_MORE says that what follows
- * would be looked at. Errors: KERN_ERR_DATA where the pattern takes too long or too much memory. */
+ * would be looked at. `plain` is faster. Errors: KERN_ERR_DATA where the pattern takes too long or
+ * too much memory. */
 kern_status data_bpe_match(data_bpe_found *found, int64_t *begin, int64_t *end,
                            data_bpe_matcher *matcher, const data_bpe_pattern *pattern,
-                           const char *text, int64_t bytes, int64_t at, bool closed);
+                           const char *text, int64_t bytes, int64_t at, bool closed, bool plain);
 
 #endif

@@ -45,12 +45,62 @@ static const data_bpe_unicode_range later[] = {
     {0x1fa8f, 0x1fa8f, "So"},  {0x1faad, 0x1faaf, "So"},  {0x1fabb, 0x1fabf, "So"},
     {0x1fac6, 0x1fac6, "So"},  {0x1face, 0x1facf, "So"},  {0x1fada, 0x1fadc, "So"},
     {0x1fadf, 0x1fadf, "So"},  {0x1fae8, 0x1fae9, "So"},  {0x1faf7, 0x1faf8, "So"},
-    {0x1fbcb, 0x1fbef, "So"},  {0x2b739, 0x2b739, "Lo"},  {0x2ebf0, 0x2ee5d, "Lo"},
-    {0x31350, 0x323af, "Lo"},  {0x2b739, 0x2b739, "Han"}, {0x2ebf0, 0x2ee5d, "Han"},
+    {0x1fbcb, 0x1fbef, "So"},  {0x2b739, 0x2b739, "Lo"},  {0x2b739, 0x2b739, "Han"},
+    {0x2ebf0, 0x2ee5d, "Lo"},  {0x2ebf0, 0x2ee5d, "Han"}, {0x31350, 0x323af, "Lo"},
     {0x31350, 0x323af, "Han"},
 };
 
 const data_bpe_unicode_range *data_bpe_unicode_later(int64_t *count) {
     *count = sizeof later / sizeof *later;
     return later;
+}
+
+enum { BLOCK = 64 };
+
+/* A byte of these 64 may begin one of them, by it and the byte behind it. Loops that compilers turn
+ * into a few instructions a block: most text is done with here. */
+static bool suspicious(const unsigned char *text) {
+    unsigned char high = 0, found = 0;
+    for (int i = 0; i < BLOCK; i++) high |= text[i];
+    if (high < 0x80) return false;
+    for (int i = 0; i < BLOCK; i++) {
+        unsigned char a = text[i], b = text[i + 1];
+        found |= (unsigned char)((a & 0xFE) == 0xE0) | (unsigned char)(a == 0xF0) |
+                 ((unsigned char)(a == 0xE2) & (unsigned char)(b == 0x90 || b == 0xBF)) |
+                 ((unsigned char)(a == 0xE3) & (unsigned char)(b == 0x87)) |
+                 ((unsigned char)(a == 0xEA) & (unsigned char)(b == 0x9F));
+    }
+    return found;
+}
+
+static bool is_later(int32_t character) {
+    int64_t low = 0, high = sizeof later / sizeof *later;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (later[middle].last < character)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < (int64_t)(sizeof later / sizeof *later) && later[low].first <= character;
+}
+
+/* Of a character that begins at byte i of three bytes or four, as all of them have; 0 of others. */
+static int32_t long_character(const unsigned char *text, int64_t bytes, int64_t i) {
+    const unsigned char *t = text + i;
+    if (t[0] >= 0xF0 && i + 3 < bytes)
+        return (t[0] & 7) << 18 | (t[1] & 63) << 12 | (t[2] & 63) << 6 | (t[3] & 63);
+    if (t[0] >= 0xE0 && i + 2 < bytes) return (t[0] & 15) << 12 | (t[1] & 63) << 6 | (t[2] & 63);
+    return 0;
+}
+
+bool data_bpe_unicode_has_later(const char *text, int64_t bytes) {
+    const unsigned char *t = (const unsigned char *)text;
+    for (int64_t begin = 0; begin < bytes; begin += BLOCK) {
+        bool whole = begin + BLOCK < bytes; /* and a byte behind it */
+        if (whole && !suspicious(t + begin)) continue;
+        for (int64_t i = begin; i < bytes && i < begin + BLOCK; i++)
+            if (t[i] >= 0xE0 && is_later(long_character(t, bytes, i))) return true;
+    }
+    return false;
 }
