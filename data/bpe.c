@@ -1,6 +1,7 @@
 #include "data/bpe.h"
 
 #include "data/bpe_model.h"
+#include "data/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -133,13 +134,15 @@ static kern_status read_file(data_bpe *bpe, const char *called, const data_bpe_o
     kern_status status = KERN_OK;
     data_vocabulary *vocabulary = &bpe->vocabulary;
     const char *pattern = options ? options->pattern : NULL;
-    format kind = format_of(bpe->file, vocabulary->file_bytes);
+    size_t mark = (size_t)data_utf8_mark(bpe->file, (int64_t)vocabulary->file_bytes);
+    const char *file = bpe->file + mark;
+    size_t bytes = vocabulary->file_bytes - mark;
+    format kind = format_of(file, bytes);
     if (pattern) TRY(copy(&bpe->pattern, pattern, strlen(pattern)));
     if (kind == JSON) {
-        TRY(read_json(bpe, bpe->file, vocabulary->file_bytes, called, pattern));
+        TRY(read_json(bpe, file, bytes, called, pattern));
     } else {
-        TRY((kind == RANKS ? data_bpe_read_ranks
-                           : data_bpe_read_merges)(bpe, bpe->file, vocabulary->file_bytes, called));
+        TRY((kind == RANKS ? data_bpe_read_ranks : data_bpe_read_merges)(bpe, file, bytes, called));
         TRY(complete_lines(bpe, called, kind, pattern));
     }
     TRY(data_bpe_finish(bpe, called, options ? options->begin : NULL));

@@ -24,11 +24,12 @@ static const char *text_of(const json_t *object, const char *key) {
     return json_string_value(json_object_get(object, key));
 }
 
-/* Absent, null, false and "" ask for nothing. */
+/* Absent, null, false, 0 and "" ask for nothing. */
 static bool asks(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
     const char *text = json_string_value(value);
-    return value && !json_is_null(value) && !json_is_false(value) && !(text && !*text);
+    bool zero = json_is_number(value) && json_number_value(value) == 0;
+    return value && !json_is_null(value) && !json_is_false(value) && !zero && !(text && !*text);
 }
 
 static kern_status check_normalizer(const reading *r) {

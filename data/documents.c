@@ -1,5 +1,7 @@
 #include "data/documents.h"
 
+#include "data/utf8.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -123,6 +125,9 @@ static kern_status next_line(data_documents *documents, char **line, int64_t *by
             documents->taken += *bytes + (end != NULL);
             documents->line++;
             *line = begin;
+            int64_t mark = documents->line == 1 ? data_utf8_mark(begin, *bytes) : 0;
+            *line += mark;
+            *bytes -= mark;
             break;
         }
         if (documents->whole) break;

@@ -34,3 +34,7 @@ int64_t data_utf8_prefix(const char *text, int64_t bytes) {
     }
     return i;
 }
+
+int64_t data_utf8_mark(const char *text, int64_t bytes) {
+    return bytes >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3) ? 3 : 0;
+}

@@ -12,4 +12,7 @@ int data_utf8_character(const char *text, int64_t bytes);
 /* The length of the longest prefix of text [bytes] that is UTF-8. */
 int64_t data_utf8_prefix(const char *text, int64_t bytes);
 
+/* The length of a byte order mark at the beginning, which some editors put there: 3, or 0. */
+int64_t data_utf8_mark(const char *text, int64_t bytes);
+
 #endif

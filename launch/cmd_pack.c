@@ -171,6 +171,8 @@ static kern_status run(const choices *chosen, const char *const *words, int64_t 
         return kern_fail(KERN_ERR_USAGE, "no file is named; ttt pack --help has examples");
     if (chosen->check == (chosen->out != NULL))
         return kern_fail(KERN_ERR_USAGE, "give either --out SHARD to pack or --check to verify");
+    if (!*chosen->split)
+        return kern_fail(KERN_ERR_USAGE, "--split is empty; give train, validation or test");
     if (!chosen->check) return pack(chosen, words, count);
     for (int64_t i = 0; i < count; i++) TRY(data_files_add(&shards, words[i]));
     for (int64_t i = 0; i < shards.count; i++) TRY(check(chosen, shards.paths[i]));

@@ -113,7 +113,7 @@ static kern_status print_token(const data_vocabulary *vocabulary, int64_t id) {
 static kern_status decode(const data_vocabulary *vocabulary) {
     kern_status status = KERN_OK;
     char text[4096];
-    int64_t got = 1, id = -1;
+    int64_t got = 1, id = -1, open = 0;
     while (got > 0) {
         TRY(read_input(text, (int64_t)sizeof text, &got));
         for (int64_t i = 0; i < got; i++) {
@@ -127,9 +127,13 @@ static kern_status decode(const data_vocabulary *vocabulary) {
                               (unsigned char)text[i]));
             if (id >= 0) TRY(print_token(vocabulary, id));
             id = -1;
+            open += (text[i] == '[') - (text[i] == ']');
+            if (open < 0 || open > 1)
+                TRY(kern_fail(KERN_ERR_DATA, "the standard input has a %c too many", text[i]));
         }
     }
     if (id >= 0) TRY(print_token(vocabulary, id));
+    if (open) TRY(kern_fail(KERN_ERR_DATA, "the standard input ends inside of an array"));
 done:
     return status;
 }

@@ -208,6 +208,30 @@ static void refused(const json_t *base, const char *key, json_t *value, const ch
     json_decref(file);
 }
 
+/* Written by others with a byte order mark, or with options that ask for nothing. */
+static void test_marked_files(void **state) {
+    (void)state;
+    data_vocabulary *gpt2 = open_tokenizer("gpt2_vocab.bpe.gz", NULL), *marked;
+    json_t *file = json_of_gpt2(gpt2, false);
+    json_object_set_new(json_object_get(file, "model"), "dropout", json_real(0));
+    char *json = json_dumps(file, JSON_COMPACT);
+    const char *texts[] = {gpt2->file, json};
+    const size_t bytes[] = {gpt2->file_bytes, strlen(json)};
+    for (int i = 0; i < 2; i++) {
+        char *text = malloc(bytes[i] + 3);
+        assert_non_null(text);
+        memcpy(text, "\xEF\xBB\xBF", 3);
+        memcpy(text + 3, texts[i], bytes[i]);
+        assert_ok(data_bpe_parse(&marked, text, bytes[i] + 3, "marked", NULL));
+        assert_string_equal(marked->hash, gpt2->hash);
+        data_vocabulary_destroy(marked);
+        free(text);
+    }
+    free(json);
+    json_decref(file);
+    data_vocabulary_destroy(gpt2);
+}
+
 static void test_refuses_by_name(void **state) {
     (void)state;
     json_t *file = load_json("splits.json"), *base = json_object_get(file, "tokenizer");
@@ -349,6 +373,7 @@ int main(void) {
         cmocka_unit_test(test_sizes_and_special_tokens),
         cmocka_unit_test(test_tokenizer_json_of_gpt2),
         cmocka_unit_test(test_several_patterns_and_added_tokens),
+        cmocka_unit_test(test_marked_files),
         cmocka_unit_test(test_refuses_by_name),
         cmocka_unit_test(test_tokens_out_of_reach),
         cmocka_unit_test(test_texts_of_one_hash),

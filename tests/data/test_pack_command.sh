@@ -37,6 +37,7 @@ grep -q 'source: three texts' out.txt || fault "the name is not stored"
 refused 2 'no file is named' "$program" pack --out y.h5
 refused 2 'either --out' "$program" pack a.txt
 refused 2 'either --out' "$program" pack --check --out y.h5 x.h5
+refused 2 'split is empty' "$program" pack --split '' --out y.h5 a.txt
 refused 2 'no file matches' "$program" pack --out y.h5 'z*.txt'
 refused 1 'z.txt' "$program" pack --out y.h5 z.txt
 refused 1 'a.txt: is no shard' "$program" pack --check a.txt

@@ -111,7 +111,7 @@ static void test_threads_do_not_show(void **state) {
 
 static void test_lines(void **state) {
     (void)state;
-    static const char lines[] = "{\"text\": \"first \\u00e9\\n\\u0000x\", \"id\": 1}\n"
+    static const char lines[] = "\xEF\xBB\xBF{\"text\": \"first \\u00e9\\n\\u0000x\", \"id\": 1}\n"
                                 "\r\n"
                                 "{\"id\": 2, \"text\": \"\"}\n"
                                 "{\"text\": \"<|endoftext|> third\", \"body\": \"b\"}";

@@ -65,6 +65,11 @@ grep -q '50257 is not the id' err.txt || fault "an id that is none: $(cat err.tx
 echo '1 x' >bad.ids
 "$program" tokenize --tokenizer "$gpt2" --decode <bad.ids >out.txt 2>err.txt && fault 'an x is no id'
 grep -q 'byte 0x78' err.txt || fault "an x: $(cat err.txt)"
+for array in '[1,2' '1]' '[1,[2]' '[1'; do
+    printf %s "$array" >bad.ids
+    "$program" tokenize --tokenizer "$gpt2" --decode <bad.ids >out.txt 2>err.txt && fault "no array: $array"
+    grep -Eq 'ends inside of an array|too many' err.txt || fault "$array: $(cat err.txt)"
+done
 
 # A reader that goes away ends it without a word.
 seq 1 200000 | "$program" tokenize --tokenizer "$gpt2" 2>err.txt | head -n 1 >out.txt || true
