@@ -19,6 +19,8 @@ struct infer_sampler {
     bool *penalised; /* [tokens] scratch, all false between calls */
 };
 
+enum { MOST_RECENT = 1 << 24 };
+
 static kern_status check(const infer_sampling *how) {
     if (!(how->temperature >= 0))
         return kern_fail(KERN_ERR_USAGE, "the temperature is %g; it is at least 0 (0: greedy)",
@@ -32,6 +34,9 @@ static kern_status check(const infer_sampling *how) {
         return kern_fail(KERN_ERR_USAGE,
                          "the repetition penalty is %g; it is above 0 (1: none, 1.1: a little)",
                          how->repetition_penalty);
+    if (how->repetition_window > MOST_RECENT)
+        return kern_fail(KERN_ERR_USAGE, "the repetition window is %lld tokens; at most %d",
+                         (long long)how->repetition_window, MOST_RECENT);
     return KERN_OK;
 }
 

@@ -143,7 +143,7 @@ refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.st
 mkdir folder
 refused 1 'folder: is a folder' infer run --prompt 1 --save-state folder
 refused 1 'folder/: is a folder' infer run --prompt 1 --save-state folder/
-refused 1 'window of 99999999999999 for repetitions' infer run --prompt 1 --repetition-window 99999999999999
+refused 2 'repetition window is 99999999999999 tokens; at most' infer run --prompt 1 --repetition-window 99999999999999
 
 # Any bytes are a prompt; without one, the model begins a document.
 infer out run --tokens 5 --prompt ''
