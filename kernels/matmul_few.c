@@ -5,10 +5,12 @@
 enum {
     MOST_ROWS = 8,
     MOST_ROWS_BF16_DOTS = 4,    /* native bf16 products are faster beyond */
-    COLUMNS = 1024,             /* of a part whose sums stay in the nearest cache */
+    COLUMNS = 8192,             /* of a part whose sums stay in the nearest cache */
     COLUMN_UNIT = 64,           /* parts begin at whole cache lines of b's rows */
+    ADDED = 128,                /* columns whose parts are added in one go */
     TASKS = 16,                 /* wanted */
-    TASK_BYTES = 128 << 10,     /* of b: a task is not made smaller than this */
+    LEAST_BYTES = 128 << 10,    /* of b: a task is not made smaller than this, */
+    TASK_BYTES = 512 << 10,     /* nor, where there are four, than this */
     PARALLEL_BYTES = 256 << 10, /* of b, in all */
 };
 
@@ -31,17 +33,25 @@ bool kern_few_takes(const kern_matmul_shape *shape) {
            (!shape->transpose_a || shape->m == 1);
 }
 
+/* Tasks of an item, of `bytes` in all: a power of two, which many numbers of threads divide. */
+static int64_t tasks_wanted(const kern_matmul_shape *s, int64_t bytes) {
+    int64_t tasks = 1;
+    while (tasks * s->batch < TASKS &&
+           bytes / (2 * tasks) >= (tasks < 4 ? LEAST_BYTES : TASK_BYTES))
+        tasks *= 2;
+    return tasks;
+}
+
 kern_few_cut kern_few_cut_of(const kern_matmul_shape *s) {
     int64_t bytes = s->n * s->k * (int64_t)kern_dtype_bytes(s->dtype);
-    int64_t most = smaller(TASKS, bytes / TASK_BYTES), wanted = divide_up(TASKS, s->batch);
-    int64_t parts = smaller(most, wanted);
-    int64_t written = s->k == 1 ? s->m * s->n * (int64_t)sum_bytes(s) : 0;
-    kern_few_cut cut = {.parallel = (bytes + written) * s->batch >= PARALLEL_BYTES};
-    if (parts < 1) parts = 1;
-    cut.parts_n = s->transpose_b ? parts : divide_up(s->n, COLUMNS);
+    bool columns = s->transpose_b || s->k == 1;
+    if (s->k == 1) bytes += s->m * s->n * (int64_t)sum_bytes(s);
+    int64_t tasks = tasks_wanted(s, bytes);
+    kern_few_cut cut = {.parallel = bytes * s->batch >= PARALLEL_BYTES};
+    cut.parts_n = columns ? tasks : divide_up(s->n, COLUMNS);
     cut.tile_n = divide_up(divide_up(s->n, cut.parts_n), COLUMN_UNIT) * COLUMN_UNIT;
     cut.parts_n = divide_up(s->n, cut.tile_n);
-    cut.parts_k = s->transpose_b ? 1 : divide_up(parts, cut.parts_n);
+    cut.parts_k = columns ? 1 : divide_up(tasks, cut.parts_n);
     cut.tile_k = divide_up(s->k, cut.parts_k);
     cut.parts_k = divide_up(s->k, cut.tile_k);
     return cut;
@@ -115,8 +125,8 @@ static void add_f64(double *c, const double *sums, int64_t parts, int64_t stride
 /* A run of one row of c from the sums of its parts. */
 static void add_parts(const kern_matmul_shape *s, const kern_few_cut *cut, operands o,
                       int64_t index) {
-    int64_t j = index % cut->parts_n * cut->tile_n, row = index / cut->parts_n;
-    int64_t n = smaller(cut->tile_n, s->n - j), item = row / s->m, i = row % s->m;
+    int64_t runs = divide_up(s->n, ADDED), row = index / runs, j = index % runs * ADDED;
+    int64_t n = smaller(ADDED, s->n - j), item = row / s->m, i = row % s->m;
     int64_t to = item * s->stride_c + i * s->n + j;
     int64_t from = (item * cut->parts_k * s->m + i) * s->n + j, stride = s->m * s->n;
     if (s->dtype == KERN_F64)
@@ -148,7 +158,8 @@ void kern_few_run(const kern_matmul_shape *s, const kern_few_cut *cut, void *c, 
         }
         if (o.sums) {
 #pragma omp for schedule(static)
-            for (int64_t t = 0; t < s->batch * s->m * cut->parts_n; t++) add_parts(s, cut, o, t);
+            for (int64_t t = 0; t < s->batch * s->m * divide_up(s->n, ADDED); t++)
+                add_parts(s, cut, o, t);
         }
     }
 }

@@ -208,14 +208,15 @@ static void test_few_rows(void **state) {
     static const kern_dtype dtypes[] = {KERN_F32, KERN_F64, KERN_BF16};
     static const int64_t m[] = {1, 2, 3, 4, 5, 7, 8, 9}, n[] = {1, 3, 16, 31, 67, 129};
     static const int64_t k[] = {1, 7, 8, 17, 31, 130};
-    static const int64_t cut[][3] = {
-        {1, 300, 1500}, {1, 67, 4001}, {3, 1300, 333}, {8, 70, 3001}, {2, 2500, 131}};
+    enum { CUT = 6 };
+    static const int64_t cut[CUT][3] = {{1, 300, 1500}, {1, 67, 4001},  {3, 1300, 333},
+                                        {8, 70, 3001},  {2, 2500, 131}, {2, 9001, 67}};
     random_state = 13;
     for (int d = 0; d < 3; d++)
         for (int flags = 0; flags < 8; flags++) {
             for (int i = 0; i < 8 * 36; i++)
                 check(dense(dtypes[d], flags, 1, m[i / 36], n[i / 6 % 6], k[i % 6]));
-            for (int i = 0; i < 5; i++)
+            for (int i = 0; i < CUT; i++)
                 check(dense(dtypes[d], flags, 1, cut[i][0], cut[i][1], cut[i][2]));
             kern_matmul_shape s = dense(dtypes[d], flags, 3, 2, 150, 700);
             check(s);
