@@ -4,7 +4,8 @@
 
 enum {
     PARTS = 16,                 /* wanted, over the batch */
-    PART_KEYS = 32,             /* a part is not made smaller */
+    PART_KEYS = 256,            /* a part is not made smaller, for it begins with waiting */
+    KEY_UNIT = 32,              /* parts are multiples of this */
     PARALLEL_BYTES = 256 << 10, /* of keys and values: waking other threads pays */
 };
 
@@ -27,7 +28,8 @@ static kern_attention_span span_of(const kern_attention_call *call) {
     int64_t hidden = call->past.past - s->window + 1, most = most_parts(s);
     kern_attention_span span = {.begin = hidden > 0 ? hidden : 0, .end = call->past.past + s->rows};
     int64_t keys = span.end - span.begin;
-    span.length = ((keys + most - 1) / most + PART_KEYS - 1) / PART_KEYS * PART_KEYS;
+    int64_t length = (keys + most - 1) / most;
+    span.length = length < PART_KEYS ? PART_KEYS : (length + KEY_UNIT - 1) / KEY_UNIT * KEY_UNIT;
     span.parts = (keys + span.length - 1) / span.length;
     return span;
 }

@@ -44,29 +44,55 @@ static void begin_part(slot_areas areas, const kern_attention_call *call, int64_
 typedef struct {
     const void *k, *v;
     int64_t offset, stride, position, count;
+    int64_t next; /* of as many elements of the tile after this one, one after another */
     bool bf16;
 } few_keys;
 
+/* Where the rows of LANES keys begin; after the last, that of the last again. */
+static inline __attribute__((always_inline)) void rows_of(const char *row[LANES], const void *data,
+                                                          const few_keys *keys) {
+    int64_t bytes = keys->bf16 ? 2 : (int64_t)sizeof(real);
+#pragma GCC unroll 16
+    for (int64_t l = 0; l < LANES; l++) {
+        int64_t key = l < keys->count ? l : keys->count - 1;
+        row[l] = (const char *)data + (keys->offset + key * keys->stride) * bytes;
+    }
+}
+
+/* A vector for each of LANES keys from element `at` on, while that many before them are computed
+ * with. */
+static inline __attribute__((always_inline)) void fetch(const void *data, int64_t at, bool bf16) {
+    int64_t bytes = bf16 ? 2 : (int64_t)sizeof(real);
+#pragma GCC unroll 16
+    for (int64_t line = 0; line < LANES * LANES * bytes; line += 64)
+        __builtin_prefetch((const char *)data + at * bytes + line, 0, 2);
+}
+
+/* `count` elements from j on, at most a vector, of sum[l] += q . row[l] */
+static inline __attribute__((always_inline)) void score_columns(vec sum[LANES], const real *q,
+                                                                const char *const row[LANES],
+                                                                int64_t j, int64_t count,
+                                                                bool bf16) {
+    vec x = vec_load(q + j);
+#pragma GCC unroll 16
+    for (int l = 0; l < (int)LANES; l++)
+        sum[l] = vec_fused(x, vec_load_some(row[l], j, count, bf16), sum[l]);
+}
+
+/* Lane l: q . key l; anything from the count-th on. */
 static inline __attribute__((always_inline)) vec scores_of(const real *q, const few_keys *keys,
                                                            int64_t size) {
+    const char *row[LANES];
     vec sum[LANES];
+    int64_t j = 0;
+    rows_of(row, keys->k, keys);
 #pragma GCC unroll 16
     for (int l = 0; l < (int)LANES; l++) sum[l] = (vec){0};
-    for (int64_t j = 0; j < size; j += LANES) {
-        vec x = vec_load(q + j);
-        if (keys->count == LANES && size - j >= LANES) {
-#pragma GCC unroll 16
-            for (int l = 0; l < (int)LANES; l++) {
-                int64_t at = keys->offset + l * keys->stride + j;
-                sum[l] = vec_fused(x, vec_load_some(keys->k, at, LANES, keys->bf16), sum[l]);
-            }
-        } else {
-            for (int64_t l = 0; l < keys->count; l++) {
-                int64_t at = keys->offset + l * keys->stride + j;
-                sum[l] = vec_fused(x, vec_load_some(keys->k, at, size - j, keys->bf16), sum[l]);
-            }
-        }
+    for (; j + LANES <= size; j += LANES) {
+        fetch(keys->k, keys->next + j * LANES, keys->bf16);
+        score_columns(sum, q, row, j, LANES, keys->bf16);
     }
+    if (j < size) score_columns(sum, q, row, j, size - j, keys->bf16);
     return sums_of_lanes(sum, LANES);
 }
 
@@ -81,18 +107,29 @@ static inline vec_int lanes_seen(const few_keys *keys, int64_t position, int64_t
     return (lane >= (real_int)first) & (lane <= (real_int)last);
 }
 
-/* o = o factor + sum of p[l] v[l] */
+/* `count` elements from j on, at most a vector, of o = o factor + sum of p[l] row[l] */
+static inline __attribute__((always_inline)) void value_columns(real *o, real factor, const real *p,
+                                                                const char *const row[LANES],
+                                                                int64_t j, int64_t count,
+                                                                bool bf16) {
+    vec sum = vec_load(o + j) * vec_splat(factor);
+#pragma GCC unroll 16
+    for (int l = 0; l < (int)LANES; l++)
+        sum = vec_fused(vec_splat(p[l]), vec_load_some(row[l], j, count, bf16), sum);
+    vec_store(o + j, sum);
+}
+
+/* o = o factor + sum of p[l] v[l]; p is zero from the count-th key on. */
 static inline __attribute__((always_inline)) void add_values(real *o, real factor, const real *p,
                                                              const few_keys *keys, int64_t size) {
-    for (int64_t j = 0; j < size; j += LANES) {
-        vec sum = vec_load(o + j) * vec_splat(factor);
-        for (int64_t l = 0; l < keys->count; l++) {
-            int64_t at = keys->offset + l * keys->stride + j;
-            vec v = vec_load_some(keys->v, at, size - j, keys->bf16);
-            sum = vec_fused(vec_splat(p[l]), v, sum);
-        }
-        vec_store(o + j, sum);
+    const char *row[LANES];
+    int64_t j = 0;
+    rows_of(row, keys->v, keys);
+    for (; j + LANES <= size; j += LANES) {
+        fetch(keys->v, keys->next + j * LANES, keys->bf16);
+        value_columns(o, factor, p, row, j, LANES, keys->bf16);
     }
+    if (j < size) value_columns(o, factor, p, row, j, size - j, keys->bf16);
 }
 
 static inline __attribute__((always_inline)) void add_keys(slot_areas areas,
@@ -114,26 +151,17 @@ static inline __attribute__((always_inline)) void add_keys(slot_areas areas,
     add_values(areas.o + query * areas.width, factor[0], weights, keys, s->head_size);
 }
 
-/* The next tile of keys and values, while this one is computed with. */
-static inline void fetch_next(const few_keys *keys, int64_t size) {
-    int64_t bytes = keys->bf16 ? 2 : (int64_t)sizeof(real);
-    for (int64_t l = 0; l < keys->count; l++)
-        for (int64_t line = 0; line < size * bytes; line += 64) {
-            int64_t at = (keys->offset + (l + LANES) * keys->stride) * bytes + line;
-            __builtin_prefetch((const char *)keys->k + at, 0, 2);
-            __builtin_prefetch((const char *)keys->v + at, 0, 2);
-        }
-}
-
 static inline __attribute__((always_inline)) void
 run_tile(slot_areas areas, const kern_attention_call *call, few_keys keys) {
     const kern_attention_shape *s = &call->shape;
     int64_t share = s->heads / s->groups;
-    for (int64_t g = 0; g < s->groups; g++, keys.offset += s->head_size) {
-        fetch_next(&keys, s->head_size);
+    keys.next = keys.offset + LANES * keys.stride;
+    for (int64_t g = 0; g < s->groups; g++) {
         for (int64_t row = 0; row < s->rows; row++)
             for (int64_t h = g * share; h < (g + 1) * share; h++)
                 add_keys(areas, call, &keys, row, h);
+        keys.offset += s->head_size;
+        keys.next += LANES * s->head_size;
     }
 }
 
