@@ -91,7 +91,7 @@ static const conf_option options[] = {
 
     TEXT(AT(data, train), "", "shards to train on, paths or globs with commas; empty: none"),
     TEXT(AT(data, valid), "", "shards to evaluate on during training; empty: none"),
-    TEXT(AT(data, test), "", "shards held out until the end; empty: none"),
+    TEXT(AT(data, test), "", "shards held out until the end, for ttt eval; empty: none"),
     TEXT(AT(data, tokenizer), "",
          "file of the vocabulary that the shards were packed with; empty: bytes, or that of "
          "train.init_from"),

@@ -14,6 +14,8 @@ static const char about_eval[] =
     "RUN is a run directory, whose newest checkpoint is taken, or one of its checkpoints:\n"
     "    ttt eval runs/e2e runs/swa --data valid.h5,test.h5 --context 512,2048\n"
     "    ttt eval runs/e2e/checkpoints/step-00000300 --data 'shards/test-*.h5'\n"
+    "Without --data the shards are those of the run's data.test, which several runs must\n"
+    "name alike.\n"
     "All runs read the same windows, so they are also compared window by window: the\n"
     "standard error of a difference leaves out how hard each window is by itself.\n"
     "\n"
@@ -38,9 +40,6 @@ static const char about_eval[] =
 
 static kern_status check(const launch_eval_choices *chosen, int runs) {
     bool text = chosen->text.count > 0;
-    if (!chosen->data && !text)
-        return kern_fail(KERN_ERR_USAGE, "what to read? name shards: --data valid.h5,test.h5, or "
-                                         "a text: --text book.txt");
     if (chosen->data && text)
         return kern_fail(KERN_ERR_USAGE, "--data reads windows of shards, --text whole texts: one "
                                          "at a time");
@@ -62,8 +61,8 @@ static kern_status check(const launch_eval_choices *chosen, int runs) {
 static kern_status run(const launch_eval_choices *chosen, char *const *words, int count) {
     kern_status status = KERN_OK;
     TRY(check(chosen, count));
-    TRY(chosen->data ? launch_eval_shards(chosen, words, count)
-                     : launch_eval_texts(chosen, words[0]));
+    TRY(chosen->text.count ? launch_eval_texts(chosen, words[0])
+                           : launch_eval_shards(chosen, words, count));
 done:
     return status;
 }
@@ -71,7 +70,8 @@ done:
 int launch_eval(int argc, char **argv) {
     launch_eval_choices chosen = {.windows = 24};
     const launch_option options[] = {
-        {"data", LAUNCH_TEXT, &chosen.data, "SHARDS", "paths or globs, with commas between them"},
+        {"data", LAUNCH_TEXT, &chosen.data, "SHARDS",
+         "paths or globs, with commas; left out: the runs' data.test"},
         {"windows", LAUNCH_COUNT, &chosen.windows, "N",
          "windows of each document, evenly placed; 0: all (24)"},
         {"context", LAUNCH_TEXT, &chosen.context, "T,T,...", "tokens of a window, or several such"},

@@ -7,7 +7,8 @@
 #include "launch/trained.h"
 
 typedef struct {
-    const char *data, *context, *csv, *png; /* as written; NULL: not given */
+    const char *data;                /* NULL: what the runs' data.test names */
+    const char *context, *csv, *png; /* as written; NULL: not given */
     launch_texts text;
     int64_t windows, place;
     bool books, by_position, by_token, off, save, json, sum;

@@ -1,4 +1,5 @@
-/* ttt eval --data: windows of held-out shards, read by several runs with inner steps on and off. */
+/* ttt eval with --data or data.test: windows of held-out shards, read by several runs with inner
+ * steps on and off. */
 #include <errno.h>
 #include <omp.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "launch/gnuplot.h"
 #include "launch/progress_line.h"
 #include "launch/report.h"
+#include "train/dataset.h"
 #include "train/files.h"
 #include "train/fit.h"
 #include "train/signals.h"
@@ -257,6 +259,30 @@ done:
     return status;
 }
 
+/* The shards of data.test, which all runs must name alike: what one run has kept aside, another may
+ * have learned. */
+static kern_status open_test(evaluation *e, int64_t length) {
+    const launch_trained *first = &e->runs[0];
+    const char *paths = first->conf->data.test;
+    for (int64_t i = 1; i < e->count; i++)
+        if (strcmp(e->runs[i].conf->data.test, paths) != 0)
+            return kern_fail(KERN_ERR_USAGE,
+                             "data.test is '%s' in %s and '%s' in %s; name the shards that all "
+                             "runs are to read: --data valid.h5,test.h5",
+                             paths, first->dir, e->runs[i].conf->data.test, e->runs[i].dir);
+    if (!*paths)
+        return kern_fail(KERN_ERR_USAGE,
+                         "what to read? data.test of %s is empty; name shards: --data "
+                         "valid.h5,test.h5, or data.test=test.h5 in training; or name a text: "
+                         "--text book.txt",
+                         first->dir);
+    kern_status status =
+        train_dataset_open(&e->source, first->conf, "data.test", paths, length, false);
+    if (status != KERN_OK) return kern_fail_context(status, "%s/config.yaml", first->dir);
+    fprintf(stderr, "reading data.test: %s\n", paths);
+    return KERN_OK;
+}
+
 /* Lengths, and the place of windows: as of the longest length, or where --place says. */
 static kern_status open_source(evaluation *e) {
     kern_status status = KERN_OK;
@@ -278,7 +304,9 @@ static kern_status open_source(evaluation *e) {
                       "--by-token is for windows of up to %d tokens, not of %lld; --by-position "
                       "has log-spaced bins",
                       INFER_MOST_BINS, (long long)longest));
-    TRY(data_source_open(&e->source, e->chosen->data, place ? place : longest, false));
+    if (!place) place = longest;
+    TRY(e->chosen->data ? data_source_open(&e->source, e->chosen->data, place, false)
+                        : open_test(e, place));
     for (int64_t i = 0; i < e->count; i++) TRY(check_vocabulary(&e->runs[i], e->source));
     e->report.length = lengths;
     e->report.source = e->source;

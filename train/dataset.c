@@ -45,12 +45,12 @@ static void warn_of_split(const data_source *source, const char *option) {
 }
 
 kern_status train_dataset_open(data_source **source, const ttt_conf *conf, const char *option,
-                               const char *paths, bool across) {
+                               const char *paths, int64_t length, bool across) {
     kern_status status = KERN_OK;
     data_source *opened = NULL;
     *source = NULL;
     if (!*paths) TRY(kern_fail(KERN_ERR_CONFIG, "it is empty; name shards, as made by ttt pack"));
-    status = data_source_open(&opened, paths, conf->train.context, across);
+    status = data_source_open(&opened, paths, length, across);
     if (status == KERN_ERR_FILE || status == KERN_ERR_USAGE) status = not_found(status, paths);
     TRY(status);
     TRY(check(opened, &conf->model, paths));

@@ -53,7 +53,7 @@ typedef struct {
 
 static kern_status open_data(loop *l) {
     return train_dataset_open(&l->source, l->conf, "data.train", l->conf->data.train,
-                              l->conf->data.across_documents);
+                              l->conf->train.context, l->conf->data.across_documents);
 }
 
 /* That of the checkpoint to go on from; else of the data and, where there is one, of the checkpoint

@@ -30,7 +30,8 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
     }
     v = kern_array(1, sizeof *v);
     v->conf = conf;
-    TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, false));
+    TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, conf->train.context,
+                           false));
     if (train_vocabulary_match(vocabulary, v->source, "data.train") != KERN_OK)
         TRY(kern_fail_context(KERN_ERR_CONFIG, "data.valid"));
     int64_t rows = conf->inner.chunk ? 256 / conf->inner.chunk : 1;

@@ -129,7 +129,27 @@ check '
     /\tswa\tnaive$/ { neighbours = 1 }
     END { demand(NR == 5 + 6 && neighbours, NR " models and differences") }' pairs || fault "differences: $(cat pairs)"
 
-refused 2 'name shards: --data' runs/e2e
+# Without --data: the shards that the run has kept aside, wherever all runs name the same.
+evaluate runs/e2e runs/swa --data test.h5 --windows 3 --csv named.csv
+evaluate runs/e2e runs/swa --windows 3 --csv unnamed.csv
+says err.txt '^reading data.test: test.h5$'
+cmp named.csv unnamed.csv || fault "data.test is read otherwise than --data"
+keeping() { # RUN PATHS: runs/swa with another data.test
+    cp -r runs/swa "$1"
+    sed -i "s/^  test: .*/  test: $2/" "$1/config.yaml"
+    ! cmp -s "$1/config.yaml" runs/swa/config.yaml || fault "data.test of $1 is the old one"
+}
+keeping none '""'
+keeping gone gone.h5
+keeping learned train.h5
+refused 2 'data.test of none is empty; name shards: --data .*data.test=' none
+refused 2 "data.test is 'test.h5' in runs/e2e and '' in none; .*--data" runs/e2e none
+refused 2 "data.test is 'gone.h5' in gone and 'test.h5' in runs/swa" gone runs/swa runs/e2e
+refused 1 'gone/config.yaml: data.test: .*gone.h5.* looked for from' gone
+evaluate none gone --data test.h5 --windows 1
+evaluate none --text b.txt --sum
+evaluate learned --windows 1
+says err.txt '^warning: data.test: train.h5 is of the split train'
 refused 2 '--by-token is for windows of up to 128 tokens, not of 256' runs/e2e "${data[@]}" --by-token
 refused 2 '--by-token.* go with --data' runs/e2e --text a.txt --by-token
 refused 2 'neither a run' nowhere "${data[@]}"
