@@ -18,8 +18,7 @@ kern_status train_history_latest(char **checkpoint, const char *directory);
 kern_status train_history_locate(char **checkpoint, const char *source);
 
 /* The run directory that `source` is (has a config.yaml) or lies in (is RUN/checkpoints/step-...),
- * as given to --resume. Resuming is: this; train_run_open; the latest checkpoint or the one given;
- * train_checkpoint_load; train_history_supersede; then metrics and events from its step on.
+ * as given to --resume.
  * KERN_ERR_USAGE where there is no such run; *run is then NULL. Free with free(). */
 kern_status train_history_run(char **run, const char *source);
 

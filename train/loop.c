@@ -18,6 +18,7 @@
 #include "train/history.h"
 #include "train/metrics.h"
 #include "train/progress.h"
+#include "train/resume.h"
 #include "train/rundir.h"
 #include "train/signals.h"
 #include "train/tensors.h"
@@ -31,11 +32,11 @@ typedef struct {
     train_step_buffers buffers;
     data_source *source;
     const data_vocabulary *vocabulary;
-    char *checkpoint; /* to go on from, NULL: none */
-    char *origin;     /* that train.init_from means, NULL: random weights */
+    const char *checkpoint; /* to go on from, NULL: none; of the caller */
+    char *origin;           /* that train.init_from means, NULL: random weights */
     train_validation *validation;
-    int32_t *tokens; /* [batch, T + 1] */
-    train_run *run;
+    int32_t *tokens;      /* [batch, T + 1] */
+    const train_run *run; /* of the caller */
     train_metrics *metrics;
     train_events *events;
     train_progress *progress;
@@ -354,13 +355,11 @@ static void end(loop *l) {
     if (l->signals) train_signals_restore(&l->handlers);
     train_metrics_close(l->metrics);
     train_events_close(l->events);
-    train_run_close(l->run);
     train_checkpoint_tensors_destroy(l->tensors);
     train_validation_destroy(l->validation);
     train_step_destroy(l->step);
     data_vocabulary_destroy(l->vocabulary);
     data_source_destroy(l->source);
-    free(l->checkpoint);
     free(l->origin);
     kern_free(l->tokens);
     conf_destroy(l->conf);
@@ -369,81 +368,43 @@ static void end(loop *l) {
 kern_status train_loop_new(const ttt_conf *conf) {
     kern_status status = KERN_OK;
     loop l = {0};
+    train_run *run = NULL;
     char *dir =
         *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
     TRY(train_run_check_new(dir));
     TRY(begin(&l, conf));
     TRY(start_weights(&l));
     take_signals(&l);
-    TRY(train_run_open(&l.run, dir, false));
-    TRY(conf_write(l.conf, l.run->config));
+    TRY(train_run_open(&run, dir, false));
+    l.run = run;
+    TRY(conf_write(l.conf, run->config));
     TRY(open_outputs(&l));
     TRY(run_steps(&l));
 done:
     end(&l);
+    train_run_close(run);
     free(dir);
     return status;
 }
 
-/* The run's checkpoint to go on from; NULL where there is none yet. */
-static kern_status find_checkpoint(loop *l, const char *source) {
-    if (!strcmp(source, l->run->dir))
-        return train_history_latest(&l->checkpoint, l->run->checkpoints);
-    return train_history_locate(&l->checkpoint, source);
-}
-
-/* That checkpoint, loaded; without one the state stays at step 0. */
-static kern_status load_state(loop *l) {
+/* The weights, moments and place of the checkpoint; without one the state stays at step 0. */
+static kern_status load_state(loop *l, const train_resume *from) {
     kern_status status = KERN_OK;
-    const char *checkpoint = l->checkpoint;
-    uint64_t course = l->state.config_hash;
-    if (!checkpoint) return start_weights(l);
-    TRY(train_checkpoint_load(&l->state, checkpoint, &l->tensors->parameters,
-                              &l->tensors->moments));
-    if (l->state.config_hash != course)
-        TRY(kern_fail(KERN_ERR_CONFIG,
-                      "%s was trained with other options or on other data than %s says; a run "
-                      "that goes on keeps its course (to fine-tune instead, begin a new one with "
-                      "train.init_from=%s)",
-                      checkpoint, l->run->config, checkpoint));
+    if (!from->checkpoint) return start_weights(l);
+    TRY(train_resume_load(&l->state, l->tensors, from));
     l->saved_step = l->state.step;
     l->prune_due = true;
 done:
     return status;
 }
 
-/* The configuration of the run with the overrides, which must leave the course as it is. */
-static kern_status load_configuration(ttt_conf **conf, const train_run *run, int overrides,
-                                      const char *const *override) {
-    kern_status status = KERN_OK;
-    ttt_conf *before = NULL;
-    TRY(conf_load(&before, run->config, 0, NULL));
-    TRY(conf_load(conf, run->config, overrides, override));
-    TRY(train_course_keep(before, *conf));
-done:
-    conf_destroy(before);
-    return status;
-}
-
-static kern_status go_on(loop *l, int overrides) {
+static kern_status go_on(loop *l, const train_resume *from) {
     kern_status status = KERN_OK;
     bool validated = true;
     if (validation_due(l))
         TRY(train_metrics_find(&validated, l->run->metrics, l->state.step - 1, "validation_loss"));
-    if (l->state.step >= l->conf->train.steps && validated) {
-        fprintf(stderr,
-                "%s has done %lld of %lld steps: nothing is left; for more: ttt train --resume %s "
-                "train.steps=MORE train.total_steps=%lld\n",
-                l->run->dir, (long long)l->state.step, (long long)l->conf->train.steps, l->run->dir,
-                (long long)conf_total_steps(l->conf));
-        return status;
-    }
-    if (l->checkpoint)
-        fprintf(stderr, "going on from %s\n", l->checkpoint);
-    else
-        fprintf(stderr, "%s has no checkpoint: beginning at step 0\n", l->run->dir);
-    TRY(train_history_supersede(l->run->checkpoints, l->state.step));
-    if (overrides) TRY(conf_write(l->conf, l->run->config));
+    if (validated && train_resume_done(from, l->state.step)) return status;
+    TRY(train_resume_begin(from, l->conf, l->state.step));
     TRY(open_outputs(l));
     if (!validated) TRY(validate(l)); /* a signal or the process's end prevented it */
     TRY(run_steps(l));
@@ -453,24 +414,21 @@ done:
 
 kern_status train_loop_resume(const char *source, int overrides, const char *const *override) {
     kern_status status = KERN_OK;
+    train_resume from = {0};
     loop l = {0};
-    ttt_conf *conf = NULL;
-    char *dir = NULL;
-    TRY(train_history_run(&dir, source));
-    TRY(train_run_open(&l.run, dir, true));
-    TRY(load_configuration(&conf, l.run, overrides, override));
-    TRY(find_checkpoint(&l, source));
-    status = begin(&l, conf);
+    TRY(train_resume_open(&from, source, overrides, override));
+    l.run = from.run;
+    l.checkpoint = from.checkpoint;
+    status = begin(&l, from.conf);
     if (status == KERN_ERR_MEMORY)
         kern_fail_context(status, "only more memory helps a run that goes on, for it keeps its "
                                   "course");
     TRY(status);
-    TRY(load_state(&l));
+    TRY(load_state(&l, &from));
     take_signals(&l);
-    TRY(go_on(&l, overrides));
+    TRY(go_on(&l, &from));
 done:
     end(&l);
-    conf_destroy(conf);
-    free(dir);
+    train_resume_close(&from);
     return status;
 }

@@ -1,0 +1,83 @@
+#include "train/resume.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/checkpoint.h"
+#include "train/course.h"
+#include "train/history.h"
+
+static kern_status load_configuration(train_resume *resume, int overrides,
+                                      const char *const *override) {
+    kern_status status = KERN_OK;
+    ttt_conf *before = NULL;
+    TRY(conf_load(&before, resume->run->config, 0, NULL));
+    TRY(conf_load(&resume->conf, resume->run->config, overrides, override));
+    TRY(train_course_keep(before, resume->conf));
+    resume->overridden = overrides > 0;
+done:
+    conf_destroy(before);
+    return status;
+}
+
+kern_status train_resume_open(train_resume *resume, const char *source, int overrides,
+                              const char *const *override) {
+    kern_status status = KERN_OK;
+    char *dir = NULL;
+    TRY(train_history_run(&dir, source));
+    TRY(train_run_open(&resume->run, dir, true));
+    TRY(load_configuration(resume, overrides, override));
+    TRY(strcmp(source, resume->run->dir)
+            ? train_history_locate(&resume->checkpoint, source)
+            : train_history_latest(&resume->checkpoint, resume->run->checkpoints));
+done:
+    free(dir);
+    return status;
+}
+
+void train_resume_close(train_resume *resume) {
+    train_run_close(resume->run);
+    conf_destroy(resume->conf);
+    free(resume->checkpoint);
+    *resume = (train_resume){.run = NULL};
+}
+
+kern_status train_resume_load(train_state *state, const train_checkpoint_tensors *tensors,
+                              const train_resume *resume) {
+    kern_status status = KERN_OK;
+    const char *checkpoint = resume->checkpoint;
+    uint64_t course = state->config_hash;
+    TRY(train_checkpoint_load(state, checkpoint, &tensors->parameters, &tensors->moments));
+    if (state->config_hash != course)
+        TRY(kern_fail(KERN_ERR_CONFIG,
+                      "%s was trained with other options or on other data than %s says; a run "
+                      "that goes on keeps its course (to fine-tune instead, begin a new one with "
+                      "train.init_from=%s)",
+                      checkpoint, resume->run->config, checkpoint));
+done:
+    return status;
+}
+
+bool train_resume_done(const train_resume *resume, int64_t step) {
+    const char *dir = resume->run->dir;
+    long long steps = resume->conf->train.steps;
+    if (step < steps) return false;
+    fprintf(stderr,
+            "%s has done %lld of %lld steps: nothing is left; for more: ttt train --resume %s "
+            "train.steps=MORE train.total_steps=%lld\n",
+            dir, (long long)step, steps, dir, (long long)conf_total_steps(resume->conf));
+    return true;
+}
+
+kern_status train_resume_begin(const train_resume *resume, const ttt_conf *conf, int64_t step) {
+    kern_status status = KERN_OK;
+    if (resume->checkpoint)
+        fprintf(stderr, "going on from %s\n", resume->checkpoint);
+    else
+        fprintf(stderr, "%s has no checkpoint: beginning at step 0\n", resume->run->dir);
+    TRY(train_history_supersede(resume->run->checkpoints, step));
+    if (resume->overridden) TRY(conf_write(conf, resume->run->config));
+done:
+    return status;
+}
