@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/needle.h"
+#include "data/utf8.h"
 
 struct data_needle_reader {
     FILE *file;
@@ -96,13 +97,17 @@ done:
     return status;
 }
 
-/* The next line that is not empty; -1 behind the last. */
-static ssize_t next_line(data_needle_reader *reader) {
+/* The bytes of *line, the next one that is not empty; -1 behind the last. */
+static ssize_t next_line(const char **line, data_needle_reader *reader) {
+    *line = NULL;
     for (;;) {
         ssize_t bytes = getline(&reader->line, &reader->capacity, reader->file);
         if (bytes < 0) return bytes;
         reader->number++;
-        if ((size_t)bytes != strspn(reader->line, " \t\r\n")) return bytes;
+        ssize_t mark = reader->number == 1 ? data_utf8_mark(reader->line, bytes) : 0;
+        *line = reader->line + mark;
+        bytes -= mark;
+        if ((size_t)bytes != strspn(*line, " \t\r\n")) return bytes;
     }
 }
 
@@ -110,14 +115,15 @@ kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader
     kern_status status = KERN_OK;
     json_t *object = NULL;
     json_error_t error;
+    const char *line;
     *sample = (data_needle){.index = 0};
     errno = 0;
-    ssize_t bytes = next_line(reader);
+    ssize_t bytes = next_line(&line, reader);
     *more = bytes >= 0;
     if (!*more && ferror(reader->file))
         TRY(kern_fail(KERN_ERR_FILE, "%s cannot be read: %s", reader->path, strerror(errno)));
     if (!*more) goto done;
-    object = json_loadb(reader->line, (size_t)bytes, JSON_REJECT_DUPLICATES, &error);
+    object = json_loadb(line, (size_t)bytes, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(object))
         TRY(kern_fail(KERN_ERR_DATA,
                       "%s, line %lld is no JSON object%s%s; RULER's files have one "

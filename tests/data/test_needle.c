@@ -271,6 +271,50 @@ static void test_ruler(void **state) {
                    NULL);
 }
 
+/* How many samples a file of this text has, and that nothing else is wrong with it. */
+static int count_samples(const char *text, size_t bytes) {
+    data_needle_reader *reader;
+    data_needle sample;
+    int count = 0;
+    write_file(in_folder("c.jsonl"), text, bytes);
+    assert_ok(data_needle_reader_open(&reader, in_folder("c.jsonl")));
+    for (bool more = true; more; count += more) {
+        assert_ok(data_needle_read(&sample, &more, reader));
+        data_needle_clear(&sample);
+    }
+    data_needle_reader_close(reader);
+    return count;
+}
+
+#define MARK "\357\273\277"
+
+/* A byte order mark is no part of the first line; anywhere else it is none. */
+static void test_mark(void **state) {
+    (void)state;
+    static const struct {
+        const char *before, *word; /* what refuses it, NULL: nothing */
+    } rows[] = {{MARK, NULL},
+                {MARK "\r\n", NULL},
+                {"\n" MARK, "c.jsonl, line 2"},
+                {MARK MARK, "c.jsonl, line 1"}};
+    assert_int_equal(count_samples(MARK, 3), 0);
+    for (int i = 0; i < 4; i++) {
+        char text[sizeof ruler + 8];
+        size_t bytes = (size_t)snprintf(text, sizeof text, "%s%s", rows[i].before, ruler);
+        if (!rows[i].word) {
+            assert_int_equal(count_samples(text, bytes), 2);
+            continue;
+        }
+        data_needle_reader *reader;
+        data_needle sample;
+        bool more;
+        write_file(in_folder("c.jsonl"), text, bytes);
+        assert_ok(data_needle_reader_open(&reader, in_folder("c.jsonl")));
+        assert_failure(data_needle_read(&sample, &more, reader), KERN_ERR_DATA, rows[i].word, NULL);
+        data_needle_reader_close(reader);
+    }
+}
+
 /* What is written is read back the same. */
 static void test_round_trip(void **state) {
     (void)state;
@@ -379,11 +423,12 @@ static void test_mutations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),       cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_noise),         cmocka_unit_test(test_haystack),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_score),
-        cmocka_unit_test(test_ruler),         cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_damaged_lines), cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_samples),    cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_noise),      cmocka_unit_test(test_haystack),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_score),
+        cmocka_unit_test(test_ruler),      cmocka_unit_test(test_mark),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damaged_lines),
+        cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
