@@ -54,10 +54,6 @@ done:
     return status;
 }
 
-static kern_status tell(infer_reader *r, const int32_t *token, int64_t count) {
-    return r->spec.seen ? r->spec.seen(r->spec.context, token, r->nll, count) : KERN_OK;
-}
-
 /* Reads what can be read of the tokens that are there. */
 static kern_status read_tokens(infer_reader *r, bool last) {
     kern_status status = KERN_OK;
@@ -70,14 +66,7 @@ static kern_status read_tokens(infer_reader *r, bool last) {
         TRY(infer_session_read_some(&n, r->spec.session, token, r->tokens.count - at, last,
                                     r->nll));
         at += n;
-        if (n) status = tell(r, token, n);
-        if (status == KERN_ERR_INTERRUPTED && at < r->tokens.count) {
-            /* The step on a chunk knew the token after it: no other one can follow. */
-            TRY(infer_session_read(r->spec.session, token + n, 1, r->nll));
-            tell(r, token + n, 1);
-            status = KERN_ERR_INTERRUPTED;
-        }
-        if (status != KERN_OK) goto done;
+        if (n && r->spec.seen) TRY(r->spec.seen(r->spec.context, token, r->nll, n));
     }
 done:
     r->tokens.count -= at;

@@ -29,9 +29,8 @@ void infer_reader_destroy(infer_reader *reader); /* NULL is fine */
 /* Appends a text's next bytes; the begin-of-document token comes by itself before the first of a
  * text if the model has one. Names of special tokens are ordinary text. `last`: the text ends here,
  * and all of it is read when this returns; else some of it may wait. Errors: those of
- * data_encode, infer_session_read and `seen`; the tokens that were not read are then forgotten.
- * After KERN_ERR_INTERRUPTED of `seen`, which was perhaps told of one more token, the session can
- * be saved and read any other text. */
+ * data_encode, infer_session_read and `seen`; the tokens that were not read are then forgotten,
+ * and infer_session_settle is due before the session is saved or reads another text. */
 kern_status infer_reader_push(infer_reader *reader, const char *bytes, int64_t count, bool last);
 
 #endif

@@ -48,6 +48,11 @@ kern_status infer_session_read(infer_session *session, const int32_t *token, int
 kern_status infer_session_read_some(int64_t *consumed, infer_session *session, const int32_t *token,
                                     int64_t count, bool last, double *nll);
 
+/* Where infer_session_read_some was not given the rest of a text: reads the token behind the last
+ * chunk if that chunk's step knew it already. Then the session can be saved, and any other text can
+ * follow. Else does nothing. Errors: KERN_ERR_NUMERIC, as above. */
+kern_status infer_session_settle(infer_session *session);
+
 /* Scores of the token that comes next [V], the session's own; after at least one token. */
 const float *infer_session_logits(const infer_session *session);
 
@@ -90,9 +95,9 @@ void infer_session_moves(const infer_session *session, infer_session_move *move)
 
 /* The state as a file (docs/reading.md): fast weights, keys and values in reach, position, tokens
  * that wait for their chunk's end. `identity` names the weights that it belongs to; loading refuses
- * another one, and another layout, and anything damaged. Not to be saved where
- * infer_session_read_some was not given the rest. Errors of loading leave the session as it was:
- * KERN_ERR_FILE, KERN_ERR_DATA (damaged), KERN_ERR_CONFIG (of other weights or options). */
+ * another one, and another layout, and anything damaged. Where infer_session_read_some was not
+ * given the rest, infer_session_settle comes before saving. Errors of loading leave the session as
+ * it was: KERN_ERR_FILE, KERN_ERR_DATA (damaged), KERN_ERR_CONFIG (of other weights or options). */
 kern_status infer_session_save(const infer_session *session, const char *path,
                                const char *identity);
 kern_status infer_session_load(infer_session *session, const char *path, const char *identity);

@@ -191,6 +191,7 @@ static kern_status read_chunks(infer_session *s, const int32_t *token, int64_t t
         }
         s->score = SCORE_KNOWN;
         s->next_nll = kern_real_at(s->nll, s->real, C - 1);
+        s->next = token[at + C];
         s->position += C;
     }
 done:
@@ -269,8 +270,9 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
     *consumed = 0;
     if (tokens == 0) return KERN_OK;
     TRY(check(s, token, least(tokens, s->unit + 1)));
-    if (s->pending == s->chunk) TRY(finish_chunk(s, token[0]));
-    if (s->pending == 0 && tokens <= s->unit && !last) return KERN_OK;
+    bool complete = s->pending == s->chunk;
+    if ((s->pending == 0 || complete) && tokens <= s->unit && !last) return KERN_OK;
+    if (complete) TRY(finish_chunk(s, token[0])); /* and read that token, or the step is of none */
     int64_t n;
     if (s->pending == 0 && tokens > s->chunk) {
         n = tokens > s->unit ? s->unit : s->chunk;
@@ -283,6 +285,11 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
     *consumed = n;
 done:
     return status;
+}
+
+/* There is room for it: read_some asks for that of the token behind a chunk too. */
+kern_status infer_session_settle(infer_session *s) {
+    return s->score == SCORE_KNOWN ? read_piece(s, &s->next, 1, NULL) : KERN_OK;
 }
 
 kern_status infer_session_read(infer_session *s, const int32_t *token, int64_t tokens,

@@ -69,7 +69,8 @@ struct infer_session {
     int64_t pending;  /* of them in the chunk that is not complete */
     int32_t *waiting; /* [chunk] those */
     enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } score; /* of the token that comes next */
-    double next_nll; /* SCORE_KNOWN: as the last target of a whole chunk */
+    double next_nll; /* SCORE_KNOWN: as the last target of a whole chunk, which was `next` */
+    int32_t next;
     infer_session_progress seen;
 };
 

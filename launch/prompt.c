@@ -48,6 +48,13 @@ static kern_status begin(infer_reader **reader, reading *r, const char *label) {
     return infer_reader_create(reader, &spec);
 }
 
+/* The end of a reading that met this. */
+static kern_status settle(kern_status met, const launch_prompt *prompt) {
+    if (met == KERN_OK || met == KERN_ERR_NUMERIC) return met;
+    kern_status status = infer_session_settle(prompt->session);
+    return status == KERN_OK ? met : status;
+}
+
 kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, int64_t count) {
     kern_status status = KERN_OK;
     infer_reader *reader = NULL;
@@ -57,7 +64,7 @@ kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, 
 done:
     launch_progress_clear(&r.line);
     infer_reader_destroy(reader);
-    return status;
+    return settle(status, prompt);
 }
 
 kern_status launch_prompt_text(const launch_prompt *prompt, const char *text) {
@@ -118,7 +125,7 @@ done:
     launch_progress_clear(&r.line);
     close_file(descriptor);
     infer_reader_destroy(reader);
-    return status;
+    return settle(status, prompt);
 }
 
 kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines) {

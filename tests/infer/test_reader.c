@@ -82,31 +82,66 @@ static void test_pieces(void **state) {
     tiny_end(&m);
 }
 
-/* Stopped, also just behind a chunk whose step knew the token after it, the session goes on with
- * any other text as if nothing else had ever been there. */
+/* The session goes on from what it read of the text as if nothing else had ever been there. */
+static void assert_settled(tiny *m, infer_session *session, infer_session *plain,
+                           const char *text) {
+    static double expected[40], nll[40];
+    int32_t token[BYTES + 1] = {256}, other[40];
+    int64_t count = infer_session_position(session);
+    for (int i = 0; i < BYTES; i++) token[i + 1] = text[i];
+    tiny_tokens(m, other, 40, 7);
+    infer_session_reset(plain);
+    assert_ok(infer_session_read(plain, token, count, NULL));
+    const float *a = infer_session_logits(session), *b = infer_session_logits(plain);
+    for (int i = 0; i < 257; i++) assert_true(fabs((double)(a[i] - b[i])) < 1e-5);
+    assert_ok(infer_session_read(session, other, 40, nll));
+    assert_ok(infer_session_read(plain, other, 40, expected));
+    tiny_assert_close(nll, expected, 40, 1e-12, "after the stop");
+}
+
+/* Stopped, also just behind a chunk whose step knew the token after it, any text can follow. */
 static void test_stopped_reading_goes_on(void **state) {
     (void)state;
     static record r;
-    static double expected[40], nll[40];
     char text[BYTES];
-    int32_t other[40];
     tiny m;
     tiny_begin(&m, BYTE_MODEL);
     some_text(text);
-    tiny_tokens(&m, other, 40, 7);
     infer_session *session = begin_session(&m), *plain = begin_session(&m);
     for (int64_t stop = 1; stop < BYTES; stop = stop * 3 + 1) {
         infer_session_reset(session);
-        infer_session_reset(plain);
         r = (record){.stop = stop, .end = KERN_ERR_INTERRUPTED};
         assert_int_equal(read_text(&r, session, text, 700), KERN_ERR_INTERRUPTED);
-        assert_int_equal(infer_session_position(session), r.count);
-        assert_ok(infer_session_read(plain, r.token, r.count, NULL));
-        const float *a = infer_session_logits(session), *b = infer_session_logits(plain);
-        for (int i = 0; i < 257; i++) assert_true(fabs((double)(a[i] - b[i])) < 1e-5);
-        assert_ok(infer_session_read(session, other, 40, nll));
-        assert_ok(infer_session_read(plain, other, 40, expected));
-        tiny_assert_close(nll, expected, 40, 1e-12, "after the stop");
+        assert_ok(infer_session_settle(session));
+        assert_in_range(infer_session_position(session), r.count, r.count + 1);
+        assert_settled(&m, session, plain, text);
+    }
+    infer_session_destroy(session);
+    infer_session_destroy(plain);
+    tiny_end(&m);
+}
+
+/* So it is where the rest of a text never comes: behind whole chunks, and where a part of it ends
+ * with a chunk that was begun before and whose step is still to come. */
+static void test_rest_never_comes(void **state) {
+    (void)state;
+    char text[BYTES];
+    tiny m;
+    tiny_begin(&m, BYTE_MODEL);
+    some_text(text);
+    infer_session *session = begin_session(&m), *plain = begin_session(&m);
+    const int64_t parts[][2] = {{2, 100}, {2, 700}, {3, 1}, {3, 1200}, {0, 600}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        infer_reader *reader;
+        infer_reader_spec spec = {.session = session, .vocabulary = data_vocabulary_byte()};
+        int64_t first = parts[i][0];
+        infer_session_reset(session);
+        assert_ok(infer_reader_create(&reader, &spec));
+        if (first) assert_ok(infer_reader_push(reader, text, first, true));
+        assert_ok(infer_reader_push(reader, text + first, parts[i][1], false));
+        infer_reader_destroy(reader);
+        assert_ok(infer_session_settle(session));
+        assert_settled(&m, session, plain, text);
     }
     infer_session_destroy(session);
     infer_session_destroy(plain);
@@ -174,9 +209,8 @@ static void test_endless_words(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_stopped_reading_goes_on),
-        cmocka_unit_test(test_errors_are_passed_on),
+        cmocka_unit_test(test_pieces),           cmocka_unit_test(test_stopped_reading_goes_on),
+        cmocka_unit_test(test_rest_never_comes), cmocka_unit_test(test_errors_are_passed_on),
         cmocka_unit_test(test_endless_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

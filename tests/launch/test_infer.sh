@@ -79,6 +79,12 @@ seq 1 400 | "$ttt" infer full --chat --tokens 5 --context 300 --save-state short
 says log 'allow a longer context .--context N.; the state after [0-9]+ tokens is in short.state'
 infer out full --load-state short.state --context 1000 --tokens 5
 
+code=0
+"$ttt" infer full --prompt-file whole.txt --context 600 --save-state short.state >out 2>log || code=$?
+[ $code = 2 ] || fault "exit code $code where a text is too long, behind whole chunks: $(cat log)"
+says log 'allow a longer context .--context N.; the state after 513 tokens is in short.state'
+infer out full --load-state short.state --context 1000 --tokens 5
+
 # Ctrl-C while it waits for a prompt: stops at once, and saves.
 mkfifo prompts
 "$ttt" infer run --chat --tokens 3 --greedy --save-state chat.state <prompts >chat.out 2>log &
