@@ -112,8 +112,10 @@ static int64_t merge_span(int32_t *ids, const data_bpe *bpe, const unsigned char
  * is out of date where its place has no such pair any more. */
 typedef struct {
     int32_t *id, *next, *previous; /* [bytes]; id -1: merged into the one before */
+    /* [2 bytes]: fewer pairs at first than bytes, and a merge, of which there are fewer too, takes
+     * one away and adds two at most */
     uint64_t *heap;
-    int64_t count, capacity;
+    int64_t count;
 } list;
 
 static void sift_down(list *l, int64_t at) {
@@ -133,28 +135,14 @@ static void push(list *l, uint64_t entry) {
     l->heap[at] = entry;
 }
 
-/* The heap is never larger than the pairs at first and one for each of two neighbours a merge. */
-static kern_status push_pair(list *l, const data_bpe *bpe, int32_t at) {
+static void push_pair(list *l, const data_bpe *bpe, int32_t at) {
     int32_t next = l->next[at];
-    if (next < 0) return KERN_OK;
+    if (next < 0) return;
     data_bpe_pair pair = data_bpe_find_pair(bpe, l->id[at], l->id[next]);
-    if (pair.rank == DATA_BPE_NO_RANK) return KERN_OK;
-    if (l->count == l->capacity) {
-        uint64_t *larger;
-        kern_status status = kern_alloc((void **)&larger, (size_t)l->capacity * 2 * sizeof *larger,
-                                        "the pairs of a long piece");
-        if (status != KERN_OK) return status;
-        memcpy(larger, l->heap, (size_t)l->count * sizeof *larger);
-        kern_free(l->heap);
-        l->heap = larger;
-        l->capacity *= 2;
-    }
-    push(l, (uint64_t)pair.rank << 32 | (uint32_t)at);
-    return KERN_OK;
+    if (pair.rank != DATA_BPE_NO_RANK) push(l, (uint64_t)pair.rank << 32 | (uint32_t)at);
 }
 
-static kern_status merge_pairs(list *l, const data_bpe *bpe) {
-    kern_status status = KERN_OK;
+static void merge_pairs(list *l, const data_bpe *bpe) {
     while (l->count) {
         uint64_t entry = l->heap[0];
         l->heap[0] = l->heap[--l->count];
@@ -168,24 +156,22 @@ static kern_status merge_pairs(list *l, const data_bpe *bpe) {
         l->id[next] = -1;
         l->next[at] = l->next[next];
         if (l->next[at] >= 0) l->previous[l->next[at]] = at;
-        TRY(push_pair(l, bpe, at));
-        if (l->previous[at] >= 0) TRY(push_pair(l, bpe, l->previous[at]));
+        push_pair(l, bpe, at);
+        if (l->previous[at] >= 0) push_pair(l, bpe, l->previous[at]);
     }
-done:
-    return status;
 }
 
 static kern_status merge_long(data_tokens *tokens, const data_bpe *bpe, const unsigned char *piece,
                               int64_t n) {
     kern_status status = KERN_OK;
-    list l = {.capacity = n};
+    list l = {.count = 0};
     if (n > INT32_MAX)
         return kern_fail(KERN_ERR_MEMORY, "a piece of text of %lld bytes is too long",
                          (long long)n);
     TRY(kern_alloc((void **)&l.id, (size_t)n * sizeof *l.id, "a long piece"));
     TRY(kern_alloc((void **)&l.next, (size_t)n * sizeof *l.next, "a long piece"));
     TRY(kern_alloc((void **)&l.previous, (size_t)n * sizeof *l.previous, "a long piece"));
-    TRY(kern_alloc((void **)&l.heap, (size_t)n * sizeof *l.heap, "the pairs of a long piece"));
+    TRY(kern_alloc((void **)&l.heap, 2 * (size_t)n * sizeof *l.heap, "the pairs of a long piece"));
     for (int64_t i = 0; i < n; i++) {
         l.id[i] = bpe->byte_ids[piece[i]];
         l.next[i] = (int32_t)(i + 1 < n ? i + 1 : -1);
@@ -196,7 +182,7 @@ static kern_status merge_long(data_tokens *tokens, const data_bpe *bpe, const un
         if (rank != DATA_BPE_NO_RANK) l.heap[l.count++] = (uint64_t)rank << 32 | (uint32_t)i;
     }
     for (int64_t i = l.count / 2 - 1; i >= 0; i--) sift_down(&l, i);
-    TRY(merge_pairs(&l, bpe));
+    merge_pairs(&l, bpe);
     for (int32_t i = 0; i >= 0; i = l.next[i]) tokens->ids[tokens->count++] = l.id[i];
 done:
     kern_free(l.id);

@@ -150,7 +150,7 @@ int64_t data_bpe_from_alphabet(char *bytes, const char *text, int64_t length);
 
 /* Appends the tokens of one piece, merged from its bytes; tokens has room. A long piece is merged
  * in windows as small as its tokens allow: in linear time and no memory to speak of, as a rule; in
- * O(n log n) and 20 bytes a byte at worst. Errors: KERN_ERR_MEMORY. */
+ * O(n log n) and 28 bytes a byte at worst. Errors: KERN_ERR_MEMORY. */
 kern_status data_bpe_merge(data_tokens *tokens, const data_bpe *bpe, const char *piece,
                            int64_t bytes);
 
