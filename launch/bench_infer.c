@@ -237,6 +237,7 @@ static kern_status run_variant(bench *b, int which) {
     b->threads = train_threads(conf);
     omp_set_num_threads(b->threads);
     if (b->bandwidth <= 0) b->bandwidth = kern_read_bandwidth(b->threads);
+    if (b->bandwidth <= 0) TRY(kern_fail(KERN_ERR_MEMORY, "no memory to read; free some"));
     layout = infer_parameters_create(conf);
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     TRY(kern_alloc_zero(&parameters, (size_t)layout->elements * kern_dtype_bytes(real), "weights"));
