@@ -1,5 +1,5 @@
 /* What Unicode 16 knows of characters and Unicode 14, which PCRE2 has up to 10.42, does not: with
- * it, patterns cut a text into the same pieces whatever PCRE2 is installed. */
+ * it, patterns cut a text into the same pieces with every PCRE2 whose Unicode is from 14 to 16. */
 #ifndef DATA_BPE_UNICODE_H
 #define DATA_BPE_UNICODE_H
 

@@ -29,10 +29,10 @@ void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, 
 #pragma omp parallel for schedule(static) if (rows >= 64)
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < size; i += 2) {
-            double angle = (double)(first + t) * frequency[i];
+            double angle = (double)(first + t) * frequency[i], c = cos(angle), s = sin(angle);
             for (int64_t at = t * size + i; at < t * size + i + 2; at++) {
-                kern_real_put(cosine, real, at, cos(angle));
-                kern_real_put(sine, real, at, sin(angle));
+                kern_real_put(cosine, real, at, c);
+                kern_real_put(sine, real, at, s);
             }
         }
     free(frequency);

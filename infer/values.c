@@ -124,7 +124,7 @@ kern_status infer_values_open(infer_values **result, const ttt_conf *conf, infer
         if (held.rounded) next += rounded_bytes(p);
         values->in_file[i] = held.in_file;
         values->exact[i] = held.in_file ? tensor->data : exact;
-        read_copies(values, exact, values->rounded[i], tensor);
+        if (exact || held.rounded) read_copies(values, exact, values->rounded[i], tensor);
     }
     *result = values;
     values = NULL;

@@ -17,7 +17,7 @@ typedef struct {
 typedef struct infer_values infer_values;
 
 /* The parameters in a file of tensors in the configuration's real type (f32, or f64 in f64 runs).
- * Reads all of it once, a few MB at a time, and leaves it mapped: it must not be shortened or
+ * Copies what is held, a few MB at a time, and leaves the file mapped: it must not be shortened or
  * written over as long as the values are used. Takes `file` over, also where it fails. Errors:
  * KERN_ERR_DATA where a parameter is missing, of another type or shape, or not aligned;
  * KERN_ERR_MEMORY; *values is then NULL. */

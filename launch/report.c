@@ -4,17 +4,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "data/aside.h"
 #include "data/utf8.h"
 
 kern_status launch_check_place(const char *path) {
-    struct stat there;
     data_aside *file = NULL;
     if (!path) return KERN_OK;
-    if (!stat(path, &there) && S_ISDIR(there.st_mode))
-        return kern_fail(KERN_ERR_FILE, "%s: is a folder; name a file", path);
     kern_status status = data_aside_create(&file, path);
     data_aside_destroy(file);
     return status;
