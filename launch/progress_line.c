@@ -10,7 +10,9 @@ static const double TELLING = 1;
 void launch_progress_show(launch_progress_line *line, int64_t done, int64_t all) {
     double now = kern_seconds();
     bool terminal = isatty(STDERR_FILENO), finished = all && done >= all;
-    if (!finished && now - line->shown < (terminal ? 0.1 : 10)) return;
+    bool again = finished && line->finished;
+    line->finished = finished;
+    if (again || (!finished && now - line->shown < (terminal ? 0.1 : 10))) return;
     line->shown = now;
     fprintf(stderr, "%s%s: %lld", terminal ? "\r" : "", line->label, (long long)done);
     if (all) {
