@@ -18,7 +18,7 @@ struct ad_emitter {
     int operand_output[OPERANDS];
     bool wide[REGISTERS];
     int instrs, operands, registers;
-    int *reg; /* [values of members] by number, -1: none yet */
+    int reg[AD_UNIT_NODES]; /* [members] -1: none yet */
 };
 
 static kern_row_instr *add_instr(ad_emitter *e, kern_row_op op) {
@@ -117,51 +117,61 @@ static int load(ad_emitter *e, ad_value value) {
     return instr->d = new_register(e, e->operand[operand].wide);
 }
 
-static bool is_member(const ad_emitter *e, ad_value value) {
-    return ad_number(ad_root(e->low, value)) == ad_number(value) &&
-           ad_producer(e->low, value) >= 0 && e->low->unit_of[value.node] >= 0 &&
-           &e->low->unit[e->low->unit_of[value.node]] == e->unit;
+/* Which member of the unit makes a value, or -1: it is loaded. */
+static int member_of(const ad_emitter *e, ad_value value) {
+    if (ad_number(ad_root(e->low, value)) != ad_number(value) || ad_producer(e->low, value) < 0)
+        return -1;
+    int low = 0, high = e->unit->nodes; /* members are ascending */
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (e->unit->node[middle] < value.node)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < e->unit->nodes && e->unit->node[low] == value.node ? low : -1;
 }
 
 static int source(ad_emitter *e, const ad_node *node, int in) {
     ad_value value = ad_row_source(e->low, node->input[in]);
     if (ad_type_at(e->low->graph, value).dtype == KERN_I32) return -1; /* an index */
-    if (!is_member(e, value)) return load(e, value);
-    ASSERT(e->reg[value.node] >= 0);
-    return e->reg[value.node];
+    int member = member_of(e, value);
+    if (member < 0) return load(e, value);
+    ASSERT(e->reg[member] >= 0);
+    return e->reg[member];
 }
 
-static void emit_member(ad_emitter *e, int i) {
-    const ad_node *node = ad_node_at(e->low->graph, i);
+static void emit_member(ad_emitter *e, int m) {
+    const ad_node *node = ad_node_at(e->low->graph, e->unit->node[m]);
     const ad_op_def *op = ad_op_definition(node->op);
     int reg[AD_INPUTS];
     for (int in = 0; in < node->inputs; in++) reg[in] = source(e, node, in);
-    e->reg[i] = op->rows == AD_ROWS_LEAD ? reg[0] : op->emit(e, e->low->graph, node, reg);
+    e->reg[m] = op->rows == AD_ROWS_LEAD ? reg[0] : op->emit(e, e->low->graph, node, reg);
 }
 
-static void store_member(ad_emitter *e, int i) {
+static void store_member(ad_emitter *e, int m) {
+    int i = e->unit->node[m];
     const ad_node *node = ad_node_at(e->low->graph, i);
     bool lead = ad_op_definition(node->op)->rows == AD_ROWS_LEAD;
     int kept = lead ? (int)node->attrs.i[0] : KERN_ROW_LEAD;
     int operand = add_operand(e, (ad_value){i, 0}, node->type[0], -1, kept);
-    int reg = e->operand[operand].wide ? widen(e, e->reg[i]) : e->reg[i];
+    int reg = e->operand[operand].wide ? widen(e, e->reg[m]) : e->reg[m];
     kern_row_instr *instr = add_instr(e, lead ? KERN_ROW_SUM_LEAD : KERN_ROW_STORE);
     instr->a = reg;
     instr->operand = operand;
     instr->kept = lead ? kept : 0;
 }
 
-/* Readers of a member's value within the unit, against all its uses. */
-static void find_inside(const ad_emitter *e, bool *inside_only) {
-    for (int m = 0; m < e->unit->nodes; m++) {
-        int i = e->unit->node[m], inside = 0;
-        for (int r = 0; r < e->unit->nodes; r++) {
-            const ad_node *reader = ad_node_at(e->low->graph, e->unit->node[r]);
-            for (int in = 0; in < reader->inputs; in++)
-                inside += ad_same(ad_row_source(e->low, reader->input[in]), (ad_value){i, 0});
-        }
-        inside_only[i] = inside == e->low->uses[i * AD_OUTPUTS];
+/* Somebody outside the unit reads the member's value: it has more uses than readers within. */
+static bool is_read_outside(const ad_emitter *e, int m) {
+    ad_value value = {e->unit->node[m], 0};
+    int inside = 0;
+    for (int r = m + 1; r < e->unit->nodes; r++) {
+        const ad_node *reader = ad_node_at(e->low->graph, e->unit->node[r]);
+        for (int in = 0; in < reader->inputs; in++)
+            inside += ad_same(ad_row_source(e->low, reader->input[in]), value);
     }
+    return inside != e->low->uses[ad_number(value)];
 }
 
 /* output (+)= value: for outputs that are no unit's own memory. */
@@ -229,19 +239,15 @@ static void hand_over(ad_emitter *e) {
 
 void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
     ad_emitter *e = kern_array(1, sizeof *e);
-    bool *inside_only = kern_array(low->nodes, sizeof *inside_only);
+    ASSERT(unit->nodes <= AD_UNIT_NODES);
     e->low = low;
     e->unit = unit;
-    e->reg = kern_array(low->nodes, sizeof *e->reg);
-    for (int i = 0; i < low->nodes; i++) e->reg[i] = -1;
+    for (int m = 0; m < unit->nodes; m++) e->reg[m] = -1;
     choose_space(e);
-    find_inside(e, inside_only);
-    for (int m = 0; m < unit->nodes; m++) emit_member(e, unit->node[m]);
+    for (int m = 0; m < unit->nodes; m++) emit_member(e, m);
     for (int m = 0; m < unit->nodes; m++)
-        if (!inside_only[unit->node[m]]) store_member(e, unit->node[m]);
+        if (is_read_outside(e, m)) store_member(e, m);
     if (unit->add_from >= 0) emit_add(e);
     hand_over(e);
-    free(inside_only);
-    free(e->reg);
     free(e);
 }

@@ -6,8 +6,6 @@
 
 #include "autodiff/lower.h"
 
-enum { PROGRAM_NODES = 96 }; /* longer programs gain nothing and need more registers */
-
 ad_space ad_space_of(const ad_graph *graph, const ad_node *node) {
     const ad_op_def *op = ad_op_definition(node->op);
     bool by_operand = op->rows == AD_ROWS_REDUCE || op->rows == AD_ROWS_LEAD;
@@ -186,7 +184,7 @@ static void join(ad_lowering *low, edges *at) {
             if (!is_joinable(low, node->input[in], at->space[to])) continue;
             int from = low->unit_of[ad_producer(low, node->input[in])];
             if (from == to || !same_space(at->space[from], at->space[to])) continue;
-            if (low->unit[from].nodes + low->unit[to].nodes > PROGRAM_NODES) continue;
+            if (low->unit[from].nodes + low->unit[to].nodes > AD_UNIT_NODES) continue;
             if (passes_in_registers(low, at, from, to) && !detour(low, at, from, to))
                 merge(low, at, from, to);
         }
@@ -208,7 +206,7 @@ static bool is_lazy(const ad_lowering *low, int unit) {
 
 static bool are_siblings(const ad_lowering *low, edges *at, int a, int b) {
     return same_space(at->space[a], at->space[b]) && is_lazy(low, a) == is_lazy(low, b) &&
-           low->unit[a].nodes + low->unit[b].nodes <= PROGRAM_NODES &&
+           low->unit[a].nodes + low->unit[b].nodes <= AD_UNIT_NODES &&
            passes_in_registers(low, at, a, b) && passes_in_registers(low, at, b, a) &&
            !detour(low, at, a, b) && !detour(low, at, b, a);
 }

@@ -24,6 +24,9 @@ typedef struct {
     ad_buffer buffer; /* at run time */
 } ad_storage;
 
+/* Members of a row program: longer ones gain nothing and need more registers. */
+enum { AD_UNIT_NODES = 96 };
+
 /* Work of one step: one row program or one kernel call. */
 typedef struct {
     int *node; /* members, ascending */
