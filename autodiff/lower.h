@@ -80,6 +80,9 @@ void ad_lower_fuse(ad_lowering *low);
 void ad_lower_schedule(ad_lowering *low);
 kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
 
+/* Places the storages of the arena by their sizes and lifetimes. */
+void ad_lower_offsets(ad_lowering *low);
+
 /* The row program of a unit, its operands' storages and offsets set in `unit`. */
 void ad_lower_emit(ad_lowering *low, ad_unit *unit);
 

@@ -1,6 +1,6 @@
 /* Fourth pass: memory. Every result gets a storage: the plan's output, the memory of a summand that
  * it adds to, that of an operand which dies in the same row program, or a new piece of the arena.
- * Lifetimes then become offsets, largest first. */
+ * Lifetimes then become offsets (offsets.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,69 +162,6 @@ static void place_unit(allocator *at, ad_unit *unit) {
     }
 }
 
-static int by_size(const void *a, const void *b) {
-    const ad_storage *x = *(const ad_storage *const *)a, *y = *(const ad_storage *const *)b;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-    return (x > y) - (x < y);
-}
-
-/* Lowest offset that is free during the storage's life. placed[] is sorted by offset. */
-static size_t lowest_gap(const ad_storage *storage, ad_storage *const *placed, int count) {
-    size_t offset = 0;
-    for (int i = 0; i < count; i++) {
-        const ad_storage *other = placed[i];
-        if (other->last < storage->first || other->first > storage->last) continue;
-        if (offset + storage->bytes <= other->offset) break;
-        if (other->offset + other->bytes > offset) offset = other->offset + other->bytes;
-    }
-    return offset;
-}
-
-static void assign_offsets(ad_lowering *low) {
-    int count = 0, placed = 0;
-    ad_storage **storage = kern_array(low->storages, sizeof *storage);
-    ad_storage **sorted = kern_array(low->storages, sizeof *sorted);
-    for (int64_t s = 0; s < low->storages; s++) {
-        ad_storage *at = &low->storage[s];
-        if (at->external || at->last < 0) continue;
-        at->bytes = (at->bytes + 63) / 64 * 64;
-        if (low->spec.no_reuse) {
-            at->offset = low->arena_bytes;
-            low->arena_bytes += at->bytes;
-        } else {
-            storage[count++] = at;
-        }
-    }
-    qsort(storage, (size_t)count, sizeof *storage, by_size);
-    for (int s = 0; s < count; s++) {
-        ad_storage *at = storage[s];
-        at->offset = lowest_gap(at, sorted, placed);
-        int where = placed++;
-        while (where > 0 && sorted[where - 1]->offset > at->offset) {
-            sorted[where] = sorted[where - 1];
-            where--;
-        }
-        sorted[where] = at;
-        if (at->offset + at->bytes > low->arena_bytes) low->arena_bytes = at->offset + at->bytes;
-    }
-    free(storage);
-    free(sorted);
-}
-
-static void check(const ad_lowering *low) {
-    for (int64_t a = 0; a < low->storages; a++) {
-        const ad_storage *x = &low->storage[a];
-        ASSERT(x->external || x->offset % 64 == 0);
-        for (int64_t b = 0; b < a && !x->external && x->last >= 0; b++) {
-            const ad_storage *y = &low->storage[b];
-            if (y->external || y->last < 0) continue;
-            bool alive = x->first <= y->last && y->first <= x->last;
-            bool overlap = x->offset < y->offset + y->bytes && y->offset < x->offset + x->bytes;
-            ASSERT(!(alive && overlap));
-        }
-    }
-}
-
 kern_status ad_lower_memory(ad_lowering *low) {
     kern_status status = KERN_OK;
     allocator at = {.low = low};
@@ -247,8 +184,7 @@ kern_status ad_lower_memory(ad_lowering *low) {
     find_readers(&at);
     for (at.position = 0; low->order[at.position] >= 0; at.position++)
         place_unit(&at, &low->unit[low->order[at.position]]);
-    assign_offsets(low);
-    check(low);
+    ad_lower_offsets(low);
 done:
     free(at.last_read);
     return status;
