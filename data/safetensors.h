@@ -41,7 +41,7 @@ typedef struct {
     size_t bytes;
     /* The file's own bytes, read-only and mapped. Files of other writers may place them without
      * alignment: copy with memcpy. Reading them after someone else shortened the file ends the
-     * process with SIGBUS, as with every mapped file. */
+     * process with SIGBUS, as with every mapped file; data_safetensors_unchanged says so before. */
     const void *data;
 } data_tensor;
 
@@ -71,6 +71,10 @@ const data_tensor *data_safetensors_tensors(const data_safetensors *file);
 /* The string stored under `key` in __metadata__, or NULL. */
 const char *data_safetensors_metadata(const data_safetensors *file, const char *key);
 const char *data_safetensors_path(const data_safetensors *file);
+
+/* Whether the file has the size that it had when it was opened: to be asked right before a tensor
+ * is read. Errors: KERN_ERR_DATA naming the file, the tensor and both sizes; KERN_ERR_FILE. */
+kern_status data_safetensors_unchanged(const data_safetensors *file, const data_tensor *tensor);
 
 /* Gives back the memory that looking at these bytes of a tensor took. They may be looked at again,
  * and then come from the file again. */

@@ -16,6 +16,7 @@ enum { MOST_HEADER_BYTES = 100000000, SIZE_BYTES = 8 };
 
 struct data_safetensors {
     char *path;
+    int descriptor;
     void *map; /* the whole file */
     size_t bytes;
     json_t *header;   /* owns names and metadata */
@@ -26,32 +27,20 @@ struct data_safetensors {
 };
 
 static kern_status map_file(data_safetensors *file) {
-    kern_status status = KERN_OK;
     struct stat about;
-    int descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || fstat(descriptor, &about)) {
-        status = kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", file->path, strerror(errno));
-        goto done;
-    }
-    if (!S_ISREG(about.st_mode)) {
-        status = kern_fail(KERN_ERR_FILE, "%s: is not a file", file->path);
-        goto done;
-    }
-    if (about.st_size < SIZE_BYTES + 2) {
-        status = kern_fail(KERN_ERR_DATA, "%s: %lld bytes are no safetensors file", file->path,
-                           (long long)about.st_size);
-        goto done;
-    }
-    void *map = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (map == MAP_FAILED) {
-        status = kern_fail(KERN_ERR_FILE, "%s: cannot be mapped: %s", file->path, strerror(errno));
-        goto done;
-    }
+    file->descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
+    if (file->descriptor < 0 || fstat(file->descriptor, &about))
+        return kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", file->path, strerror(errno));
+    if (!S_ISREG(about.st_mode)) return kern_fail(KERN_ERR_FILE, "%s: is not a file", file->path);
+    if (about.st_size < SIZE_BYTES + 2)
+        return kern_fail(KERN_ERR_DATA, "%s: %lld bytes are no safetensors file", file->path,
+                         (long long)about.st_size);
+    void *map = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file->descriptor, 0);
+    if (map == MAP_FAILED)
+        return kern_fail(KERN_ERR_FILE, "%s: cannot be mapped: %s", file->path, strerror(errno));
     file->map = map;
     file->bytes = (size_t)about.st_size;
-done:
-    if (descriptor >= 0) close(descriptor);
-    return status;
+    return KERN_OK;
 }
 
 /* Reads the JSON header; *begin receives where the data begin in the file. */
@@ -199,6 +188,7 @@ kern_status data_safetensors_open(data_safetensors **out, const char *path) {
     *out = NULL;
     data_safetensors *file = NULL;
     TRY(kern_alloc_zero((void **)&file, sizeof *file, path));
+    file->descriptor = -1;
     TRY(kern_alloc((void **)&file->path, strlen(path) + 1, path));
     memcpy(file->path, path, strlen(path) + 1);
     TRY(map_file(file));
@@ -216,6 +206,7 @@ done:
 void data_safetensors_destroy(data_safetensors *file) {
     if (!file) return;
     if (file->map) munmap(file->map, file->bytes);
+    if (file->descriptor >= 0) close(file->descriptor);
     json_decref(file->header);
     kern_free(file->tensors);
     kern_free(file->shapes);
@@ -252,6 +243,19 @@ kern_status data_safetensors_expect(const data_tensor **tensor, const data_safet
     if (found) print_type(there, sizeof there, found->dtype, found->rank, found->shape);
     return kern_fail(KERN_ERR_DATA, "%s: tensor %s: expected %s, the file has %s", file->path, name,
                      wanted, there);
+}
+
+kern_status data_safetensors_unchanged(const data_safetensors *file, const data_tensor *tensor) {
+    struct stat about;
+    if (fstat(file->descriptor, &about))
+        return kern_fail(KERN_ERR_FILE, "%s: its size cannot be asked for: %s", file->path,
+                         strerror(errno));
+    if (about.st_size == (off_t)file->bytes) return KERN_OK;
+    return kern_fail(KERN_ERR_DATA,
+                     "%s: tensor %s is not read: the file has %lld bytes and had %zu when it was "
+                     "opened; what replaces a file in use is to be written under another name and "
+                     "renamed",
+                     file->path, tensor->name, (long long)about.st_size, file->bytes);
 }
 
 void data_safetensors_release(const data_safetensors *file, const void *data, size_t bytes) {

@@ -92,16 +92,19 @@ static kern_status find(const data_tensor **tensor, const infer_values *values, 
 }
 
 /* Copies of the tensor, piece by piece, so that the file does not fill memory beside them. */
-static void read_copies(const infer_values *values, char *exact, uint16_t *rounded,
-                        const data_tensor *tensor) {
+static kern_status read_copies(const infer_values *values, char *exact, uint16_t *rounded,
+                               const data_tensor *tensor) {
     size_t size = kern_dtype_bytes(values->real);
     for (int64_t at = 0; at < tensor->elements; at += PIECE) {
         int64_t count = tensor->elements - at < PIECE ? tensor->elements - at : PIECE;
         const char *from = (const char *)tensor->data + (size_t)at * size;
+        kern_status status = data_safetensors_unchanged(values->file, tensor);
+        if (status != KERN_OK) return status;
         if (exact) memcpy(exact + (size_t)at * size, from, (size_t)count * size);
         if (rounded) kern_round(rounded + at, (const float *)(const void *)from, count);
         data_safetensors_release(values->file, from, (size_t)count * size);
     }
+    return KERN_OK;
 }
 
 kern_status infer_values_open(infer_values **result, const ttt_conf *conf, infer_readers readers,
@@ -124,7 +127,7 @@ kern_status infer_values_open(infer_values **result, const ttt_conf *conf, infer
         if (held.rounded) next += rounded_bytes(p);
         values->in_file[i] = held.in_file;
         values->exact[i] = held.in_file ? tensor->data : exact;
-        if (exact || held.rounded) read_copies(values, exact, values->rounded[i], tensor);
+        if (exact || held.rounded) TRY(read_copies(values, exact, values->rounded[i], tensor));
     }
     *result = values;
     values = NULL;

@@ -19,8 +19,9 @@ typedef struct infer_values infer_values;
 /* The parameters in a file of tensors in the configuration's real type (f32, or f64 in f64 runs).
  * Copies what is held, a few MB at a time, and leaves the file mapped: it must not be shortened or
  * written over as long as the values are used. Takes `file` over, also where it fails. Errors:
- * KERN_ERR_DATA where a parameter is missing, of another type or shape, or not aligned;
- * KERN_ERR_MEMORY; *values is then NULL. */
+ * KERN_ERR_DATA where a parameter is missing, of another type or shape, or not aligned, or where
+ * the file's size has changed since it was opened; KERN_ERR_FILE, KERN_ERR_MEMORY; *values is then
+ * NULL. */
 kern_status infer_values_open(infer_values **values, const ttt_conf *conf, infer_readers readers,
                               data_safetensors *file);
 

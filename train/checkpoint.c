@@ -170,11 +170,15 @@ static kern_status match(const data_safetensors *file, const train_tensors *tens
     return KERN_OK;
 }
 
-static void copy(const train_tensors *tensors, const data_safetensors *file) {
+static kern_status copy(const train_tensors *tensors, const data_safetensors *file) {
+    kern_status status = KERN_OK;
     for (int64_t i = 0; i < tensors->count; i++) {
         const data_tensor *found = data_safetensors_find(file, tensors->items[i].name);
+        TRY(data_safetensors_unchanged(file, found));
         if (found->bytes) memcpy(tensors->items[i].data, found->data, found->bytes);
     }
+done:
+    return status;
 }
 
 /* Opens one of the files, which holds exactly these tensors. */
@@ -204,7 +208,7 @@ kern_status train_checkpoint_load(train_state *state, const char *path,
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
         if (lists[i]) TRY(open_tensors(&files[i], path, i, lists[i]));
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
-        if (lists[i]) copy(lists[i], files[i]);
+        if (lists[i]) TRY(copy(lists[i], files[i]));
     *state = read;
 done:
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) data_safetensors_destroy(files[i]);

@@ -40,7 +40,8 @@ kern_status train_checkpoint_save(const char *directory, const train_state *stat
  * checksums, and that each file holds exactly the tensors of the list with exactly these types and
  * shapes. Errors leave memory and *state as they were: KERN_ERR_DATA where the checkpoint is
  * damaged, KERN_ERR_CONFIG where it is intact but of another model (names the tensor and both
- * shapes), KERN_ERR_FILE where it cannot be read. */
+ * shapes), KERN_ERR_FILE where it cannot be read. Only a file whose size changes while it is being
+ * read is noticed too late for that: KERN_ERR_DATA, and the memory is partly overwritten. */
 kern_status train_checkpoint_load(train_state *state, const char *path,
                                   const train_tensors *parameters, const train_tensors *moments);
 

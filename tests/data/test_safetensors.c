@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <unistd.h>
 
 static void write_tensors(const char *path, const char *header, size_t data_bytes) {
     size_t length = strlen(header);
@@ -209,6 +210,29 @@ static void test_refuses_foreign_sizes(void **state) {
     }
 }
 
+/* Reading a mapped file that was shortened would end the process. */
+static void test_names_a_file_that_changed(void **state) {
+    (void)state;
+    data_safetensors *file;
+    unsigned char bytes[512];
+    size_t size = make_by_hand(bytes);
+    write_file(in_folder("changed"), bytes, size);
+    assert_ok(data_safetensors_open(&file, in_folder("changed")));
+    const data_tensor *tensor = &data_safetensors_tensors(file)[0];
+    assert_ok(data_safetensors_unchanged(file, tensor));
+    assert_int_equal(truncate(in_folder("changed"), (off_t)size - 1), 0);
+    assert_failure(data_safetensors_unchanged(file, tensor), KERN_ERR_DATA, "changed", tensor->name,
+                   NULL);
+    assert_int_equal(truncate(in_folder("changed"), (off_t)size + 1), 0);
+    assert_failure(data_safetensors_unchanged(file, tensor), KERN_ERR_DATA, "changed", NULL);
+    /* One that takes its name leaves what was opened as it is. */
+    assert_int_equal(truncate(in_folder("changed"), (off_t)size), 0);
+    write_file(in_folder("newer"), "123", 3);
+    assert_int_equal(rename(in_folder("newer"), in_folder("changed")), 0);
+    assert_ok(data_safetensors_unchanged(file, tensor));
+    data_safetensors_destroy(file);
+}
+
 static void test_writer_refuses(void **state) {
     (void)state;
     data_safetensors_writer *writer, *second;
@@ -314,6 +338,7 @@ int main(void) {
         cmocka_unit_test(test_every_type_survives),
         cmocka_unit_test(test_refuses_malformed),
         cmocka_unit_test(test_refuses_foreign_sizes),
+        cmocka_unit_test(test_names_a_file_that_changed),
         cmocka_unit_test(test_writer_refuses),
         cmocka_unit_test(test_full_disk_keeps_the_old_file),
         cmocka_unit_test(test_reuses_what_a_killed_writer_left),

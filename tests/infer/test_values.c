@@ -265,6 +265,13 @@ static data_safetensors *misaligned(const world *w) {
     return file;
 }
 
+/* The file, shortened in place while it is mapped: reading it would end the process. */
+static data_safetensors *shortened(const world *w) {
+    data_safetensors *file = written(w, -1);
+    assert_int_equal(truncate(path, 0), 0);
+    return file;
+}
+
 static void test_refusals(void **state) {
     (void)state;
     world w, other;
@@ -273,6 +280,7 @@ static void test_refusals(void **state) {
     refused(&w, written(&w, w.m.layout->count - 1), "final_norm.weight");
     refused(&w, written(&other, -1), "[12, 11]");
     refused(&w, misaligned(&w), "multiple of its element size");
+    refused(&w, shortened(&w), "has 0 bytes");
     end(&w);
     end(&other);
 }
