@@ -19,7 +19,7 @@ typedef struct {
 /* Finds the run (or the checkpoint of it) at `source`, locks it, applies the overrides, which must
  * leave its course as it is, and chooses the checkpoint: the one that was named, else the newest.
  * Errors: those of train_history_run, train_run_open, conf_load, train_course_keep,
- * train_history_latest and train_history_locate; nothing has been written then.
+ * train_history_latest and train_history_locate; what was there of the run is as it was.
  * train_resume_close is due in any case. */
 kern_status train_resume_open(train_resume *resume, const char *source, int overrides,
                               const char *const *override);
