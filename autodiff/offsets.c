@@ -183,7 +183,7 @@ void ad_lower_offsets(ad_lowering *low) {
     for (int64_t s = 0; s < low->storages; s++) {
         ad_storage *at = &low->storage[s];
         if (at->external || at->last < 0) continue;
-        at->bytes = (at->bytes + 63) / 64 * 64;
+        at->bytes = kern_align(at->bytes);
         storage[count++] = at;
         if (!low->spec.no_reuse) continue;
         at->offset = low->arena_bytes;

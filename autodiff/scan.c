@@ -7,10 +7,6 @@
 #include "autodiff/scan_state.h"
 #include "autodiff/vjp.h"
 
-size_t ad_scan_align(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
 static void *copied(const void *from, int count, size_t item) {
     void *to = kern_array(count, item);
     if (count) memcpy(to, from, (size_t)count * item);
@@ -207,7 +203,7 @@ static ad_scan *begin(const ad_scan_spec *spec) {
     }
     for (int c = 0; c < s->carries; c++) {
         scan->carry[c].offset = scan->carry_bytes;
-        scan->carry_bytes += ad_scan_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
+        scan->carry_bytes += kern_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
     }
     return scan;
 }

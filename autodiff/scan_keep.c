@@ -69,7 +69,7 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
         if (ad_plan_reads(probe, cut[i]))
             form->kept[form->keeps++] =
                 (scan_kept){.value = cut[i],
-                            .bytes = ad_scan_align(ad_bytes(ad_type_at(graph, cut[i]))),
+                            .bytes = kern_align(ad_bytes(ad_type_at(graph, cut[i]))),
                             .flops = flops[cut[i].node]};
     for (int i = 0, j; i < form->keeps; i = j) { /* results of one node share its cost */
         for (j = i; j < form->keeps && form->kept[j].value.node == form->kept[i].value.node;) j++;

@@ -9,7 +9,7 @@
 /* The next bytes behind `base`; NULL where only `used` is counted. */
 static void *take(char *base, size_t *used, size_t bytes) {
     void *memory = base ? base + *used : NULL;
-    *used += ad_scan_align(bytes);
+    *used += kern_align(bytes);
     return memory;
 }
 

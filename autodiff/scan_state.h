@@ -74,7 +74,6 @@ struct ad_scan {
     const void *const *first_carry;                                     /* bound */
 };
 
-size_t ad_scan_align(size_t bytes);
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */
 int ad_scan_first_form(const ad_scan *scan);
 kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,

@@ -3,10 +3,6 @@
 
 #include "infer/session_state.h"
 
-static size_t align(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
 size_t infer_session_row_bytes(const infer_session *s) {
     return (size_t)(conf_kv_heads(s->spec.conf) * conf_head_size(s->spec.conf)) *
            kern_dtype_bytes(s->product);
@@ -22,7 +18,7 @@ static void plan_history(infer_session *s) {
         if (conf->model.attention == CONF_ATTN_NONE) continue;
         h->past = conf_block_is_full(conf, b) ? s->spec.limit : conf_block_window(conf, b) - 1;
         if (h->past > 0) h->capacity = h->past + s->unit + s->narrow;
-        s->history_bytes += 2 * align((size_t)h->capacity * infer_session_row_bytes(s));
+        s->history_bytes += 2 * kern_align((size_t)h->capacity * infer_session_row_bytes(s));
     }
 }
 
@@ -32,7 +28,7 @@ static void plan_fast(infer_session *s) {
     s->moved = kern_array(infer_session_fast(s), sizeof *s->moved);
     for (int f = 0; f < infer_session_fast(s); f++) {
         s->fast_at[f] = at;
-        at += align((size_t)infer_session_fast_parameter(s, f)->elements);
+        at += kern_align((size_t)infer_session_fast_parameter(s, f)->elements);
     }
     s->fast_bytes = at * kern_dtype_bytes(s->real);
 }
@@ -114,7 +110,7 @@ kern_status infer_session_allocate(infer_session *s) {
     TRY(kern_alloc_zero(&s->keys, s->history_bytes, "keys and values"));
     char *at = s->keys;
     for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) {
-        size_t bytes = align((size_t)s->history[b].capacity * infer_session_row_bytes(s));
+        size_t bytes = kern_align((size_t)s->history[b].capacity * infer_session_row_bytes(s));
         s->history[b].k = at;
         s->history[b].v = at + bytes;
         at += 2 * bytes;

@@ -33,16 +33,12 @@ static holding holding_of(const infer_parameter *p, const ttt_conf *conf, infer_
                      .in_file = looked_up && !(multiplied && wide)};
 }
 
-static size_t align(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
 static size_t exact_bytes(const infer_parameter *p, const ttt_conf *conf) {
-    return align((size_t)p->elements * kern_dtype_bytes(infer_real(conf)));
+    return kern_align((size_t)p->elements * kern_dtype_bytes(infer_real(conf)));
 }
 
 static size_t rounded_bytes(const infer_parameter *p) {
-    return align((size_t)p->elements * sizeof(uint16_t));
+    return kern_align((size_t)p->elements * sizeof(uint16_t));
 }
 
 size_t infer_values_bytes(const infer_parameters *parameters, const ttt_conf *conf,

@@ -58,7 +58,7 @@ const char *kern_dtype_name(kern_dtype dtype) {
 }
 
 kern_status kern_alloc(void **memory, size_t bytes, const char *what) {
-    size_t rounded = (bytes + 63) / 64 * 64, huge = bytes / HUGE_PAGE * HUGE_PAGE;
+    size_t rounded = kern_align(bytes), huge = bytes / HUGE_PAGE * HUGE_PAGE;
     *memory = NULL;
     if (rounded < bytes || posix_memalign(memory, huge ? HUGE_PAGE : 64, rounded ? rounded : 64)) {
         *memory = NULL;

@@ -62,6 +62,11 @@ static inline void kern_real_put(void *buffer, kern_dtype dtype, int64_t i, doub
         ((float *)buffer)[i] = (float)value;
 }
 
+/* `bytes` rounded up to whole cache lines. */
+static inline size_t kern_align(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
 /* `bytes` of memory aligned to 64 bytes, contents undefined; `what` names it in the error. Free
  * with kern_free (NULL is fine). Zero bytes give a valid pointer. */
 kern_status kern_alloc(void **memory, size_t bytes, const char *what);

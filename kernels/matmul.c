@@ -139,7 +139,7 @@ kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *sh
         int64_t depth = smaller(shape->k, CONVERT_DEPTH);
         made->scratch = sizeof(float) * (size_t)(depth * (made->tile_m + made->tile_n));
     }
-    made->scratch = (made->scratch + 63) / 64 * 64;
+    made->scratch = kern_align(made->scratch);
     *matmul = made;
     made = NULL;
 done:

@@ -250,7 +250,7 @@ static void start_thread(runner *r, const kern_rows *rows, const kern_row_plan *
         .rows = rows, .plan = plan, .operand = operand, .partials = workspace, .memory = memory};
     r->tile.shape = shape;
     r->tile.operand = operand;
-    r->tile.slot = (void **)(void *)(memory + plan->thread_bytes - (pointers + 63) / 64 * 64);
+    r->tile.slot = (void **)(void *)(memory + plan->thread_bytes - kern_align(pointers));
     for (int i = 0; i < plan->slots; i++) r->tile.slot[i] = memory + plan->slot_offset[i];
     for (int i = 0; i < plan->prologues; i++) {
         const kern_row_step *step = &plan->prologue[i];

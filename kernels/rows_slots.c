@@ -112,7 +112,7 @@ static int new_slot(slotter *s, int64_t elements) {
     plan->slot_offset = kern_grow(plan->slot_offset, &s->offset_capacity, plan->slots + 1,
                                   sizeof *plan->slot_offset);
     plan->slot_offset[plan->slots] = plan->thread_bytes;
-    plan->thread_bytes += ((size_t)elements * s->shape->bytes + 63) / 64 * 64;
+    plan->thread_bytes += kern_align((size_t)elements * s->shape->bytes);
     return plan->slots++;
 }
 
@@ -218,7 +218,7 @@ static void place_partials(slotter *s) {
         if (sum->direct) continue;
         int64_t elements = s->shape->blocks * s->shape->pieces * (sum->wide ? s->shape->n : 1);
         sum->partials = s->plan->partial_bytes;
-        s->plan->partial_bytes += ((size_t)elements * s->shape->bytes + 63) / 64 * 64;
+        s->plan->partial_bytes += kern_align((size_t)elements * s->shape->bytes);
     }
 }
 
@@ -247,7 +247,7 @@ void kern_row_plan_slots(kern_row_plan *plan, const kern_row_shape *shape,
     place_partials(&s);
     place_shifted(&s);
     /* the slot pointers themselves lie behind the buffers */
-    plan->thread_bytes = (plan->thread_bytes + (size_t)plan->slots * sizeof(void *) + 63) / 64 * 64;
+    plan->thread_bytes = kern_align(plan->thread_bytes + (size_t)plan->slots * sizeof(void *));
     free(s.free_wide);
     free(s.free_narrow);
 }

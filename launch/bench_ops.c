@@ -255,7 +255,7 @@ done:
 }
 
 double launch_bench_copy_rate(size_t bytes, int threads) {
-    size_t half = (bytes / 2 / (size_t)threads + 63) / 64 * 64; /* of a thread */
+    size_t half = kern_align(bytes / 2 / (size_t)threads); /* of a thread */
     void *from = NULL, *to = NULL;
     double best = HUGE_VAL;
     if (kern_alloc_zero(&from, half * (size_t)threads, "a copy") == KERN_OK &&

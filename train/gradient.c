@@ -17,7 +17,7 @@ struct train_gradient {
 
 static size_t lambda_bytes(const infer_model *model, const infer_parameter *p, int64_t batch) {
     size_t bytes = (size_t)(batch * p->elements) * kern_dtype_bytes(infer_model_real(model));
-    return (bytes + 63) / 64 * 64;
+    return kern_align(bytes);
 }
 
 size_t train_gradient_bytes(const infer_model *model) {
