@@ -74,6 +74,13 @@ typedef struct {
     size_t arena_bytes;
 } ad_lowering;
 
+/* What plan.c runs and plan_debug.c shows. */
+struct ad_plan {
+    ad_lowering low;
+    bool profile;
+    int64_t runs; /* profiled */
+};
+
 /* Each pass asserts what it promises. */
 void ad_lower_resolve(ad_lowering *low);
 void ad_lower_fuse(ad_lowering *low);
@@ -82,6 +89,16 @@ kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
 
 /* Places the storages of the arena by their sizes and lifetimes. */
 void ad_lower_offsets(ad_lowering *low);
+
+/* Where a value lies while the plan runs; its memory is bound. {0} if it has none. */
+ad_buffer ad_buffer_of(const ad_lowering *low, ad_value value);
+/* Bytes from one item of the first axis to the next. */
+static inline size_t ad_item_step(ad_buffer buffer, ad_type type) {
+    return (size_t)buffer.stride * kern_dtype_bytes(type.dtype);
+}
+/* After the unit ran: its first result that is not finite, as an error with op, scope and shapes.
+ */
+kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit);
 
 /* The row program of a unit, its operands' storages and offsets set in `unit`. */
 void ad_lower_emit(ad_lowering *low, ad_unit *unit);

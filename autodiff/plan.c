@@ -1,16 +1,9 @@
 #include "autodiff/plan.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "autodiff/lower.h"
-
-struct ad_plan {
-    ad_lowering low;
-    bool profile;
-    int64_t runs; /* profiled */
-};
 
 static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *spec) {
     low->graph = graph;
@@ -169,7 +162,7 @@ void ad_plan_bind_output(ad_plan *plan, int output, void *memory) {
     ad_plan_bind_output_view(plan, output, memory, 0);
 }
 
-static ad_buffer buffer_of(const ad_lowering *low, ad_value value) {
+ad_buffer ad_buffer_of(const ad_lowering *low, ad_value value) {
     if (!ad_is_value(value)) return (ad_buffer){0};
     int storage = low->storage_of[ad_number(ad_root(low, value))];
     if (storage == AD_NO_STORAGE) return (ad_buffer){0};
@@ -181,17 +174,14 @@ static ad_buffer buffer_of(const ad_lowering *low, ad_value value) {
     return buffer;
 }
 
-/* Bytes of one item of the first axis, and from one to the next. */
+/* Bytes of one item of the first axis. */
 static size_t item_bytes(ad_type type) {
     return ad_bytes(type) / (size_t)type.dim[0];
-}
-static size_t item_step(ad_buffer buffer, ad_type type) {
-    return (size_t)buffer.stride * kern_dtype_bytes(type.dtype);
 }
 
 static void clear(ad_buffer buffer, ad_type type) {
     for (int64_t i = 0; i < type.dim[0]; i++)
-        memset((char *)buffer.data + (size_t)i * item_step(buffer, type), 0, item_bytes(type));
+        memset((char *)buffer.data + (size_t)i * ad_item_step(buffer, type), 0, item_bytes(type));
 }
 
 static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *workspace) {
@@ -199,11 +189,12 @@ static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *worksp
     const ad_node *node = ad_node_at(low->graph, i);
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
     ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
-    for (int in = 0; in < node->inputs; in++) input[in] = buffer_of(low, node->input[in]);
+    for (int in = 0; in < node->inputs; in++) input[in] = ad_buffer_of(low, node->input[in]);
     for (int out = 0; out < node->outputs; out++) {
         int number = i * AD_OUTPUTS + out, into = low->add_into[number];
-        output[out] = low->storage_of[number] == AD_NO_STORAGE ? (ad_buffer){0}
-                                                               : buffer_of(low, (ad_value){i, out});
+        output[out] = low->storage_of[number] == AD_NO_STORAGE
+                          ? (ad_buffer){0}
+                          : ad_buffer_of(low, (ad_value){i, out});
         bool adds = into >= 0 && low->spec.output[into].mode == AD_ADD;
         if (output[out].data && kernel->adds_outputs >> out & 1 && !adds)
             clear(output[out], node->type[out]);
@@ -218,60 +209,6 @@ static void run_rows(const ad_lowering *low, ad_unit *unit, void *workspace) {
         unit->operand[o] = (char *)buffer.data + unit->operand_offset[o];
     }
     kern_rows_run(unit->program, unit->operand, workspace);
-}
-
-static bool is_finite(const void *memory, kern_dtype dtype, int64_t elements) {
-    const float *f32 = memory;
-    const double *f64 = memory;
-    const uint16_t *bf16 = memory;
-    bool finite = true;
-    for (int64_t i = 0; i < elements && dtype == KERN_F32; i++) finite &= isfinite(f32[i]) != 0;
-    for (int64_t i = 0; i < elements && dtype == KERN_F64; i++) finite &= isfinite(f64[i]) != 0;
-    for (int64_t i = 0; i < elements && dtype == KERN_BF16; i++)
-        finite &= (bf16[i] & 0x7f80) != 0x7f80;
-    return finite;
-}
-
-static bool all_finite(ad_buffer buffer, ad_type type) {
-    int64_t elements = ad_elements(type) / type.dim[0];
-    for (int64_t i = 0; i < type.dim[0]; i++)
-        if (!is_finite((const char *)buffer.data + (size_t)i * item_step(buffer, type), type.dtype,
-                       elements))
-            return false;
-    return true;
-}
-
-/* What can be looked at: a result in memory, and not one bound as a view, of which the kernel fills
- * only the rows that exist. */
-static bool is_checkable(const ad_lowering *low, ad_value value) {
-    int storage = low->storage_of[ad_number(value)];
-    return storage != AD_NO_STORAGE && !low->storage[storage].buffer.stride;
-}
-
-/* The first result of the unit that is not finite, as an error with op, scope and shapes. */
-static kern_status check_unit(const ad_lowering *low, const ad_unit *unit) {
-    for (int m = 0; m < unit->nodes; m++) {
-        const ad_node *node = ad_node_at(low->graph, unit->node[m]);
-        for (int out = 0; out < node->outputs; out++) {
-            ad_value value = {unit->node[m], out};
-            if (!is_checkable(low, value)) continue;
-            if (all_finite(buffer_of(low, value), node->type[out])) continue;
-            char text[AD_TYPE_TEXT], operands[AD_INPUTS * 48] = "";
-            for (int in = 0; in < node->inputs; in++) {
-                if (!ad_is_value(node->input[in])) continue;
-                size_t used = strlen(operands);
-                ad_type type = ad_type_at(low->graph, node->input[in]);
-                snprintf(operands + used, sizeof operands - used, "%s%s", used ? ", " : "",
-                         ad_type_text(text, type));
-            }
-            return kern_fail(KERN_ERR_NUMERIC, "%s(%s) in %s gave a value that is not finite",
-                             ad_op_name(node->op), operands,
-                             *ad_scope_name(low->graph, node->scope)
-                                 ? ad_scope_name(low->graph, node->scope)
-                                 : "the graph");
-        }
-    }
-    return KERN_OK;
 }
 
 kern_status ad_plan_run(ad_plan *plan, void *arena) {
@@ -290,7 +227,7 @@ kern_status ad_plan_run(ad_plan *plan, void *arena) {
         else
             run_kernel(low, unit, workspace);
         if (plan->profile) unit->seconds += kern_seconds() - start;
-        kern_status status = low->spec.debug ? check_unit(low, unit) : KERN_OK;
+        kern_status status = low->spec.debug ? ad_check_unit(low, unit) : KERN_OK;
         if (status != KERN_OK) return status;
     }
     return KERN_OK;
@@ -315,44 +252,4 @@ ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
                                .flops = unit_flops(plan, unit, INT64_MAX),
                                .bytes = unit->bytes,
                                .runs = plan->runs};
-}
-
-static void print_value(const ad_lowering *low, ad_value value, FILE *file) {
-    char name[AD_TYPE_TEXT], type[AD_TYPE_TEXT];
-    int number = ad_number(ad_root(low, value)), storage = low->storage_of[number];
-    fprintf(file, " %s:%s", ad_value_name(low->graph, value, name),
-            ad_type_text(type, ad_type_at(low->graph, value)));
-    if (storage == AD_NO_STORAGE) return;
-    if (low->storage[storage].external)
-        fprintf(file, "@bound");
-    else
-        fprintf(file, "@%zu", low->storage[storage].offset + ad_offset_bytes(low, value));
-}
-
-void ad_plan_print(const ad_plan *plan, FILE *file) {
-    const ad_lowering *low = &plan->low;
-    for (int step = 0; low->order[step] >= 0; step++) {
-        const ad_unit *unit = &low->unit[low->order[step]];
-        ad_plan_step_cost cost = ad_plan_step(plan, step);
-        fprintf(file, "%4d %s", step, cost.op);
-        for (int m = 0; m < unit->nodes; m++) {
-            const ad_node *node = ad_node_at(low->graph, unit->node[m]);
-            if (unit->rows) fprintf(file, " %s%%%d", ad_op_name(node->op), unit->node[m]);
-        }
-        fprintf(file, " |");
-        for (int o = 0; o < unit->operands; o++)
-            if (ad_is_value(unit->operand_value[o])) {
-                fprintf(file, unit->operand_written[o] ? " ->" : "");
-                print_value(low, unit->operand_value[o], file);
-            }
-        if (!unit->rows) {
-            const ad_node *node = ad_node_at(low->graph, unit->node[0]);
-            for (int in = 0; in < node->inputs; in++)
-                if (ad_is_value(node->input[in])) print_value(low, node->input[in], file);
-            fprintf(file, " ->");
-            for (int out = 0; out < node->outputs; out++)
-                print_value(low, (ad_value){unit->node[0], out}, file);
-        }
-        fprintf(file, "   %s\n", cost.scope);
-    }
 }
