@@ -124,7 +124,10 @@ same_metrics evaluated stopped
 pid=$!
 wait_for_lines twice 0 || fault "$(cat twice.log)"
 kill -INT $pid
-sleep 0.02
+until grep -q 'finishing this step' twice.log; do # two that wait together would be one
+    kill -0 $pid 2>/dev/null || fault "after one signal: $(cat twice.log)"
+    sleep 0.005
+done
 kill -INT $pid 2>/dev/null || true
 ended
 [ $code = 130 ] || fault "after two signals: exit code $code: $(cat twice.log)"
