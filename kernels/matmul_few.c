@@ -151,7 +151,7 @@ void kern_few_run(const kern_matmul_shape *s, const kern_few_cut *cut, void *c, 
     }
 #pragma omp parallel
     {
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(guided, 1) /* threads read on where they were */
         for (int64_t t = 0; t < tasks; t++) {
             kern_few_task task = task_of(s, cut, o, t);
             tile(&task);
