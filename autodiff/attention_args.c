@@ -1,9 +1,6 @@
 #include "autodiff/attention_args.h"
 
-typedef struct {
-    kern_attention_shape shape;
-    int64_t past_capacity;
-} attention_state;
+#include <stdlib.h>
 
 static kern_attention_shape shape_of(const ad_graph *graph, const ad_node *node) {
     ad_type q = ad_type_at(graph, node->input[ATTN_Q]), k = ad_type_at(graph, node->input[ATTN_K]);
@@ -64,36 +61,68 @@ ad_value ad_attention_round(ad_graph *graph, const ad_node *node, ad_value ct) {
     return ad_is_none(ct) ? ct : ad_cast(graph, ct, ad_type_at(graph, node->input[ATTN_Q]).dtype);
 }
 
-kern_status ad_attention_create(void **state, const ad_graph *graph, const ad_node *node, int stage,
-                                int threads, size_t *workspace) {
-    kern_status status = kern_alloc(state, sizeof(attention_state), "attention");
-    if (status != KERN_OK) return status;
-    attention_state *at = *state;
-    at->shape = shape_of(graph, node);
-    at->past_capacity = past_capacity(graph, node);
-    *workspace = kern_attention_workspace(&at->shape, stage, at->past_capacity, threads);
-    return KERN_OK;
+typedef struct {
+    int stage;
+    void *prepared; /* the device's */
+} attention_state;
+
+kern_status ad_attention_create(void **state, const kern_device *device, const ad_graph *graph,
+                                const ad_node *node, int stage, int threads, size_t *workspace) {
+    kern_attention_shape shape = shape_of(graph, node);
+    attention_state *at = kern_array(1, sizeof *at);
+    at->stage = stage;
+    *state = at;
+    return device->attention->create(&at->prepared, &shape, stage, past_capacity(graph, node),
+                                     threads, workspace);
 }
 
-const kern_attention_shape *ad_attention_shape(const void *state) {
-    return &((const attention_state *)state)->shape;
+void ad_attention_destroy(const kern_device *device, void *state) {
+    attention_state *at = state;
+    if (at->prepared) device->attention->destroy(at->prepared);
+    free(at);
 }
 
-kern_attention_past ad_attention_past(const void *state, const ad_buffer *input) {
-    if (!input[ATTN_PAST_K].data) return (kern_attention_past){0};
-    int64_t rows = *(const int32_t *)input[ATTN_PAST_ROWS].data;
-    ASSERT(rows >= 0 && rows <= ((const attention_state *)state)->past_capacity);
+/* The operands that the stage has. */
+static kern_attention_call call_of(int stage, const ad_buffer *input, void *workspace) {
+    kern_attention_call call = {.q = input[ATTN_Q].data,
+                                .k = input[ATTN_K].data,
+                                .v = input[ATTN_V].data,
+                                .past_k = input[ATTN_PAST_K].data,
+                                .past_v = input[ATTN_PAST_V].data,
+                                .past_rows = input[ATTN_PAST_ROWS].data,
+                                .past_stride = input[ATTN_PAST_K].stride,
+                                .workspace = workspace};
     ASSERT(input[ATTN_PAST_K].stride == input[ATTN_PAST_V].stride);
-    return (kern_attention_past){.k = input[ATTN_PAST_K].data,
-                                 .v = input[ATTN_PAST_V].data,
-                                 .past = rows,
-                                 .stride = input[ATTN_PAST_K].stride};
+    if (stage == 0) return call;
+    call.o = input[ATTN_O].data;
+    call.lse = input[ATTN_LSE].data;
+    call.ct_o = input[ATTN_CT_O].data;
+    if (stage == 1) return call;
+    call.a = input[ATTN_A].data;
+    call.b = input[ATTN_B].data;
+    call.c = input[ATTN_C].data;
+    return call;
 }
 
-kern_attention_past_ct ad_attention_past_ct(const ad_buffer *output) {
-    ad_buffer k = output[ATTN_PAST_K], v = output[ATTN_PAST_V];
-    ASSERT(!k.data || !v.data || k.stride == v.stride);
-    return (kern_attention_past_ct){k.data, v.data, k.data ? k.stride : v.stride};
+void ad_attention_run(const void *state, kern_stream *stream, const ad_buffer *output,
+                      const ad_buffer *input, void *workspace) {
+    const attention_state *at = state;
+    kern_attention_call call = call_of(at->stage, input, workspace);
+    if (at->stage == 0) {
+        call.o = output[0].data;
+        call.lse = output[1].data;
+    } else {
+        ad_buffer k = output[ATTN_PAST_K], v = output[ATTN_PAST_V];
+        ASSERT(!k.data || !v.data || k.stride == v.stride);
+        call.ct_q = output[ATTN_Q].data;
+        call.ct_k = output[ATTN_K].data;
+        call.ct_v = output[ATTN_V].data;
+        call.ct_past_k = k.data;
+        call.ct_past_v = v.data;
+        call.ct_past_stride = k.data ? k.stride : v.stride;
+        if (at->stage == 2) call.ct_ct_o = output[ATTN_PAST_V + 1].data;
+    }
+    stream->device->attention->run(stream, at->prepared, &call);
 }
 
 double ad_attention_flops(const ad_graph *graph, const ad_node *node, int64_t before, double own,

@@ -35,13 +35,11 @@ void ad_attention_cotangents(const ad_graph *graph, const ad_node *node, ad_type
 /* ct rounded to the dtype of the operands, for feeding the products. */
 ad_value ad_attention_round(ad_graph *graph, const ad_node *node, ad_value ct);
 
-kern_status ad_attention_create(void **state, const ad_graph *graph, const ad_node *node, int stage,
-                                int threads, size_t *workspace);
-const kern_attention_shape *ad_attention_shape(const void *state);
-/* The past segment as the operands give it. */
-kern_attention_past ad_attention_past(const void *state, const ad_buffer *input);
-/* Where the past's cotangents are added. */
-kern_attention_past_ct ad_attention_past_ct(const ad_buffer *output);
+kern_status ad_attention_create(void **state, const kern_device *device, const ad_graph *graph,
+                                const ad_node *node, int stage, int threads, size_t *workspace);
+void ad_attention_run(const void *state, kern_stream *stream, const ad_buffer *output,
+                      const ad_buffer *input, void *workspace);
+void ad_attention_destroy(const kern_device *device, void *state);
 /* FLOPs with so many rows before the new ones, as far as the past has room for them: per visible
  * pair 2 K `own` among the new rows, 2 K `past` with the others. */
 double ad_attention_flops(const ad_graph *graph, const ad_node *node, int64_t before, double own,

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "kernels/copy.h"
-
 typedef struct {
     ad_type shape;
     int64_t destination[AD_AXES], source[AD_AXES], to, from;
@@ -33,12 +31,14 @@ kern_status ad_copy_create(void **state, ad_type shape, const int64_t *destinati
     return KERN_OK;
 }
 
-void ad_copy_run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                 void *workspace) {
+void ad_copy_run(const void *state, kern_stream *stream, const ad_buffer *output,
+                 const ad_buffer *input, void *workspace) {
     (void)workspace;
     const copy_state *copy = state;
-    if (copy->zeroed) memset(output[0].data, 0, copy->zeroed);
-    kern_copy_strided((char *)output[0].data + (size_t)copy->to * copy->element, copy->destination,
-                      (const char *)input[0].data + (size_t)copy->from * copy->element,
-                      copy->source, copy->shape.dim, copy->shape.rank, copy->element);
+    const kern_device *device = stream->device;
+    if (copy->zeroed) device->zero(stream, output[0].data, copy->zeroed, copy->zeroed, 1);
+    device->move->copy(stream, (char *)output[0].data + (size_t)copy->to * copy->element,
+                       copy->destination,
+                       (const char *)input[0].data + (size_t)copy->from * copy->element,
+                       copy->source, copy->shape.dim, copy->shape.rank, copy->element);
 }

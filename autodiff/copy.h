@@ -11,7 +11,7 @@ void ad_dense_strides(int64_t *stride, ad_type type);
  * element `to`, strides `destination`), after zeroing `zeroed` bytes of the output. */
 kern_status ad_copy_create(void **state, ad_type shape, const int64_t *destination, int64_t to,
                            const int64_t *source, int64_t from, size_t zeroed);
-void ad_copy_run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                 void *workspace);
+void ad_copy_run(const void *state, kern_stream *stream, const ad_buffer *output,
+                 const ad_buffer *input, void *workspace);
 
 #endif

@@ -210,7 +210,7 @@ static void choose_space(ad_emitter *e) {
     e->n = e->space.n ? e->space.n : 1;
 }
 
-static void hand_over(ad_emitter *e) {
+static kern_status hand_over(ad_emitter *e) {
     ad_unit *unit = e->unit;
     kern_row_program program = {.compute = e->space.compute,
                                 .n = e->n,
@@ -221,8 +221,7 @@ static void hand_over(ad_emitter *e) {
                                 .instr = e->instr,
                                 .wide = e->wide};
     memcpy(program.lead, e->space.lead, sizeof program.lead);
-    unit->program = kern_rows_create(&program);
-    unit->bytes = kern_rows_bytes(unit->program);
+    unit->bytes = kern_row_program_cost(&program).bytes;
     unit->operands = e->operands;
     unit->operand = kern_array(e->operands, sizeof *unit->operand);
     unit->operand_value = kern_array(e->operands, sizeof *unit->operand_value);
@@ -235,9 +234,14 @@ static void hand_over(ad_emitter *e) {
     for (int i = 0; i < e->instrs; i++)
         if (e->instr[i].op == KERN_ROW_STORE || e->instr[i].op == KERN_ROW_SUM_LEAD)
             unit->operand_written[e->instr[i].operand] = e->instr[i].op == KERN_ROW_STORE ? 1 : 2;
+    size_t workspace = 0;
+    kern_status status =
+        e->low->spec.device->rows->create(&unit->state, &program, e->low->spec.threads, &workspace);
+    if (workspace) unit->workspace = ad_new_storage(e->low, workspace, false);
+    return status;
 }
 
-void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
+kern_status ad_lower_emit(ad_lowering *low, ad_unit *unit) {
     ad_emitter *e = kern_array(1, sizeof *e);
     ASSERT(unit->nodes <= AD_UNIT_NODES);
     e->low = low;
@@ -248,6 +252,7 @@ void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
     for (int m = 0; m < unit->nodes; m++)
         if (is_read_outside(e, m)) store_member(e, m);
     if (unit->add_from >= 0) emit_add(e);
-    hand_over(e);
+    kern_status status = hand_over(e);
     free(e);
+    return status;
 }

@@ -286,16 +286,35 @@ ad_value ad_build(ad_graph *graph, const ad_node *wanted) {
     return append(graph, &node);
 }
 
-ad_value ad_input(ad_graph *graph, ad_type type, const char *format, ...) {
+static ad_value add_input(ad_graph *graph, ad_type type, bool scalar, const char *format,
+                          va_list arguments) {
     graph->input_name = kern_grow(graph->input_name, &graph->input_name_capacity,
                                   graph->input_names + 1, sizeof *graph->input_name);
-    va_list arguments;
-    va_start(arguments, format);
     vsnprintf(graph->input_name[graph->input_names], SCOPE_BYTES, format, arguments);
-    va_end(arguments);
-    ad_node node = {.op = AD_OP_input, .attrs.i[0] = graph->input_names++};
+    ad_node node = {.op = AD_OP_input, .attrs.i = {graph->input_names++, scalar}};
     node.type[0] = type;
     return ad_build(graph, &node);
+}
+
+ad_value ad_input(ad_graph *graph, ad_type type, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    ad_value value = add_input(graph, type, false, format, arguments);
+    va_end(arguments);
+    return value;
+}
+
+ad_value ad_scalar(ad_graph *graph, kern_dtype dtype, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    ad_value value = add_input(graph, AD_TYPE(dtype, 1), true, format, arguments);
+    va_end(arguments);
+    return value;
+}
+
+bool ad_is_scalar(const ad_graph *graph, ad_value value) {
+    const ad_node *node = ad_node_at(graph, value.node);
+    return node->op == AD_OP_input && node->attrs.i[1];
 }
 
 ad_value ad_fill(ad_graph *graph, ad_type type, double value) {

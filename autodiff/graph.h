@@ -89,6 +89,11 @@ const char *ad_value_name(const ad_graph *graph, ad_value value, char text[AD_TY
 ad_value ad_input(ad_graph *graph, ad_type type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* An input of one number that the plan keeps: ad_plan_set gives it, and nothing is bound. */
+ad_value ad_scalar(ad_graph *graph, kern_dtype dtype, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+bool ad_is_scalar(const ad_graph *graph, ad_value value);
+
 /* One line a node: `%7 f32[2,256] = add %3 %5   suffix.2.attn`. */
 void ad_print(const ad_graph *graph, FILE *file);
 

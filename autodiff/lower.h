@@ -35,8 +35,7 @@ typedef struct {
     int add_from; /* >= 0: the step adds this value into output `add_output` */
     int add_output;
     int workspace; /* storage, or AD_NO_STORAGE */
-    kern_rows *program;
-    void *state; /* the kernel's */
+    void *state;   /* the kernel's, or the device's of the row program */
     /* operands of the row program */
     int operands;
     void **operand;          /* addresses, refreshed at each run */
@@ -72,11 +71,25 @@ typedef struct {
     int64_t storages, storage_capacity;
     int *output_storage; /* [outputs] */
     size_t arena_bytes;
+    int scalar_storage; /* of all scalars, SCALAR_BYTES each; AD_NO_STORAGE: there are none */
+    int scalars;
 } ad_lowering;
 
-/* What plan.c runs and plan_debug.c shows. */
+enum { AD_SCALAR_BYTES = 8 };
+
+/* A run with some addresses: seen once, then recorded. */
+typedef struct {
+    ad_buffer *bound; /* [storages], and the arena */
+    void *recording;
+} ad_run_record;
+
+/* What plan.c compiles, plan_run.c runs and plan_debug.c shows. */
 struct ad_plan {
     ad_lowering low;
+    char *scalar; /* [scalars] as they go to the device */
+    bool *is_set;
+    ad_run_record *record;
+    int records, next_record;
     bool profile;
     int64_t runs; /* profiled */
 };
@@ -86,6 +99,9 @@ void ad_lower_resolve(ad_lowering *low);
 void ad_lower_fuse(ad_lowering *low);
 void ad_lower_schedule(ad_lowering *low);
 kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
+
+void ad_plan_forget_runs(ad_plan *plan);
+ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit);
 
 /* Places the storages of the arena by their sizes and lifetimes. */
 void ad_lower_offsets(ad_lowering *low);
@@ -101,7 +117,7 @@ static inline size_t ad_item_step(ad_buffer buffer, ad_type type) {
 kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit);
 
 /* The row program of a unit, its operands' storages and offsets set in `unit`. */
-void ad_lower_emit(ad_lowering *low, ad_unit *unit);
+kern_status ad_lower_emit(ad_lowering *low, ad_unit *unit);
 
 /* The producer of a value after views and chains: the live node, or -1 for bound memory. */
 int ad_producer(const ad_lowering *low, ad_value value);

@@ -26,12 +26,28 @@ static void touch(ad_lowering *low, int storage, int position) {
     if (position > at->last) at->last = position;
 }
 
+/* Scalars lie together in the arena and are there before the first step. */
+static void read_scalar(ad_lowering *low, ad_value root, int position) {
+    int number = ad_number(root);
+    if (low->scalar_storage == AD_NO_STORAGE) low->scalar_storage = ad_new_storage(low, 0, false);
+    if (low->storage_of[number] == AD_NO_STORAGE) {
+        size_t element = kern_dtype_bytes(ad_type_at(low->graph, root).dtype);
+        low->storage_of[number] = low->scalar_storage;
+        low->offset[number] = low->scalars++ * (int64_t)(AD_SCALAR_BYTES / element);
+        low->storage[low->scalar_storage].bytes += AD_SCALAR_BYTES;
+    }
+    touch(low, low->scalar_storage, 0);
+    touch(low, low->scalar_storage, position);
+}
+
 static void read_value(allocator *at, ad_value value) {
     if (!ad_is_value(value)) return;
     ad_value root = ad_root(at->low, value);
     int number = ad_number(root);
     at->last_read[number] = at->position;
-    if (ad_is_bound(at->low, root) && at->low->storage_of[number] == AD_NO_STORAGE)
+    if (ad_is_scalar(at->low->graph, root))
+        read_scalar(at->low, root, at->position);
+    else if (ad_is_bound(at->low, root) && at->low->storage_of[number] == AD_NO_STORAGE)
         at->low->storage_of[number] =
             ad_new_storage(at->low, ad_bytes(ad_type_at(at->low->graph, root)), true);
 }
@@ -119,8 +135,8 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
     size_t workspace = 0;
     bool accumulate = kernel->accumulates && adds(low, unit->node[0]);
-    kern_status status =
-        kernel->create(&unit->state, low->graph, node, accumulate, low->spec.threads, &workspace);
+    kern_status status = kernel->create(&unit->state, low->spec.device, low->graph, node,
+                                        accumulate, low->spec.threads, &workspace);
     if (status != KERN_OK)
         return kern_fail_context(status, "%s in %s", ad_op_name(node->op),
                                  ad_scope_name(low->graph, node->scope));
@@ -130,12 +146,6 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     unit->wanted = wanted;
     if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
     return KERN_OK;
-}
-
-static void prepare_rows(ad_lowering *low, ad_unit *unit) {
-    ad_lower_emit(low, unit);
-    size_t workspace = kern_rows_workspace(unit->program, low->spec.threads);
-    if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
 }
 
 static void place_unit(allocator *at, ad_unit *unit) {
@@ -176,10 +186,7 @@ kern_status ad_lower_memory(ad_lowering *low) {
     move_chains_to_outputs(low);
     for (int i = 0; low->order[i] >= 0; i++) {
         ad_unit *unit = &low->unit[low->order[i]];
-        if (unit->rows)
-            prepare_rows(low, unit);
-        else
-            TRY(prepare_kernel(low, unit));
+        TRY(unit->rows ? ad_lower_emit(low, unit) : prepare_kernel(low, unit));
     }
     find_readers(&at);
     for (at.position = 0; low->order[at.position] >= 0; at.position++)

@@ -3,7 +3,7 @@
 #define AUTODIFF_OP_H
 
 #include "autodiff/ops.h"
-#include "kernels/rows.h"
+#include "kernels/device.h"
 
 enum { AD_SMOOTH = 1000 }; /* differentiable as often as anyone asks */
 
@@ -25,13 +25,15 @@ typedef struct {
 
 /* How operations that are not row programs run. */
 typedef struct {
-    /* Prepares a call of `node`. accumulate: output 0 is added to. *workspace: bytes it needs. */
-    kern_status (*create)(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace);
-    /* output[i].data is NULL for results that nobody reads; absent inputs are NULL. */
-    void (*run)(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace);
-    void (*destroy)(void *state);
+    /* Prepares a call of `node` on a device. accumulate: output 0 is added to. *workspace: bytes it
+     * needs. */
+    kern_status (*create)(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace);
+    /* Makes the calls. output[i].data is NULL for results that nobody reads; absent inputs are
+     * NULL. */
+    void (*run)(const void *state, kern_stream *stream, const ad_buffer *output,
+                const ad_buffer *input, void *workspace);
+    void (*destroy)(const kern_device *device, void *state);
     /* FLOPs of a run; `before`: rows that come before the chunk's, of which attention sees what its
      * past has room for. */
     double (*flops)(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
@@ -75,6 +77,7 @@ const ad_op_def *ad_op_definition(int op);
 ad_value ad_build_op(ad_graph *graph, int op, int inputs, const ad_value *input,
                      const ad_attrs *attrs);
 const char *ad_type_like_input(const ad_graph *graph, ad_node *node); /* all inputs equal */
+void ad_free_state(const kern_device *device, void *state);           /* made by kern_alloc */
 bool ad_is_view(const ad_graph *graph, const ad_node *node, int64_t *offset);
 bool ad_view_whole(const ad_graph *graph, const ad_node *node, int64_t *offset); /* .view: always */
 bool ad_is_fill(const ad_graph *graph, ad_value value, double *constant);

@@ -57,6 +57,11 @@ const char *ad_type_like_input(const ad_graph *graph, ad_node *node) {
     return NULL;
 }
 
+void ad_free_state(const kern_device *device, void *state) {
+    (void)device;
+    kern_free(state);
+}
+
 bool ad_is_view(const ad_graph *graph, const ad_node *node, int64_t *offset) {
     const ad_op_def *op = ad_op_definition(node->op);
     return op->view && op->view(graph, node, offset);

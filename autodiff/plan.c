@@ -9,6 +9,8 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->graph = graph;
     low->nodes = ad_nodes(graph);
     low->spec = *spec;
+    if (!low->spec.device) low->spec.device = kern_device_cpu();
+    low->scalar_storage = AD_NO_STORAGE;
     low->spec.unfused |= spec->debug;
     low->spec.no_reuse |= spec->debug;
     ad_plan_output *output = kern_array(spec->outputs, sizeof *output);
@@ -68,6 +70,8 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     ad_lower_schedule(&plan->low);
     status = ad_lower_memory(&plan->low);
     drop_notes(&plan->low);
+    plan->scalar = kern_array(plan->low.scalars, AD_SCALAR_BYTES);
+    plan->is_set = kern_array(plan->low.scalars, sizeof *plan->is_set);
     if (status == KERN_OK)
         *result = plan;
     else
@@ -78,12 +82,14 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
 void ad_plan_destroy(ad_plan *plan) {
     if (!plan) return;
     ad_lowering *low = &plan->low;
+    ad_plan_forget_runs(plan);
     for (int64_t u = 0; u < low->units; u++) {
         ad_unit *unit = &low->unit[u];
-        if (unit->state)
+        if (unit->state && unit->rows)
+            low->spec.device->rows->destroy(unit->state);
+        else if (unit->state)
             ad_op_definition(ad_node_at(low->graph, unit->node[0])->op)
-                ->kernel->destroy(unit->state);
-        kern_rows_destroy(unit->program);
+                ->kernel->destroy(low->spec.device, unit->state);
         free(unit->node);
         free(unit->operand);
         free(unit->operand_value);
@@ -92,6 +98,8 @@ void ad_plan_destroy(ad_plan *plan) {
         free(unit->operand_offset);
         free(unit->operand_written);
     }
+    free(plan->scalar);
+    free(plan->is_set);
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
     void *const arrays[] = {low->live,          low->cut,   low->uses,       low->root,
@@ -143,7 +151,19 @@ bool ad_plan_reads(const ad_plan *plan, ad_value input) {
            plan->low.storage_of[ad_number(input)] != AD_NO_STORAGE;
 }
 
+void ad_plan_set(ad_plan *plan, ad_value input, double value) {
+    ASSERT(ad_is_scalar(plan->low.graph, input));
+    if (!ad_plan_reads(plan, input)) return;
+    size_t at = ad_offset_bytes(&plan->low, input);
+    plan->is_set[at / AD_SCALAR_BYTES] = true;
+    if (ad_type_at(plan->low.graph, input).dtype == KERN_I32)
+        *(int32_t *)(void *)(plan->scalar + at) = (int32_t)value;
+    else
+        kern_real_put(plan->scalar + at, ad_type_at(plan->low.graph, input).dtype, 0, value);
+}
+
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride) {
+    ASSERT(!ad_is_scalar(plan->low.graph, input));
     if (!ad_plan_reads(plan, input)) return;
     plan->low.storage[plan->low.storage_of[ad_number(input)]].buffer =
         (ad_buffer){(void *)(uintptr_t)memory, stride};
@@ -162,85 +182,13 @@ void ad_plan_bind_output(ad_plan *plan, int output, void *memory) {
     ad_plan_bind_output_view(plan, output, memory, 0);
 }
 
-ad_buffer ad_buffer_of(const ad_lowering *low, ad_value value) {
-    if (!ad_is_value(value)) return (ad_buffer){0};
-    int storage = low->storage_of[ad_number(ad_root(low, value))];
-    if (storage == AD_NO_STORAGE) return (ad_buffer){0};
-    ad_buffer buffer = low->storage[storage].buffer;
-    ad_type type = ad_type_at(low->graph, value);
-    ASSERT(buffer.data);
-    buffer.data = (char *)buffer.data + ad_offset_bytes(low, value);
-    if (!buffer.stride) buffer.stride = ad_elements(type) / type.dim[0];
-    return buffer;
-}
-
-/* Bytes of one item of the first axis. */
-static size_t item_bytes(ad_type type) {
-    return ad_bytes(type) / (size_t)type.dim[0];
-}
-
-static void clear(ad_buffer buffer, ad_type type) {
-    for (int64_t i = 0; i < type.dim[0]; i++)
-        memset((char *)buffer.data + (size_t)i * ad_item_step(buffer, type), 0, item_bytes(type));
-}
-
-static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *workspace) {
-    int i = unit->node[0];
-    const ad_node *node = ad_node_at(low->graph, i);
-    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
-    ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
-    for (int in = 0; in < node->inputs; in++) input[in] = ad_buffer_of(low, node->input[in]);
-    for (int out = 0; out < node->outputs; out++) {
-        int number = i * AD_OUTPUTS + out, into = low->add_into[number];
-        output[out] = low->storage_of[number] == AD_NO_STORAGE
-                          ? (ad_buffer){0}
-                          : ad_buffer_of(low, (ad_value){i, out});
-        bool adds = into >= 0 && low->spec.output[into].mode == AD_ADD;
-        if (output[out].data && kernel->adds_outputs >> out & 1 && !adds)
-            clear(output[out], node->type[out]);
-    }
-    kernel->run(unit->state, output, input, workspace);
-}
-
-static void run_rows(const ad_lowering *low, ad_unit *unit, void *workspace) {
-    for (int o = 0; o < unit->operands; o++) {
-        ad_buffer buffer = low->storage[unit->operand_storage[o]].buffer;
-        ASSERT(buffer.data && !buffer.stride);
-        unit->operand[o] = (char *)buffer.data + unit->operand_offset[o];
-    }
-    kern_rows_run(unit->program, unit->operand, workspace);
-}
-
-kern_status ad_plan_run(ad_plan *plan, void *arena) {
-    ad_lowering *low = &plan->low;
-    plan->runs += plan->profile;
-    for (int64_t s = 0; s < low->storages; s++)
-        if (!low->storage[s].external)
-            low->storage[s].buffer = (ad_buffer){(char *)arena + low->storage[s].offset, 0};
-    for (int i = 0; low->order[i] >= 0; i++) {
-        ad_unit *unit = &low->unit[low->order[i]];
-        void *workspace =
-            unit->workspace == AD_NO_STORAGE ? NULL : low->storage[unit->workspace].buffer.data;
-        double start = plan->profile ? kern_seconds() : 0;
-        if (unit->rows)
-            run_rows(low, unit, workspace);
-        else
-            run_kernel(low, unit, workspace);
-        if (plan->profile) unit->seconds += kern_seconds() - start;
-        kern_status status = low->spec.debug ? ad_check_unit(low, unit) : KERN_OK;
-        if (status != KERN_OK) return status;
-    }
-    return KERN_OK;
-}
-
 void ad_plan_profile(ad_plan *plan, bool on) {
     plan->profile = on;
     plan->runs = 0;
     for (int i = 0; i < ad_plan_steps(plan); i++) plan->low.unit[plan->low.order[i]].seconds = 0;
 }
 
-ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
-    const ad_unit *unit = unit_at(plan, step);
+ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit) {
     const ad_graph *graph = plan->low.graph;
     ad_value value =
         unit->nodes ? (ad_value){unit->node[unit->nodes - 1], 0} : ad_numbered(unit->add_from);
@@ -252,4 +200,8 @@ ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
                                .flops = unit_flops(plan, unit, INT64_MAX),
                                .bytes = unit->bytes,
                                .runs = plan->runs};
+}
+
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
+    return ad_unit_cost(plan, unit_at(plan, step));
 }

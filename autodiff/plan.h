@@ -6,6 +6,7 @@
 #define AUTODIFF_PLAN_H
 
 #include "autodiff/graph.h"
+#include "kernels/device.h"
 
 typedef enum { AD_WRITE, AD_ADD } ad_output_mode; /* the bound memory is overwritten, or added to */
 
@@ -24,10 +25,11 @@ typedef struct {
     /* Nodes below this number are recomputation: each runs just before its first reader, not in the
      * order in which it was built. 0: everything in order. */
     int lazy;
-    int threads;   /* for workspace; at least as many as will run */
-    bool unfused;  /* every node by itself: no row programs, no products that add up */
-    bool no_reuse; /* every result keeps its own memory */
-    bool debug;    /* both; and each result is checked to be finite */
+    const kern_device *device; /* NULL: the CPU */
+    int threads;               /* for workspace; at least as many as will run */
+    bool unfused;              /* every node by itself: no row programs, no products that add up */
+    bool no_reuse;             /* every result keeps its own memory */
+    bool debug;                /* both; and each result is checked to be finite */
 } ad_plan_spec;
 
 typedef struct ad_plan ad_plan;
@@ -46,6 +48,10 @@ int ad_plan_steps(const ad_plan *plan);
 /* Whether a run reads the memory of this input or cut; what it does not read need not be bound. */
 bool ad_plan_reads(const ad_plan *plan, ad_value input);
 
+/* All memory is the device's. The number of a scalar input, from the next run on; one that the plan
+ * does not read is ignored. */
+void ad_plan_set(ad_plan *plan, ad_value input, double value);
+
 /* Memory of an input or cut, dense; it is borrowed. Inputs that the plan does not read are ignored.
  */
 void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory);
@@ -57,9 +63,12 @@ void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_
 void ad_plan_bind_output(ad_plan *plan, int output, void *memory);
 void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride);
 
-/* Runs all steps; everything that is read must be bound. `arena` is ad_plan_arena_bytes of memory
- * aligned to 64 bytes, contents undefined before and after. Fails only in debug plans: the first
- * value that is not finite is named by op, scope and shapes. */
+/* Makes the calls of all steps on the device's stream; everything that is read must be bound, every
+ * scalar set. `arena` is ad_plan_arena_bytes of memory aligned to 64 bytes, contents undefined
+ * before and after. Where the device records, a run with the same addresses as an earlier one is
+ * recorded and replayed from then on. Fails where a call was refused, with op and scope; debug
+ * plans wait after each step and fail where a value is not finite, the first being named by op,
+ * scope and shapes. */
 kern_status ad_plan_run(ad_plan *plan, void *arena);
 
 /* Seconds spent by step since this was last called, if profiling is on (off at first). */

@@ -17,13 +17,16 @@ static bool is_finite(const void *memory, kern_dtype dtype, int64_t elements) {
     return finite;
 }
 
-static bool all_finite(ad_buffer buffer, ad_type type) {
-    int64_t elements = ad_elements(type) / type.dim[0];
-    for (int64_t i = 0; i < type.dim[0]; i++)
-        if (!is_finite((const char *)buffer.data + (size_t)i * ad_item_step(buffer, type),
-                       type.dtype, elements))
-            return false;
-    return true;
+/* Waits for the buffer, which is dense. */
+static kern_status look(bool *finite, const ad_lowering *low, ad_buffer buffer, ad_type type) {
+    kern_status status = KERN_OK;
+    void *copy = NULL;
+    TRY(kern_alloc(&copy, ad_bytes(type), "a value to look at"));
+    TRY(kern_download(low->spec.device, copy, buffer.data, ad_bytes(type)));
+    *finite = is_finite(copy, type.dtype, ad_elements(type));
+done:
+    kern_free(copy);
+    return status;
 }
 
 /* What can be looked at: a result in memory, and not one bound as a view, of which the kernel fills
@@ -39,7 +42,12 @@ kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit) {
         for (int out = 0; out < node->outputs; out++) {
             ad_value value = {unit->node[m], out};
             if (!is_checkable(low, value)) continue;
-            if (all_finite(ad_buffer_of(low, value), node->type[out])) continue;
+            bool finite = true;
+            kern_status status = look(&finite, low, ad_buffer_of(low, value), node->type[out]);
+            if (status != KERN_OK || finite) {
+                if (status != KERN_OK) return status;
+                continue;
+            }
             char text[AD_TYPE_TEXT], operands[AD_INPUTS * 48] = "";
             for (int in = 0; in < node->inputs; in++) {
                 if (!ad_is_value(node->input[in])) continue;

@@ -17,9 +17,12 @@ ad_value ad_root(const ad_lowering *low, ad_value value) {
 }
 
 static int64_t root_offset(const ad_lowering *low, ad_value value) {
-    int64_t offset = 0;
-    for (int number = ad_number(value); low->root[number] != number; number = low->root[number])
+    int number = ad_number(value);
+    int64_t offset = low->offset[number];
+    while (low->root[number] != number) {
+        number = low->root[number];
         offset += low->offset[number];
+    }
     return offset;
 }
 

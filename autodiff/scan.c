@@ -118,6 +118,7 @@ kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan
                          .cuts = cuts,
                          .cut = cut,
                          .lazy = lazy,
+                         .device = scan->spec.device,
                          .threads = scan->spec.threads,
                          .debug = scan->spec.debug};
     return ad_plan_compile(plan, scan->spec.graph, &spec);
@@ -186,6 +187,7 @@ static ad_scan *begin(const ad_scan_spec *spec) {
     ad_scan *scan = kern_array(1, sizeof *scan);
     ad_scan_spec *s = &scan->spec;
     *s = *spec;
+    if (!s->device) s->device = kern_device_cpu();
     s->carry = copied(spec->carry, spec->carries, sizeof *spec->carry);
     s->constant = copied(spec->constant, spec->constants, sizeof *spec->constant);
     s->slice = copied(spec->slice, spec->slices, sizeof *spec->slice);
@@ -268,10 +270,10 @@ void ad_scan_destroy(ad_scan *scan) {
         free(form->ct_slice);
         free(form->ct_past);
     }
-    kern_free(scan->carry_memory);
-    kern_free(scan->slot_memory);
-    kern_free(scan->history_memory);
-    kern_free(scan->staging_memory);
+    kern_buffer_destroy(&scan->carry_memory);
+    kern_buffer_destroy(&scan->slot_memory);
+    kern_buffer_destroy(&scan->history_memory);
+    kern_buffer_destroy(&scan->staging_memory);
     const void *const arrays[] = {scan->spec.carry,  scan->spec.constant, scan->spec.slice,
                                   scan->spec.output, scan->spec.history,  scan->carry,
                                   scan->slice,       scan->output,        scan->history};

@@ -37,7 +37,8 @@ typedef struct {
 } ad_scan_output;
 
 /* Rows that later chunks attend to: fresh [B, C, G, K] is appended, past [B, P, G, K] is the view
- * of the last min(i*C, P) rows before the chunk, whose number goes into past_rows (i32 [1]). */
+ * of the last min(i*C, P) rows before the chunk, whose number goes into past_rows (an i32 scalar).
+ */
 typedef struct {
     ad_value fresh, past, past_rows;
 } ad_scan_history;
@@ -51,9 +52,10 @@ typedef struct {
     const ad_scan_slice *slice;
     const ad_scan_output *output;
     const ad_scan_history *history;
-    ad_value loss;     /* [B, 1], one of the outputs' values; or AD_NONE */
-    double loss_scale; /* cotangent of each element of the loss */
-    bool backward;     /* false: forward only; no carries or slots are kept */
+    ad_value loss;             /* [B, 1], one of the outputs' values; or AD_NONE */
+    double loss_scale;         /* cotangent of each element of the loss */
+    bool backward;             /* false: forward only; no carries or slots are kept */
+    const kern_device *device; /* whose memory everything bound is; NULL: the CPU */
     int threads;
     bool debug; /* plans without fusion and reuse that check every value */
 } ad_scan_spec;
@@ -94,6 +96,8 @@ kern_status ad_scan_allocate(ad_scan *scan);
 
 /* Binding: memory is borrowed. Constants and any other input of the graph: */
 void ad_scan_bind(ad_scan *scan, ad_value input, const void *memory);
+/* The number of a scalar input. */
+void ad_scan_set(ad_scan *scan, ad_value input, double value);
 /* Where the cotangent of constant c is added to. */
 void ad_scan_bind_constant_ct(ad_scan *scan, int constant, void *memory);
 /* Slice s and, if differentiable and running backward, where its cotangent is written. */
@@ -101,9 +105,9 @@ void ad_scan_bind_slice(ad_scan *scan, int slice, const void *memory, void *ct);
 /* Output o and, if differentiable and running backward, its cotangent (f32 or f64), read. */
 void ad_scan_bind_output(ad_scan *scan, int output, void *memory, const void *ct);
 
-/* Runs all chunks. carry[c]: the first carry, read until the backward pass is over. final (or NULL;
- * only without backward): per carry, where the last one goes; then the last chunk takes its step
- * too. */
+/* Makes the calls of all chunks, on the device's stream. carry[c]: the first carry, read until the
+ * backward pass is over. final (or NULL; only without backward): per carry, where the last one
+ * goes; then the last chunk takes its step too. */
 kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const *final,
                             void *arena);
 /* After a forward pass. ct_carry[c]: cotangent of the first carry, written (zeros where

@@ -1,7 +1,4 @@
 /* The two loops of a scan. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "autodiff/scan_state.h"
 
 /* ---- memory ---- */
@@ -63,13 +60,14 @@ size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
 
 kern_status ad_scan_allocate(ad_scan *scan) {
     kern_status status = KERN_OK;
-    ASSERT(!scan->history_memory);
-    TRY(kern_alloc((void **)&scan->carry_memory, scan->carry_total, "saved carries"));
-    TRY(kern_alloc((void **)&scan->slot_memory, scan->slot_total, "kept activations"));
-    TRY(kern_alloc((void **)&scan->history_memory, scan->history_total, "keys and values"));
-    TRY(kern_alloc((void **)&scan->staging_memory, scan->staging_total, "rows of chunks"));
-    ad_scan_carve_history(scan, scan->history_memory);
-    ad_scan_carve_staging(scan, scan->staging_memory);
+    ASSERT(!scan->history_memory.data);
+    const kern_device *device = scan->spec.device;
+    TRY(kern_buffer_create(&scan->carry_memory, device, scan->carry_total, "saved carries"));
+    TRY(kern_buffer_create(&scan->slot_memory, device, scan->slot_total, "kept activations"));
+    TRY(kern_buffer_create(&scan->history_memory, device, scan->history_total, "keys and values"));
+    TRY(kern_buffer_create(&scan->staging_memory, device, scan->staging_total, "rows of chunks"));
+    ad_scan_carve_history(scan, scan->history_memory.data);
+    ad_scan_carve_staging(scan, scan->staging_memory.data);
 done:
     return status;
 }
@@ -85,6 +83,13 @@ static void bind_all(ad_scan *scan, ad_value value, const void *memory) {
 
 void ad_scan_bind(ad_scan *scan, ad_value input, const void *memory) {
     bind_all(scan, input, memory);
+}
+
+void ad_scan_set(ad_scan *scan, ad_value input, double value) {
+    for (int which = 0; which < AD_SCAN_PLANS; which++) {
+        ad_plan *plan = ad_scan_plan_of(scan, which);
+        if (plan) ad_plan_set(plan, input, value);
+    }
 }
 
 void ad_scan_bind_constant_ct(ad_scan *scan, int constant, void *memory) {
@@ -106,13 +111,13 @@ void ad_scan_bind_output(ad_scan *scan, int output, void *memory, const void *ct
 /* Rows i*C .. of each item of [B, T, ...] to or from a dense chunk [B, C, ...]. */
 static void copy_rows(const ad_scan *scan, char *chunk, char *sequence, int64_t i, size_t row,
                       bool out) {
-    size_t rows = (size_t)scan->spec.chunk * row;
-    size_t item = rows * (size_t)scan->spec.chunks;
-    for (int64_t b = 0; b < scan->spec.batch; b++) {
-        char *there = sequence + (size_t)b * item + (size_t)i * rows;
-        char *here = chunk + (size_t)b * rows;
-        memcpy(out ? there : here, out ? here : there, rows);
-    }
+    const kern_device *device = scan->spec.device;
+    size_t rows = (size_t)scan->spec.chunk * row, item = rows * (size_t)scan->spec.chunks;
+    char *there = sequence + (size_t)i * rows;
+    if (out)
+        device->copy(device->stream, there, item, chunk, rows, rows, scan->spec.batch);
+    else
+        device->copy(device->stream, chunk, rows, there, item, rows, scan->spec.batch);
 }
 
 /* Memory of a batched or unbatched slice of chunk i as a plan reads it. */
@@ -149,15 +154,15 @@ static void bind_past(ad_scan *scan, ad_plan *plan, int64_t i) {
         ad_value past = s->history[h].past, fresh = s->history[h].fresh;
         int64_t width = ad_scan_row_elements(scan, fresh, s->batch * s->chunk);
         size_t row = row_bytes(scan, fresh, s->batch * s->chunk, false);
-        scan->history[h].past_rows = (int32_t)rows;
         ad_plan_bind_view(plan, past, (char *)scan->history[h].rows + (size_t)(before - rows) * row,
                           s->chunks * s->chunk * width);
-        ad_plan_bind(plan, s->history[h].past_rows, &scan->history[h].past_rows);
+        ad_plan_set(plan, s->history[h].past_rows, (double)rows);
     }
 }
 
 static void *slot_of(const ad_scan *scan, int64_t i) {
-    return scan->slot_memory + (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
+    return (char *)scan->slot_memory.data +
+           (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
 }
 
 /* Carry i: the caller's for 0; saved for multiples of `every`; else of the running segment. */
@@ -170,7 +175,8 @@ static const void *carry_at(const ad_scan *scan, int64_t i, int c) {
         place = i / scan->every - 1;
     else
         place = multiples + i % scan->every - 1;
-    return scan->carry_memory + (size_t)place * scan->carry_bytes + scan->carry[c].offset;
+    return (char *)scan->carry_memory.data + (size_t)place * scan->carry_bytes +
+           scan->carry[c].offset;
 }
 
 /* ---- forward ---- */
@@ -219,7 +225,7 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
 kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const *final,
                             void *arena) {
     const ad_scan_spec *s = &scan->spec;
-    ASSERT(scan->history_memory && !(final && s->backward));
+    ASSERT(scan->history_memory.data && !(final && s->backward));
     scan->first_carry = carry;
     for (int64_t i = 0; i < s->chunks; i++) {
         bool last = i == s->chunks - 1;
@@ -252,32 +258,42 @@ static size_t window_row_bytes(const ad_scan *scan, int h) {
     return row_bytes(scan, scan->spec.history[h].fresh, scan->spec.batch * scan->spec.chunk, true);
 }
 
-/* The window over the cotangents of keys and values goes back by one chunk. */
+/* Where a window holds the whole sequence nothing can slide out of it. */
+static bool slides(const ad_scan *scan, int h) {
+    return window_rows(scan, h) < scan->spec.chunks * scan->spec.chunk;
+}
+
+/* First row of the window that belongs to chunk i. */
+static int64_t own_row(const ad_scan *scan, int h, int64_t i) {
+    return slides(scan, h) ? ad_scan_past_capacity(scan, h) : i * scan->spec.chunk;
+}
+
+/* Windows over the cotangents of keys and values go back by one chunk. */
 static void slide_windows(ad_scan *scan) {
     const ad_scan_spec *s = &scan->spec;
+    const kern_device *device = s->device;
     for (int h = 0; h < s->histories; h++) {
+        if (!slides(scan, h)) continue;
         size_t row = window_row_bytes(scan, h), chunk = row * (size_t)s->chunk;
         size_t window = row * (size_t)window_rows(scan, h);
-        for (int64_t b = 0; b < s->batch; b++) {
-            char *item = (char *)scan->history[h].ct_rows + (size_t)b * window;
-            memmove(item + chunk, item, window - chunk);
-            memset(item, 0, chunk);
-        }
+        char *rows = scan->history[h].ct_rows;
+        kern_shift(device->stream, rows + chunk, rows, window - chunk, window, s->batch);
+        device->zero(device->stream, rows, window, chunk, s->batch);
     }
 }
 
-/* The window's last C rows are the chunk's own, the rows before them its past. */
+/* Rows of the chunk itself, and before them those of its past. */
 static void bind_windows(ad_scan *scan, const scan_form *form, int64_t i) {
     const ad_scan_spec *s = &scan->spec;
     for (int h = 0; h < s->histories; h++) {
         size_t row = window_row_bytes(scan, h);
         int64_t capacity = ad_scan_past_capacity(scan, h);
-        char *own = (char *)scan->history[h].ct_rows + row * (size_t)capacity;
+        size_t window = row * (size_t)window_rows(scan, h), chunk = row * (size_t)s->chunk;
+        char *own = (char *)scan->history[h].ct_rows + row * (size_t)own_row(scan, h, i);
         if (ad_plan_reads(form->vjp, scan->history[h].ct)) {
             char *stage = scan->history[h].ct_stage;
-            for (int64_t b = 0; b < s->batch && stage; b++)
-                memcpy(stage + (size_t)(b * s->chunk) * row,
-                       own + (size_t)(b * window_rows(scan, h)) * row, row * (size_t)s->chunk);
+            if (stage)
+                s->device->copy(s->device->stream, stage, chunk, own, window, chunk, s->batch);
             ad_plan_bind(form->vjp, scan->history[h].ct, stage ? stage : own);
         }
         if (form->ct_past[h] < 0) continue;
@@ -327,11 +343,12 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
     const ad_scan_spec *s = &scan->spec;
     ASSERT(s->backward && (scan->first_carry || !s->carries));
-    char *lambda = scan->carry_memory + (size_t)scan->saved * scan->carry_bytes;
+    char *lambda = (char *)scan->carry_memory.data + (size_t)scan->saved * scan->carry_bytes;
     for (int c = 0; c < s->carries; c++) scan->carry[c].lambda = lambda + scan->carry[c].offset;
-    for (int h = 0; h < s->histories; h++)
-        memset(scan->history[h].ct_rows, 0,
-               window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch));
+    for (int h = 0; h < s->histories; h++) {
+        size_t bytes = window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch);
+        s->device->zero(s->device->stream, scan->history[h].ct_rows, bytes, bytes, 1);
+    }
     for (int64_t end = s->chunks; end > 0;) {
         int64_t begin = (end - 1) / scan->every * scan->every;
         for (int64_t i = begin; i < end; i++) {

@@ -54,8 +54,7 @@ typedef struct {
 } scan_output;
 
 typedef struct {
-    ad_value ct; /* of the fresh rows, in the full form */
-    int32_t past_rows;
+    ad_value ct;          /* of the fresh rows, in the full form */
     void *rows, *ct_rows; /* of all chunks; of the window that slides back */
     void *stage, *ct_stage;
 } scan_history;
@@ -70,8 +69,8 @@ struct ad_scan {
     int forward_nodes;    /* of the graph before its vjp */
     int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
     size_t carry_bytes, slot_bytes, carry_total, slot_total, history_total, staging_total;
-    char *carry_memory, *slot_memory, *history_memory, *staging_memory; /* allocated */
-    const void *const *first_carry;                                     /* bound */
+    kern_buffer carry_memory, slot_memory, history_memory, staging_memory; /* allocated */
+    const void *const *first_carry;                                        /* bound */
 };
 
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */

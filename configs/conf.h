@@ -48,6 +48,7 @@ typedef struct {
     double lr, end_lr, beta1, beta2, eps, weight_decay, clip;
     int64_t seed;
     conf_precision precision;
+    const char *device;    /* what computes (kernels/device.h) */
     int64_t threads;       /* 0: all cores */
     const char *init_from; /* run or checkpoint to start from; "": random */
     double memory_limit;   /* bytes the plan may use; 0: what the machine has free */

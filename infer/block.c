@@ -55,7 +55,7 @@ void infer_context_inputs(infer_context *c, int first, int last, int64_t tokens)
         c->sine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.sin.%s", name);
         c->past_capacity[kind] = least(window - 1, tokens - c->rows);
         if (c->past_capacity[kind] > 0)
-            c->past_rows[kind] = ad_input(c->graph, AD_TYPE(KERN_I32, 1), "past_rows.%s", name);
+            c->past_rows[kind] = ad_scalar(c->graph, KERN_I32, "past_rows.%s", name);
     }
 }
 

@@ -22,7 +22,7 @@ typedef struct {
     int64_t batch, rows;
     /* By kind of block; AD_NONE where there is none of that kind. */
     ad_value cosine[INFER_KINDS], sine[INFER_KINDS]; /* [C, K] in `real`: rows of the tables */
-    ad_value past_rows[INFER_KINDS];                 /* i32 [1] */
+    ad_value past_rows[INFER_KINDS];                 /* i32 scalar */
     int64_t past_capacity[INFER_KINDS];              /* P: rows of the past that a chunk can see */
 } infer_context;
 

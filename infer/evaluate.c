@@ -156,6 +156,7 @@ static kern_status run_batch(evaluation *e, int64_t first) {
                          .chunk_loss = e->chunk_loss,
                          .gradient_norm = e->gradient_norm};
     TRY(infer_model_forward(e->given->model, &batch));
+    TRY(kern_finish(e->model->device->stream));
     for (int64_t b = 0; b < B && first + b <= last; b++) TRY(take(e, first + b, b));
 done:
     return status;

@@ -56,6 +56,7 @@ static ad_scan_spec scan_spec(const infer_model *model, const model_part *part) 
                           .history = part->body.history,
                           .loss = AD_NONE,
                           .backward = model->spec.backward,
+                          .device = model->spec.device,
                           .threads = model->spec.threads,
                           .debug = model->spec.debug};
 }
@@ -88,7 +89,7 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     ad_value h = ad_input(g, AD_TYPE(model->real, rows, conf->model.dim), "h");
     ad_value target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
     ad_value weight = ad_input(g, AD_TYPE(model->real, rows, 1), "loss_weights");
-    model->rate = ad_input(g, AD_TYPE(model->real, 1), "rate");
+    model->rate = ad_scalar(g, model->real, "rate");
     model->rows_slice = add_slice(part, h, true, true);
     model->target_slice = add_slice(part, target, true, false);
     model->weight_slice = add_slice(part, weight, true, false);
@@ -141,6 +142,7 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     infer_model *model = kern_array(1, sizeof *model);
     *result = NULL;
     model->spec = *spec;
+    if (!spec->device) model->spec.device = kern_device_cpu();
     model->real = infer_real(conf);
     model->product = infer_product(conf);
     model->parameters = infer_parameters_create(conf);

@@ -17,6 +17,7 @@ typedef struct {
     bool backward;        /* compile and keep what ad_scan_backward needs */
     double loss_scale;    /* cotangent of each chunk loss: 1 / (chunks * sequences in a step) */
     double budget;        /* bytes for saved carries and kept values */
+    const kern_device *device; /* NULL: the CPU; all memory is its, unless said otherwise */
     int threads;
     bool debug;
     /* NULL: infer_model_set_parameters says where parameters are. Else they are these, which must
@@ -55,19 +56,20 @@ const infer_model_spec *infer_model_spec_of(const infer_model *model);
  * again whenever they changed: rounded copies are made here. Not with spec.values. */
 void infer_model_set_parameters(infer_model *model, const void *parameters);
 
-/* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. */
+/* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. The results
+ * are in the host's memory, there after kern_finish(); NULL: not wanted. */
 typedef struct {
-    const int32_t *tokens; /* [B, T + 1]: inputs [.., :-1], targets [.., 1:] */
+    const int32_t *tokens; /* the host's [B, T + 1]: inputs [.., :-1], targets [.., 1:] */
     double rate;           /* eta * m */
     void *token_nll;       /* [B, T]: also where the target does not count */
     void *chunk_loss;      /* [n, B] */
     void *gradient_norm;   /* [n, B]: |g_i| of the inner gradient; only with inner */
-    void *const *fast;     /* NULL, or per fast parameter (in order) [B, in, out]: theta_n; only
-                              without backward */
-    double seconds[2];     /* result: time in the prefix, in the suffix */
+    void *const *fast;     /* NULL, or per fast parameter (in order) the device's [B, in, out]:
+                              theta_n; only without backward */
 } infer_batch;
-/* Runs prefix and suffix over the batch. Fails in debug models on values that are not finite, and
- * on tokens outside the vocabulary. */
+enum { INFER_LAP_PREFIX, INFER_LAP_SUFFIX, INFER_LAPS }; /* of the device's stream */
+/* Makes the calls of prefix and suffix over the batch. Fails in debug models on values that are not
+ * finite, and on tokens outside the vocabulary. */
 kern_status infer_model_forward(infer_model *model, infer_batch *batch);
 
 /* For training: the scans, their arena and what connects them. */
@@ -78,6 +80,7 @@ typedef struct {
     int fast;                                     /* fast parameters that are carried */
     const int *fast_parameter;                    /* [fast] */
     int64_t batch;
+    const kern_device *device;
     int threads;
 } infer_model_parts;
 infer_model_parts infer_model_internals(const infer_model *model);

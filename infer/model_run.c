@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "infer/model_state.h"
-#include "kernels/round.h"
 
 static void destroy_part(model_part *part) {
     ad_scan_destroy(part->scan);
@@ -16,26 +15,25 @@ void infer_model_destroy(infer_model *model) {
     destroy_part(&model->suffix);
     infer_parameters_destroy(model->parameters);
     free(model->first_carry);
-    void *const memory[] = {model->arena,     model->rows,      model->ct_rows, model->replicas,
-                            model->weight,    model->rounded,   model->input,   model->target,
-                            model->cosine[0], model->cosine[1], model->sine[0], model->sine[1]};
-    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
+    for (int b = 0; b < MODEL_BUFFERS; b++) kern_buffer_destroy(&model->memory[b]);
+    kern_free(model->staging);
     free(model);
 }
 
-static bool has_table(const infer_model *model, int kind) {
-    return model->prefix.cosine_slice[kind] >= 0 || model->suffix.cosine_slice[kind] >= 0;
-}
+/* ---- bytes ---- */
 
-static size_t table_bytes(const infer_model *model) {
-    return (size_t)(model->spec.tokens * conf_head_size(model->spec.conf)) *
-           kern_dtype_bytes(model->real);
-}
-
-/* Whether it makes rounded copies of its own. */
-static bool rounds(const infer_model *model) {
-    return model->product == KERN_BF16 && !model->spec.values;
-}
+static const char *const buffer_name[MODEL_BUFFERS] = {[MODEL_ARENA] = "workspace",
+                                                       [MODEL_ROWS] = "prefix output",
+                                                       [MODEL_CT_ROWS] =
+                                                           "cotangent of the prefix output",
+                                                       [MODEL_REPLICAS] = "fast weights",
+                                                       [MODEL_ROUNDED] = "rounded weights",
+                                                       [MODEL_INPUT] = "tokens",
+                                                       [MODEL_TARGET] = "targets",
+                                                       [MODEL_WEIGHT] = "loss weights",
+                                                       [MODEL_NLL] = "token losses",
+                                                       [MODEL_CHUNK_LOSS] = "chunk losses",
+                                                       [MODEL_NORM] = "inner gradient norms"};
 
 static int64_t fast_elements(const infer_model *model) {
     int64_t elements = 0;
@@ -44,49 +42,94 @@ static int64_t fast_elements(const infer_model *model) {
     return elements;
 }
 
-static size_t replica_bytes(const infer_model *model) {
-    if (model->spec.batch == 1) return 0;
-    return (size_t)(model->spec.batch * fast_elements(model)) * kern_dtype_bytes(model->real);
+/* Whether carries begin as copies of the parameters and not as those themselves. */
+static bool replicates(const infer_model *model) {
+    return model->spec.batch > 1 || (model->spec.values && !model->spec.device->host);
+}
+
+static int64_t chunks(const infer_model *model) {
+    return model->spec.tokens / model->suffix.body.context.rows;
+}
+
+static bool has_table(const infer_model *model, int kind) {
+    return model->prefix.cosine_slice[kind] >= 0 || model->suffix.cosine_slice[kind] >= 0;
+}
+
+/* 0: the model has no such memory. */
+static size_t bytes_of(const infer_model *model, int buffer) {
+    size_t real = kern_dtype_bytes(model->real), batch = (size_t)model->spec.batch;
+    size_t rows = batch * (size_t)model->spec.tokens;
+    size_t results = batch * (size_t)chunks(model) * real;
+    switch (buffer) {
+    case MODEL_ARENA: return model->arena_bytes;
+    case MODEL_ROWS: return infer_model_rows_bytes(model);
+    case MODEL_CT_ROWS: return model->spec.backward ? infer_model_rows_bytes(model) : 0;
+    case MODEL_REPLICAS: return replicates(model) ? batch * (size_t)fast_elements(model) * real : 0;
+    case MODEL_ROUNDED:
+        return model->product == KERN_BF16 && !model->spec.values
+                   ? (size_t)model->parameters->elements * kern_dtype_bytes(KERN_BF16)
+                   : 0;
+    case MODEL_INPUT:
+    case MODEL_TARGET: return rows * sizeof(int32_t);
+    case MODEL_WEIGHT:
+    case MODEL_NLL: return rows * real;
+    case MODEL_CHUNK_LOSS: return results;
+    case MODEL_NORM: return model->suffix.body.fast ? results : 0;
+    default:
+        return has_table(model, (buffer - MODEL_TABLES) / 2)
+                   ? (size_t)(model->spec.tokens * conf_head_size(model->spec.conf)) * real
+                   : 0;
+    }
+}
+
+/* Inputs, targets and weights, one after the other. */
+static size_t staging_bytes(const infer_model *model) {
+    return bytes_of(model, MODEL_INPUT) + bytes_of(model, MODEL_TARGET) +
+           bytes_of(model, MODEL_WEIGHT);
 }
 
 infer_model_memory infer_model_plan(const infer_model *model) {
     ad_scan_memory prefix = ad_scan_plan(model->prefix.scan);
     ad_scan_memory suffix = ad_scan_plan(model->suffix.scan);
-    size_t rows = (size_t)(model->spec.batch * model->spec.tokens);
-    infer_model_memory memory = {
-        .carries = prefix.carries + suffix.carries + replica_bytes(model),
-        .slots = prefix.slots + suffix.slots,
-        .history = prefix.history + suffix.history,
-        .activations = infer_model_rows_bytes(model) * (model->spec.backward ? 2 : 1) +
-                       rows * (2 * sizeof(int32_t) + kern_dtype_bytes(model->real)),
-        .workspace = model->arena_bytes,
-        .prefix_flops = prefix.flops,
-        .body_flops = suffix.flops,
-        .body_vjp_flops = suffix.vjp_flops,
-        .prefix_vjp_flops = prefix.vjp_flops,
-        .every = suffix.every};
-    for (int kind = 0; kind < INFER_KINDS; kind++)
-        if (has_table(model, kind)) memory.activations += 2 * table_bytes(model);
-    if (rounds(model))
-        memory.product_weights = (size_t)model->parameters->elements * sizeof *model->rounded;
+    infer_model_memory memory = {.carries = prefix.carries + suffix.carries,
+                                 .slots = prefix.slots + suffix.slots,
+                                 .history = prefix.history + suffix.history,
+                                 .activations = staging_bytes(model),
+                                 .prefix_flops = prefix.flops,
+                                 .body_flops = suffix.flops,
+                                 .body_vjp_flops = suffix.vjp_flops,
+                                 .prefix_vjp_flops = prefix.vjp_flops,
+                                 .every = suffix.every};
+    for (int b = 0; b < MODEL_BUFFERS; b++)
+        *(b == MODEL_ARENA      ? &memory.workspace
+          : b == MODEL_REPLICAS ? &memory.carries
+          : b == MODEL_ROUNDED  ? &memory.product_weights
+                                : &memory.activations) += bytes_of(model, b);
     return memory;
+}
+
+/* ---- binding ---- */
+
+static void *at(const infer_model *model, int buffer) {
+    return model->memory[buffer].data;
 }
 
 static void bind_part(infer_model *model, model_part *part) {
     for (int kind = 0; kind < INFER_KINDS; kind++) {
         if (part->cosine_slice[kind] < 0) continue;
-        ad_scan_bind_slice(part->scan, part->cosine_slice[kind], model->cosine[kind], NULL);
-        ad_scan_bind_slice(part->scan, part->sine_slice[kind], model->sine[kind], NULL);
+        void *cosine = at(model, MODEL_TABLES + 2 * kind);
+        void *sine = at(model, MODEL_TABLES + 2 * kind + 1);
+        ad_scan_bind_slice(part->scan, part->cosine_slice[kind], cosine, NULL);
+        ad_scan_bind_slice(part->scan, part->sine_slice[kind], sine, NULL);
     }
 }
 
 /* Parameter i: among spec.values, or by the layout. */
 static const void *weight_at(const infer_model *model, const char *parameters, int i,
                              kern_dtype dtype) {
-    int64_t offset = model->parameters->item[i].offset;
+    size_t offset = (size_t)model->parameters->item[i].offset * kern_dtype_bytes(dtype);
     if (model->spec.values) return infer_values_at(model->spec.values, i, dtype);
-    if (dtype == KERN_BF16) return model->rounded + offset;
-    return parameters + (size_t)offset * kern_dtype_bytes(dtype);
+    return (dtype == KERN_BF16 ? (const char *)at(model, MODEL_ROUNDED) : parameters) + offset;
 }
 
 static void bind_constants(infer_model *model, model_part *part, const char *parameters) {
@@ -99,17 +142,23 @@ static void bind_constants(infer_model *model, model_part *part, const char *par
 
 /* The first carry of each item: the parameters themselves, or copies of them. */
 static void bind_carries(infer_model *model, const char *parameters) {
-    char *replica = model->replicas;
+    const kern_device *device = model->spec.device;
+    char *replica = at(model, MODEL_REPLICAS);
     for (int f = 0; f < model->suffix.body.fast; f++) {
         int i = model->suffix.body.fast_parameter[f];
-        const infer_parameter *p = &model->parameters->item[i];
-        const void *memory = weight_at(model, parameters, i, model->real);
-        size_t bytes = (size_t)p->elements * kern_dtype_bytes(model->real);
-        model->first_carry[f] = model->spec.batch == 1 ? memory : replica;
-        for (int64_t b = 0; b < model->spec.batch && model->spec.batch > 1; b++, replica += bytes)
-            memcpy(replica, memory, bytes);
-        if (model->spec.values && model->spec.batch > 1)
-            infer_values_release(model->spec.values, i);
+        size_t bytes = (size_t)model->parameters->item[i].elements * kern_dtype_bytes(model->real);
+        if (!replicates(model)) {
+            model->first_carry[f] = weight_at(model, parameters, i, model->real);
+            continue;
+        }
+        model->first_carry[f] = replica;
+        for (int64_t b = 0; b < model->spec.batch; b++, replica += bytes)
+            if (model->spec.values)
+                infer_values_copy(model->spec.values, replica, i);
+            else
+                device->copy(device->stream, replica, bytes,
+                             weight_at(model, parameters, i, model->real), bytes, bytes, 1);
+        if (model->spec.values) infer_values_release(model->spec.values, i);
     }
 }
 
@@ -120,84 +169,103 @@ static void bind_parameters(infer_model *model, const char *parameters) {
 }
 
 void infer_model_set_parameters(infer_model *model, const void *parameters) {
+    kern_stream *stream = model->spec.device->stream;
     ASSERT(!model->spec.values);
-    if (model->rounded) kern_round(model->rounded, parameters, model->parameters->elements);
+    if (at(model, MODEL_ROUNDED))
+        stream->device->move->round(stream, at(model, MODEL_ROUNDED), parameters,
+                                    model->parameters->elements);
     bind_parameters(model, parameters);
+}
+
+/* Rotary tables of all positions, by way of the host. */
+static kern_status fill_tables(infer_model *model, int kind) {
+    kern_status status = KERN_OK;
+    size_t bytes = bytes_of(model, MODEL_TABLES + 2 * kind);
+    void *table[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) TRY(kern_alloc(&table[i], bytes, "rotary table"));
+    infer_rope_table(table[0], table[1], model->spec.conf, kind, 0, model->spec.tokens);
+    for (int i = 0; i < 2; i++)
+        kern_upload(model->spec.device, at(model, MODEL_TABLES + 2 * kind + i), table[i], bytes);
+done:
+    for (int i = 0; i < 2; i++) kern_free(table[i]);
+    return status;
 }
 
 kern_status infer_model_allocate(infer_model *model) {
     kern_status status = KERN_OK;
-    size_t rows = (size_t)(model->spec.batch * model->spec.tokens);
-    TRY(kern_alloc(&model->arena, model->arena_bytes, "workspace"));
-    TRY(kern_alloc(&model->rows, infer_model_rows_bytes(model), "prefix output"));
-    if (model->spec.backward)
-        TRY(kern_alloc(&model->ct_rows, infer_model_rows_bytes(model),
-                       "cotangent of the prefix output"));
-    TRY(kern_alloc(&model->replicas, replica_bytes(model), "fast weights"));
-    TRY(kern_alloc(&model->weight, rows * kern_dtype_bytes(model->real), "loss weights"));
-    TRY(kern_alloc((void **)&model->input, rows * sizeof *model->input, "tokens"));
-    TRY(kern_alloc((void **)&model->target, rows * sizeof *model->target, "targets"));
-    if (rounds(model))
-        TRY(kern_alloc((void **)&model->rounded,
-                       (size_t)model->parameters->elements * sizeof *model->rounded,
-                       "rounded weights"));
-    for (int kind = 0; kind < INFER_KINDS; kind++) {
-        if (!has_table(model, kind)) continue;
-        TRY(kern_alloc(&model->cosine[kind], table_bytes(model), "rotary table"));
-        TRY(kern_alloc(&model->sine[kind], table_bytes(model), "rotary table"));
-        infer_rope_table(model->cosine[kind], model->sine[kind], model->spec.conf, kind, 0,
-                         model->spec.tokens);
-    }
-    TRY(ad_scan_allocate(model->prefix.scan));
-    TRY(ad_scan_allocate(model->suffix.scan));
+    ad_scan *prefix = model->prefix.scan, *suffix = model->suffix.scan;
+    for (int b = 0; b < MODEL_BUFFERS; b++)
+        if (bytes_of(model, b))
+            TRY(kern_buffer_create(&model->memory[b], model->spec.device, bytes_of(model, b),
+                                   b < MODEL_TABLES ? buffer_name[b] : "rotary table"));
+    TRY(kern_alloc(&model->staging, staging_bytes(model), "tokens"));
+    for (int kind = 0; kind < INFER_KINDS; kind++)
+        if (has_table(model, kind)) TRY(fill_tables(model, kind));
+    TRY(ad_scan_allocate(prefix));
+    TRY(ad_scan_allocate(suffix));
     bind_part(model, &model->prefix);
     bind_part(model, &model->suffix);
-    ad_scan_bind_slice(model->prefix.scan, model->tokens_slice, model->input, NULL);
-    ad_scan_bind_output(model->prefix.scan, 0, model->rows, model->ct_rows);
-    ad_scan_bind_slice(model->suffix.scan, model->rows_slice, model->rows, model->ct_rows);
-    ad_scan_bind_slice(model->suffix.scan, model->target_slice, model->target, NULL);
-    ad_scan_bind_slice(model->suffix.scan, model->weight_slice, model->weight, NULL);
-    ad_scan_bind(model->suffix.scan, model->rate,
-                 model->real == KERN_F64 ? (const void *)&model->rate_f64 : &model->rate_f32);
+    ad_scan_bind_slice(prefix, model->tokens_slice, at(model, MODEL_INPUT), NULL);
+    ad_scan_bind_output(prefix, 0, at(model, MODEL_ROWS), at(model, MODEL_CT_ROWS));
+    ad_scan_bind_slice(suffix, model->rows_slice, at(model, MODEL_ROWS), at(model, MODEL_CT_ROWS));
+    ad_scan_bind_slice(suffix, model->target_slice, at(model, MODEL_TARGET), NULL);
+    ad_scan_bind_slice(suffix, model->weight_slice, at(model, MODEL_WEIGHT), NULL);
+    ad_scan_bind_output(suffix, 0, at(model, MODEL_NLL), NULL);
+    ad_scan_bind_output(suffix, 1, at(model, MODEL_CHUNK_LOSS), NULL);
+    if (model->suffix.body.fast) ad_scan_bind_output(suffix, 2, at(model, MODEL_NORM), NULL);
     if (model->spec.values) bind_parameters(model, NULL);
 done:
     return status;
 }
 
+/* ---- running ---- */
+
 /* Inputs, targets, and what each target weighs in its chunk's loss. */
 static kern_status set_tokens(infer_model *model, const int32_t *tokens) {
+    const kern_device *device = model->spec.device;
     int64_t T = model->spec.tokens, C = model->suffix.body.context.rows,
             vocab = model->spec.conf->model.vocab;
-    size_t real = kern_dtype_bytes(model->real);
+    size_t real = kern_dtype_bytes(model->real), ids = bytes_of(model, MODEL_INPUT);
+    int32_t *input = model->staging, *target = input + model->spec.batch * T;
+    char *weight = (char *)model->staging + 2 * ids;
     for (int64_t b = 0; b < model->spec.batch; b++, tokens += T + 1) {
         for (int64_t t = 0; t <= T; t++)
             if (tokens[t] < 0 || tokens[t] >= vocab)
                 return kern_fail(KERN_ERR_DATA,
                                  "token %d at position %d is outside the model's vocabulary of %d",
                                  (int)tokens[t], (int)t, (int)vocab);
-        memcpy(model->input + b * T, tokens, (size_t)T * sizeof *tokens);
-        memcpy(model->target + b * T, tokens + 1, (size_t)T * sizeof *tokens);
+        memcpy(input + b * T, tokens, (size_t)T * sizeof *tokens);
+        memcpy(target + b * T, tokens + 1, (size_t)T * sizeof *tokens);
         for (int64_t first = 0; first < T; first += C)
-            infer_chunk_weights((char *)model->weight + (size_t)(b * T + first) * real,
-                                model->spec.conf, tokens + first + 1, C);
+            infer_chunk_weights(weight + (size_t)(b * T + first) * real, model->spec.conf,
+                                tokens + first + 1, C);
     }
+    kern_upload(device, at(model, MODEL_INPUT), input, ids);
+    kern_upload(device, at(model, MODEL_TARGET), target, ids);
+    kern_upload(device, at(model, MODEL_WEIGHT), weight, bytes_of(model, MODEL_WEIGHT));
     return KERN_OK;
+}
+
+static void fetch(const infer_model *model, void *to, int buffer) {
+    kern_stream *stream = model->spec.device->stream;
+    if (to && bytes_of(model, buffer))
+        stream->device->download(stream, to, at(model, buffer), bytes_of(model, buffer));
 }
 
 kern_status infer_model_forward(infer_model *model, infer_batch *batch) {
     kern_status status = KERN_OK;
+    kern_stream *stream = model->spec.device->stream;
     TRY(set_tokens(model, batch->tokens));
-    model->rate_f64 = batch->rate;
-    model->rate_f32 = (float)batch->rate;
-    ad_scan_bind_output(model->suffix.scan, 0, batch->token_nll, NULL);
-    ad_scan_bind_output(model->suffix.scan, 1, batch->chunk_loss, NULL);
-    if (model->suffix.body.fast)
-        ad_scan_bind_output(model->suffix.scan, 2, batch->gradient_norm, NULL);
-    double start = kern_seconds();
-    TRY(ad_scan_forward(model->prefix.scan, NULL, NULL, model->arena));
-    batch->seconds[0] = kern_seconds() - start;
-    TRY(ad_scan_forward(model->suffix.scan, model->first_carry, batch->fast, model->arena));
-    batch->seconds[1] = kern_seconds() - start - batch->seconds[0];
+    ad_scan_set(model->suffix.scan, model->rate, batch->rate);
+    stream->device->lap(stream, -1);
+    TRY(ad_scan_forward(model->prefix.scan, NULL, NULL, at(model, MODEL_ARENA)));
+    stream->device->lap(stream, INFER_LAP_PREFIX);
+    TRY(ad_scan_forward(model->suffix.scan, model->first_carry, batch->fast,
+                        at(model, MODEL_ARENA)));
+    stream->device->lap(stream, INFER_LAP_SUFFIX);
+    fetch(model, batch->token_nll, MODEL_NLL);
+    fetch(model, batch->chunk_loss, MODEL_CHUNK_LOSS);
+    fetch(model, batch->gradient_norm, MODEL_NORM);
 done:
     return status;
 }
@@ -205,11 +273,12 @@ done:
 infer_model_parts infer_model_internals(const infer_model *model) {
     return (infer_model_parts){.prefix = model->prefix.scan,
                                .suffix = model->suffix.scan,
-                               .arena = model->arena,
+                               .arena = at(model, MODEL_ARENA),
                                .prefix_constant = model->prefix.body.constant_of,
                                .suffix_constant = model->suffix.body.constant_of,
                                .fast = model->suffix.body.fast,
                                .fast_parameter = model->suffix.body.fast_parameter,
                                .batch = model->spec.batch,
+                               .device = model->spec.device,
                                .threads = model->spec.threads};
 }

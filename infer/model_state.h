@@ -17,6 +17,23 @@ typedef struct {
     int cosine_slice[INFER_KINDS], sine_slice[INFER_KINDS]; /* -1: none */
 } model_part;
 
+/* Memory of a model beside that of its scans. */
+typedef enum {
+    MODEL_ARENA,
+    MODEL_ROWS,
+    MODEL_CT_ROWS,
+    MODEL_REPLICAS, /* theta_0 for each item, or where it is only in a file */
+    MODEL_ROUNDED,  /* own bf16 copies, the parameters' layout */
+    MODEL_INPUT,
+    MODEL_TARGET,
+    MODEL_WEIGHT, /* of losses */
+    MODEL_NLL,
+    MODEL_CHUNK_LOSS,
+    MODEL_NORM,
+    MODEL_TABLES, /* cosine, then sine; one more buffer for the other kind */
+    MODEL_BUFFERS = MODEL_TABLES + 2 * INFER_KINDS
+} model_buffer;
+
 struct infer_model {
     infer_model_spec spec;
     kern_dtype real, product;
@@ -25,14 +42,10 @@ struct infer_model {
     int tokens_slice, rows_slice, target_slice, weight_slice;
     ad_value rate;
     size_t arena_bytes;
-    /* allocated */
-    void *arena, *rows, *ct_rows, *replicas /* theta_0 for each item, B > 1 */, *weight;
-    void *cosine[INFER_KINDS], *sine[INFER_KINDS];
-    uint16_t *rounded; /* own bf16 copies, the parameters' layout; NULL: none are needed */
-    int32_t *input, *target;
+    /* allocated, by model_bytes() */
+    kern_buffer memory[MODEL_BUFFERS];
+    void *staging;            /* the host's: inputs, targets and loss weights on their way */
     const void **first_carry; /* [fast] */
-    double rate_f64;
-    float rate_f32;
 };
 
 size_t infer_model_rows_bytes(const infer_model *model); /* [B, T, D] */

@@ -128,22 +128,27 @@ static double next_normal(uint64_t *state) { /* Box-Muller, one of the pair */
 }
 
 void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern_dtype dtype,
-                           void *buffer) {
+                           const kern_device *device, void *buffer) {
+    enum { PIECE = 4096 };
+    size_t element = kern_dtype_bytes(dtype), bytes = (size_t)p->elements * element;
     ASSERT(dtype == KERN_F32 || dtype == KERN_F64);
-    memset(buffer, 0, (size_t)p->elements * kern_dtype_bytes(dtype));
+    device->zero(device->stream, buffer, bytes, bytes, 1);
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < p->count; i++) {
         const infer_parameter *item = &p->item[i];
+        double piece[PIECE];
         uint64_t state = 0xcbf29ce484222325u ^ (uint64_t)conf->train.seed;
         for (const char *at = item->name; *at; at++)
             state = (state ^ (uint64_t)(unsigned char)*at) * 0x100000001b3u;
-        for (int64_t j = 0; j < item->elements; j++) {
-            double value =
-                roles[item->role].norm ? 1.0 : conf->model.init_std * next_normal(&state);
-            if (dtype == KERN_F32)
-                ((float *)buffer)[item->offset + j] = (float)value;
-            else
-                ((double *)buffer)[item->offset + j] = value;
+        for (int64_t first = 0; first < item->elements; first += PIECE) {
+            int64_t count = item->elements - first < PIECE ? item->elements - first : PIECE;
+            for (int64_t j = 0; j < count; j++)
+                kern_real_put(piece, dtype, j,
+                              roles[item->role].norm ? 1.0
+                                                     : conf->model.init_std * next_normal(&state));
+#pragma omp critical(upload)
+            kern_upload(device, (char *)buffer + (size_t)(item->offset + first) * element, piece,
+                        (size_t)count * element);
         }
     }
 }

@@ -4,6 +4,7 @@
 #define INFER_PARAMETERS_H
 
 #include "configs/conf.h"
+#include "kernels/device.h"
 
 typedef enum {
     INFER_EMBED,          /* embed.weight [V, D] */
@@ -58,9 +59,9 @@ void infer_parameters_destroy(infer_parameters *parameters);
 const infer_parameter *infer_parameter_of(const infer_parameters *parameters, infer_role role,
                                           int block);
 
-/* Fills a flat buffer (f32, or f64): matrices normal with the configuration's standard deviation,
- * norms 1, gaps 0. A function of the seed and the parameter's name alone. */
+/* Fills a flat buffer of a device (f32, or f64): matrices normal with the configuration's standard
+ * deviation, norms 1, gaps 0. A function of the seed and the parameter's name alone. */
 void infer_parameters_init(const infer_parameters *parameters, const ttt_conf *conf,
-                           kern_dtype dtype, void *buffer);
+                           kern_dtype dtype, const kern_device *device, void *buffer);
 
 #endif

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "infer/session_state.h"
-#include "kernels/round.h"
 
 /* Rows of the widest piece, enough for fast products; and of a piece of a chunk. */
 enum { WIDE_ROWS = 512, NARROW_ROWS = 64 };
@@ -52,6 +51,7 @@ static kern_status compile(infer_session *s, session_part *part, outputs *list) 
     for (int i = 0; i < part->body.histories; i++) add(list, part->body.history[i].fresh);
     ad_plan_spec spec = {.outputs = list->count,
                          .output = list->item,
+                         .device = s->spec.device,
                          .threads = s->spec.threads,
                          .debug = s->spec.debug};
     kern_status status = ad_plan_compile(&part->plan, part->body.graph, &spec);
@@ -96,7 +96,7 @@ static kern_status create_step(infer_session *s, int first, int blocks, outputs 
     part->h = ad_input(g, AD_TYPE(s->real, s->chunk, s->spec.conf->model.dim), "h");
     part->target = ad_input(g, AD_TYPE(KERN_I32, s->chunk, 1), "targets");
     part->weight = ad_input(g, AD_TYPE(s->real, s->chunk, 1), "loss_weights");
-    part->rate = ad_input(g, AD_TYPE(s->real, 1), "rate");
+    part->rate = ad_scalar(g, s->real, "rate");
     infer_body body = infer_build_body(&part->body, first, blocks, part->h, part->target,
                                        part->weight, part->rate);
     part->nll = add(list, body.nll);
@@ -158,6 +158,7 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     infer_session *s = kern_array(1, sizeof *s);
     *result = NULL;
     s->spec = *spec;
+    if (!spec->device) s->spec.device = kern_device_cpu();
     s->real = infer_real(spec->conf);
     s->product = infer_product(spec->conf);
     s->parameters = infer_parameters_create(spec->conf);
@@ -227,9 +228,11 @@ void infer_session_bind(infer_session *s) {
 }
 
 void infer_session_round(infer_session *s) {
+    const kern_device *device = s->spec.device;
     const float *from = (const float *)(const void *)s->theta[0];
     if (s->product == KERN_BF16)
-        kern_round(s->theta_rounded, from, (int64_t)(s->fast_bytes / sizeof *from));
+        device->move->round(device->stream, s->theta_rounded, from,
+                            (int64_t)(s->fast_bytes / sizeof *from));
 }
 
 void infer_session_set_values(infer_session *s, const infer_values *values) {
@@ -241,8 +244,7 @@ void infer_session_reset(infer_session *s) {
     size_t real = kern_dtype_bytes(s->real);
     for (int f = 0; f < infer_session_fast(s); f++) {
         int index = s->part[SUFFIX_CHUNK].body.fast_parameter[f];
-        memcpy(s->theta[0] + s->fast_at[f] * real, infer_values_at(s->values, index, s->real),
-               (size_t)s->parameters->item[index].elements * real);
+        infer_values_copy(s->values, s->theta[0] + s->fast_at[f] * real, index);
         infer_values_release(s->values, index);
     }
     infer_session_round(s);
@@ -280,14 +282,22 @@ infer_session_progress infer_session_seen(const infer_session *s) {
     return s->seen;
 }
 
-void infer_session_moves(const infer_session *s, infer_session_move *move) {
+kern_status infer_session_moves(const infer_session *s, infer_session_move *move) {
+    kern_status status = KERN_OK;
     size_t real = kern_dtype_bytes(s->real);
+    void *now = NULL, *before = NULL;
     for (int f = 0; f < infer_session_fast(s); f++) {
         const infer_parameter *p = infer_session_fast_parameter(s, f);
-        const void *now = s->theta[0] + s->fast_at[f] * real;
         int index = (int)(p - s->parameters->item);
-        const void *before = infer_values_at(s->values, index, s->real);
         double moved = 0, size = 0;
+        kern_free(now);
+        kern_free(before);
+        now = before = NULL;
+        TRY(kern_alloc(&now, (size_t)p->elements * real, "fast weights to compare"));
+        TRY(kern_alloc(&before, (size_t)p->elements * real, "fast weights to compare"));
+        TRY(kern_download(s->spec.device, now, s->theta[0] + s->fast_at[f] * real,
+                          (size_t)p->elements * real));
+        TRY(infer_values_fetch(s->values, before, index));
         for (int64_t i = 0; i < p->elements; i++) {
             double from = kern_real_at(before, s->real, i),
                    by = kern_real_at(now, s->real, i) - from;
@@ -297,4 +307,8 @@ void infer_session_moves(const infer_session *s, infer_session_move *move) {
         infer_values_release(s->values, index);
         move[f] = (infer_session_move){sqrt(moved), sqrt(size)};
     }
+done:
+    kern_free(now);
+    kern_free(before);
+    return status;
 }

@@ -17,6 +17,7 @@ typedef struct {
                              loop */
     int64_t limit; /* most positions, where some block attends to everything; else not looked at */
     double memory; /* bytes that the session and its weights may take; 0: not looked at */
+    const kern_device *device; /* NULL: the CPU */
     int threads;
     bool debug; /* checks every value, slow */
 } infer_session_spec;
@@ -91,7 +92,7 @@ typedef struct {
     double moved, size;
 } infer_session_move;
 int infer_session_fast(const infer_session *session);
-void infer_session_moves(const infer_session *session, infer_session_move *move);
+kern_status infer_session_moves(const infer_session *session, infer_session_move *move);
 
 /* The state as a file (docs/reading.md): fast weights, keys and values in reach, position, tokens
  * that wait for their chunk's end. `identity` names the weights that it belongs to; loading refuses

@@ -13,7 +13,7 @@
 /* moved.FAST WEIGHT [2]: how far it is from where it began, and its size there. */
 #define MOVED "moved."
 
-enum { NAME = 96, TEXT = 512 };
+enum { NAME = 96, TEXT = 512, PIECE = 4 << 20 };
 static const int64_t MOST_POSITIONS = INT64_C(1) << 53; /* angles are made of doubles */
 
 /* One tensor of the file and where it lies in the session. */
@@ -23,6 +23,7 @@ typedef struct {
     int rank;
     int64_t shape[3];
     void *memory;
+    bool host; /* the host's memory, else the device's */
 } entry;
 
 typedef struct {
@@ -86,6 +87,12 @@ static void add(entries *list, const char *name, kern_dtype dtype, void *memory,
     snprintf(e->name, NAME, "%s", name);
 }
 
+static void add_host(entries *list, const char *name, kern_dtype dtype, void *memory,
+                     int64_t rows) {
+    add(list, name, dtype, memory, 1, rows, 1, 1);
+    if (rows) list->item[list->count - 1].host = true;
+}
+
 /* Rows of a block's keys that later tokens can see, or that its chunk's step needs. */
 static int64_t kept_rows(const infer_session *s, int block, int64_t position, int64_t pending) {
     const session_history *h = &s->history[block];
@@ -117,7 +124,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
         add(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real), 2,
             p->dim[0], p->dim[1], 1);
         snprintf(name, NAME, MOVED "%s", p->name);
-        add(&list, name, KERN_F64, &s->moved[f], 1, 2, 1, 1);
+        add_host(&list, name, KERN_F64, &s->moved[f], 2);
     }
     for (int b = 0; b < model->blocks; b++) {
         const session_history *h = &s->history[b];
@@ -129,9 +136,9 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
                 conf_kv_heads(s->spec.conf), conf_head_size(s->spec.conf));
         }
     }
-    add(&list, WAITING, KERN_I32, s->waiting, 1, pending, 1, 1);
+    add_host(&list, WAITING, KERN_I32, s->waiting, pending);
     add(&list, "waiting_rows", s->real, s->h, 2, pending, model->dim, 1);
-    add(&list, "scores", s->real, s->logits, 1, scored ? model->vocab : 0, 1, 1);
+    add_host(&list, "scores", s->real, s->scores, scored ? model->vocab : 0);
     qsort(list.item, (size_t)list.count, sizeof *list.item, by_name);
     return list;
 }
@@ -163,6 +170,37 @@ static bool read_numbers(numbers *n, const char *text) {
            n->position <= MOST_POSITIONS;
 }
 
+/* ---- what lies on a device, piece by piece ---- */
+
+typedef kern_status (*piece_taker)(void *context, const entry *e, const void *bytes, size_t count);
+
+static kern_status each_piece(const infer_session *s, const entry *e, piece_taker take,
+                              void *context) {
+    kern_status status = KERN_OK;
+    size_t bytes = entry_bytes(e);
+    void *stage = NULL;
+    if (e->host) return take(context, e, e->memory, bytes);
+    TRY(kern_alloc(&stage, bytes < PIECE ? bytes : PIECE, "a piece of the state"));
+    for (size_t at = 0, count; at < bytes; at += count) {
+        count = bytes - at < PIECE ? bytes - at : PIECE;
+        TRY(kern_download(s->spec.device, stage, (const char *)e->memory + at, count));
+        TRY(take(context, e, stage, count));
+    }
+done:
+    kern_free(stage);
+    return status;
+}
+
+static kern_status add_to_checksum(void *crc, const entry *e, const void *bytes, size_t count) {
+    (void)e;
+    *(uint32_t *)crc = data_crc32(*(uint32_t *)crc, bytes, count);
+    return KERN_OK;
+}
+
+static kern_status write_piece(void *file, const entry *e, const void *bytes, size_t count) {
+    return data_safetensors_write(file, e->name, bytes, count);
+}
+
 static const char *const keys[] = {"format", "weights", "options", "text"};
 enum { FORMAT_KEY, WEIGHTS_KEY, OPTIONS_KEY, TEXT_KEY, KEYS };
 
@@ -181,7 +219,7 @@ static kern_status declare(data_safetensors_writer *file, const infer_session *s
     for (int i = 0; i < list->count; i++) {
         const entry *e = &list->item[i];
         TRY(data_safetensors_declare(file, e->name, data_dtype_of(e->dtype), e->rank, e->shape));
-        crc = data_crc32(crc, e->memory, entry_bytes(e));
+        TRY(each_piece(s, e, add_to_checksum, &crc));
     }
     snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
     TRY(data_safetensors_put_metadata(file, "checksum", checksum));
@@ -193,13 +231,11 @@ kern_status infer_session_save(const infer_session *s, const char *path, const c
     kern_status status = KERN_OK;
     data_safetensors_writer *file = NULL;
     ASSERT(s->score != SCORE_KNOWN);
-    infer_session_moves(s, s->moved);
     entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
+    TRY(infer_session_moves(s, s->moved));
     TRY(data_safetensors_create(&file, path));
     TRY(declare(file, s, &list, identity));
-    for (int i = 0; i < list.count; i++)
-        TRY(data_safetensors_write(file, list.item[i].name, list.item[i].memory,
-                                   entry_bytes(&list.item[i])));
+    for (int i = 0; i < list.count; i++) TRY(each_piece(s, &list.item[i], write_piece, file));
     TRY(data_safetensors_finish(file, NULL, NULL));
 done:
     data_safetensors_writer_destroy(file);
@@ -319,10 +355,14 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     if (waiting) TRY(check_tokens(file, waiting, s->spec.conf->model.vocab));
     infer_session_reset(s);
     for (int i = 0; i < list.count; i++)
-        memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
+        if (list.item[i].host)
+            memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
+        else
+            kern_upload(s->spec.device, list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
     for (int b = 0; b < s->spec.conf->model.blocks; b++)
         s->history[b].used = kept_rows(s, b, found.position, found.pending);
     infer_session_round(s);
+    TRY(kern_finish(s->spec.device->stream)); /* the file is closed */
     s->position = found.position;
     s->pending = found.pending;
     s->score = found.score;

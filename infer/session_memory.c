@@ -53,14 +53,17 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     const conf_model *model = &s->spec.conf->model;
     const infer_readers reader = {.plain = !s->spec.inner, .stepping = s->spec.inner};
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
-    size_t table = 2 * INFER_KINDS * (size_t)conf_head_size(s->spec.conf) * real;
+    size_t table = 2 * (size_t)conf_head_size(s->spec.conf) * real; /* of one kind, of a row */
+    int tables = 1 + s->has_table[0] + s->has_table[1];
     infer_session_memory memory = {
-        .weights = infer_values_bytes(s->parameters, s->spec.conf, reader),
+        .weights = infer_values_bytes(s->parameters, s->spec.conf, reader, s->spec.device),
         .history = s->history_bytes,
         .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
         .workspace = s->arena_bytes,
-        .rows = rows * ((size_t)model->dim * real + 2 * real + 3 * sizeof(int32_t) + table) +
-                (size_t)(s->narrow * model->vocab) * real + (size_t)model->vocab * sizeof(float)};
+        .rows = rows * ((size_t)model->dim * real + 2 * real + 4 * sizeof(int32_t) +
+                        (size_t)tables * table) +
+                (size_t)((s->narrow + 1) * model->vocab) * real +
+                (s->real == KERN_F32 ? 0 : (size_t)model->vocab * sizeof(float))};
     count_reads(&memory, s);
     return memory;
 }
@@ -80,55 +83,69 @@ static kern_status check_memory(const infer_session *s) {
 
 /* ---- where it lies ---- */
 
+/* Zeroed memory of the device. */
+static kern_status take(infer_session *s, void *place, size_t bytes, const char *what) {
+    ASSERT(s->buffers < SESSION_BUFFERS);
+    kern_buffer *buffer = &s->memory[s->buffers++];
+    kern_status status = kern_buffer_create_zero(buffer, s->spec.device, bytes, what);
+    *(void **)place = buffer->data;
+    return status;
+}
+
 static kern_status allocate_rows(infer_session *s) {
     kern_status status = KERN_OK;
     const conf_model *model = &s->spec.conf->model;
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
-    TRY(kern_alloc_zero(&s->h, rows * (size_t)model->dim * real, "rows of the prefix"));
-    TRY(kern_alloc_zero(&s->logits, (size_t)(s->narrow * model->vocab) * real, "logits"));
-    TRY(kern_alloc_zero((void **)&s->scores, (size_t)model->vocab * sizeof *s->scores, "logits"));
-    TRY(kern_alloc_zero(&s->nll, rows * real, "losses"));
-    TRY(kern_alloc_zero(&s->weight, rows * real, "loss weights"));
-    TRY(kern_alloc_zero((void **)&s->input, rows * sizeof *s->input, "tokens"));
-    TRY(kern_alloc_zero((void **)&s->target, rows * sizeof *s->target, "targets"));
-    TRY(kern_alloc_zero((void **)&s->waiting, rows * sizeof *s->waiting, "tokens"));
+    size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
+    TRY(take(s, &s->h, rows * (size_t)model->dim * real, "rows of the prefix"));
+    TRY(take(s, &s->logits, (size_t)(s->narrow * model->vocab) * real, "logits"));
+    TRY(take(s, &s->nll, rows * real, "losses"));
+    TRY(take(s, &s->loss, real, "losses"));
+    TRY(take(s, &s->norm, real, "losses"));
+    TRY(take(s, &s->weight, rows * real, "loss weights"));
+    TRY(take(s, &s->input, rows * sizeof *s->input, "tokens"));
+    TRY(take(s, &s->target, rows * sizeof *s->target, "targets"));
     for (int kind = 0; kind < INFER_KINDS; kind++) {
-        size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
-        TRY(kern_alloc_zero(&s->cosine[kind], table, "rotary table"));
-        TRY(kern_alloc_zero(&s->sine[kind], table, "rotary table"));
+        if (!s->has_table[kind]) continue;
+        TRY(take(s, &s->cosine[kind], table, "rotary table"));
+        TRY(take(s, &s->sine[kind], table, "rotary table"));
     }
+    TRY(kern_alloc_zero(&s->scores, (size_t)model->vocab * real, "logits"));
+    if (s->real != KERN_F32)
+        TRY(kern_alloc_zero((void **)&s->scores_f32, (size_t)model->vocab * sizeof *s->scores_f32,
+                            "logits"));
+    TRY(kern_alloc_zero((void **)&s->ids, rows * sizeof *s->ids, "tokens"));
+    TRY(kern_alloc_zero((void **)&s->waiting, rows * sizeof *s->waiting, "tokens"));
+    TRY(kern_alloc_zero(&s->reals, 2 * table, "rotary tables"));
 done:
     return status;
 }
 
 kern_status infer_session_allocate(infer_session *s) {
     kern_status status = KERN_OK;
+    char *at;
     plan_history(s);
     plan_fast(s);
     TRY(check_memory(s));
-    TRY(kern_alloc(&s->arena, s->arena_bytes, "workspace"));
-    TRY(kern_alloc_zero(&s->keys, s->history_bytes, "keys and values"));
-    char *at = s->keys;
+    TRY(kern_buffer_create(&s->memory[s->buffers++], s->spec.device, s->arena_bytes, "workspace"));
+    s->arena = s->memory[0].data;
+    TRY(take(s, &at, s->history_bytes, "keys and values"));
     for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) {
         size_t bytes = kern_align((size_t)s->history[b].capacity * infer_session_row_bytes(s));
         s->history[b].k = at;
         s->history[b].v = at + bytes;
         at += 2 * bytes;
     }
-    for (int i = 0; i < 2; i++)
-        TRY(kern_alloc_zero((void **)&s->theta[i], s->fast_bytes, "fast weights"));
-    if (s->product == KERN_BF16)
-        TRY(kern_alloc_zero((void **)&s->theta_rounded, s->fast_bytes / 2, "fast weights"));
+    for (int i = 0; i < 2; i++) TRY(take(s, &s->theta[i], s->fast_bytes, "fast weights"));
+    if (s->product == KERN_BF16) TRY(take(s, &s->theta_rounded, s->fast_bytes / 2, "fast weights"));
     TRY(allocate_rows(s));
 done:
     return status;
 }
 
 void infer_session_free(infer_session *s) {
-    void *const memory[] = {s->arena,     s->keys,   s->theta[0], s->theta[1],  s->theta_rounded,
-                            s->h,         s->logits, s->scores,   s->nll,       s->weight,
-                            s->input,     s->target, s->waiting,  s->cosine[0], s->sine[0],
-                            s->cosine[1], s->sine[1]};
+    void *const memory[] = {s->scores, s->scores_f32, s->ids, s->waiting, s->reals};
+    for (int i = 0; i < s->buffers; i++) kern_buffer_destroy(&s->memory[i]);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
     free(s->history);
     free(s->fast_at);

@@ -20,8 +20,9 @@ static void make_room(infer_session *s, session_history *h, int64_t rows) {
     int64_t kept = least(h->used, h->past);
     size_t row = infer_session_row_bytes(s), from = (size_t)(h->used - kept) * row;
     ASSERT(kept + rows <= h->capacity);
-    memmove(h->k, (char *)h->k + from, (size_t)kept * row);
-    memmove(h->v, (char *)h->v + from, (size_t)kept * row);
+    kern_stream *stream = s->spec.device->stream;
+    kern_shift(stream, h->k, (char *)h->k + from, (size_t)kept * row, 0, 1);
+    kern_shift(stream, h->v, (char *)h->v + from, (size_t)kept * row, 0, 1);
     h->used = kept;
 }
 
@@ -60,9 +61,14 @@ static void bind_histories(infer_session *s, session_part *part, int64_t positio
 /* Makes the rotary tables hold these positions; a chunk's are among those of its unit. */
 static void fill_tables(infer_session *s, int64_t position, int64_t rows) {
     if (position >= s->table_first && position + rows <= s->table_first + s->table_rows) return;
-    for (int kind = 0; kind < INFER_KINDS; kind++)
-        if (s->has_table[kind])
-            infer_rope_table(s->cosine[kind], s->sine[kind], s->spec.conf, kind, position, rows);
+    size_t bytes = (size_t)(rows * conf_head_size(s->spec.conf)) * kern_dtype_bytes(s->real);
+    char *cosine = s->reals, *sine = cosine + bytes;
+    for (int kind = 0; kind < INFER_KINDS; kind++) {
+        if (!s->has_table[kind]) continue;
+        infer_rope_table(cosine, sine, s->spec.conf, kind, position, rows);
+        kern_upload(s->spec.device, s->cosine[kind], cosine, bytes);
+        kern_upload(s->spec.device, s->sine[kind], sine, bytes);
+    }
     s->table_first = position;
     s->table_rows = rows;
 }
@@ -77,9 +83,9 @@ static kern_status run(infer_session *s, session_part *part, int64_t position, i
         if (ad_is_none(c->cosine[kind])) continue;
         ad_plan_bind(part->plan, c->cosine[kind], (char *)s->cosine[kind] + from);
         ad_plan_bind(part->plan, c->sine[kind], (char *)s->sine[kind] + from);
-        s->past_rows[kind] = (int32_t)least(position, c->past_capacity[kind]);
         if (!ad_is_none(c->past_rows[kind]))
-            ad_plan_bind(part->plan, c->past_rows[kind], &s->past_rows[kind]);
+            ad_plan_set(part->plan, c->past_rows[kind],
+                        (double)least(position, c->past_capacity[kind]));
     }
     bind_histories(s, part, position, back);
     return ad_plan_run(part->plan, s->arena);
@@ -99,7 +105,8 @@ static char *row_of(const infer_session *s, int64_t row) {
 static kern_status read_prefix(infer_session *s, int which, const int32_t *token, int64_t count,
                                int64_t to) {
     session_part *part = part_of(s, which);
-    for (int64_t t = 0; t < part->rows; t++) s->input[t] = t < count ? token[t] : 0;
+    for (int64_t t = 0; t < part->rows; t++) s->ids[t] = t < count ? token[t] : 0;
+    kern_upload(s->spec.device, s->input, s->ids, (size_t)part->rows * sizeof *s->ids);
     reserve(s, part->first, part->last, part->rows);
     ad_plan_bind(part->plan, part->tokens, s->input);
     ad_plan_bind_output(part->plan, 0, row_of(s, to));
@@ -114,9 +121,9 @@ static kern_status read_prefix(infer_session *s, int which, const int32_t *token
 static double nll_of_scores(const infer_session *s, int32_t token) {
     int64_t V = s->spec.conf->model.vocab;
     double most = -HUGE_VAL, sum = 0;
-    for (int64_t i = 0; i < V; i++) most = fmax(most, kern_real_at(s->logits, s->real, i));
-    for (int64_t i = 0; i < V; i++) sum += exp(kern_real_at(s->logits, s->real, i) - most);
-    return log(sum) + most - kern_real_at(s->logits, s->real, token);
+    for (int64_t i = 0; i < V; i++) most = fmax(most, kern_real_at(s->scores, s->real, i));
+    for (int64_t i = 0; i < V; i++) sum += exp(kern_real_at(s->scores, s->real, i) - most);
+    return log(sum) + most - kern_real_at(s->scores, s->real, token);
 }
 
 /* Notes the loss of a token that was read. */
@@ -137,37 +144,43 @@ static double score(infer_session *s, int32_t token, bool wanted) {
 
 /* ---- whole chunks ---- */
 
-/* Losses of the chunk whose rows of the prefix are s->h from `row` on and whose targets are given;
- * and the step. `back`: its rows of keys and values that are there already. */
+/* Losses of the chunk whose rows of the prefix are s->h from `row` on and whose targets are given,
+ * into s->reals; and the step. `back`: its rows of keys and values that are there already. */
 static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *target, int64_t position,
                              int64_t back) {
+    kern_status status = KERN_OK;
     session_part *part = &s->part[SUFFIX_CHUNK];
-    bool wide = s->real == KERN_F64;
-    memcpy(s->target, target, (size_t)s->chunk * sizeof *target);
-    infer_chunk_weights(s->weight, s->spec.conf, target, s->chunk);
-    s->rate_f64 = s->spec.conf->inner.lr;
-    s->rate_f32 = (float)s->rate_f64;
+    kern_stream *stream = s->spec.device->stream;
+    size_t real = kern_dtype_bytes(s->real), rows = (size_t)s->chunk;
+    double loss = 0, norm = 0;
+    kern_upload(s->spec.device, s->target, target, rows * sizeof *target);
+    infer_chunk_weights(s->reals, s->spec.conf, target, s->chunk);
+    kern_upload(s->spec.device, s->weight, s->reals, rows * real);
     ad_plan_bind(part->plan, part->h, row_of(s, row));
     ad_plan_bind(part->plan, part->target, s->target);
     ad_plan_bind(part->plan, part->weight, s->weight);
-    ad_plan_bind(part->plan, part->rate, wide ? (const void *)&s->rate_f64 : &s->rate_f32);
+    ad_plan_set(part->plan, part->rate, s->spec.conf->inner.lr);
     ad_plan_bind_output(part->plan, part->nll, s->nll);
-    ad_plan_bind_output(part->plan, part->loss, wide ? (void *)&s->loss_f64 : &s->loss_f32);
-    if (part->body.fast)
-        ad_plan_bind_output(part->plan, part->norm, wide ? (void *)&s->norm_f64 : &s->norm_f32);
-    kern_status status = run(s, part, position, back);
-    if (status != KERN_OK || !part->body.fast) return status;
+    ad_plan_bind_output(part->plan, part->loss, s->loss);
+    if (part->body.fast) ad_plan_bind_output(part->plan, part->norm, s->norm);
+    TRY(run(s, part, position, back));
+    stream->device->download(stream, s->reals, s->nll, rows * real);
+    stream->device->download(stream, &loss, s->loss, real);
+    if (part->body.fast) stream->device->download(stream, &norm, s->norm, real);
+    TRY(kern_finish(stream));
+    if (!part->body.fast) goto done;
     char *next = s->theta[1];
     s->theta[1] = s->theta[0];
     s->theta[0] = next;
     infer_session_bind(s);
-    s->seen.last_loss = wide ? s->loss_f64 : (double)s->loss_f32;
-    s->seen.last_norm = wide ? s->norm_f64 : (double)s->norm_f32;
+    s->seen.last_loss = kern_real_at(&loss, s->real, 0);
+    s->seen.last_norm = kern_real_at(&norm, s->real, 0);
     if (s->seen.steps++ == 0) {
         s->seen.first_loss = s->seen.last_loss;
         s->seen.first_norm = s->seen.last_norm;
     }
-    return KERN_OK;
+done:
+    return status;
 }
 
 /* Tokens of as many whole chunks as go together, with one more that is known after them: from the
@@ -185,12 +198,12 @@ static kern_status read_chunks(infer_session *s, const int32_t *token, int64_t t
         TRY(run_chunk(s, at, token + at + 1, s->position, 0));
         advance(s, first, blocks, C);
         for (int64_t t = 0; t + 1 < C; t++) {
-            double loss = kern_real_at(s->nll, s->real, t);
+            double loss = kern_real_at(s->reals, s->real, t);
             count(s, token[at + t + 1], loss);
             if (nll) nll[at + t + 1] = loss;
         }
         s->score = SCORE_KNOWN;
-        s->next_nll = kern_real_at(s->nll, s->real, C - 1);
+        s->next_nll = kern_real_at(s->reals, s->real, C - 1);
         s->next = token[at + C];
         s->position += C;
     }
@@ -203,7 +216,7 @@ done:
 /* The step on a chunk that was read in pieces, now that the token after it is known. */
 static kern_status finish_chunk(infer_session *s, int32_t next) {
     kern_status status = KERN_OK;
-    int32_t *target = s->input;
+    int32_t *target = s->ids;
     if (infer_session_fast(s)) {
         memcpy(target, s->waiting + 1, (size_t)(s->chunk - 1) * sizeof *target);
         target[s->chunk - 1] = next;
@@ -219,7 +232,8 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     kern_status status = KERN_OK;
     bool alone = tokens == 1;
     int blocks = (int)s->spec.conf->model.blocks;
-    size_t logits = (size_t)s->spec.conf->model.vocab * kern_dtype_bytes(s->real);
+    kern_stream *stream = s->spec.device->stream;
+    size_t real = kern_dtype_bytes(s->real), logits = (size_t)s->spec.conf->model.vocab * real;
     session_part *part = &s->part[alone ? SUFFIX_TOKEN : SUFFIX_NARROW];
     double known = score(s, token[0], nll != NULL);
     if (nll) nll[0] = known;
@@ -229,18 +243,22 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     ad_plan_bind(part->plan, part->h, row_of(s, s->pending));
     ad_plan_bind_output(part->plan, 0, s->logits);
     if (!alone) {
-        for (int64_t t = 0; t < part->rows; t++) s->target[t] = t + 1 < tokens ? token[t + 1] : 0;
+        for (int64_t t = 0; t < part->rows; t++) s->ids[t] = t + 1 < tokens ? token[t + 1] : 0;
+        kern_upload(s->spec.device, s->target, s->ids, (size_t)part->rows * sizeof *s->ids);
         ad_plan_bind(part->plan, part->target, s->target);
         ad_plan_bind_output(part->plan, part->nll, s->nll);
     }
     TRY(run(s, part, s->position, 0));
+    stream->device->download(stream, s->scores, (char *)s->logits + (size_t)(tokens - 1) * logits,
+                             logits);
+    if (!alone) stream->device->download(stream, s->reals, s->nll, (size_t)part->rows * real);
+    TRY(kern_finish(stream));
     advance(s, part->first, blocks, tokens);
     for (int64_t t = 0; t + 1 < tokens; t++) {
-        double loss = kern_real_at(s->nll, s->real, t);
+        double loss = kern_real_at(s->reals, s->real, t);
         count(s, token[t + 1], loss);
         if (nll) nll[t + 1] = loss;
     }
-    if (!alone) memmove(s->logits, (char *)s->logits + (size_t)(tokens - 1) * logits, logits);
     memcpy(s->waiting + s->pending, token, (size_t)tokens * sizeof *token);
     s->pending += tokens;
     s->position += tokens;
@@ -303,7 +321,8 @@ kern_status infer_session_read(infer_session *s, const int32_t *token, int64_t t
 
 const float *infer_session_logits(const infer_session *s) {
     ASSERT(s->score == SCORE_LOGITS);
+    if (!s->scores_f32) return s->scores;
     for (int64_t i = 0; i < s->spec.conf->model.vocab; i++)
-        s->scores[i] = (float)kern_real_at(s->logits, s->real, i);
-    return s->scores;
+        s->scores_f32[i] = (float)kern_real_at(s->scores, s->real, i);
+    return s->scores_f32;
 }

@@ -36,6 +36,8 @@ enum {
     SESSION_PARTS
 };
 
+enum { SESSION_BUFFERS = 12 + 2 * INFER_KINDS };
+
 struct infer_session {
     infer_session_spec spec;
     kern_dtype real, product;
@@ -44,26 +46,30 @@ struct infer_session {
     int64_t unit, chunk, narrow;      /* rows of the parts */
     bool full;                        /* some block attends to everything */
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
-    /* allocated */
-    void *arena, *keys;
-    session_history *history;  /* [blocks] */
-    char *theta[2];            /* the fast weights, and the next ones: by place below */
-    uint16_t *theta_rounded;   /* bf16 copies of theta[0], where products are in bf16 */
-    infer_session_move *moved; /* [fast] as infer_session_save last found it */
-    size_t *fast_at;           /* [fast] elements into theta */
-    void *h;                   /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
-    void *logits;              /* [narrow, V] */
-    float *scores;             /* [V] */
-    void *nll;                 /* [max(chunk, narrow)] */
-    void *weight;              /* [chunk] */
+    /* of the device */
+    kern_buffer memory[SESSION_BUFFERS];
+    int buffers;
+    void *arena;
+    session_history *history; /* [blocks] */
+    char *theta[2];           /* the fast weights, and the next ones: by place below */
+    uint16_t *theta_rounded;  /* bf16 copies of theta[0], where products are in bf16 */
+    size_t *fast_at;          /* [fast] elements into theta */
+    void *h;                  /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
+    void *logits;             /* [narrow, V] */
+    void *nll;                /* [max(chunk, narrow)] */
+    void *loss, *norm;        /* [1] */
+    void *weight;             /* [chunk] */
     void *cosine[INFER_KINDS], *sine[INFER_KINDS];
+    int32_t *input, *target; /* [unit + narrow] */
+    /* of the host */
     bool has_table[INFER_KINDS];     /* some block is of this kind */
     int64_t table_first, table_rows; /* positions that the tables hold */
-    int32_t *input, *target;         /* [unit + narrow] */
-    int32_t past_rows[INFER_KINDS];
-    const infer_values *values; /* borrowed */
-    double rate_f64, loss_f64, norm_f64;
-    float rate_f32, loss_f32, norm_f32;
+    infer_session_move *moved;       /* [fast] as infer_session_save last found it */
+    const infer_values *values;      /* borrowed */
+    int32_t *ids;                    /* [unit + narrow] on their way to the device */
+    void *reals;                     /* [unit + narrow, K] on their way to or from it */
+    void *scores;                    /* [V] logits of the token that comes next */
+    float *scores_f32;               /* the same; NULL: those are f32 */
     /* the text */
     int64_t position; /* tokens read */
     int64_t pending;  /* of them in the chunk that is not complete */

@@ -1,21 +1,21 @@
 #include "infer/values.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "infer/block.h"
 #include "kernels/round.h"
+#include <stdlib.h>
+#include <string.h>
 
 enum { PIECE = 1 << 20 }; /* elements that are read at once */
 
 struct infer_values {
     infer_parameters *parameters;
     kern_dtype real;
+    const kern_device *device;
     data_safetensors *file; /* NULL: a view */
-    void *memory;           /* of all copies */
+    kern_buffer memory;     /* of all copies */
     const void **exact;     /* [parameters] in `real`, or NULL */
     uint16_t **rounded;     /* [parameters] in bf16, or NULL */
-    bool *in_file;          /* [parameters] exact is the file's own */
+    bool *in_file;          /* [parameters] exact is the file's own, in the host's memory */
 };
 
 /* What of a parameter is held: copies in `real` and in bf16; or itself, looked up in the file. */
@@ -23,14 +23,15 @@ typedef struct {
     bool exact, rounded, in_file;
 } holding;
 
-static holding holding_of(const infer_parameter *p, const ttt_conf *conf, infer_readers readers) {
+static holding holding_of(const infer_parameter *p, const ttt_conf *conf, infer_readers readers,
+                          const kern_device *device) {
     bool embedding = p->role == INFER_EMBED, wide = infer_product(conf) != KERN_BF16;
     bool multiplied =
         p->rank == 2 && (!embedding || conf->model.tied) && (!p->fast || readers.plain);
-    bool looked_up = embedding || (p->fast && readers.stepping);
-    return (holding){.exact = p->rank == 1 || (multiplied && wide),
+    bool exact = p->rank == 1 || (multiplied && wide) || (embedding && !device->host);
+    return (holding){.exact = exact,
                      .rounded = multiplied && !wide,
-                     .in_file = looked_up && !(multiplied && wide)};
+                     .in_file = !exact && (embedding || (p->fast && readers.stepping))};
 }
 
 static size_t exact_bytes(const infer_parameter *p, const ttt_conf *conf) {
@@ -42,19 +43,20 @@ static size_t rounded_bytes(const infer_parameter *p) {
 }
 
 size_t infer_values_bytes(const infer_parameters *parameters, const ttt_conf *conf,
-                          infer_readers readers) {
+                          infer_readers readers, const kern_device *device) {
     size_t bytes = 0;
     for (int i = 0; i < parameters->count; i++) {
         const infer_parameter *p = &parameters->item[i];
-        holding held = holding_of(p, conf, readers);
+        holding held = holding_of(p, conf, readers, device);
         if (held.exact) bytes += exact_bytes(p, conf);
         if (held.rounded) bytes += rounded_bytes(p);
     }
     return bytes;
 }
 
-static infer_values *create(const ttt_conf *conf) {
+static infer_values *create(const ttt_conf *conf, const kern_device *device) {
     infer_values *values = kern_array(1, sizeof *values);
+    values->device = device;
     values->parameters = infer_parameters_create(conf);
     values->real = infer_real(conf);
     int count = values->parameters->count;
@@ -68,7 +70,7 @@ void infer_values_destroy(infer_values *values) {
     if (!values) return;
     infer_parameters_destroy(values->parameters);
     data_safetensors_destroy(values->file);
-    kern_free(values->memory);
+    kern_buffer_destroy(&values->memory);
     free(values->exact);
     free(values->rounded);
     free(values->in_file);
@@ -87,35 +89,43 @@ static kern_status find(const data_tensor **tensor, const infer_values *values, 
     return status;
 }
 
-/* Copies of the tensor, piece by piece, so that the file does not fill memory beside them. */
+/* Copies of the tensor, piece by piece, so that the file does not fill memory beside them; `stage`
+ * has room for a rounded piece. */
 static kern_status read_copies(const infer_values *values, char *exact, uint16_t *rounded,
-                               const data_tensor *tensor) {
+                               const data_tensor *tensor, uint16_t *stage) {
+    const kern_device *device = values->device;
     size_t size = kern_dtype_bytes(values->real);
     for (int64_t at = 0; at < tensor->elements; at += PIECE) {
         int64_t count = tensor->elements - at < PIECE ? tensor->elements - at : PIECE;
         const char *from = (const char *)tensor->data + (size_t)at * size;
         kern_status status = data_safetensors_unchanged(values->file, tensor);
         if (status != KERN_OK) return status;
-        if (exact) memcpy(exact + (size_t)at * size, from, (size_t)count * size);
-        if (rounded) kern_round(rounded + at, (const float *)(const void *)from, count);
+        if (exact) kern_upload(device, exact + (size_t)at * size, from, (size_t)count * size);
+        if (rounded) {
+            kern_round(stage, (const float *)(const void *)from, count);
+            kern_upload(device, rounded + at, stage, (size_t)count * sizeof *stage);
+        }
         data_safetensors_release(values->file, from, (size_t)count * size);
     }
     return KERN_OK;
 }
 
 kern_status infer_values_open(infer_values **result, const ttt_conf *conf, infer_readers readers,
-                              data_safetensors *file) {
+                              const kern_device *device, data_safetensors *file) {
     kern_status status = KERN_OK;
-    infer_values *values = create(conf);
+    infer_values *values = create(conf, device);
+    uint16_t *stage = NULL;
     *result = NULL;
     values->file = file;
-    TRY(kern_alloc(&values->memory, infer_values_bytes(values->parameters, conf, readers),
-                   "weights"));
-    char *next = values->memory;
+    TRY(kern_buffer_create(&values->memory, device,
+                           infer_values_bytes(values->parameters, conf, readers, device),
+                           "weights"));
+    TRY(kern_alloc((void **)&stage, PIECE * sizeof *stage, "weights"));
+    char *next = values->memory.data;
     for (int i = 0; i < values->parameters->count; i++) {
         const infer_parameter *p = &values->parameters->item[i];
         const data_tensor *tensor;
-        holding held = holding_of(p, conf, readers);
+        holding held = holding_of(p, conf, readers, device);
         TRY(find(&tensor, values, i));
         char *exact = held.exact ? next : NULL;
         if (held.exact) next += exact_bytes(p, conf);
@@ -123,33 +133,37 @@ kern_status infer_values_open(infer_values **result, const ttt_conf *conf, infer
         if (held.rounded) next += rounded_bytes(p);
         values->in_file[i] = held.in_file;
         values->exact[i] = held.in_file ? tensor->data : exact;
-        if (exact || held.rounded) TRY(read_copies(values, exact, values->rounded[i], tensor));
+        if (exact || held.rounded)
+            TRY(read_copies(values, exact, values->rounded[i], tensor, stage));
     }
+    TRY(kern_finish(device->stream));
     *result = values;
     values = NULL;
 done:
+    kern_free(stage);
     infer_values_destroy(values);
     return status;
 }
 
-kern_status infer_values_view(infer_values **result, const ttt_conf *conf, const void *flat) {
+kern_status infer_values_view(infer_values **result, const ttt_conf *conf,
+                              const kern_device *device, const void *flat) {
     kern_status status = KERN_OK;
-    infer_values *values = create(conf);
+    infer_values *values = create(conf, device);
     const infer_readers both = {.plain = true, .stepping = true};
     size_t bytes = 0;
     *result = NULL;
     for (int i = 0; i < values->parameters->count; i++) {
         const infer_parameter *p = &values->parameters->item[i];
         values->exact[i] = (const char *)flat + (size_t)p->offset * kern_dtype_bytes(values->real);
-        if (holding_of(p, conf, both).rounded) bytes += rounded_bytes(p);
+        if (holding_of(p, conf, both, device).rounded) bytes += rounded_bytes(p);
     }
-    TRY(kern_alloc(&values->memory, bytes, "rounded weights"));
-    char *next = values->memory;
+    TRY(kern_buffer_create(&values->memory, device, bytes, "rounded weights"));
+    char *next = values->memory.data;
     for (int i = 0; i < values->parameters->count; i++) {
         const infer_parameter *p = &values->parameters->item[i];
-        if (!holding_of(p, conf, both).rounded) continue;
+        if (!holding_of(p, conf, both, device).rounded) continue;
         values->rounded[i] = (uint16_t *)(void *)next;
-        kern_round(values->rounded[i], values->exact[i], p->elements);
+        device->move->round(device->stream, values->rounded[i], values->exact[i], p->elements);
         next += rounded_bytes(p);
     }
     *result = values;
@@ -163,12 +177,32 @@ const void *infer_values_at(const infer_values *values, int index, kern_dtype dt
     ASSERT(dtype == values->real || dtype == KERN_BF16);
     const void *at = dtype == KERN_BF16 ? values->rounded[index] : values->exact[index];
     ASSERT(at); /* else its readers are not those that were named */
+    ASSERT(dtype == KERN_BF16 || !values->in_file[index] || values->device->host);
     return at;
 }
 
-void infer_values_release(const infer_values *values, int index) {
-    size_t elements = (size_t)values->parameters->item[index].elements;
+static size_t bytes_of(const infer_values *values, int index) {
+    return (size_t)values->parameters->item[index].elements * kern_dtype_bytes(values->real);
+}
+
+void infer_values_copy(const infer_values *values, void *to, int index) {
+    const kern_device *device = values->device;
+    size_t bytes = bytes_of(values, index);
     if (values->in_file[index])
-        data_safetensors_release(values->file, values->exact[index],
-                                 elements * kern_dtype_bytes(values->real));
+        kern_upload(device, to, values->exact[index], bytes);
+    else
+        device->copy(device->stream, to, bytes, values->exact[index], bytes, bytes, 1);
+}
+
+kern_status infer_values_fetch(const infer_values *values, void *to, int index) {
+    size_t bytes = bytes_of(values, index);
+    if (!values->in_file[index])
+        return kern_download(values->device, to, values->exact[index], bytes);
+    memcpy(to, values->exact[index], bytes);
+    return KERN_OK;
+}
+
+void infer_values_release(const infer_values *values, int index) {
+    if (values->in_file[index])
+        data_safetensors_release(values->file, values->exact[index], bytes_of(values, index));
 }

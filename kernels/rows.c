@@ -1,38 +1,7 @@
+/* What row programs are: names, what makes one well formed, what it costs. */
 #include "kernels/rows.h"
 
-#include "kernels/isa.h"
-#include "kernels/rows_plan.h"
-
-#include <omp.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* The plan for one way in which operands share memory; same[i] is the first operand with i's base.
- */
-typedef struct variant {
-    struct variant *next;
-    int *same;
-    kern_row_plan plan;
-    const kern_row_plan *best; /* &plan, or that of kern_rows for any case, if memory is short */
-} variant;
-
-struct kern_rows {
-    kern_row_shape shape;
-    kern_row_program program; /* own copy, rewritten by the shape */
-    kern_row_operand *operand;
-    kern_row_instr *instr;
-    bool *wide;
-    kern_row_plan plan;  /* no output aliases an input */
-    kern_row_plan safe;  /* anything may alias */
-    variant *variants;   /* others, made when first met; pushed by any thread, never removed */
-    size_t thread_bytes; /* enough for any plan */
-    const kern_row_arithmetic *arithmetic;
-    bool *loaded, *stored; /* [operands] */
-    double work, bytes;
-};
-
-/* Below this many element steps a parallel region costs more than it gains. */
-static const double PARALLEL_WORK = 65536;
 
 static const struct {
     const char *name;
@@ -59,30 +28,6 @@ const char *kern_row_op_name(kern_row_op op) {
 int kern_row_op_sources(kern_row_op op) {
     ASSERT((unsigned)op < KERN_ROW_OPS);
     return ops[op].sources;
-}
-
-extern const kern_row_arithmetic kern_row_arithmetic_f32_v2, kern_row_arithmetic_f64_v2;
-#if defined(__x86_64__)
-extern const kern_row_arithmetic kern_row_arithmetic_f32_v3, kern_row_arithmetic_f64_v3;
-extern const kern_row_arithmetic kern_row_arithmetic_f32_v4, kern_row_arithmetic_f64_v4;
-#endif
-
-const kern_row_arithmetic *kern_row_arithmetic_of(kern_dtype compute) {
-    bool f64 = compute == KERN_F64;
-#if defined(__x86_64__)
-    if (kern_isa() == KERN_ISA_V4)
-        return f64 ? &kern_row_arithmetic_f64_v4 : &kern_row_arithmetic_f32_v4;
-    if (kern_isa() == KERN_ISA_V3)
-        return f64 ? &kern_row_arithmetic_f64_v3 : &kern_row_arithmetic_f32_v3;
-#endif
-    return f64 ? &kern_row_arithmetic_f64_v2 : &kern_row_arithmetic_f32_v2;
-}
-
-static void *allocate(int count, size_t item) {
-    int64_t capacity = 0;
-    void *memory = kern_grow(NULL, &capacity, count + 1, item);
-    memset(memory, 0, (size_t)capacity * item);
-    return memory;
 }
 
 static bool uses_operand(kern_row_op op) {
@@ -118,14 +63,25 @@ static void check_instr(const kern_row_program *p, const kern_row_instr *instr, 
     ASSERT(!narrows || !p->wide[instr->d] || p->n == 1);
 }
 
-static void measure(kern_rows *rows, const kern_row_program *p) {
-    double elements[2] = {(double)rows->shape.rows, (double)rows->shape.rows * (double)p->n};
+void kern_row_program_check(const kern_row_program *p) {
+    bool *made = kern_array(p->registers, sizeof *made);
+    ASSERT(p->n >= 1 && (p->compute == KERN_F32 || p->compute == KERN_F64));
+    for (int axis = 0; axis < KERN_ROW_LEAD; axis++) ASSERT(p->lead[axis] >= 1);
+    for (int i = 0; i < p->instrs; i++) check_instr(p, &p->instr[i], made);
+    free(made);
+}
+
+kern_row_cost kern_row_program_cost(const kern_row_program *p) {
+    kern_row_cost cost = {0};
+    double rows = 1;
+    for (int axis = 0; axis < KERN_ROW_LEAD; axis++) rows *= (double)p->lead[axis];
+    double elements[2] = {rows, rows * (double)p->n};
     for (int i = 0; i < p->instrs; i++) {
         const kern_row_instr *instr = &p->instr[i];
         bool makes = instr->op != KERN_ROW_STORE && instr->op != KERN_ROW_SUM_LEAD;
         bool reduces = ops[instr->op].sources == 1 && p->wide[instr->a];
         double here = elements[reduces || (makes && p->wide[instr->d])];
-        rows->work +=
+        cost.work +=
             instr->op == KERN_ROW_EXP || instr->op == KERN_ROW_LOG || instr->op == KERN_ROW_SIGMOID
                 ? 8 * here
                 : here;
@@ -135,273 +91,7 @@ static void measure(kern_rows *rows, const kern_row_program *p) {
         for (int axis = 0; axis < KERN_ROW_LEAD; axis++)
             if (instr->op == KERN_ROW_SUM_LEAD ? axis < instr->kept : o->stride[axis] != 0)
                 distinct *= (double)p->lead[axis];
-        rows->bytes += distinct * (double)kern_dtype_bytes(o->dtype);
+        cost.bytes += distinct * (double)kern_dtype_bytes(o->dtype);
     }
-}
-
-static void *copy_of(const void *source, int count, size_t item) {
-    void *copy = allocate(count, item);
-    if (count) memcpy(copy, source, (size_t)count * item);
-    return copy;
-}
-
-static void make_plans(kern_rows *rows) {
-    int *same = allocate(rows->program.operands, sizeof *same);
-    kern_row_plan_make(&rows->plan, &rows->shape, &rows->program, NULL);
-    kern_row_plan_make(&rows->safe, &rows->shape, &rows->program, same);
-    rows->thread_bytes = rows->plan.thread_bytes > rows->safe.thread_bytes
-                             ? rows->plan.thread_bytes
-                             : rows->safe.thread_bytes;
-    free(same);
-}
-
-kern_rows *kern_rows_create(const kern_row_program *program) {
-    const kern_row_program *p = program;
-    kern_rows *rows = allocate(1, sizeof *rows);
-    bool *made = allocate(p->registers, sizeof *made);
-    ASSERT(p->n >= 1 && (p->compute == KERN_F32 || p->compute == KERN_F64));
-    rows->operand = copy_of(p->operand, p->operands, sizeof *rows->operand);
-    rows->instr = copy_of(p->instr, p->instrs, sizeof *rows->instr);
-    rows->wide = copy_of(p->wide, p->registers, sizeof *rows->wide);
-    rows->loaded = allocate(p->operands, sizeof *rows->loaded);
-    rows->stored = allocate(p->operands, sizeof *rows->stored);
-    rows->shape.rows = 1;
-    for (int axis = 0; axis < KERN_ROW_LEAD; axis++) {
-        ASSERT(p->lead[axis] >= 1);
-        rows->shape.rows *= p->lead[axis];
-    }
-    for (int i = 0; i < p->instrs; i++) {
-        const kern_row_instr *instr = &p->instr[i];
-        check_instr(p, instr, made);
-        if (instr->op == KERN_ROW_LOAD) rows->loaded[instr->operand] = true;
-        if (instr->op == KERN_ROW_STORE) rows->stored[instr->operand] = true;
-    }
-    free(made);
-    measure(rows, p);
-    rows->program = *p;
-    rows->program.operand = rows->operand;
-    rows->program.instr = rows->instr;
-    rows->program.wide = rows->wide;
-    rows->arithmetic = kern_row_arithmetic_of(p->compute);
-    kern_row_shape_make(&rows->shape, &rows->program, rows->operand, rows->wide);
-    make_plans(rows);
-    return rows;
-}
-
-void kern_rows_destroy(kern_rows *rows) {
-    if (!rows) return;
-    for (variant *v = rows->variants, *next; v; v = next) {
-        next = v->next;
-        kern_row_plan_free(&v->plan);
-        free(v->same);
-        free(v);
-    }
-    kern_row_plan_free(&rows->plan);
-    kern_row_plan_free(&rows->safe);
-    free(rows->operand);
-    free(rows->instr);
-    free(rows->wide);
-    free(rows->loaded);
-    free(rows->stored);
-    free(rows);
-}
-
-static int threads_for(const kern_rows *rows, int threads) {
-    if (rows->work < PARALLEL_WORK || threads < 1) return 1;
-    return rows->shape.parts < threads ? (int)rows->shape.parts : threads;
-}
-
-size_t kern_rows_workspace(const kern_rows *rows, int threads) {
-    return rows->plan.partial_bytes + (size_t)threads_for(rows, threads) * rows->thread_bytes;
-}
-
-double kern_rows_bytes(const kern_rows *rows) {
-    return rows->bytes;
-}
-
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-/* One thread's view of a run. */
-typedef struct {
-    const kern_rows *rows;
-    const kern_row_plan *plan;
-    void *const *operand;
-    char *partials, *memory;
-    kern_row_tile tile;
-} runner;
-
-static void find_index(int64_t *index, const kern_row_shape *shape, int64_t row) {
-    for (int axis = shape->axes - 1; axis > 0; axis--) {
-        index[axis] = row % shape->lead[axis];
-        row /= shape->lead[axis];
-    }
-    index[0] = row;
-    for (int axis = shape->axes ? shape->axes : 1; axis < KERN_ROW_LEAD; axis++) index[axis] = 0;
-}
-
-static void start_thread(runner *r, const kern_rows *rows, const kern_row_plan *plan,
-                         void *const *operand, char *workspace, int thread) {
-    const kern_row_shape *shape = &rows->shape;
-    char *memory = workspace + plan->partial_bytes + (size_t)thread * rows->thread_bytes;
-    size_t pointers = (size_t)plan->slots * sizeof(void *);
-    *r = (runner){
-        .rows = rows, .plan = plan, .operand = operand, .partials = workspace, .memory = memory};
-    r->tile.shape = shape;
-    r->tile.operand = operand;
-    r->tile.slot = (void **)(void *)(memory + plan->thread_bytes - kern_align(pointers));
-    for (int i = 0; i < plan->slots; i++) r->tile.slot[i] = memory + plan->slot_offset[i];
-    for (int i = 0; i < plan->prologues; i++) {
-        const kern_row_step *step = &plan->prologue[i];
-        r->tile.rows = step->wide ? shape->tile_rows : 1;
-        r->tile.cols = step->wide ? shape->tile_cols : 1;
-        step->run(step, &r->tile);
-    }
-}
-
-static void run_tile(runner *r) {
-    const kern_row_plan *plan = r->plan;
-    kern_row_tile *tile = &r->tile;
-    for (int i = 0; i < plan->bounds; i++) {
-        const kern_row_bound *bound = &plan->bound[i];
-        int64_t offset = bound->wide ? tile->col : 0;
-        for (int axis = 0; axis < tile->shape->axes; axis++)
-            offset += tile->index[axis] * bound->stride[axis];
-        tile->slot[bound->slot] =
-            (char *)r->operand[bound->operand] + offset * (int64_t)tile->shape->bytes;
-    }
-    if (plan->bounds && plan->shifteds) {
-        const char *first = tile->slot[plan->bound[0].slot];
-        char *origin = r->memory + plan->slot_offset[plan->shifted[0]];
-        size_t shift = ((uintptr_t)first - (uintptr_t)origin) % KERN_ROW_PAGE / 64 * 64;
-        for (int i = 0; i < plan->shifteds; i++)
-            tile->slot[plan->shifted[i]] = r->memory + plan->slot_offset[plan->shifted[i]] + shift;
-    }
-    for (int i = 0; i < plan->steps; i++) plan->step[i].run(&plan->step[i], tile);
-}
-
-static void finish_sums(runner *r, int64_t row_part, int64_t col, int64_t cols) {
-    const kern_row_shape *shape = r->tile.shape;
-    for (int i = 0; i < r->plan->sums; i++) {
-        const kern_row_sum *sum = &r->plan->sum[i];
-        int64_t width = sum->wide ? shape->n : 1, count = sum->wide ? cols : 1;
-        int64_t at = row_part * width + (sum->wide ? col : 0);
-        const void *value = r->tile.slot[sum->slot];
-        if (sum->direct)
-            r->rows->arithmetic->store((char *)r->operand[sum->operand] +
-                                           (size_t)at * kern_dtype_bytes(sum->dtype),
-                                       sum->dtype, value, count);
-        else
-            memcpy(r->partials + sum->partials + (size_t)at * shape->bytes, value,
-                   (size_t)count * shape->bytes);
-    }
-}
-
-static void run_part(runner *r, int64_t part) {
-    const kern_row_shape *shape = r->tile.shape;
-    kern_row_tile *tile = &r->tile;
-    int64_t row_part = part / shape->col_parts;
-    int64_t block = row_part / shape->pieces, piece = row_part % shape->pieces;
-    int64_t row = block * shape->block_rows + piece * shape->piece_rows;
-    int64_t row_end = least(row + shape->piece_rows, (block + 1) * shape->block_rows);
-    int64_t col_begin = part % shape->col_parts * shape->part_cols;
-    int64_t col_end = least(col_begin + shape->part_cols, shape->n);
-    for (int i = 0; i < r->plan->sums; i++) {
-        const kern_row_sum *sum = &r->plan->sum[i];
-        size_t count = sum->wide ? (size_t)(col_end - col_begin) : 1;
-        memset(tile->slot[sum->slot], 0, count * shape->bytes);
-    }
-    for (; row < row_end; row += tile->rows) {
-        tile->rows = least(shape->tile_rows, row_end - row);
-        tile->rows = least(tile->rows, shape->inner - row % shape->inner);
-        find_index(tile->index, shape, row);
-        for (tile->col = col_begin; tile->col < col_end; tile->col += tile->cols) {
-            tile->cols = least(shape->tile_cols, col_end - tile->col);
-            tile->part_col = tile->col - col_begin;
-            run_tile(r);
-        }
-    }
-    finish_sums(r, row_part, col_begin, col_end - col_begin);
-}
-
-/* The parts of each result are added up in ascending order. */
-static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *const *operand,
-                        char *partials) {
-    const kern_row_shape *shape = &rows->shape;
-    enum { COLUMNS = 1024 };
-    int64_t width = sum->wide ? shape->n : 1, slices = (width + COLUMNS - 1) / COLUMNS;
-    int64_t group = shape->blocks / sum->blocks * shape->pieces;
-    double work = (double)(shape->blocks * shape->pieces) * (double)width;
-#pragma omp parallel for schedule(static) if (work >= PARALLEL_WORK)
-    for (int64_t i = 0; i < sum->blocks * slices; i++) {
-        int64_t block = i / slices, col = i % slices * COLUMNS;
-        int64_t count = least(COLUMNS, width - col);
-        char *first =
-            partials + sum->partials + (size_t)(block * group * width + col) * shape->bytes;
-        rows->arithmetic->add_rows(first, first + (size_t)width * shape->bytes, group - 1, count,
-                                   width);
-        rows->arithmetic->store((char *)operand[sum->operand] +
-                                    (size_t)(block * width + col) * kern_dtype_bytes(sum->dtype),
-                                sum->dtype, first, count);
-    }
-}
-
-static bool has_alias(const kern_rows *rows, void *const *operand) {
-    for (int i = 0; i < rows->program.operands; i++) {
-        if (!rows->stored[i]) continue;
-        for (int j = 0; j < rows->program.operands; j++)
-            if (rows->loaded[j] && operand[i] == operand[j]) return true;
-    }
-    return false;
-}
-
-static bool is_variant(const variant *v, const int *same, int operands) {
-    return !memcmp(v->same, same, (size_t)operands * sizeof *same);
-}
-
-/* The plan for operands that share memory as these do. Results do not depend on the plan. */
-static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand) {
-    if (!has_alias(rows, operand)) return &rows->plan;
-    int operands = rows->program.operands;
-    int *same = allocate(operands, sizeof *same);
-    for (int i = 0; i < operands; i++)
-        while (operand[same[i]] != operand[i]) same[i]++;
-    variant **list = (variant **)&rows->variants, *head = __atomic_load_n(list, __ATOMIC_ACQUIRE);
-    variant *found = head;
-    while (found && !is_variant(found, same, operands)) found = found->next;
-    if (found) {
-        free(same);
-        return found->best;
-    }
-    variant *made = allocate(1, sizeof *made);
-    made->same = same;
-    kern_row_plan_make(&made->plan, &rows->shape, &rows->program, same);
-    bool fits = made->plan.thread_bytes <= rows->thread_bytes;
-    made->best = fits ? &made->plan : &rows->safe;
-    do made->next = head;
-    while (
-        !__atomic_compare_exchange_n(list, &head, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    return made->best;
-}
-
-/* The parts of the share-th of `shares`, in the share's own memory. */
-static void run_share(const kern_rows *rows, const kern_row_plan *plan, void *const *operand,
-                      char *workspace, int share, int shares) {
-    int64_t parts = rows->shape.parts, end = parts * (share + 1) / shares;
-    runner r;
-    start_thread(&r, rows, plan, operand, workspace, share);
-    for (int64_t part = parts * share / shares; part < end; part++) run_part(&r, part);
-}
-
-/* The team has all threads also where there are fewer shares: for a smaller one OpenMP would end
- * threads, and start them again for the next. */
-void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace) {
-    const kern_row_plan *plan = plan_for(rows, operand);
-    int shares = threads_for(rows, omp_get_max_threads());
-#pragma omp parallel for schedule(static) if (shares > 1)
-    for (int share = 0; share < shares; share++)
-        run_share(rows, plan, operand, workspace, share, shares);
-    for (int i = 0; i < plan->sums; i++)
-        if (!plan->sum[i].direct) combine_sum(rows, &plan->sum[i], operand, workspace);
+    return cost;
 }

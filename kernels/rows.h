@@ -67,9 +67,19 @@ typedef struct {
     const bool *wide; /* [registers] */
 } kern_row_program;
 
+/* Asserts that the program is well formed. */
+void kern_row_program_check(const kern_row_program *program);
+
+/* What one run takes: steps on elements, a transcendental one counted 8 times; bytes loaded and
+ * stored. */
+typedef struct {
+    double work, bytes;
+} kern_row_cost;
+kern_row_cost kern_row_program_cost(const kern_row_program *program);
+
 typedef struct kern_rows kern_rows; /* a program made ready to run; immutable, shareable */
 
-/* Copies and prepares `program` (which must be well formed: that is asserted). */
+/* On the CPU. Copies and prepares `program` (which must be well formed: that is asserted). */
 kern_rows *kern_rows_create(const kern_row_program *program);
 void kern_rows_destroy(kern_rows *rows);
 
@@ -80,9 +90,6 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads);
  * strides and dtype. Out-of-range indices of PICK and UNPICK are clamped away: PICK gives NaN,
  * UNPICK an all-zero row. */
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace);
-
-/* Bytes loaded and stored by one run, for plans and benchmarks. */
-double kern_rows_bytes(const kern_rows *rows);
 
 /* The operation's name in printed programs ("exp"), and how many register sources it takes. */
 const char *kern_row_op_name(kern_row_op op);

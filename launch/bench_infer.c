@@ -208,6 +208,7 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
                              .fast = places};
         double start = kern_seconds();
         TRY(infer_model_forward(model, &batch));
+        TRY(kern_finish(kern_device_cpu()->stream));
         b->forward_rate = fmax(b->forward_rate, (double)tokens / (kern_seconds() - start));
         infer_session_reset(session);
         start = kern_seconds();
@@ -241,8 +242,9 @@ static kern_status run_variant(bench *b, int which) {
     layout = infer_parameters_create(conf);
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     TRY(kern_alloc_zero(&parameters, (size_t)layout->elements * kern_dtype_bytes(real), "weights"));
-    infer_parameters_init(layout, conf, real, parameters);
-    TRY(infer_values_view(&values, conf, parameters));
+    const kern_device *device = kern_device_cpu();
+    infer_parameters_init(layout, conf, real, device, parameters);
+    TRY(infer_values_view(&values, conf, device, parameters));
     int64_t count = b->length[b->lengths - 1] + b->given->tokens + conf->train.context + 1;
     TRY(kern_alloc((void **)&token, (size_t)count * sizeof *token, "tokens"));
     launch_bench_tokens(token, count, conf->model.vocab, conf->model.bos, 1);

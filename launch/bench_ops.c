@@ -59,7 +59,7 @@ static void build_attention(builder *b, const op_case *c) {
                               .v = ad_input(g, rows, "v"),
                               .past_k = ad_input(g, past, "past_k"),
                               .past_v = ad_input(g, past, "past_v"),
-                              .past_rows = ad_input(g, AD_TYPE(KERN_I32, 1), "past_rows"),
+                              .past_rows = ad_scalar(g, KERN_I32, "past_rows"),
                               .window = W,
                               .scale = 1 / sqrt((double)K)};
     ad_value lse, o = ad_attention(g, &args, &lse);
@@ -182,10 +182,7 @@ typedef struct {
 /* Small positive reals; token ids; or the number of rows before the chunk. */
 static void fill(void *memory, ad_type type) {
     int64_t elements = ad_elements(type);
-    if (type.dtype == KERN_I32 && elements == 1)
-        *(int32_t *)memory = W - 1;
-    else if (type.dtype == KERN_I32)
-        launch_bench_tokens(memory, elements, V, -1, 1);
+    if (type.dtype == KERN_I32) launch_bench_tokens(memory, elements, V, -1, 1);
     for (int64_t i = 0; i < elements; i++) {
         if (type.dtype == KERN_F32) ((float *)memory)[i] = 0.01F * (float)(1 + i % 7);
         if (type.dtype == KERN_BF16) ((uint16_t *)memory)[i] = (uint16_t)(0x3c00 + i % 7);
@@ -205,6 +202,10 @@ static kern_status bind(ad_plan *plan, const builder *b, void **memory, int *use
         for (int out = 0; out < ad_node_at(b->graph, i)->outputs; out++) {
             ad_value value = {i, out};
             if (!ad_plan_reads(plan, value)) continue;
+            if (ad_is_scalar(b->graph, value)) {
+                ad_plan_set(plan, value, W - 1);
+                continue;
+            }
             TRY(give(&memory[*used], ad_type_at(b->graph, value), bytes));
             ad_plan_bind(plan, value, memory[(*used)++]);
         }

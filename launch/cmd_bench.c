@@ -86,7 +86,8 @@ static kern_status run_steps(bench *b) {
     TRY(kern_alloc((void **)&tokens, (size_t)(train->batch * (train->context + 1)) * sizeof *tokens,
                    "tokens"));
     train_step_buffers buffers = train_step_memory_of(step);
-    infer_parameters_init(buffers.layout, b->conf, buffers.dtype, buffers.parameters);
+    infer_parameters_init(buffers.layout, b->conf, buffers.dtype, buffers.device,
+                          buffers.parameters);
     for (int64_t number = 0; number < b->steps; number++) TRY(one_step(b, step, tokens, number));
     b->resident_peak = (double)kern_peak_resident_bytes() - (double)b->resident;
     if (b->profile) {

@@ -59,9 +59,9 @@ kern_status launch_trained_load(launch_trained *run, infer_readers readers) {
         items[i] = (train_tensor){
             .name = p->name, .dtype = dtype, .rank = p->rank, .shape = {p->dim[0], p->dim[1]}};
     }
-    train_tensors tensors = {run->layout->count, items};
+    train_tensors tensors = {.count = run->layout->count, .items = items};
     TRY(train_checkpoint_open(&file, &state, &crc, run->checkpoint, &tensors));
-    TRY(infer_values_open(&run->values, run->conf, readers, file));
+    TRY(infer_values_open(&run->values, run->conf, readers, kern_device_cpu(), file));
     run->step = state.step;
     snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
              (unsigned)crc);

@@ -15,6 +15,33 @@ static size_t tensor_bytes(const train_tensor *tensor) {
     return bytes;
 }
 
+static const kern_device *device_of(const train_tensors *tensors) {
+    return tensors->device ? tensors->device : kern_device_cpu();
+}
+
+kern_status train_tensor_read(const train_tensor *tensor, const kern_device *device,
+                              train_tensor_taker take, void *context) {
+    enum { PIECE = 4 << 20 };
+    kern_status status = KERN_OK;
+    size_t bytes = tensor_bytes(tensor);
+    void *stage = NULL;
+    if (device->host) return take(context, tensor, tensor->data, bytes);
+    TRY(kern_alloc(&stage, PIECE, "a piece of a tensor"));
+    for (size_t at = 0, count; at < bytes; at += count) {
+        count = bytes - at < PIECE ? bytes - at : PIECE;
+        TRY(kern_download(device, stage, (const char *)tensor->data + at, count));
+        TRY(take(context, tensor, stage, count));
+    }
+done:
+    kern_free(stage);
+    return status;
+}
+
+static kern_status write_piece(void *writer, const train_tensor *tensor, const void *bytes,
+                               size_t count) {
+    return data_safetensors_write(writer, tensor->name, bytes, count);
+}
+
 static kern_status write_tensors(train_state_file *file, const char *path,
                                  const train_tensors *tensors) {
     kern_status status = KERN_OK;
@@ -26,8 +53,7 @@ static kern_status write_tensors(train_state_file *file, const char *path,
                                      tensor->rank, tensor->shape));
     }
     for (int64_t i = 0; i < tensors->count; i++) {
-        const train_tensor *tensor = &tensors->items[i];
-        TRY(data_safetensors_write(writer, tensor->name, tensor->data, tensor_bytes(tensor)));
+        TRY(train_tensor_read(&tensors->items[i], device_of(tensors), write_piece, writer));
     }
     TRY(data_safetensors_finish(writer, &file->crc, &file->bytes));
 done:
@@ -175,8 +201,10 @@ static kern_status copy(const train_tensors *tensors, const data_safetensors *fi
     for (int64_t i = 0; i < tensors->count; i++) {
         const data_tensor *found = data_safetensors_find(file, tensors->items[i].name);
         TRY(data_safetensors_unchanged(file, found));
-        if (found->bytes) memcpy(tensors->items[i].data, found->data, found->bytes);
+        if (found->bytes)
+            kern_upload(device_of(tensors), tensors->items[i].data, found->data, found->bytes);
     }
+    TRY(kern_finish(device_of(tensors)->stream));
 done:
     return status;
 }

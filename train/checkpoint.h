@@ -7,11 +7,12 @@
 
 #include "data/safetensors.h"
 #include "data/vocabulary.h"
+#include "kernels/device.h"
 #include "train/state.h"
 
 enum { TRAIN_TENSOR_RANK = 5 };
 
-/* Name and memory are borrowed; `data` is row-major in host memory. */
+/* Name and memory are borrowed; `data` is row-major in the memory of the list's device. */
 typedef struct {
     const char *name;
     kern_dtype dtype;
@@ -23,7 +24,15 @@ typedef struct {
 typedef struct {
     int64_t count;
     const train_tensor *items; /* names are unique */
+    const kern_device *device; /* NULL: the CPU */
 } train_tensors;
+
+/* Calls `take` with the tensor's bytes, a few MB at a time, in the host's memory. Errors: those of
+ * `take` and of the device. */
+typedef kern_status (*train_tensor_taker)(void *context, const train_tensor *tensor,
+                                          const void *bytes, size_t count);
+kern_status train_tensor_read(const train_tensor *tensor, const kern_device *device,
+                              train_tensor_taker take, void *context);
 
 /* Writes DIRECTORY/step-00000400 (the number is state->step); DIRECTORY must exist. The vocabulary
  * goes into it whole, so that it needs no other file. A checkpoint of

@@ -16,8 +16,9 @@ static bool is_free(const char *name) {
     if (!strcmp(name, "data.tokenizer") || !strcmp(name, "data.pattern") ||
         !strcmp(name, "data.begin"))
         return false; /* a run goes on with the vocabulary that its checkpoints carry */
-    return !strcmp(name, "train.threads") || !strcmp(name, "train.memory_limit") ||
-           begins(name, "data.") || (begins(name, "run.") && strcmp(name, "run.dir") != 0);
+    return !strcmp(name, "train.threads") || !strcmp(name, "train.device") ||
+           !strcmp(name, "train.memory_limit") || begins(name, "data.") ||
+           (begins(name, "run.") && strcmp(name, "run.dir") != 0);
 }
 
 /* What conf_total_steps makes of them is compared instead. */

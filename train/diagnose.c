@@ -1,7 +1,5 @@
 #include "train/diagnose.h"
 
-#include <string.h>
-
 #include "train/fit.h"
 #include "train/gradient.h"
 #include "train/schedule.h"
@@ -12,15 +10,15 @@ static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
     double multiplier =
         train_inner_multiplier(conf->inner.warmup_from, conf->inner.warmup_steps, number);
     infer_model_set_parameters(model, b->parameters);
-    memset(b->gradient, 0, (size_t)b->layout->elements * kern_dtype_bytes(b->dtype));
+    size_t flat = (size_t)b->layout->elements * kern_dtype_bytes(b->dtype);
+    b->device->zero(b->device->stream, b->gradient, flat, flat, 1);
     for (int64_t s = 0; s < conf->train.batch; s++) {
         infer_batch batch = {.tokens = tokens + s * (conf->train.context + 1),
                              .rate = conf->inner.lr * multiplier,
                              .token_nll = b->token_nll,
                              .chunk_loss = b->chunk_loss,
                              .gradient_norm = b->gradient_norm};
-        train_gradient_time time;
-        kern_status status = train_gradient_add(gradient, b->gradient, &batch, &time);
+        kern_status status = train_gradient_add(gradient, b->gradient, &batch);
         if (status != KERN_OK)
             return kern_fail_context(status, "outer step %lld, sequence %lld", (long long)number,
                                      (long long)s);
@@ -58,6 +56,7 @@ kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_b
                              .first_order = conf->inner.mode == CONF_INNER_FIRST_ORDER,
                              .backward = true,
                              .loss_scale = 1,
+                             .device = buffers->device,
                              .threads = threads,
                              .debug = true};
     TRY(infer_model_create(&model, &spec));

@@ -42,6 +42,7 @@ int64_t train_preferred_micro_batch(const ttt_conf *conf) {
 typedef struct {
     const ttt_conf *conf;
     double limit;
+    const kern_device *device;
     int threads;
     bool debug;
 } fit_problem;
@@ -57,6 +58,7 @@ static kern_status create(candidate *made, const fit_problem *problem, int64_t m
     train_step_spec spec = {.conf = problem->conf,
                             .micro_batch = micro_batch,
                             .budget = budget,
+                            .device = problem->device,
                             .threads = problem->threads,
                             .debug = problem->debug};
     *made = (candidate){.fit = {problem->limit, micro_batch, budget, {0}}};
@@ -224,10 +226,11 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                            int threads, bool debug) {
     kern_status status = KERN_OK;
-    fit_problem problem = {conf, limit, threads, debug};
+    fit_problem problem = {conf, limit, NULL, threads, debug};
     candidate best = {0}, next = {0};
     *step = NULL;
     int64_t micro = train_preferred_micro_batch(conf);
+    TRY(kern_device_open(&problem.device, conf->train.device));
     TRY(best_budget(&best, &problem, micro));
     while (!conf->train.micro_batch && micro > 1 &&
            (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
@@ -251,7 +254,8 @@ done:
 
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                              int threads, bool debug) {
-    fit_problem problem = {conf, limit, threads, debug};
+    fit_problem problem = {conf, limit, NULL, threads, debug};
     kern_status status = train_fit_find(step, fit, conf, limit, threads, debug);
+    if (status == KERN_OK) status = kern_device_open(&problem.device, conf->train.device);
     return status == KERN_OK && !*step ? refuse(fit, &problem) : status;
 }

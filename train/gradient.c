@@ -7,12 +7,12 @@
 struct train_gradient {
     infer_model *model;
     infer_model_parts parts;
-    void *memory;     /* of lambda */
-    void **ct_theta;  /* [fast] lambda_0: [B, in, out] */
-    ad_graph *graph;  /* sums lambda_0 over the batch into the gradient of theta_0 */
-    ad_value *lambda; /* [fast] */
+    kern_buffer memory; /* of lambda */
+    void **ct_theta;    /* [fast] lambda_0: [B, in, out] */
+    ad_graph *graph;    /* sums lambda_0 over the batch into the gradient of theta_0 */
+    ad_value *lambda;   /* [fast] */
     ad_plan *plan;
-    void *workspace;
+    kern_buffer workspace;
 };
 
 static size_t lambda_bytes(const infer_model *model, const infer_parameter *p, int64_t batch) {
@@ -41,7 +41,8 @@ static kern_status compile_sum(train_gradient *g) {
         g->lambda[f] = ad_input(g->graph, type, "lambda.%d", f);
         output[f] = (ad_plan_output){ad_sum(g->graph, g->lambda[f], 1u), AD_ADD};
     }
-    ad_plan_spec spec = {.outputs = fast, .output = output, .threads = g->parts.threads};
+    ad_plan_spec spec = {
+        .outputs = fast, .output = output, .device = g->parts.device, .threads = g->parts.threads};
     kern_status status = ad_plan_compile(&g->plan, g->graph, &spec);
     free(output);
     return status;
@@ -54,15 +55,17 @@ kern_status train_gradient_create(train_gradient **result, infer_model *model) {
     g->model = model;
     g->parts = infer_model_internals(model);
     g->ct_theta = kern_array(g->parts.fast, sizeof *g->ct_theta);
-    TRY(kern_alloc(&g->memory, train_gradient_bytes(model), "cotangents of the fast weights"));
-    char *at = g->memory;
+    TRY(kern_buffer_create(&g->memory, g->parts.device, train_gradient_bytes(model),
+                           "cotangents of the fast weights"));
+    char *at = g->memory.data;
     for (int f = 0; f < g->parts.fast; f++) {
         g->ct_theta[f] = at;
         at += lambda_bytes(model, &infer_model_parameters(model)->item[g->parts.fast_parameter[f]],
                            g->parts.batch);
     }
     TRY(compile_sum(g));
-    TRY(kern_alloc(&g->workspace, ad_plan_arena_bytes(g->plan), "workspace"));
+    TRY(kern_buffer_create(&g->workspace, g->parts.device, ad_plan_arena_bytes(g->plan),
+                           "workspace"));
     *result = g;
     g = NULL;
 done:
@@ -74,8 +77,8 @@ void train_gradient_destroy(train_gradient *gradient) {
     if (!gradient) return;
     ad_plan_destroy(gradient->plan);
     ad_graph_destroy(gradient->graph);
-    kern_free(gradient->memory);
-    kern_free(gradient->workspace);
+    kern_buffer_destroy(&gradient->memory);
+    kern_buffer_destroy(&gradient->workspace);
     free(gradient->ct_theta);
     free(gradient->lambda);
     free(gradient);
@@ -97,22 +100,20 @@ static void bind_sums(train_gradient *g, void *sum) {
     }
 }
 
-kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch,
-                               train_gradient_time *time) {
+kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch) {
     kern_status status = KERN_OK;
+    kern_stream *stream = g->parts.device->stream;
     bind_sums(g, sum);
     TRY(infer_model_forward(g->model, batch));
-    double start = kern_seconds();
     TRY(ad_scan_backward(g->parts.suffix, g->ct_theta, g->parts.arena));
     for (int f = 0; f < g->parts.fast; f++) {
         ad_plan_bind(g->plan, g->lambda[f], g->ct_theta[f]);
         ad_plan_bind_output(g->plan, f, place(g, sum, g->parts.fast_parameter[f]));
     }
-    TRY(ad_plan_run(g->plan, g->workspace));
-    double between = kern_seconds();
+    TRY(ad_plan_run(g->plan, g->workspace.data));
+    stream->device->lap(stream, TRAIN_LAP_SUFFIX);
     TRY(ad_scan_backward(g->parts.prefix, NULL, g->parts.arena));
-    *time = (train_gradient_time){
-        {batch->seconds[0], batch->seconds[1], between - start, kern_seconds() - between}};
+    stream->device->lap(stream, TRAIN_LAP_PREFIX);
 done:
     return status;
 }

@@ -14,13 +14,10 @@ void train_gradient_destroy(train_gradient *gradient);
 /* Bytes that train_gradient_create allocates for such a model. */
 size_t train_gradient_bytes(const infer_model *model);
 
-/* Reads the batch forwards (its losses as in infer_model_forward), then adds the gradient of
- * loss_scale * sum of chunk losses to `sum`, a flat buffer of the parameters' layout and real type.
- * seconds: time in the prefix, suffix, suffix's reverse, prefix's reverse. */
-typedef struct {
-    double seconds[4];
-} train_gradient_time;
-kern_status train_gradient_add(train_gradient *gradient, void *sum, infer_batch *batch,
-                               train_gradient_time *time);
+/* Makes the calls that read the batch forwards (its losses as in infer_model_forward), then add the
+ * gradient of loss_scale * sum of chunk losses to `sum`, a flat buffer of the device, of the
+ * parameters' layout and real type. */
+enum { TRAIN_LAP_SUFFIX = INFER_LAPS, TRAIN_LAP_PREFIX, TRAIN_LAP_END }; /* the reverses */
+kern_status train_gradient_add(train_gradient *gradient, void *sum, infer_batch *batch);
 
 #endif

@@ -120,7 +120,8 @@ done:
 static kern_status start_weights(loop *l) {
     train_state ignored;
     if (!l->origin) {
-        infer_parameters_init(l->buffers.layout, l->conf, l->buffers.dtype, l->buffers.parameters);
+        infer_parameters_init(l->buffers.layout, l->conf, l->buffers.dtype, l->buffers.device,
+                              l->buffers.parameters);
         return KERN_OK;
     }
     kern_status status = train_checkpoint_load(&ignored, l->origin, &l->tensors->parameters, NULL);
@@ -156,8 +157,9 @@ static kern_status prune(loop *l) {
 /* Weights that an update has ruined show in the loss of the next step; those that are not finite
  * must not become the newest checkpoint. */
 static kern_status check_finite(const loop *l) {
-    const char *name = train_checkpoint_tensors_not_finite(l->tensors);
-    if (!name) return KERN_OK;
+    const char *name;
+    kern_status status = train_checkpoint_tensors_not_finite(&name, l->tensors);
+    if (status != KERN_OK || !name) return status;
     return kern_fail(KERN_ERR_NUMERIC,
                      "outer step %lld: the optimiser's update (scope optimizer) made %s not finite",
                      (long long)l->state.step - 1, name);

@@ -15,15 +15,14 @@ struct train_optimizer {
     ad_graph *graph;
     ad_plan *norm, *update;
     ad_value p, g, m, v, scalar[SCALARS];
-    void *arena;
-    double norm_f64, scalar_f64[SCALARS];
-    float norm_f32, scalar_f32[SCALARS];
+    const kern_device *device;
+    kern_buffer arena; /* and behind it the norm */
 };
 
 static kern_status compile_norm(train_optimizer *o, int threads) {
     ad_value squares = ad_sum(o->graph, ad_mul(o->graph, o->g, o->g), 3u);
     ad_plan_output output = {ad_sqrt(o->graph, squares), AD_WRITE};
-    ad_plan_spec spec = {.outputs = 1, .output = &output, .threads = threads};
+    ad_plan_spec spec = {.outputs = 1, .output = &output, .device = o->device, .threads = threads};
     return ad_plan_compile(&o->norm, o->graph, &spec);
 }
 
@@ -39,18 +38,20 @@ static kern_status compile_update(train_optimizer *o, int threads) {
     ad_value p, m, v;
     ad_adamw(o->graph, &args, o->p, o->g, o->m, o->v, &p, &m, &v);
     ad_plan_output output[3] = {{p, AD_WRITE}, {m, AD_WRITE}, {v, AD_WRITE}};
-    ad_plan_spec spec = {.outputs = 3, .output = output, .threads = threads};
+    ad_plan_spec spec = {.outputs = 3, .output = output, .device = o->device, .threads = threads};
     return ad_plan_compile(&o->update, o->graph, &spec);
 }
 
 kern_status train_optimizer_create(train_optimizer **result, const conf_train *conf,
-                                   kern_dtype dtype, int64_t elements, int threads) {
+                                   const kern_device *device, kern_dtype dtype, int64_t elements,
+                                   int threads) {
     kern_status status = KERN_OK;
     train_optimizer *o = kern_array(1, sizeof *o);
     ASSERT(elements % INFER_ROW == 0);
     *result = NULL;
     o->conf = *conf;
     o->dtype = dtype;
+    o->device = device ? device : kern_device_cpu();
     o->graph = ad_graph_create();
     ad_scope_push(o->graph, "optimizer");
     ad_type type = AD_TYPE(dtype, elements / INFER_ROW, INFER_ROW);
@@ -58,11 +59,10 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->g = ad_input(o->graph, type, "gradient");
     o->m = ad_input(o->graph, type, "m");
     o->v = ad_input(o->graph, type, "v");
-    for (int i = 0; i < SCALARS; i++)
-        o->scalar[i] = ad_input(o->graph, AD_TYPE(dtype, 1), "scalar.%d", i);
+    for (int i = 0; i < SCALARS; i++) o->scalar[i] = ad_scalar(o->graph, dtype, "scalar.%d", i);
     TRY(compile_norm(o, threads));
     TRY(compile_update(o, threads));
-    TRY(kern_alloc(&o->arena, train_optimizer_bytes(o), "optimizer workspace"));
+    TRY(kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o), "optimizer workspace"));
     *result = o;
     o = NULL;
 done:
@@ -75,16 +75,35 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
     ad_plan_destroy(optimizer->norm);
     ad_plan_destroy(optimizer->update);
     ad_graph_destroy(optimizer->graph);
-    kern_free(optimizer->arena);
+    kern_buffer_destroy(&optimizer->arena);
     free(optimizer);
 }
 
-size_t train_optimizer_bytes(const train_optimizer *optimizer) {
-    size_t a = ad_plan_arena_bytes(optimizer->norm), b = ad_plan_arena_bytes(optimizer->update);
-    return a > b ? a : b;
+static size_t arena_bytes(const train_optimizer *o) {
+    size_t a = ad_plan_arena_bytes(o->norm), b = ad_plan_arena_bytes(o->update);
+    return kern_align(a > b ? a : b);
 }
 
-static void bind_scalars(train_optimizer *o, double norm, int64_t step, double lr) {
+size_t train_optimizer_bytes(const train_optimizer *optimizer) {
+    return arena_bytes(optimizer) + kern_align(sizeof(double));
+}
+
+kern_status train_optimizer_norm(train_optimizer *o, double *norm, const void *gradient) {
+    kern_status status = KERN_OK;
+    char *place = (char *)o->arena.data + arena_bytes(o);
+    double found;
+    ad_plan_bind(o->norm, o->g, gradient);
+    ad_plan_bind_output(o->norm, 0, place);
+    TRY(ad_plan_run(o->norm, o->arena.data));
+    TRY(kern_download(o->device, &found, place, kern_dtype_bytes(o->dtype)));
+    *norm = kern_real_at(&found, o->dtype, 0);
+    if (!isfinite(*norm))
+        TRY(kern_fail(KERN_ERR_NUMERIC, "the norm of the outer gradient is not finite"));
+done:
+    return status;
+}
+
+static void set_scalars(train_optimizer *o, double norm, int64_t step, double lr) {
     const conf_train *c = &o->conf;
     double value[SCALARS] = {
         [FACTOR] = norm > c->clip ? c->clip / norm : 1,
@@ -92,25 +111,12 @@ static void bind_scalars(train_optimizer *o, double norm, int64_t step, double l
         [CORRECT1] = 1 / (1 - pow(c->beta1, (double)(step + 1))),
         [CORRECT2] = 1 / (1 - pow(c->beta2, (double)(step + 1))),
     };
-    for (int i = 0; i < SCALARS; i++) {
-        o->scalar_f64[i] = value[i];
-        o->scalar_f32[i] = (float)value[i];
-        ad_plan_bind(o->update, o->scalar[i],
-                     o->dtype == KERN_F64 ? (const void *)&o->scalar_f64[i] : &o->scalar_f32[i]);
-    }
+    for (int i = 0; i < SCALARS; i++) ad_plan_set(o->update, o->scalar[i], value[i]);
 }
 
-kern_status train_optimizer_update(train_optimizer *o, double *norm, void *parameters, void *m,
+kern_status train_optimizer_update(train_optimizer *o, double norm, void *parameters, void *m,
                                    void *v, const void *gradient, int64_t step, double lr) {
-    bool f64 = o->dtype == KERN_F64;
-    ad_plan_bind(o->norm, o->g, gradient);
-    ad_plan_bind_output(o->norm, 0, f64 ? (void *)&o->norm_f64 : &o->norm_f32);
-    kern_status status = ad_plan_run(o->norm, o->arena);
-    if (status != KERN_OK) return status;
-    *norm = f64 ? o->norm_f64 : (double)o->norm_f32;
-    if (!isfinite(*norm))
-        return kern_fail(KERN_ERR_NUMERIC, "the norm of the outer gradient is not finite");
-    bind_scalars(o, *norm, step, lr);
+    set_scalars(o, norm, step, lr);
     ad_plan_bind(o->update, o->p, parameters);
     ad_plan_bind(o->update, o->m, m);
     ad_plan_bind(o->update, o->v, v);
@@ -118,5 +124,5 @@ kern_status train_optimizer_update(train_optimizer *o, double *norm, void *param
     ad_plan_bind_output(o->update, 0, parameters);
     ad_plan_bind_output(o->update, 1, m);
     ad_plan_bind_output(o->update, 2, v);
-    return ad_plan_run(o->update, o->arena);
+    return ad_plan_run(o->update, o->arena.data);
 }

@@ -4,21 +4,26 @@
 #define TRAIN_OPTIMIZER_H
 
 #include "configs/conf.h"
-#include "kernels/base.h"
+#include "kernels/device.h"
 
 typedef struct train_optimizer train_optimizer;
 
-/* For buffers of `elements` (a multiple of INFER_ROW) of `dtype` f32 or f64. */
+/* For buffers of the device (NULL: the CPU) of `elements` (a multiple of INFER_ROW) of `dtype` f32
+ * or f64. Allocates nothing large. */
 kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train *conf,
-                                   kern_dtype dtype, int64_t elements, int threads);
+                                   const kern_device *device, kern_dtype dtype, int64_t elements,
+                                   int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
 
-/* Update `step` (0, 1, ...), bias corrected with step + 1, on parameters and moments in place:
+/* |g|, after waiting for the device. KERN_ERR_NUMERIC where it is not finite. */
+kern_status train_optimizer_norm(train_optimizer *optimizer, double *norm, const void *gradient);
+
+/* Makes the calls of update `step` (0, 1, ...), bias corrected with step + 1, on parameters and
+ * moments in place, given |g|:
  *     g' = g min(1, clip / |g|);  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
- *     p -= lr (m / (1 - b1^(step+1)) / (sqrt(v / (1 - b2^(step+1))) + eps) + decay p)
- * *norm is |g|. KERN_ERR_NUMERIC if that is not finite; then nothing has changed. */
-kern_status train_optimizer_update(train_optimizer *optimizer, double *norm, void *parameters,
+ *     p -= lr (m / (1 - b1^(step+1)) / (sqrt(v / (1 - b2^(step+1))) + eps) + decay p) */
+kern_status train_optimizer_update(train_optimizer *optimizer, double norm, void *parameters,
                                    void *m, void *v, const void *gradient, int64_t step, double lr);
 
 #endif

@@ -18,7 +18,8 @@ struct train_step {
     train_gradient *gradient;
     train_optimizer *optimizer;
     train_step_buffers buffers;
-    size_t program; /* bytes of graphs and plans */
+    kern_buffer memory[4]; /* parameters, gradient, moments */
+    size_t program;        /* bytes of graphs and plans */
 };
 
 /* Pages of the product library that running it touches, and code that it generates. */
@@ -37,6 +38,8 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     ASSERT(conf->train.batch % spec->micro_batch == 0);
     *result = NULL;
     step->spec = *spec;
+    if (!spec->device) step->spec.device = kern_device_cpu();
+    step->buffers.device = step->spec.device;
     int64_t chunks = conf->train.context / infer_chunk(conf, conf->train.context);
     infer_model_spec model = {.conf = conf,
                               .batch = spec->micro_batch,
@@ -47,14 +50,15 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
                               .backward = true,
                               .loss_scale = 1 / ((double)chunks * (double)conf->train.batch),
                               .budget = spec->budget,
+                              .device = step->spec.device,
                               .threads = spec->threads,
                               .debug = spec->debug};
     TRY(infer_model_create(&step->model, &model));
     step->buffers.dtype = infer_model_real(step->model);
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
-    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->buffers.dtype,
-                               step->buffers.layout->elements, spec->threads));
+    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
+                               step->buffers.dtype, step->buffers.layout->elements, spec->threads));
     size_t after = heap_bytes();
     step->program = (after > before ? after - before : 0) + LIBRARY_BYTES;
     *result = step;
@@ -69,14 +73,10 @@ void train_step_destroy(train_step *step) {
     train_gradient_destroy(step->gradient);
     train_optimizer_destroy(step->optimizer);
     infer_model_destroy(step->model);
-    void *const memory[] = {step->buffers.parameters,
-                            step->buffers.gradient,
-                            step->buffers.m,
-                            step->buffers.v,
-                            step->buffers.token_nll,
-                            step->buffers.chunk_loss,
-                            step->buffers.gradient_norm};
-    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
+    for (int i = 0; i < 4; i++) kern_buffer_destroy(&step->memory[i]);
+    kern_free(step->buffers.token_nll);
+    kern_free(step->buffers.chunk_loss);
+    kern_free(step->buffers.gradient_norm);
     free(step);
 }
 
@@ -130,10 +130,12 @@ kern_status train_step_allocate(train_step *step) {
     train_step_buffers *b = &step->buffers;
     size_t element = kern_dtype_bytes(b->dtype), flat = (size_t)b->layout->elements * element;
     size_t chunks = (size_t)(b->chunks * conf->batch) * element;
-    TRY(kern_alloc_zero(&b->parameters, flat, "parameters"));
-    TRY(kern_alloc_zero(&b->gradient, flat, "gradient"));
-    TRY(kern_alloc_zero(&b->m, flat, "first moments"));
-    TRY(kern_alloc_zero(&b->v, flat, "second moments"));
+    void **const place[] = {&b->parameters, &b->gradient, &b->m, &b->v};
+    const char *const name[] = {"parameters", "gradient", "first moments", "second moments"};
+    for (int i = 0; i < 4; i++) {
+        TRY(kern_buffer_create_zero(&step->memory[i], b->device, flat, name[i]));
+        *place[i] = step->memory[i].data;
+    }
     TRY(kern_alloc_zero(&b->token_nll, (size_t)(conf->batch * conf->context) * element,
                         "token losses"));
     TRY(kern_alloc_zero(&b->chunk_loss, chunks, "chunk losses"));
@@ -167,10 +169,12 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     *result = (train_step_result){.learning_rate = train_learning_rate(&schedule, number),
                                   .inner_multiplier = train_inner_multiplier(
                                       conf->inner.warmup_from, conf->inner.warmup_steps, number)};
-    double start = kern_seconds();
+    kern_stream *stream = b->device->stream;
+    size_t flat = (size_t)b->layout->elements * element;
+    stream->device->lap(stream, -1);
     infer_model_set_parameters(step->model, b->parameters);
-    memset(b->gradient, 0, (size_t)b->layout->elements * element);
-    result->seconds[TRAIN_UPDATE] = kern_seconds() - start;
+    stream->device->zero(stream, b->gradient, flat, flat, 1);
+    stream->device->lap(stream, TRAIN_UPDATE);
     for (int64_t first = 0; first < train->batch; first += micro) {
         size_t chunk = (size_t)(first * b->chunks) * element;
         infer_batch batch = {.tokens = tokens + first * (context + 1),
@@ -179,11 +183,11 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
                                  (char *)b->token_nll + (size_t)(first * context) * element,
                              .chunk_loss = (char *)b->chunk_loss + chunk,
                              .gradient_norm = (char *)b->gradient_norm + chunk};
-        train_gradient_time time;
-        TRY(train_gradient_add(step->gradient, b->gradient, &batch, &time));
-        for (int phase = 0; phase < TRAIN_UPDATE; phase++)
-            result->seconds[phase] += time.seconds[phase];
+        TRY(train_gradient_add(step->gradient, b->gradient, &batch));
     }
+    kern_status norm_status =
+        train_optimizer_norm(step->optimizer, &result->outer_grad_norm, b->gradient);
+    if (norm_status != KERN_OK && norm_status != KERN_ERR_NUMERIC) TRY(norm_status);
     result->loss = mean_of(b->chunk_loss, b->dtype, b->chunks * train->batch);
     result->inner_grad_norm = b->chunks > 1
                                   ? mean_of(b->gradient_norm, b->dtype, b->chunks * train->batch) *
@@ -193,10 +197,13 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
         status = kern_fail(KERN_ERR_NUMERIC, "the loss is not finite");
         goto done;
     }
-    start = kern_seconds();
-    TRY(train_optimizer_update(step->optimizer, &result->outer_grad_norm, b->parameters, b->m, b->v,
+    TRY(norm_status);
+    TRY(train_optimizer_update(step->optimizer, result->outer_grad_norm, b->parameters, b->m, b->v,
                                b->gradient, number, result->learning_rate));
-    result->seconds[TRAIN_UPDATE] += kern_seconds() - start;
+    stream->device->lap(stream, TRAIN_UPDATE);
+    double seconds[KERN_LAPS];
+    stream->device->laps(stream, seconds);
+    memcpy(result->seconds, seconds, sizeof result->seconds);
 done:
     return status;
 }

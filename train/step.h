@@ -5,9 +5,10 @@
 #include "infer/model.h"
 
 typedef struct {
-    const ttt_conf *conf; /* checked; must outlive the step */
-    int64_t micro_batch;  /* sequences at once; divides train.batch */
-    double budget;        /* bytes for saved carries and kept values */
+    const ttt_conf *conf;      /* checked; must outlive the step */
+    int64_t micro_batch;       /* sequences at once; divides train.batch */
+    double budget;             /* bytes for saved carries and kept values */
+    const kern_device *device; /* NULL: the CPU */
     int threads;
     bool debug; /* check every value; see ad_plan_spec */
 } train_step_spec;
@@ -36,8 +37,10 @@ const infer_model *train_step_model(const train_step *step);
 /* Allocates everything. Parameters are zero: initialise or load them. */
 kern_status train_step_allocate(train_step *step);
 
-/* The flat buffers [elements] of the parameters' layout, and losses of the last step. */
+/* The device's flat buffers [elements] of the parameters' layout; and losses of the last step in
+ * the host's memory. */
 typedef struct {
+    const kern_device *device;
     kern_dtype dtype;
     const infer_parameters *layout;
     void *parameters, *gradient, *m, *v;
@@ -56,10 +59,11 @@ typedef struct {
     double outer_grad_norm; /* before clipping */
     double inner_grad_norm; /* mean of |g_i|; 0 without inner steps */
     double learning_rate, inner_multiplier;
-    double seconds[TRAIN_PHASES];
+    double seconds[TRAIN_PHASES]; /* that the device has finished */
 } train_step_result;
 
-/* Outer step `number` (from 0) on tokens [batch, T + 1]. KERN_ERR_NUMERIC where loss or gradient is
+/* Outer step `number` (from 0) on tokens [batch, T + 1], the host's. Waits for the device once, for
+ * losses and norms; the update may still be running. KERN_ERR_NUMERIC where loss or gradient is
  * not finite; parameters and moments are then as before. */
 kern_status train_step_run(train_step *step, train_step_result *result, const int32_t *tokens,
                            int64_t number);

@@ -18,7 +18,6 @@ train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffe
     train_checkpoint_tensors *t = kern_array(1, sizeof *t);
     t->items = kern_array(3 * (int64_t)count, sizeof *t->items);
     t->names = kern_array(2 * (int64_t)count, sizeof *t->names);
-    t->elements = kern_array(3 * (int64_t)count, sizeof *t->elements);
     for (int i = 0; i < count; i++) {
         const char *name = b->layout->item[i].name;
         char *m = t->names[2 * i], *v = t->names[2 * i + 1];
@@ -27,34 +26,40 @@ train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffe
         t->items[i] = tensor_at(b, i, b->parameters, name);
         t->items[count + 2 * i] = tensor_at(b, i, b->m, m);
         t->items[count + 2 * i + 1] = tensor_at(b, i, b->v, v);
-        t->elements[i] = t->elements[count + 2 * i] = t->elements[count + 2 * i + 1] =
-            b->layout->item[i].elements;
     }
-    t->parameters = (train_tensors){count, t->items};
-    t->moments = (train_tensors){2 * (int64_t)count, t->items + count};
+    t->parameters = (train_tensors){count, t->items, b->device};
+    t->moments = (train_tensors){2 * (int64_t)count, t->items + count, b->device};
     return t;
 }
 
-static bool is_finite(const train_tensor *tensor, int64_t elements) {
-    bool finite = true;
+static kern_status look(void *finite, const train_tensor *tensor, const void *bytes, size_t count) {
+    bool all = true;
+    int64_t elements = (int64_t)(count / kern_dtype_bytes(tensor->dtype));
     if (tensor->dtype == KERN_F64)
-        for (int64_t i = 0; i < elements; i++)
-            finite &= isfinite(((const double *)tensor->data)[i]);
+        for (int64_t i = 0; i < elements; i++) all &= isfinite(((const double *)bytes)[i]);
     else
-        for (int64_t i = 0; i < elements; i++) finite &= isfinite(((const float *)tensor->data)[i]);
-    return finite;
+        for (int64_t i = 0; i < elements; i++) all &= isfinite(((const float *)bytes)[i]);
+    *(bool *)finite &= all;
+    return KERN_OK;
 }
 
-const char *train_checkpoint_tensors_not_finite(const train_checkpoint_tensors *t) {
-    for (int64_t i = 0; i < t->parameters.count + t->moments.count; i++)
-        if (!is_finite(&t->items[i], t->elements[i])) return t->items[i].name;
-    return NULL;
+kern_status train_checkpoint_tensors_not_finite(const char **name,
+                                                const train_checkpoint_tensors *t) {
+    *name = NULL;
+    for (int64_t i = 0; i < t->parameters.count + t->moments.count; i++) {
+        bool finite = true;
+        kern_status status = train_tensor_read(&t->items[i], t->parameters.device, look, &finite);
+        if (status != KERN_OK) return status;
+        if (finite) continue;
+        *name = t->items[i].name;
+        break;
+    }
+    return KERN_OK;
 }
 
 void train_checkpoint_tensors_destroy(train_checkpoint_tensors *tensors) {
     if (!tensors) return;
     free(tensors->items);
     free(tensors->names);
-    free(tensors->elements);
     free(tensors);
 }

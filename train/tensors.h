@@ -10,13 +10,14 @@ typedef struct {
     train_tensors parameters, moments;
     train_tensor *items; /* of both */
     char (*names)[80];   /* of the moments */
-    int64_t *elements;   /* of each item */
 } train_checkpoint_tensors;
 
 /* The tensors point into the buffers, which must outlive them. */
 train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffers *buffers);
-/* The name of the first tensor that holds a value that is not finite, or NULL. */
-const char *train_checkpoint_tensors_not_finite(const train_checkpoint_tensors *tensors);
+/* *name: of the first tensor that holds a value that is not finite, or NULL. Errors: the device's.
+ */
+kern_status train_checkpoint_tensors_not_finite(const char **name,
+                                                const train_checkpoint_tensors *tensors);
 void train_checkpoint_tensors_destroy(train_checkpoint_tensors *tensors);
 
 #endif

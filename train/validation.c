@@ -34,11 +34,14 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
                            false));
     if (train_vocabulary_match(vocabulary, v->source, "data.train") != KERN_OK)
         TRY(kern_fail_context(KERN_ERR_CONFIG, "data.valid"));
+    const kern_device *device;
+    TRY(kern_device_open(&device, conf->train.device));
     int64_t rows = conf->inner.chunk ? 256 / conf->inner.chunk : 1;
     infer_model_spec spec = {.conf = conf,
                              .batch = rows > 1 ? rows : 1,
                              .tokens = conf->train.context,
                              .inner = conf->inner.mode != CONF_INNER_OFF,
+                             .device = device,
                              .threads = threads};
     TRY(infer_model_create(&v->model, &spec));
     *result = v;

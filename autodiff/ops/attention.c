@@ -37,17 +37,10 @@ static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wante
         if (wanted[i]) ct_in[i] = ad_is_value(result) ? (ad_value){result.node, i} : AD_POISON;
 }
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
     (void)accumulate;
-    return ad_attention_create(state, graph, node, 0, threads, workspace);
-}
-
-static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace) {
-    kern_attention_past past = ad_attention_past(state, input);
-    kern_attention(ad_attention_shape(state), output[0].data, output[1].data, input[ATTN_Q].data,
-                   input[ATTN_K].data, input[ATTN_V].data, &past, workspace);
+    return ad_attention_create(state, device, graph, node, 0, threads, workspace);
 }
 
 static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
@@ -57,7 +50,7 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
 }
 
 static const ad_kernel kernel = {
-    .create = create, .run = run, .destroy = kern_free, .flops = flops};
+    .create = create, .run = ad_attention_run, .destroy = ad_attention_destroy, .flops = flops};
 
 const ad_op_def ad_op_attention = {
     .orders = 2, .optional = ATTN_OPTIONAL, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -28,20 +28,10 @@ static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wante
     if (wanted[ATTN_CT_O]) ct_in[ATTN_CT_O] = (ad_value){result.node, ATTN_PAST_V + 1};
 }
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
     (void)accumulate;
-    return ad_attention_create(state, graph, node, 1, threads, workspace);
-}
-
-static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace) {
-    kern_attention_past past = ad_attention_past(state, input);
-    kern_attention_past_ct ct_past = ad_attention_past_ct(output);
-    kern_attention_vjp(ad_attention_shape(state), output[ATTN_Q].data, output[ATTN_K].data,
-                       output[ATTN_V].data, &ct_past, input[ATTN_Q].data, input[ATTN_K].data,
-                       input[ATTN_V].data, &past, input[ATTN_O].data, input[ATTN_LSE].data,
-                       input[ATTN_CT_O].data, workspace);
+    return ad_attention_create(state, device, graph, node, 1, threads, workspace);
 }
 
 static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
@@ -50,8 +40,8 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
 }
 
 static const ad_kernel kernel = {.create = create,
-                                 .run = run,
-                                 .destroy = kern_free,
+                                 .run = ad_attention_run,
+                                 .destroy = ad_attention_destroy,
                                  .flops = flops,
                                  .adds_outputs = 1u << ATTN_PAST_K | 1u << ATTN_PAST_V};
 

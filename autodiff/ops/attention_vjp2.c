@@ -11,21 +11,10 @@ static const char *type(const ad_graph *graph, ad_node *node) {
     return NULL;
 }
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
     (void)accumulate;
-    return ad_attention_create(state, graph, node, 2, threads, workspace);
-}
-
-static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace) {
-    kern_attention_past past = ad_attention_past(state, input);
-    kern_attention_past_ct ct_past = ad_attention_past_ct(output);
-    kern_attention_vjp2(ad_attention_shape(state), output[ATTN_Q].data, output[ATTN_K].data,
-                        output[ATTN_V].data, output[ATTN_PAST_V + 1].data, &ct_past,
-                        input[ATTN_Q].data, input[ATTN_K].data, input[ATTN_V].data, &past,
-                        input[ATTN_O].data, input[ATTN_LSE].data, input[ATTN_CT_O].data,
-                        input[ATTN_A].data, input[ATTN_B].data, input[ATTN_C].data, workspace);
+    return ad_attention_create(state, device, graph, node, 2, threads, workspace);
 }
 
 static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
@@ -35,8 +24,8 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
 }
 
 static const ad_kernel kernel = {.create = create,
-                                 .run = run,
-                                 .destroy = kern_free,
+                                 .run = ad_attention_run,
+                                 .destroy = ad_attention_destroy,
                                  .flops = flops,
                                  .adds_outputs = 1u << ATTN_PAST_K | 1u << ATTN_PAST_V};
 

@@ -1,5 +1,3 @@
-#include "kernels/gather.h"
-
 #include "autodiff/op.h"
 
 /* Rows of a table [V, D] by index [R]. */
@@ -28,9 +26,9 @@ typedef struct {
     int64_t rows, vocabulary, width;
 } gather_state;
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
-    (void)accumulate, (void)threads, (void)workspace;
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
+    (void)device, (void)accumulate, (void)threads, (void)workspace;
     kern_status status = kern_alloc(state, sizeof(gather_state), "gather");
     if (status != KERN_OK) return status;
     ad_type table = ad_type_at(graph, node->input[0]);
@@ -39,14 +37,14 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
     return KERN_OK;
 }
 
-static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace) {
+static void run(const void *state, kern_stream *stream, const ad_buffer *output,
+                const ad_buffer *input, void *workspace) {
     (void)workspace;
     const gather_state *at = state;
-    kern_gather(at->dtype, output[0].data, input[0].data, input[1].data, at->rows, at->vocabulary,
-                at->width);
+    stream->device->move->gather(stream, at->dtype, output[0].data, input[0].data, input[1].data,
+                                 at->rows, at->vocabulary, at->width);
 }
 
-static const ad_kernel kernel = {.create = create, .run = run, .destroy = kern_free};
+static const ad_kernel kernel = {.create = create, .run = run, .destroy = ad_free_state};
 
 const ad_op_def ad_op_gather = {.orders = AD_SMOOTH, .type = type, .vjp = vjp, .kernel = &kernel};

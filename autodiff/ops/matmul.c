@@ -1,5 +1,3 @@
-#include "kernels/matmul.h"
-
 #include "autodiff/op.h"
 
 /* op(a) op(b); attrs.i[0], i[1]: transpose_a, transpose_b. */
@@ -49,26 +47,22 @@ static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wante
         ct_in[1] = tb ? ad_matmul(graph, ct_c, a, true, ta) : ad_matmul(graph, a, ct_c, !ta, false);
 }
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
     kern_matmul_shape shape =
         shape_of(ad_type_at(graph, node->input[0]), ad_type_at(graph, node->input[1]), node);
     shape.accumulate = accumulate;
-    kern_matmul *matmul = NULL;
-    kern_status status = kern_matmul_create(&matmul, &shape);
-    if (status != KERN_OK) return status;
-    *workspace = kern_matmul_workspace(matmul, threads);
-    *state = matmul;
-    return KERN_OK;
+    return device->matmul->create(state, &shape, threads, workspace);
 }
 
-static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace) {
-    kern_matmul_run(state, output[0].data, input[0].data, input[1].data, workspace);
+static void run(const void *state, kern_stream *stream, const ad_buffer *output,
+                const ad_buffer *input, void *workspace) {
+    stream->device->matmul->run(stream, state, output[0].data, input[0].data, input[1].data,
+                                workspace);
 }
 
-static void destroy(void *state) {
-    kern_matmul_destroy(state);
+static void destroy(const kern_device *device, void *state) {
+    device->matmul->destroy(state);
 }
 
 static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,

@@ -33,9 +33,9 @@ static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wante
     ct_in[0] = ad_slice(graph, ct[0], axis, attrs.i[1], operand.dim[axis]);
 }
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
-    (void)accumulate, (void)threads, (void)workspace;
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
+    (void)device, (void)accumulate, (void)threads, (void)workspace;
     ad_type from = ad_type_at(graph, node->input[0]), to = node->type[0];
     int64_t source[AD_AXES], stride[AD_AXES];
     ad_dense_strides(source, from);
@@ -44,7 +44,7 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
     return ad_copy_create(state, from, stride, first, source, 0, ad_bytes(to));
 }
 
-static const ad_kernel kernel = {.create = create, .run = ad_copy_run, .destroy = kern_free};
+static const ad_kernel kernel = {.create = create, .run = ad_copy_run, .destroy = ad_free_state};
 
 const ad_op_def ad_op_pad = {
     .orders = AD_SMOOTH, .type = type, .fold = fold, .vjp = vjp, .kernel = &kernel};

@@ -1,7 +1,4 @@
-#include <string.h>
-
 #include "autodiff/op.h"
-#include "kernels/gather.h"
 
 /* [V, D]: row index[r] gets the sum of the operand's rows r with that index; V is attrs.i[0]. */
 ad_value ad_scatter_add(ad_graph *graph, ad_value a, ad_value index, int64_t vocabulary) {
@@ -31,9 +28,9 @@ typedef struct {
     bool accumulate;
 } scatter_state;
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
-    (void)threads, (void)workspace;
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
+    (void)device, (void)threads, (void)workspace;
     kern_status status = kern_alloc(state, sizeof(scatter_state), "scatter_add");
     if (status != KERN_OK) return status;
     *(scatter_state *)*state =
@@ -41,20 +38,19 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
     return KERN_OK;
 }
 
-static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
-                void *workspace) {
+static void run(const void *state, kern_stream *stream, const ad_buffer *output,
+                const ad_buffer *input, void *workspace) {
     (void)workspace;
     const scatter_state *at = state;
     int64_t width = at->rows.dim[1];
-    if (!at->accumulate)
-        memset(output[0].data, 0,
-               (size_t)(at->vocabulary * width) * kern_dtype_bytes(at->rows.dtype));
-    kern_scatter_add(at->rows.dtype, output[0].data, input[0].data, input[1].data, at->rows.dim[0],
-                     at->vocabulary, width);
+    size_t table = (size_t)(at->vocabulary * width) * kern_dtype_bytes(at->rows.dtype);
+    if (!at->accumulate) stream->device->zero(stream, output[0].data, table, table, 1);
+    stream->device->move->scatter_add(stream, at->rows.dtype, output[0].data, input[0].data,
+                                      input[1].data, at->rows.dim[0], at->vocabulary, width);
 }
 
 static const ad_kernel kernel = {
-    .create = create, .run = run, .destroy = kern_free, .accumulates = true};
+    .create = create, .run = run, .destroy = ad_free_state, .accumulates = true};
 
 const ad_op_def ad_op_scatter_add = {
     .orders = AD_SMOOTH, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -46,9 +46,9 @@ static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wante
     ct_in[0] = ad_transpose(graph, ct[0], inverse);
 }
 
-static kern_status create(void **state, const ad_graph *graph, const ad_node *node, bool accumulate,
-                          int threads, size_t *workspace) {
-    (void)accumulate, (void)threads, (void)workspace;
+static kern_status create(void **state, const kern_device *device, const ad_graph *graph,
+                          const ad_node *node, bool accumulate, int threads, size_t *workspace) {
+    (void)device, (void)accumulate, (void)threads, (void)workspace;
     ad_type from = ad_type_at(graph, node->input[0]), to = node->type[0];
     int64_t source[AD_AXES], stride[AD_AXES];
     ad_dense_strides(stride, from);
@@ -57,7 +57,7 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
     return ad_copy_create(state, to, stride, 0, source, 0, 0);
 }
 
-static const ad_kernel kernel = {.create = create, .run = ad_copy_run, .destroy = kern_free};
+static const ad_kernel kernel = {.create = create, .run = ad_copy_run, .destroy = ad_free_state};
 
 const ad_op_def ad_op_transpose = {
     .orders = AD_SMOOTH, .type = type, .fold = fold, .vjp = vjp, .kernel = &kernel};

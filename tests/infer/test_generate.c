@@ -31,14 +31,14 @@ static kern_status write_on(tiny *m, int32_t token, infer_end *end, int64_t *tok
     infer_session *session;
     infer_sampler *sampler;
     infer_sampling greedy = {.repetition_penalty = 1, .top_p = 1};
-    infer_session_spec spec = {.conf = m->conf, .threads = 1};
+    infer_session_spec spec = {.conf = m->conf, .device = test_device(), .threads = 1};
     int32_t first = 256;
     omp_set_num_threads(1);
     assert_ok(infer_session_create(&session, &spec));
     assert_ok(infer_sampler_create(&sampler, &greedy, 257));
     infer_stream *stream = infer_stream_create(NULL, 0);
     favour(m, token, 1);
-    infer_session_set_values(session, m->values);
+    infer_session_set_values(session, tiny_values(m));
     assert_ok(infer_session_read(session, &first, 1, NULL));
     if (infer_session_logits(session)[token] < 0) {
         favour(m, token, -1);

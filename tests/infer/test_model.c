@@ -419,10 +419,11 @@ static void test_tokens_outside_the_vocabulary(void **state) {
     double nll[T], loss[T];
     tiny_begin(&m, "inner.mode=off");
     infer_model *model;
-    infer_model_spec spec = {.conf = m.conf, .batch = 1, .tokens = T, .threads = 1};
+    infer_model_spec spec = {
+        .conf = m.conf, .device = test_device(), .batch = 1, .tokens = T, .threads = 1};
     assert_ok(infer_model_create(&model, &spec));
     assert_ok(infer_model_allocate(model));
-    infer_model_set_parameters(model, m.parameters);
+    infer_model_set_parameters(model, tiny_upload(&m));
     for (int wrong = 0; wrong < 4; wrong++) {
         tiny_tokens(&m, tokens, T + 1, 12);
         if (wrong) tokens[wrong == 2 ? T : 5] = wrong == 3 ? -1 : 19;

@@ -27,10 +27,11 @@ static kern_status note(void *context, const int32_t *token, const double *nll, 
 
 static infer_session *begin_session(const tiny *m) {
     infer_session *session;
-    infer_session_spec spec = {.conf = m->conf, .inner = true, .threads = 1};
+    infer_session_spec spec = {
+        .conf = m->conf, .device = test_device(), .inner = true, .threads = 1};
     omp_set_num_threads(1);
     assert_ok(infer_session_create(&session, &spec));
-    infer_session_set_values(session, m->values);
+    infer_session_set_values(session, tiny_values(m));
     return session;
 }
 

@@ -13,10 +13,11 @@ enum { MOST = 2048 };
 
 static infer_session *begin_session(const tiny *m, bool inner, int64_t limit) {
     infer_session *session;
-    infer_session_spec spec = {.conf = m->conf, .inner = inner, .limit = limit, .threads = 1};
+    infer_session_spec spec = {
+        .conf = m->conf, .device = test_device(), .inner = inner, .limit = limit, .threads = 1};
     omp_set_num_threads(1);
     assert_ok(infer_session_create(&session, &spec));
-    infer_session_set_values(session, m->values);
+    infer_session_set_values(session, tiny_values(m));
     return session;
 }
 
@@ -365,13 +366,15 @@ static void test_precisions(void **state) {
     float *narrow = malloc((size_t)m.layout->elements * sizeof *narrow);
     assert_non_null(narrow);
     for (int64_t i = 0; i < m.layout->elements; i++) narrow[i] = (float)m.parameters[i];
+    kern_buffer on_device = test_on_device(narrow, (size_t)m.layout->elements * sizeof *narrow);
     for (size_t p = 0; p < sizeof row / sizeof *row; p++) {
         tiny_set(m.conf, row[p].precision);
-        infer_session_spec spec = {.conf = m.conf, .inner = true, .threads = 1, .debug = true};
+        infer_session_spec spec = {
+            .conf = m.conf, .device = test_device(), .inner = true, .threads = 1, .debug = true};
         infer_session *session;
         assert_ok(infer_session_create(&session, &spec));
         infer_values *values;
-        assert_ok(infer_values_view(&values, m.conf, narrow));
+        assert_ok(infer_values_view(&values, m.conf, test_device(), on_device.data));
         infer_session_set_values(session, values);
         for (int i = 0; i < 2; i++) {
             infer_session_reset(session);
@@ -381,6 +384,7 @@ static void test_precisions(void **state) {
         infer_session_destroy(session);
         infer_values_destroy(values);
     }
+    kern_buffer_destroy(&on_device);
     free(narrow);
     tiny_end(&m);
 }

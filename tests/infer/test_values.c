@@ -20,7 +20,8 @@ static uint16_t rounded(float x) {
 
 typedef struct {
     tiny m;
-    char *flat; /* in the configuration's type */
+    char *flat;            /* in the configuration's type */
+    kern_buffer on_device; /* the same */
     kern_dtype real;
 } world;
 
@@ -39,9 +40,15 @@ static void begin(world *w, const char *precision, const char *overrides) {
             ((double *)memory)[i] = w->m.parameters[i];
         else
             ((float *)memory)[i] = (float)w->m.parameters[i];
+    w->on_device = test_on_device(memory, bytes);
+}
+
+static const void *on_device(const world *w) {
+    return w->on_device.data;
 }
 
 static void end(world *w) {
+    kern_buffer_destroy(&w->on_device);
     kern_free(w->flat);
     tiny_end(&w->m);
 }
@@ -75,7 +82,7 @@ static data_safetensors *written(const world *w, int but) {
 
 static infer_values *opened(const world *w, infer_readers readers) {
     infer_values *values;
-    assert_ok(infer_values_open(&values, w->m.conf, readers, written(w, -1)));
+    assert_ok(infer_values_open(&values, w->m.conf, readers, test_device(), written(w, -1)));
     return values;
 }
 
@@ -87,7 +94,7 @@ static const infer_readers both = {true, true}, plain = {true, false}, stepping 
 static void check_values(const world *w, infer_readers readers) {
     infer_values *values = opened(w, readers), *view;
     bool rounds = w->m.conf->train.precision == CONF_BF16;
-    assert_ok(infer_values_view(&view, w->m.conf, w->flat));
+    assert_ok(infer_values_view(&view, w->m.conf, test_device(), on_device(w)));
     for (int repeat = 0; repeat < 2; repeat++)
         for (int i = 0; i < w->m.layout->count; i++) {
             const infer_parameter *p = &w->m.layout->item[i];
@@ -95,16 +102,25 @@ static void check_values(const world *w, infer_readers readers) {
             bool product = p->rank == 2 && (!p->fast || readers.plain) &&
                            (!embedding || w->m.conf->model.tied);
             bool exact = p->rank == 1 || embedding || (p->fast && readers.stepping) || !rounds;
-            if (exact)
-                assert_memory_equal(infer_values_at(values, i, w->real), flat_at(w, p),
-                                    (size_t)p->elements * kern_dtype_bytes(w->real));
+            size_t bytes = (size_t)p->elements * kern_dtype_bytes(w->real);
+            char *looked = malloc(bytes);
+            assert_non_null(looked);
+            if (exact) {
+                assert_ok(infer_values_fetch(values, looked, i));
+                assert_memory_equal(looked, flat_at(w, p), bytes);
+            }
             if (product && rounds) {
-                const uint16_t *held = infer_values_at(values, i, KERN_BF16);
-                assert_memory_equal(held, infer_values_at(view, i, KERN_BF16),
-                                    (size_t)p->elements * sizeof *held);
+                size_t half = (size_t)p->elements * sizeof(uint16_t);
+                uint16_t *held = malloc(half), *viewed = malloc(half);
+                test_from_device(held, infer_values_at(values, i, KERN_BF16), half);
+                test_from_device(viewed, infer_values_at(view, i, KERN_BF16), half);
+                assert_memory_equal(held, viewed, half);
                 for (int64_t j = 0; j < p->elements; j++)
                     assert_int_equal(held[j], rounded(((const float *)flat_at(w, p))[j]));
+                free(held);
+                free(viewed);
             }
+            free(looked);
             infer_values_release(values, i); /* and what is released can be looked at again */
         }
     infer_values_destroy(view);
@@ -148,7 +164,8 @@ static void test_bytes(void **state) {
     double most = 64.0 * w.m.layout->count; /* for what is shorter than a line of the cache */
     const double expected[] = {2 * (matrices + fast) + 4 * norms, 2 * matrices + 4 * norms};
     for (int steps = 0; steps < 2; steps++) {
-        double bytes = (double)infer_values_bytes(w.m.layout, w.m.conf, steps ? stepping : plain);
+        double bytes = (double)infer_values_bytes(w.m.layout, w.m.conf, steps ? stepping : plain,
+                                                  kern_device_cpu());
         assert_true(bytes <= expected[steps] && bytes > expected[steps] - most);
     }
     end(&w);
@@ -163,7 +180,8 @@ static void read_with(const world *w, const infer_values *values, bool inner, do
                       infer_session_move *move) {
     int32_t tokens[TOKENS];
     infer_session *session;
-    infer_session_spec spec = {.conf = w->m.conf, .inner = inner, .limit = TOKENS, .threads = 1};
+    infer_session_spec spec = {
+        .conf = w->m.conf, .inner = inner, .limit = TOKENS, .device = test_device(), .threads = 1};
     omp_set_num_threads(1);
     tiny_tokens(&w->m, tokens, TOKENS, 3);
     assert_ok(infer_session_create(&session, &spec));
@@ -171,7 +189,7 @@ static void read_with(const world *w, const infer_values *values, bool inner, do
     assert_ok(infer_session_read(session, tokens, 40, NULL));
     infer_session_reset(session);
     assert_ok(infer_session_read(session, tokens, TOKENS, nll));
-    infer_session_moves(session, move);
+    assert_ok(infer_session_moves(session, move));
     infer_session_destroy(session);
 }
 
@@ -185,6 +203,7 @@ static void forward(const world *w, const infer_values *values, bool inner, int6
                              .batch = batch,
                              .tokens = T,
                              .inner = inner,
+                             .device = test_device(),
                              .threads = 1,
                              .values = values};
     tiny_tokens(&w->m, tokens, 2 * (T + 1), 3);
@@ -192,13 +211,14 @@ static void forward(const world *w, const infer_values *values, bool inner, int6
     assert_int_equal(infer_model_plan(model).product_weights != 0,
                      !values && w->m.conf->train.precision == CONF_BF16);
     assert_ok(infer_model_allocate(model));
-    if (!values) infer_model_set_parameters(model, w->flat);
+    if (!values) infer_model_set_parameters(model, on_device(w));
     infer_batch run = {.tokens = tokens,
                        .rate = inner ? w->m.conf->inner.lr : 0,
                        .token_nll = nll,
                        .chunk_loss = loss,
                        .gradient_norm = norm};
     assert_ok(infer_model_forward(model, &run));
+    assert_ok(kern_finish(test_device()->stream));
     infer_model_destroy(model);
 }
 
@@ -213,7 +233,7 @@ static void test_reading(void **state) {
                 infer_session_move from[16], to[16];
                 begin(&w, precisions[p], variants[v]);
                 infer_values *view, *values = opened(&w, inner ? stepping : plain);
-                assert_ok(infer_values_view(&view, w.m.conf, w.flat));
+                assert_ok(infer_values_view(&view, w.m.conf, test_device(), on_device(&w)));
                 memset(from, 0, sizeof from);
                 memset(to, 0, sizeof to);
                 read_with(&w, view, inner, expected, from);
@@ -236,7 +256,8 @@ static void test_reading(void **state) {
 
 static void refused(const world *w, data_safetensors *file, const char *named) {
     infer_values *values = (infer_values *)(void *)path;
-    assert_int_equal(infer_values_open(&values, w->m.conf, both, file), KERN_ERR_DATA);
+    assert_int_equal(infer_values_open(&values, w->m.conf, both, test_device(), file),
+                     KERN_ERR_DATA);
     assert_null(values);
     assert_non_null(strstr(kern_error(), named));
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "infer/model.h"
+#include "tests/device.h"
 
 #ifndef assert_ok
 #define assert_ok(call)                                                                            \
@@ -27,8 +28,9 @@
 typedef struct {
     ttt_conf *conf;
     infer_parameters *layout;
-    double *parameters;   /* [layout->elements] */
-    infer_values *values; /* of these, where they lie */
+    double *parameters;    /* [layout->elements] */
+    kern_buffer on_device; /* the same as tiny_upload last found them */
+    infer_values *values;  /* of those; tiny_values() uploads first */
 } tiny;
 
 static inline double tiny_random(uint64_t *state) { /* from [-1, 1) */
@@ -54,15 +56,18 @@ static inline void tiny_set(ttt_conf *conf, const char *overrides) {
  * blanks. */
 static inline void tiny_begin(tiny *m, const char *overrides) {
     void *memory;
+    *m = (tiny){0};
     assert_ok(conf_create(&m->conf));
     tiny_set(m->conf, TINY);
     tiny_set(m->conf, overrides);
     assert_ok(conf_check(m->conf));
     m->layout = infer_parameters_create(m->conf);
-    assert_ok(kern_alloc_zero(&memory, (size_t)m->layout->elements * sizeof(double), "weights"));
+    size_t bytes = (size_t)m->layout->elements * sizeof(double);
+    assert_ok(kern_alloc_zero(&memory, bytes, "weights"));
     m->parameters = memory;
-    infer_parameters_init(m->layout, m->conf, KERN_F64, m->parameters);
-    assert_ok(infer_values_view(&m->values, m->conf, m->parameters));
+    infer_parameters_init(m->layout, m->conf, KERN_F64, kern_device_cpu(), m->parameters);
+    assert_ok(kern_buffer_create(&m->on_device, test_device(), bytes, "weights"));
+    assert_ok(infer_values_view(&m->values, m->conf, test_device(), m->on_device.data));
     uint64_t random = 1;
     for (int i = 0; i < m->layout->count; i++) {
         const infer_parameter *p = &m->layout->item[i];
@@ -76,6 +81,17 @@ static inline void tiny_end(tiny *m) {
     infer_values_destroy(m->values);
     infer_parameters_destroy(m->layout);
     kern_free(m->parameters);
+    kern_buffer_destroy(&m->on_device);
+}
+
+/* The parameters as they are now, where models and sessions read them. */
+static inline const void *tiny_upload(const tiny *m) {
+    kern_upload(m->on_device.device, m->on_device.data, m->parameters, m->on_device.bytes);
+    return m->on_device.data;
+}
+static inline const infer_values *tiny_values(const tiny *m) {
+    tiny_upload(m);
+    return m->values;
 }
 
 /* Tokens of any kind, a few of them the begin-of-document token. */
@@ -115,6 +131,10 @@ typedef struct {
 
 enum { TINY_MOST = 1 << 14 };
 
+static inline size_t tiny_fast_bytes(const tiny *m, const infer_model_parts *parts, int f) {
+    return (size_t)m->layout->item[parts->fast_parameter[f]].elements * sizeof(double);
+}
+
 static inline void tiny_read(const tiny *m, const tiny_reading *how, const int32_t *tokens,
                              int64_t sequences) {
     static double nll[TINY_MOST], loss[TINY_MOST], norm[TINY_MOST];
@@ -122,20 +142,36 @@ static inline void tiny_read(const tiny *m, const tiny_reading *how, const int32
     assert_true(B * T <= TINY_MOST && sequences % B == 0);
     infer_model *model;
     omp_set_num_threads(1); /* it is too little work for more */
-    infer_model_spec spec = {
-        .conf = m->conf, .batch = B, .tokens = T, .inner = !how->off, .threads = 1};
+    infer_model_spec spec = {.conf = m->conf,
+                             .batch = B,
+                             .tokens = T,
+                             .inner = !how->off,
+                             .device = test_device(),
+                             .threads = 1};
     assert_ok(infer_model_create(&model, &spec));
     assert_ok(infer_model_allocate(model));
-    infer_model_set_parameters(model, m->parameters);
+    infer_model_set_parameters(model, tiny_upload(m));
+    kern_buffer theta[16] = {{0}};
+    void *fast[16];
+    infer_model_parts parts = infer_model_internals(model);
+    for (int f = 0; how->fast[0] && f < parts.fast; f++) {
+        theta[f] = test_on_device(how->fast[f], tiny_fast_bytes(m, &parts, f));
+        fast[f] = theta[f].data;
+    }
     for (int64_t first = 0; first < sequences; first += B) {
         infer_batch batch = {.tokens = tokens + first * (T + 1),
                              .rate = how->rate,
                              .token_nll = nll,
                              .chunk_loss = how->loss ? how->loss : loss,
                              .gradient_norm = how->norm ? how->norm : norm,
-                             .fast = how->fast[0] ? (void *const *)how->fast : NULL};
+                             .fast = how->fast[0] ? fast : NULL};
         assert_ok(infer_model_forward(model, &batch));
+        assert_ok(kern_finish(test_device()->stream));
         if (how->nll) memcpy(how->nll + first * T, nll, (size_t)(B * T) * sizeof *nll);
+    }
+    for (int f = 0; how->fast[0] && f < parts.fast; f++) {
+        test_from_device(how->fast[f], fast[f], tiny_fast_bytes(m, &parts, f));
+        kern_buffer_destroy(&theta[f]);
     }
     infer_model_destroy(model);
 }

@@ -24,7 +24,7 @@ static double write_big_run(void) {
     assert_ok(conf_check(conf));
     infer_parameters *layout = infer_parameters_create(conf);
     assert_ok(kern_alloc(&weights, (size_t)layout->elements * sizeof(float), "weights"));
-    infer_parameters_init(layout, conf, KERN_F32, weights);
+    infer_parameters_init(layout, conf, KERN_F32, kern_device_cpu(), weights);
     write_run("big", conf, layout, weights, data_vocabulary_byte());
     double bytes = (double)layout->weights * sizeof(float);
     kern_free(weights);

@@ -24,7 +24,7 @@ static inline void write_run(const char *dir, const ttt_conf *conf, const infer_
                                   .shape = {p->dim[0], p->dim[1]},
                                   .data = weights + p->offset};
     }
-    const train_tensors parameters = {layout->count, items}, moments = {0, NULL};
+    const train_tensors parameters = {.count = layout->count, .items = items}, moments = {0};
     const train_state state = {.step = 1};
     assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary));
     free(items);

@@ -37,8 +37,8 @@ static inline void fill(model *m, int64_t number) {
             for (size_t byte = 0; byte < count; byte++) bytes[byte] = (uint8_t)next_random(&seed);
             tensor->data = bytes;
         }
-    m->parameters = (train_tensors){FIXTURE_TENSORS, m->items[0]};
-    m->moments = (train_tensors){FIXTURE_TENSORS, m->items[1]};
+    m->parameters = (train_tensors){.count = FIXTURE_TENSORS, .items = m->items[0]};
+    m->moments = (train_tensors){.count = FIXTURE_TENSORS, .items = m->items[1]};
 }
 
 /* A model with other numbers, to be loaded into. */

@@ -18,16 +18,25 @@ typedef struct {
     int32_t tokens[SEQUENCES * (T + 1)];
 } world;
 
+/* The step's parameters become the model's. */
+static void upload(const world *w) {
+    kern_upload(test_device(), w->buffers.parameters, w->model.parameters,
+                (size_t)w->buffers.layout->elements * sizeof(double));
+}
+
 static void begin(world *w, const char *overrides) {
     omp_set_num_threads(1);
     tiny_begin(&w->model, overrides);
     tiny_tokens(&w->model, w->tokens, SEQUENCES * (T + 1), 5);
-    train_step_spec spec = {.conf = w->model.conf, .micro_batch = 2, .budget = 1e9, .threads = 1};
+    train_step_spec spec = {.conf = w->model.conf,
+                            .micro_batch = 2,
+                            .budget = 1e9,
+                            .device = test_device(),
+                            .threads = 1};
     assert_ok(train_step_create(&w->step, &spec));
     assert_ok(train_step_allocate(w->step));
     w->buffers = train_step_memory_of(w->step);
-    memcpy(w->buffers.parameters, w->model.parameters,
-           (size_t)w->buffers.layout->elements * sizeof(double));
+    upload(w);
 }
 
 static void end(world *w) {
@@ -35,23 +44,30 @@ static void end(world *w) {
     tiny_end(&w->model);
 }
 
+/* Of the model; upload() is due. */
 static double *weight(world *w, const char *name) {
-    return (double *)w->buffers.parameters + tiny_find(&w->model, name)->offset;
+    return w->model.parameters + tiny_find(&w->model, name)->offset;
 }
 
 /* Runs a step that fails, and diagnoses it. */
 static void fail_and_diagnose(world *w, int64_t number) {
     size_t bytes = (size_t)w->buffers.layout->elements * sizeof(double);
-    char *before = malloc(3 * bytes);
+    char *before = malloc(3 * bytes), *after = malloc(bytes);
     assert_non_null(before);
+    assert_non_null(after);
+    upload(w);
     const void *kept[] = {w->buffers.parameters, w->buffers.m, w->buffers.v};
-    for (int i = 0; i < 3; i++) memcpy(before + (size_t)i * bytes, kept[i], bytes);
+    for (int i = 0; i < 3; i++) test_from_device(before + (size_t)i * bytes, kept[i], bytes);
     train_step_result result;
     assert_int_equal(train_step_run(w->step, &result, w->tokens, number), KERN_ERR_NUMERIC);
     assert_int_equal(train_diagnose(w->model.conf, 1, &w->buffers, w->tokens, number),
                      KERN_ERR_NUMERIC);
-    for (int i = 0; i < 3; i++) assert_memory_equal(before + (size_t)i * bytes, kept[i], bytes);
+    for (int i = 0; i < 3; i++) {
+        test_from_device(after, kept[i], bytes);
+        assert_memory_equal(before + (size_t)i * bytes, after, bytes);
+    }
     free(before);
+    free(after);
 }
 
 static void a_bad_weight_is_found_in_its_scope(void **state) {
@@ -110,15 +126,19 @@ static void tensors_that_are_not_finite_are_named(void **state) {
     (void)state;
     world w;
     begin(&w, "");
+    const char *name;
     train_checkpoint_tensors *tensors = train_checkpoint_tensors_create(&w.buffers);
-    assert_null(train_checkpoint_tensors_not_finite(tensors));
+    assert_ok(train_checkpoint_tensors_not_finite(&name, tensors));
+    assert_null(name);
     const infer_parameter *p = tiny_find(&w.model, "blocks.1.mlp.w2");
-    double *v = (double *)w.buffers.v + p->offset + p->elements - 1;
-    *v = (double)INFINITY;
-    assert_string_equal(train_checkpoint_tensors_not_finite(tensors), "v.blocks.1.mlp.w2");
-    *v = 0;
+    double *v = (double *)w.buffers.v + p->offset + p->elements - 1, bad = (double)INFINITY;
+    kern_upload(test_device(), v, &bad, sizeof bad);
+    assert_ok(train_checkpoint_tensors_not_finite(&name, tensors));
+    assert_string_equal(name, "v.blocks.1.mlp.w2");
     *weight(&w, "embed.weight") = -(double)NAN;
-    assert_string_equal(train_checkpoint_tensors_not_finite(tensors), "embed.weight");
+    upload(&w);
+    assert_ok(train_checkpoint_tensors_not_finite(&name, tensors));
+    assert_string_equal(name, "embed.weight");
     train_checkpoint_tensors_destroy(tensors);
     end(&w);
 }

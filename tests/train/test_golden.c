@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "data/safetensors.h"
+#include "tests/device.h"
 #include "train/step.h"
 
 typedef struct {
@@ -165,9 +166,15 @@ static double difference(golden *g, const char *name, const void *values, int64_
     return worst == 0 ? 0 : worst / largest;
 }
 
-static double worst_parameter(golden *g, const char *prefix, const infer_parameters *layout,
-                              const void *values) {
+/* `flat`: of the device, by the layout. */
+static double worst_parameter(golden *g, const char *prefix, const train_step_buffers *b,
+                              const void *flat) {
+    const infer_parameters *layout = b->layout;
     double worst = 0, group = 0;
+    void *values = kern_array(layout->elements, kern_dtype_bytes(b->dtype));
+    if (kern_download(b->device, values, flat,
+                      (size_t)layout->elements * kern_dtype_bytes(b->dtype)) != KERN_OK)
+        worst = INFINITY;
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < layout->count; i++) {
             const infer_parameter *p = &layout->item[i];
@@ -178,6 +185,7 @@ static double worst_parameter(golden *g, const char *prefix, const infer_paramet
             else
                 worst = larger(worst, difference(g, name, values, p->offset, p->elements, group));
         }
+    free(values);
     return worst;
 }
 
@@ -211,12 +219,13 @@ static void load_parameters(const golden *g, const train_step_buffers *b) {
         char name[128];
         snprintf(name, sizeof name, "init.%s", p->name);
         const data_tensor *tensor = data_safetensors_find(g->file, name);
-        for (int64_t j = 0; j < p->elements; j++) {
-            if (g->f64)
-                ((double *)b->parameters)[p->offset + j] = stored(tensor, j);
-            else
-                ((float *)b->parameters)[p->offset + j] = (float)stored(tensor, j);
-        }
+        size_t element = kern_dtype_bytes(b->dtype);
+        void *values = kern_array(p->elements, element);
+        for (int64_t j = 0; j < p->elements; j++)
+            kern_real_put(values, b->dtype, j, stored(tensor, j));
+        kern_upload(b->device, (char *)b->parameters + (size_t)p->offset * element, values,
+                    (size_t)p->elements * element);
+        free(values);
     }
 }
 
@@ -226,11 +235,12 @@ static kern_status compare_fast(golden *g, const train_step_buffers *b, const in
     kern_status status = KERN_OK;
     int64_t T = g->tokens;
     infer_model *model = NULL;
-    infer_model_spec spec = {.conf = g->conf, .batch = 1, .tokens = T, .inner = true, .threads = 2};
+    infer_model_spec spec = {
+        .conf = g->conf, .batch = 1, .tokens = T, .inner = true, .device = b->device, .threads = 2};
     size_t element = kern_dtype_bytes(b->dtype);
     void *nll = NULL, *loss = NULL, *norm = NULL;
-    void **theta = calloc((size_t)b->layout->count, sizeof *theta);
-    ASSERT(theta);
+    kern_buffer *buffer = kern_array(b->layout->count, sizeof *buffer);
+    void **theta = kern_array(b->layout->count, sizeof *theta), *host = NULL;
     *worst = 0;
     TRY(infer_model_create(&model, &spec));
     TRY(infer_model_allocate(model));
@@ -239,10 +249,13 @@ static kern_status compare_fast(golden *g, const train_step_buffers *b, const in
     TRY(kern_alloc(&loss, (size_t)T * element, "losses"));
     TRY(kern_alloc(&norm, (size_t)T * element, "norms"));
     infer_model_parts parts = infer_model_internals(model);
-    for (int f = 0; f < parts.fast; f++)
-        TRY(kern_alloc(&theta[f],
-                       (size_t)b->layout->item[parts.fast_parameter[f]].elements * element,
-                       "fast weights"));
+    TRY(kern_alloc(&host, (size_t)b->layout->elements * element, "fast weights"));
+    for (int f = 0; f < parts.fast; f++) {
+        TRY(kern_buffer_create(&buffer[f], b->device,
+                               (size_t)b->layout->item[parts.fast_parameter[f]].elements * element,
+                               "fast weights"));
+        theta[f] = buffer[f].data;
+    }
     for (int64_t s = 0; s < g->batch; s++) {
         const conf_inner_loop *inner = &g->conf->inner;
         double m = inner->warmup_steps
@@ -259,12 +272,15 @@ static kern_status compare_fast(golden *g, const train_step_buffers *b, const in
             char name[128];
             const infer_parameter *p = &b->layout->item[parts.fast_parameter[f]];
             snprintf(name, sizeof name, "fast_final.%d.%s", (int)s, p->name);
-            *worst = larger(*worst, difference(g, name, theta[f], 0, p->elements, 0));
+            TRY(kern_download(b->device, host, theta[f], (size_t)p->elements * element));
+            *worst = larger(*worst, difference(g, name, host, 0, p->elements, 0));
         }
     }
 done:
-    for (int f = 0; f < b->layout->count; f++) kern_free(theta[f]);
+    for (int f = 0; f < b->layout->count; f++) kern_buffer_destroy(&buffer[f]);
+    free(buffer);
     free(theta);
+    kern_free(host);
     kern_free(nll);
     kern_free(loss);
     kern_free(norm);
@@ -304,7 +320,7 @@ static kern_status compare_steps(golden *g, train_step *step, const int32_t *tok
                   1e-10);
         if (g->f64)
             judge(g, "chunk_loss", difference(g, "chunk_loss", b.chunk_loss, 0, chunks, 0), 1e-10);
-        judge(g, "grad", worst_parameter(g, "grad", b.layout, b.gradient),
+        judge(g, "grad", worst_parameter(g, "grad", &b, b.gradient),
               g->f64       ? 1e-10
               : g->chained ? 2e-2
                            : 2e-3);
@@ -314,10 +330,12 @@ static kern_status compare_steps(golden *g, train_step *step, const int32_t *tok
     if (!g->f64) return status;
     judge(g, "loss", loss, 1e-8);
     judge(g, "outer_grad_norm", norm, g->chained ? 1e-6 : 1e-8);
-    judge(g, "final", worst_parameter(g, "final", b.layout, b.parameters), 1e-8);
+    judge(g, "final", worst_parameter(g, "final", &b, b.parameters), 1e-8);
 done:
     return status;
 }
+
+static const kern_device *device;
 
 static kern_status run(golden *g) {
     kern_status status = KERN_OK;
@@ -335,8 +353,11 @@ static kern_status run(golden *g) {
     g->chained = g->tokens / g->conf->inner.chunk >= 32;
     const data_tensor *tokens;
     TRY(expect_inputs(g, &tokens));
-    train_step_spec spec = {
-        .conf = g->conf, .micro_batch = g->f64 ? 1 : g->batch, .budget = 1e9, .threads = 2};
+    train_step_spec spec = {.conf = g->conf,
+                            .micro_batch = g->f64 ? 1 : g->batch,
+                            .budget = 1e9,
+                            .device = device,
+                            .threads = 2};
     TRY(train_step_create(&step, &spec));
     TRY(train_step_allocate(step));
     TRY(compare_steps(g, step, tokens->data));
@@ -366,17 +387,31 @@ static bool run_file(const char *path) {
     return fine;
 }
 
+/* Prints a line a file, and says how many failed. */
+static int run_directory(const char *directory, int *files) {
+    int failed = 0;
+    char pattern[4096];
+    glob_t found = {0};
+    snprintf(pattern, sizeof pattern, "%s/*.safetensors", directory);
+    if (glob(pattern, 0, NULL, &found)) printf("%s: no golden files\n", directory);
+    for (size_t f = 0; f < found.gl_pathc; f++, ++*files) failed += !run_file(found.gl_pathv[f]);
+    globfree(&found);
+    return failed;
+}
+
+/* test_golden [--device NAME] [DIRECTORY...] */
 int main(int argc, char **argv) {
-    int files = 0, failed = 0;
-    for (int i = argc > 1 ? 1 : 0; i < argc || (argc == 1 && i == 0); i++) {
-        const char *directory = i ? argv[i] : TESTS_DIR "/golden";
-        char pattern[4096];
-        glob_t found = {0};
-        snprintf(pattern, sizeof pattern, "%s/*.safetensors", directory);
-        if (glob(pattern, 0, NULL, &found)) printf("%s: no golden files\n", directory);
-        for (size_t f = 0; f < found.gl_pathc; f++, files++) failed += !run_file(found.gl_pathv[f]);
-        globfree(&found);
+    int files = 0, failed = 0, next = 1;
+    device = test_device();
+    if (argc > 2 && !strcmp(argv[1], "--device")) {
+        next = 3;
+        if (kern_device_open(&device, argv[2]) != KERN_OK) {
+            printf("%s\n", kern_error());
+            return 2;
+        }
     }
+    if (next == argc) failed = run_directory(TESTS_DIR "/golden", &files);
+    for (; next < argc; next++) failed += run_directory(argv[next], &files);
     printf("%d passed, %d failed\n", files - failed, failed);
     return failed || !files;
 }

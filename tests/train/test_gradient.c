@@ -31,8 +31,7 @@ static double *gradient_of(const tiny *m, recipe *how, const int32_t *tokens, in
     int64_t tokens_each = m->conf->train.context, chunks = tokens_each / m->conf->inner.chunk;
     infer_model *model;
     train_gradient *gradient;
-    train_gradient_time time;
-    void *sum;
+    kern_buffer sum = {0};
     omp_set_num_threads(1);
     infer_model_spec spec = {.conf = m->conf,
                              .batch = how->micro_batch,
@@ -42,29 +41,31 @@ static double *gradient_of(const tiny *m, recipe *how, const int32_t *tokens, in
                              .backward = true,
                              .loss_scale = 1 / (double)(chunks * sequences),
                              .budget = how->budget,
+                             .device = test_device(),
                              .threads = 1};
     assert_ok(infer_model_create(&model, &spec));
     infer_model_memory memory = infer_model_plan(model);
     how->every = memory.every;
     how->kept = (double)(memory.carries + memory.slots);
     assert_ok(infer_model_allocate(model));
-    infer_model_set_parameters(model, m->parameters);
+    infer_model_set_parameters(model, tiny_upload(m));
     assert_ok(train_gradient_create(&gradient, model));
-    assert_ok(kern_alloc_zero(&sum, (size_t)m->layout->elements * sizeof(double), "gradient"));
+    size_t bytes = (size_t)m->layout->elements * sizeof(double);
+    assert_ok(kern_buffer_create_zero(&sum, test_device(), bytes, "gradient"));
     for (int64_t first = 0; first < sequences; first += how->micro_batch) {
         infer_batch batch = {.tokens = tokens + first * (tokens_each + 1),
                              .rate = how->rate,
                              .token_nll = nll,
                              .chunk_loss = how->chunk_loss ? how->chunk_loss : loss,
                              .gradient_norm = norm};
-        assert_ok(train_gradient_add(gradient, sum, &batch, &time));
+        assert_ok(train_gradient_add(gradient, sum.data, &batch));
     }
+    double *result = malloc(bytes);
+    assert_non_null(result);
+    test_from_device(result, sum.data, bytes);
     train_gradient_destroy(gradient);
     infer_model_destroy(model);
-    double *result = malloc((size_t)m->layout->elements * sizeof *result);
-    assert_non_null(result);
-    memcpy(result, sum, (size_t)m->layout->elements * sizeof *result);
-    kern_free(sum);
+    kern_buffer_destroy(&sum);
     return result;
 }
 

@@ -45,7 +45,7 @@ static kern_status train(outcome *to, const example *of) {
     TRY(train_step_allocate(step));
     TRY(kern_alloc((void **)&tokens, (size_t)count * sizeof *tokens, "tokens"));
     train_step_buffers buffers = train_step_memory_of(step);
-    infer_parameters_init(buffers.layout, conf, buffers.dtype, buffers.parameters);
+    infer_parameters_init(buffers.layout, conf, buffers.dtype, buffers.device, buffers.parameters);
     for (int64_t i = 0; i < count; i++) tokens[i] = (int32_t)(i * i % 251);
     for (int number = 0; number < STEPS; number++)
         TRY(train_step_run(step, &result, tokens, number));

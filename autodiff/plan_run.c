@@ -1,0 +1,161 @@
+/* Running a plan: addresses, calls, and the recordings of devices that have them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autodiff/lower.h"
+
+/* ---- calls ---- */
+
+ad_buffer ad_buffer_of(const ad_lowering *low, ad_value value) {
+    if (!ad_is_value(value)) return (ad_buffer){0};
+    int storage = low->storage_of[ad_number(ad_root(low, value))];
+    if (storage == AD_NO_STORAGE) return (ad_buffer){0};
+    ad_buffer buffer = low->storage[storage].buffer;
+    ad_type type = ad_type_at(low->graph, value);
+    ASSERT(buffer.data);
+    buffer.data = (char *)buffer.data + ad_offset_bytes(low, value);
+    if (!buffer.stride) buffer.stride = ad_elements(type) / type.dim[0];
+    return buffer;
+}
+
+static void clear(kern_stream *stream, ad_buffer buffer, ad_type type) {
+    stream->device->zero(stream, buffer.data, ad_item_step(buffer, type),
+                         ad_bytes(type) / (size_t)type.dim[0], type.dim[0]);
+}
+
+static void run_kernel(const ad_lowering *low, const ad_unit *unit, kern_stream *stream,
+                       void *workspace) {
+    int i = unit->node[0];
+    const ad_node *node = ad_node_at(low->graph, i);
+    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+    ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
+    for (int in = 0; in < node->inputs; in++) input[in] = ad_buffer_of(low, node->input[in]);
+    for (int out = 0; out < node->outputs; out++) {
+        int number = i * AD_OUTPUTS + out, into = low->add_into[number];
+        output[out] = low->storage_of[number] == AD_NO_STORAGE
+                          ? (ad_buffer){0}
+                          : ad_buffer_of(low, (ad_value){i, out});
+        bool adds = into >= 0 && low->spec.output[into].mode == AD_ADD;
+        if (output[out].data && kernel->adds_outputs >> out & 1 && !adds)
+            clear(stream, output[out], node->type[out]);
+    }
+    kernel->run(unit->state, stream, output, input, workspace);
+}
+
+static void run_rows(const ad_lowering *low, ad_unit *unit, kern_stream *stream, void *workspace) {
+    for (int o = 0; o < unit->operands; o++) {
+        ad_buffer buffer = low->storage[unit->operand_storage[o]].buffer;
+        ASSERT(buffer.data && !buffer.stride);
+        unit->operand[o] = (char *)buffer.data + unit->operand_offset[o];
+    }
+    stream->device->rows->run(stream, unit->state, unit->operand, workspace);
+}
+
+static kern_status run_unit(ad_plan *plan, ad_unit *unit, kern_stream *stream) {
+    const ad_lowering *low = &plan->low;
+    void *workspace =
+        unit->workspace == AD_NO_STORAGE ? NULL : low->storage[unit->workspace].buffer.data;
+    double start = 0;
+    if (plan->profile) {
+        kern_status status = kern_finish(stream);
+        if (status != KERN_OK) return status;
+        start = kern_seconds();
+    }
+    if (unit->rows)
+        run_rows(low, unit, stream, workspace);
+    else
+        run_kernel(low, unit, stream, workspace);
+    if (stream->status != KERN_OK) {
+        ad_plan_step_cost step = ad_unit_cost(plan, unit);
+        return kern_fail_context(stream->status, "%s in %s", step.op, step.scope);
+    }
+    kern_status status = plan->profile ? kern_finish(stream) : KERN_OK;
+    if (plan->profile) unit->seconds += kern_seconds() - start;
+    return status;
+}
+
+static kern_status run_units(ad_plan *plan, kern_stream *stream) {
+    ad_lowering *low = &plan->low;
+    for (int i = 0; low->order[i] >= 0; i++) {
+        ad_unit *unit = &low->unit[low->order[i]];
+        kern_status status = run_unit(plan, unit, stream);
+        if (status == KERN_OK && low->spec.debug) status = ad_check_unit(low, unit);
+        if (status != KERN_OK) return status;
+    }
+    return KERN_OK;
+}
+
+/* ---- recordings ---- */
+
+/* More sets of addresses than this are not remembered at once. */
+enum { RECORDS = 1024 };
+
+static size_t bound_bytes(const ad_lowering *low) {
+    return (size_t)(low->storages + 1) * sizeof(ad_buffer);
+}
+
+/* What the run with these addresses is known by: all of them, the arena's last. */
+static ad_run_record *find_record(ad_plan *plan, void *arena) {
+    ad_lowering *low = &plan->low;
+    ad_buffer *bound = kern_array(low->storages + 1, sizeof *bound);
+    for (int64_t s = 0; s < low->storages; s++)
+        if (low->storage[s].external) bound[s] = low->storage[s].buffer;
+    bound[low->storages].data = arena;
+    for (int r = 0; r < plan->records; r++)
+        if (!memcmp(plan->record[r].bound, bound, bound_bytes(low))) {
+            free(bound);
+            return &plan->record[r];
+        }
+    if (!plan->record) plan->record = kern_array(RECORDS, sizeof *plan->record);
+    ad_run_record *record = &plan->record[plan->next_record];
+    if (plan->records < RECORDS) plan->records++;
+    plan->next_record = (plan->next_record + 1) % RECORDS;
+    if (record->recording) low->spec.device->forget(record->recording);
+    free(record->bound);
+    *record = (ad_run_record){.bound = bound};
+    return NULL;
+}
+
+void ad_plan_forget_runs(ad_plan *plan) {
+    for (int r = 0; r < plan->records; r++) {
+        if (plan->record[r].recording) plan->low.spec.device->forget(plan->record[r].recording);
+        free(plan->record[r].bound);
+    }
+    free(plan->record);
+}
+
+static kern_status run_recorded(ad_plan *plan, kern_stream *stream, void *arena) {
+    const kern_device *device = stream->device;
+    ad_run_record *record = find_record(plan, arena);
+    kern_status status = KERN_OK;
+    if (!record) return run_units(plan, stream);
+    if (!record->recording) {
+        device->record(stream);
+        status = run_units(plan, stream);
+        record->recording = device->recorded(stream);
+    }
+    if (status == KERN_OK) device->replay(stream, record->recording);
+    return status;
+}
+
+/* ---- a run ---- */
+
+static void set_scalars(const ad_plan *plan, kern_stream *stream) {
+    const ad_lowering *low = &plan->low;
+    if (!low->scalars) return;
+    for (int i = 0; i < low->scalars; i++) ASSERT(plan->is_set[i]);
+    stream->device->upload(stream, low->storage[low->scalar_storage].buffer.data, plan->scalar,
+                           (size_t)low->scalars * AD_SCALAR_BYTES);
+}
+
+kern_status ad_plan_run(ad_plan *plan, void *arena) {
+    ad_lowering *low = &plan->low;
+    kern_stream *stream = low->spec.device->stream;
+    plan->runs += plan->profile;
+    for (int64_t s = 0; s < low->storages; s++)
+        if (!low->storage[s].external)
+            low->storage[s].buffer = (ad_buffer){(char *)arena + low->storage[s].offset, 0};
+    set_scalars(plan, stream);
+    bool records = stream->device->record && !low->spec.debug && !plan->profile;
+    return records ? run_recorded(plan, stream, arena) : run_units(plan, stream);
+}
