@@ -27,6 +27,7 @@ typedef struct {
     int lazy;
     const kern_device *device; /* NULL: the CPU */
     int threads;               /* for workspace; at least as many as will run */
+    bool repeats;              /* runs come back to the same addresses: devices that record shall */
     bool unfused;              /* every node by itself: no row programs, no products that add up */
     bool no_reuse;             /* every result keeps its own memory */
     bool debug;                /* both; and each result is checked to be finite */
@@ -65,10 +66,10 @@ void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t s
 
 /* Makes the calls of all steps on the device's stream; everything that is read must be bound, every
  * scalar set. `arena` is ad_plan_arena_bytes of memory aligned to 64 bytes, contents undefined
- * before and after. Where the device records, a run with the same addresses as an earlier one is
- * recorded and replayed from then on. Fails where a call was refused, with op and scope; debug
- * plans wait after each step and fail where a value is not finite, the first being named by op,
- * scope and shapes. */
+ * before and after. With spec.repeats, where the device records, a run with the same addresses as
+ * an earlier one is recorded and replayed from then on. Fails where a call was refused, with op and
+ * scope; debug plans wait after each step and fail where a value is not finite, the first being
+ * named by op, scope and shapes. */
 kern_status ad_plan_run(ad_plan *plan, void *arena);
 
 /* Seconds spent by step since this was last called, if profiling is on (off at first). */

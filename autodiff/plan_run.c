@@ -156,6 +156,7 @@ kern_status ad_plan_run(ad_plan *plan, void *arena) {
         if (!low->storage[s].external)
             low->storage[s].buffer = (ad_buffer){(char *)arena + low->storage[s].offset, 0};
     set_scalars(plan, stream);
-    bool records = stream->device->record && !low->spec.debug && !plan->profile;
+    bool records =
+        stream->device->record && low->spec.repeats && !low->spec.debug && !plan->profile;
     return records ? run_recorded(plan, stream, arena) : run_units(plan, stream);
 }

@@ -120,6 +120,7 @@ kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan
                          .lazy = lazy,
                          .device = scan->spec.device,
                          .threads = scan->spec.threads,
+                         .repeats = true,
                          .debug = scan->spec.debug};
     return ad_plan_compile(plan, scan->spec.graph, &spec);
 }

@@ -41,8 +41,11 @@ static kern_status compile_sum(train_gradient *g) {
         g->lambda[f] = ad_input(g->graph, type, "lambda.%d", f);
         output[f] = (ad_plan_output){ad_sum(g->graph, g->lambda[f], 1u), AD_ADD};
     }
-    ad_plan_spec spec = {
-        .outputs = fast, .output = output, .device = g->parts.device, .threads = g->parts.threads};
+    ad_plan_spec spec = {.outputs = fast,
+                         .output = output,
+                         .device = g->parts.device,
+                         .threads = g->parts.threads,
+                         .repeats = true};
     kern_status status = ad_plan_compile(&g->plan, g->graph, &spec);
     free(output);
     return status;

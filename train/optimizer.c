@@ -22,7 +22,8 @@ struct train_optimizer {
 static kern_status compile_norm(train_optimizer *o, int threads) {
     ad_value squares = ad_sum(o->graph, ad_mul(o->graph, o->g, o->g), 3u);
     ad_plan_output output = {ad_sqrt(o->graph, squares), AD_WRITE};
-    ad_plan_spec spec = {.outputs = 1, .output = &output, .device = o->device, .threads = threads};
+    ad_plan_spec spec = {
+        .outputs = 1, .output = &output, .device = o->device, .threads = threads, .repeats = true};
     return ad_plan_compile(&o->norm, o->graph, &spec);
 }
 
@@ -38,7 +39,8 @@ static kern_status compile_update(train_optimizer *o, int threads) {
     ad_value p, m, v;
     ad_adamw(o->graph, &args, o->p, o->g, o->m, o->v, &p, &m, &v);
     ad_plan_output output[3] = {{p, AD_WRITE}, {m, AD_WRITE}, {v, AD_WRITE}};
-    ad_plan_spec spec = {.outputs = 3, .output = output, .device = o->device, .threads = threads};
+    ad_plan_spec spec = {
+        .outputs = 3, .output = output, .device = o->device, .threads = threads, .repeats = true};
     return ad_plan_compile(&o->update, o->graph, &spec);
 }
 

@@ -39,12 +39,16 @@ static kern_status evaluate_as(infer_losses **losses, const tiny *m, how h) {
     data_source *source = open_source();
     infer_model *model;
     int64_t tokens = h.tokens ? h.tokens : T;
-    infer_model_spec spec = {
-        .conf = m->conf, .batch = h.batch, .tokens = tokens, .inner = true, .threads = 1};
+    infer_model_spec spec = {.conf = m->conf,
+                             .batch = h.batch,
+                             .tokens = tokens,
+                             .inner = true,
+                             .device = test_device(),
+                             .threads = 1};
     omp_set_num_threads(1);
     assert_ok(infer_model_create(&model, &spec));
     assert_ok(infer_model_allocate(model));
-    infer_model_set_parameters(model, m->parameters);
+    infer_model_set_parameters(model, tiny_upload(m));
     infer_evaluation evaluation = {.model = model,
                                    .source = source,
                                    .per_document = h.per_document,
