@@ -43,6 +43,7 @@ void kern_shift(kern_stream *stream, void *to, const void *from, size_t bytes, s
                 int64_t items) {
     char *target = to;
     const char *source = from;
+    if (target == source) return;
     bool down = target < source;
     size_t shift = (size_t)(down ? source - target : target - source);
     for (size_t done = 0, piece; done < bytes; done += piece) {
