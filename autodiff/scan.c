@@ -159,17 +159,14 @@ int ad_scan_first_form(const ad_scan *scan) {
     return has_full_form(scan) && full ? FORM_FULL : FORM_LAST;
 }
 
-static size_t largest(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static void measure(ad_scan *scan) {
     const ad_scan_spec *s = &scan->spec;
     scan->saved = ad_scan_saved(scan, scan->every);
     if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
     scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
     if (s->backward) scan->carry_total += scan->carry_bytes; /* of lambda */
-    scan->slot_bytes = largest(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
+    scan->slot_bytes =
+        kern_max_bytes(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slot_total = (size_t)ad_scan_slots(scan, scan->every) * scan->slot_bytes;
     scan->history_total = ad_scan_carve_history(scan, NULL);
     scan->staging_total = ad_scan_carve_staging(scan, NULL);
@@ -294,7 +291,7 @@ ad_scan_memory ad_scan_plan(const ad_scan *scan) {
     for (int which = 0; which < AD_SCAN_PLANS; which++) {
         const ad_plan *plan = ad_scan_plan_of(scan, which);
         if (!plan) continue;
-        memory.arena = largest(memory.arena, ad_plan_arena_bytes(plan));
+        memory.arena = kern_max_bytes(memory.arena, ad_plan_arena_bytes(plan));
         bool last = which == AD_SCAN_BODY_LAST || which == AD_SCAN_VJP_LAST;
         const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
         double times = 0, flops = 0;

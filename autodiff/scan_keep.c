@@ -96,10 +96,6 @@ static const scan_form *common_form(const ad_scan *scan) {
     return &scan->form[ad_scan_first_form(scan)];
 }
 
-static size_t largest(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static size_t kept_bytes(const scan_form *form) {
     size_t bytes = 0;
     for (int i = 0; i < form->keeps; i++) bytes += form->kept[i].bytes;
@@ -154,7 +150,8 @@ static bool better(const choice *a, const choice *b, double budget) {
 /* The best of all distances between saved carries and all numbers of kept values. */
 static choice choose(const ad_scan *scan, double budget) {
     const scan_form *form = common_form(scan);
-    size_t all = largest(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
+    size_t all =
+        kern_max_bytes(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
     double worth = ad_scan_kept_flops(form);
     choice best = priced(scan, 1, all, 0);
     for (int64_t every = 1; every <= scan->spec.chunks; every++) {
