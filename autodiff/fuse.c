@@ -144,6 +144,7 @@ static void merge(ad_lowering *low, edges *at, int into, int from) {
         add_member(a, b->node[m]);
         low->unit_of[b->node[m]] = into;
     }
+    a->instrs += b->instrs;
     b->nodes = 0;
     if (!at->space[into].n) at->space[into].n = at->space[from].n;
 }
@@ -174,6 +175,10 @@ static bool passes_in_registers(const ad_lowering *low, const edges *at, int fro
     return true;
 }
 
+static bool fits(const ad_unit *a, const ad_unit *b) {
+    return a->nodes + b->nodes <= AD_UNIT_NODES && a->instrs + b->instrs <= AD_UNIT_INSTRS;
+}
+
 static void join(ad_lowering *low, edges *at) {
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
@@ -184,7 +189,7 @@ static void join(ad_lowering *low, edges *at) {
             if (!is_joinable(low, node->input[in], at->space[to])) continue;
             int from = low->unit_of[ad_producer(low, node->input[in])];
             if (from == to || !same_space(at->space[from], at->space[to])) continue;
-            if (low->unit[from].nodes + low->unit[to].nodes > AD_UNIT_NODES) continue;
+            if (!fits(&low->unit[from], &low->unit[to])) continue;
             if (passes_in_registers(low, at, from, to) && !detour(low, at, from, to))
                 merge(low, at, from, to);
         }
@@ -206,9 +211,8 @@ static bool is_lazy(const ad_lowering *low, int unit) {
 
 static bool are_siblings(const ad_lowering *low, edges *at, int a, int b) {
     return same_space(at->space[a], at->space[b]) && is_lazy(low, a) == is_lazy(low, b) &&
-           low->unit[a].nodes + low->unit[b].nodes <= AD_UNIT_NODES &&
-           passes_in_registers(low, at, a, b) && passes_in_registers(low, at, b, a) &&
-           !detour(low, at, a, b) && !detour(low, at, b, a);
+           fits(&low->unit[a], &low->unit[b]) && passes_in_registers(low, at, a, b) &&
+           passes_in_registers(low, at, b, a) && !detour(low, at, a, b) && !detour(low, at, b, a);
 }
 
 /* Programs that wait for the same value join too, though neither reads the other: what both read
@@ -285,6 +289,7 @@ void ad_lower_fuse(ad_lowering *low) {
     for (int i = 0; i < low->nodes; i++)
         if (low->live[i]) place(low, &at, i);
     at.now = 1;
+    ad_lower_count_instrs(low);
     for (int u = 0; u < low->units; u++)
         if (low->unit[u].rows && low->unit[u].nodes)
             at.space[u] = ad_space_of(low->graph, ad_node_at(low->graph, low->unit[u].node[0]));

@@ -111,16 +111,29 @@ static void differentiate(ad_scan *scan, int which) {
 
 /* ---- compiling ---- */
 
-kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
-                                 int cuts, const ad_value *cut, int lazy) {
-    ad_plan_spec spec = {.outputs = outputs->count,
-                         .output = outputs->item,
-                         .cuts = cuts,
-                         .cut = cut,
-                         .lazy = lazy,
-                         .threads = scan->spec.threads,
-                         .debug = scan->spec.debug};
-    return ad_plan_compile(plan, scan->spec.graph, &spec);
+/* With the histories' views, and the cotangents' in a plan that makes them. */
+static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
+                           const int *ct_past, ad_plan_spec spec) {
+    const ad_scan_spec *s = &scan->spec;
+    ad_value *view = kern_array(2 * (int64_t)s->histories, sizeof *view);
+    for (int h = 0; h < s->histories; h++) {
+        if (ad_is_value(s->history[h].past)) view[spec.views++] = s->history[h].past;
+        if (ct_past && ct_past[h] >= 0) view[spec.views++] = outputs->item[ct_past[h]].value;
+    }
+    spec.view = view;
+    spec.outputs = outputs->count;
+    spec.output = outputs->item;
+    spec.threads = s->threads;
+    spec.debug = s->debug;
+    kern_status status = ad_plan_compile(plan, s->graph, &spec);
+    free(view);
+    return status;
+}
+
+kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
+                                int cuts, const ad_value *cut) {
+    ad_plan_spec spec = {.cuts = cuts, .cut = cut, .lazy = scan->forward_nodes};
+    return compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
 }
 
 static kern_status compile_form(ad_scan *scan, int which) {
@@ -140,10 +153,8 @@ static kern_status compile_form(ad_scan *scan, int which) {
         cut[i] = form->kept[i].value;
         add_output(&body, cut[i], AD_WRITE);
     }
-    TRY(ad_scan_compile_plan(&form->body, scan, &body, 0, NULL, 0));
-    if (s->backward)
-        TRY(ad_scan_compile_plan(&form->vjp, scan, &form->ct_outputs, form->keeps, cut,
-                                 scan->forward_nodes));
+    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){0}));
+    if (s->backward) TRY(ad_scan_compile_vjp(&form->vjp, scan, form, form->keeps, cut));
 done:
     free(body.item);
     free(cut);

@@ -63,7 +63,7 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
             cut[cuts++] = (ad_value){i, out};
-    TRY(ad_scan_compile_plan(&probe, scan, &form->ct_outputs, cuts, cut, scan->forward_nodes));
+    TRY(ad_scan_compile_vjp(&probe, scan, form, cuts, cut));
     form->kept = kern_array(cuts, sizeof *form->kept);
     for (int i = 0; i < cuts; i++)
         if (ad_plan_reads(probe, cut[i]))

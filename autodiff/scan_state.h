@@ -76,8 +76,9 @@ struct ad_scan {
 
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */
 int ad_scan_first_form(const ad_scan *scan);
-kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
-                                 int cuts, const ad_value *cut, int lazy);
+/* The plan of the form's vjp, to which `cut` values are given. */
+kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
+                                int cuts, const ad_value *cut);
 
 /* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads.
  */

@@ -57,7 +57,7 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
 }
 
 static const ad_kernel kernel = {
-    .create = create, .run = run, .destroy = kern_free, .flops = flops};
+    .create = create, .run = run, .destroy = kern_free, .flops = flops, .view_inputs = ATTN_VIEWS};
 
 const ad_op_def ad_op_attention = {
     .orders = 2, .optional = ATTN_OPTIONAL, .type = type, .vjp = vjp, .kernel = &kernel};

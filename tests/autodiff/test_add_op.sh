@@ -1,6 +1,6 @@
 #!/bin/bash
 # docs/add-an-op.md, followed to the letter in a copy of the engine: the new operation passes test_ops,
-# and fails it once its rule, or its value, is wrong. Arguments: the program, the source directory.
+# and fails it once its rule, or its value, is wrong; many of them are one plan. Arguments: the program, the source directory.
 set -euo pipefail
 build=$(dirname "$(realpath "$1")")
 source=$(realpath "$2")
@@ -69,4 +69,7 @@ compile_all autodiff/*.c autodiff/ops/*.c tests/autodiff/test_ops.c
 run_test || { cat output; fault "the operation of the page does not pass"; }
 must_fail 's/ad_sigmoid(\(.*\))));/ad_exp(graph, ad_sigmoid(\1))));/' test_derivatives
 must_fail 's/ad_emit_const(emitter, 1)/ad_emit_const(emitter, 2)/' test_values
+compile_all autodiff/ops/softplus.c tests/autodiff/many_softplus.c
+rm objects/test_ops.o
+run_test || { cat output; fault "many in one plan fail"; }
 echo "test_add_op: the page's operation passes; with a wrong rule or value it fails"

@@ -148,6 +148,21 @@ static void test_long_programs(void **state) {
     world_end(&w);
 }
 
+/* As many nodes as a program may have, and one more. */
+static void test_longest_program(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_value y = matrix(&w, 3, 5);
+    for (int nodes = 1; nodes <= 97; nodes++) {
+        y = ad_sigmoid(w.graph, y);
+        if (nodes < 96) continue;
+        expect_steps(&w, 1, &(ad_plan_output){y, AD_WRITE}, nodes - 95, nodes - 95);
+        expect_equal_ways(&w, 1, &(ad_plan_output){y, AD_WRITE});
+    }
+    world_end(&w);
+}
+
 /* Keys and values of the past get two cotangents, of which both are added in place. */
 static void test_past_cotangents(void **state) {
     (void)state;
@@ -193,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_siblings),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_long_programs),
+        cmocka_unit_test(test_longest_program),
         cmocka_unit_test(test_past_cotangents),
         cmocka_unit_test(test_first_attention_has_no_inner_gradient),
     };

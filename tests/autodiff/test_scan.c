@@ -2,6 +2,7 @@
  * the cotangents of constants, slices and first carry, for every budget and batch size, with one
  * chunk and many, where the past is shorter and longer than its window. */
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -359,6 +360,7 @@ static void test_budget(void **state) {
 }
 
 int main(void) {
+    omp_set_num_threads(2);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_unrolled),
                                        cmocka_unit_test(test_budget)};
     return cmocka_run_group_tests(tests, NULL, NULL);
