@@ -43,7 +43,7 @@ typedef struct {
 static int producer_at(const ad_lowering *low, int i, int in) {
     const ad_node *node = ad_node_at(low->graph, i);
     if (in == node->inputs)
-        return low->chain[i] < 0 ? -1 : ad_producer(low, ad_numbered(low->chain[i]));
+        return low->summand[i] < 0 ? -1 : ad_producer(low, ad_numbered(low->summand[i]));
     return ad_is_value(node->input[in]) ? ad_producer(low, node->input[in]) : -1;
 }
 

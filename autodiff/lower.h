@@ -56,13 +56,14 @@ typedef struct {
     int nodes;
     /* resolve */
     bool *live;      /* [nodes] has to be computed */
-    bool *cut;       /* [values] */
+    bool *cut;       /* [values] given by the caller, and read from there */
     bool *view;      /* [values] bound as views */
     int *uses;       /* [values] of roots: readers, outputs */
     int *root;       /* [values] the value whose memory it shares, -1 if never needed */
     int64_t *offset; /* [values] elements from the root's first */
-    int *chain;    /* [nodes] matmul-like node that adds to an earlier value's memory: that value */
-    int *add_into; /* [nodes] the kernel adds to this output of the plan, or -1 */
+    /* [nodes] the value to whose memory, where it is a summand, the node's kernel adds; or -1 */
+    int *summand;
+    int *output_of; /* [values] the plan's output in whose memory it is made or added; or -1 */
     /* fuse, schedule */
     int *unit_of; /* [nodes] or -1 */
     ad_unit *unit;

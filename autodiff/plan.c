@@ -26,13 +26,13 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->uses = kern_array(values, sizeof *low->uses);
     low->root = kern_array(values, sizeof *low->root);
     low->offset = kern_array(values, sizeof *low->offset);
-    low->chain = kern_array(low->nodes, sizeof *low->chain);
-    low->add_into = kern_array(values, sizeof *low->add_into);
+    low->summand = kern_array(low->nodes, sizeof *low->summand);
+    low->output_of = kern_array(values, sizeof *low->output_of);
     low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
     low->storage_of = kern_array(values, sizeof *low->storage_of);
     low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
-    memset(low->chain, -1, (size_t)low->nodes * sizeof *low->chain);
-    memset(low->add_into, -1, (size_t)values * sizeof *low->add_into);
+    memset(low->summand, -1, (size_t)low->nodes * sizeof *low->summand);
+    memset(low->output_of, -1, (size_t)values * sizeof *low->output_of);
     memset(low->unit_of, -1, (size_t)low->nodes * sizeof *low->unit_of);
     for (int i = 0; i < spec->cuts; i++) low->cut[ad_number(spec->cut[i])] = true;
     for (int i = 0; i < spec->views; i++) low->view[ad_number(spec->view[i])] = true;
@@ -53,10 +53,10 @@ static kern_status check_output(const ad_graph *graph, const ad_plan_output *out
 static void drop_notes(ad_lowering *low) {
     free(low->live);
     free(low->uses);
-    free(low->chain);
+    free(low->summand);
     free(low->unit_of);
     low->live = NULL;
-    low->uses = low->chain = low->unit_of = NULL;
+    low->uses = low->summand = low->unit_of = NULL;
 }
 
 kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
@@ -99,9 +99,9 @@ void ad_plan_destroy(ad_plan *plan) {
     }
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
-    void *const arrays[] = {low->live,    low->cut,           low->view,  low->uses,
-                            low->root,    low->offset,        low->chain, low->add_into,
-                            low->unit_of, low->unit,          low->order, low->storage_of,
+    void *const arrays[] = {low->live,    low->cut,           low->view,    low->uses,
+                            low->root,    low->offset,        low->summand, low->output_of,
+                            low->unit_of, low->unit,          low->order,   low->storage_of,
                             low->storage, low->output_storage};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(plan);
@@ -198,7 +198,7 @@ static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *worksp
     ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
     for (int in = 0; in < node->inputs; in++) input[in] = ad_buffer_of(low, node->input[in]);
     for (int out = 0; out < node->outputs; out++) {
-        int number = i * AD_OUTPUTS + out, into = low->add_into[number];
+        int number = i * AD_OUTPUTS + out, into = low->output_of[number];
         output[out] = low->storage_of[number] == AD_NO_STORAGE
                           ? (ad_buffer){0}
                           : ad_buffer_of(low, (ad_value){i, out});

@@ -116,15 +116,15 @@ int64_t ad_scan_slots(const ad_scan *scan, int64_t every) {
     return every == 1 ? scan->spec.chunks : every;
 }
 
-/* The last segment is still there from the forward pass. */
+/* Chunks of all segments but the last; of each its last chunk too only for what slots keep. */
 static int64_t replayed_chunks(const ad_scan *scan, int64_t every, bool keeps) {
     return (scan->spec.chunks - 1) / every * (keeps && every > 1 ? every : every - 1);
 }
 
 bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
-    int64_t every = scan->every, last_segment = (scan->spec.chunks - 1) / every * every;
+    int64_t every = scan->every, kept_from = (scan->spec.chunks - 1) / every * every;
     bool keeps = scan->form[FORM_FULL].keeps > 0;
-    return every > 1 && chunk < last_segment && (keeps || chunk % every != every - 1);
+    return every > 1 && chunk < kept_from && (keeps || chunk % every != every - 1);
 }
 
 /* A choice with its bytes and repeated FLOPs, of which `again` are of values in no slot, a chunk.

@@ -42,7 +42,7 @@ static kern_status check_writers(const ad_lowering *low, int i) {
     const ad_node *node = ad_node_at(low->graph, i);
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
     for (int out = 0; out < node->outputs; out++) {
-        int output = low->add_into[i * AD_OUTPUTS + out];
+        int output = low->output_of[i * AD_OUTPUTS + out];
         if (output < 0 || !is_view_output(low, output)) continue;
         ad_type type = ad_type_at(low->graph, low->spec.output[output].value);
         if (!kernel || !(kernel->view_outputs >> out & 1) || !ad_type_same(node->type[out], type))
