@@ -1,5 +1,6 @@
 #include "autodiff/plan.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,21 +20,24 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
     low->spec.output = output;
     low->spec.cut = cut;
+    low->spec.view = NULL; /* noted in low->view */
     int64_t values = (int64_t)low->nodes * AD_OUTPUTS;
     low->live = kern_array(low->nodes, sizeof *low->live);
     low->cut = kern_array(values, sizeof *low->cut);
+    low->view = kern_array(values, sizeof *low->view);
     low->uses = kern_array(values, sizeof *low->uses);
     low->root = kern_array(values, sizeof *low->root);
     low->offset = kern_array(values, sizeof *low->offset);
-    low->chain = kern_array(low->nodes, sizeof *low->chain);
-    low->add_into = kern_array(values, sizeof *low->add_into);
+    low->summand = kern_array(low->nodes, sizeof *low->summand);
+    low->output_of = kern_array(values, sizeof *low->output_of);
     low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
     low->storage_of = kern_array(values, sizeof *low->storage_of);
     low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
-    memset(low->chain, -1, (size_t)low->nodes * sizeof *low->chain);
-    memset(low->add_into, -1, (size_t)values * sizeof *low->add_into);
+    memset(low->summand, -1, (size_t)low->nodes * sizeof *low->summand);
+    memset(low->output_of, -1, (size_t)values * sizeof *low->output_of);
     memset(low->unit_of, -1, (size_t)low->nodes * sizeof *low->unit_of);
     for (int i = 0; i < spec->cuts; i++) low->cut[ad_number(spec->cut[i])] = true;
+    for (int i = 0; i < spec->views; i++) low->view[ad_number(spec->view[i])] = true;
 }
 
 static kern_status check_output(const ad_graph *graph, const ad_plan_output *output) {
@@ -51,10 +55,10 @@ static kern_status check_output(const ad_graph *graph, const ad_plan_output *out
 static void drop_notes(ad_lowering *low) {
     free(low->live);
     free(low->uses);
-    free(low->chain);
+    free(low->summand);
     free(low->unit_of);
     low->live = NULL;
-    low->uses = low->chain = low->unit_of = NULL;
+    low->uses = low->summand = low->unit_of = NULL;
 }
 
 kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
@@ -66,16 +70,17 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     ad_plan *plan = kern_array(1, sizeof *plan);
     begin(&plan->low, graph, spec);
     ad_lower_resolve(&plan->low);
+    TRY(ad_lower_check_views(&plan->low));
     ad_lower_fuse(&plan->low);
     ad_lower_schedule(&plan->low);
-    status = ad_lower_memory(&plan->low);
+    TRY(ad_lower_memory(&plan->low));
     drop_notes(&plan->low);
     plan->scalar = kern_array(plan->low.scalars, AD_SCALAR_BYTES);
     plan->is_set = kern_array(plan->low.scalars, sizeof *plan->is_set);
-    if (status == KERN_OK)
-        *result = plan;
-    else
-        ad_plan_destroy(plan);
+    *result = plan;
+    plan = NULL;
+done:
+    ad_plan_destroy(plan);
     return status;
 }
 
@@ -102,10 +107,10 @@ void ad_plan_destroy(ad_plan *plan) {
     free(plan->is_set);
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
-    void *const arrays[] = {low->live,          low->cut,   low->uses,       low->root,
-                            low->offset,        low->chain, low->add_into,   low->unit_of,
-                            low->unit,          low->order, low->storage_of, low->storage,
-                            low->output_storage};
+    void *const arrays[] = {low->live,    low->cut,           low->view,    low->uses,
+                            low->root,    low->offset,        low->summand, low->output_of,
+                            low->unit_of, low->unit,          low->order,   low->storage_of,
+                            low->storage, low->output_storage};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(plan);
 }
@@ -165,6 +170,7 @@ void ad_plan_set(ad_plan *plan, ad_value input, double value) {
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride) {
     ASSERT(!ad_is_scalar(plan->low.graph, input));
     if (!ad_plan_reads(plan, input)) return;
+    ASSERT(!stride || plan->low.view[ad_number(input)]);
     plan->low.storage[plan->low.storage_of[ad_number(input)]].buffer =
         (ad_buffer){(void *)(uintptr_t)memory, stride};
 }
@@ -175,6 +181,7 @@ void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory) {
 
 void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride) {
     ASSERT(output >= 0 && output < plan->low.spec.outputs);
+    ASSERT(!stride || plan->low.view[ad_number(plan->low.spec.output[output].value)]);
     plan->low.storage[plan->low.output_storage[output]].buffer = (ad_buffer){memory, stride};
 }
 

@@ -1,4 +1,5 @@
 /* Running a plan: addresses, calls, and the recordings of devices that have them. */
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ static void run_kernel(const ad_lowering *low, const ad_unit *unit, kern_stream 
     ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
     for (int in = 0; in < node->inputs; in++) input[in] = ad_buffer_of(low, node->input[in]);
     for (int out = 0; out < node->outputs; out++) {
-        int number = i * AD_OUTPUTS + out, into = low->add_into[number];
+        int number = i * AD_OUTPUTS + out, into = low->output_of[number];
         output[out] = low->storage_of[number] == AD_NO_STORAGE
                           ? (ad_buffer){0}
                           : ad_buffer_of(low, (ad_value){i, out});
@@ -151,6 +152,7 @@ static void set_scalars(const ad_plan *plan, kern_stream *stream) {
 kern_status ad_plan_run(ad_plan *plan, void *arena) {
     ad_lowering *low = &plan->low;
     kern_stream *stream = low->spec.device->stream;
+    ASSERT(omp_get_max_threads() <= low->spec.threads); /* or they write behind the arena */
     plan->runs += plan->profile;
     for (int64_t s = 0; s < low->storages; s++)
         if (!low->storage[s].external)

@@ -1,9 +1,10 @@
 #include "data/pack_parts.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "data/utf8.h"
 
 /* The file's name without folder, .gz and one more extension; free() it. */
 static char *stem_of(const char *path) {
@@ -49,9 +50,8 @@ done:
 }
 
 static bool is_utf8(const char *name) {
-    json_t *text = json_string(name);
-    json_decref(text);
-    return text != NULL;
+    int64_t bytes = (int64_t)strlen(name);
+    return data_utf8_prefix(name, bytes) == bytes;
 }
 
 kern_status data_pack_names(char ***out, const data_files *files) {

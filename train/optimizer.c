@@ -82,8 +82,8 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
 }
 
 static size_t arena_bytes(const train_optimizer *o) {
-    size_t a = ad_plan_arena_bytes(o->norm), b = ad_plan_arena_bytes(o->update);
-    return kern_align(a > b ? a : b);
+    return kern_align(
+        kern_max_bytes(ad_plan_arena_bytes(o->norm), ad_plan_arena_bytes(o->update)));
 }
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {

@@ -40,9 +40,9 @@ static kern_status create(void **state, const kern_device *device, const ad_grap
 static void run(const void *state, kern_stream *stream, const ad_buffer *output,
                 const ad_buffer *input, void *workspace) {
     (void)workspace;
-    const gather_state *at = state;
-    stream->device->move->gather(stream, at->dtype, output[0].data, input[0].data, input[1].data,
-                                 at->rows, at->vocabulary, at->width);
+    const gather_state *call = state;
+    stream->device->move->gather(stream, call->dtype, output[0].data, input[0].data, input[1].data,
+                                 call->rows, call->vocabulary, call->width);
 }
 
 static const ad_kernel kernel = {.create = create, .run = run, .destroy = ad_free_state};

@@ -41,12 +41,12 @@ static kern_status create(void **state, const kern_device *device, const ad_grap
 static void run(const void *state, kern_stream *stream, const ad_buffer *output,
                 const ad_buffer *input, void *workspace) {
     (void)workspace;
-    const scatter_state *at = state;
-    int64_t width = at->rows.dim[1];
-    size_t table = (size_t)(at->vocabulary * width) * kern_dtype_bytes(at->rows.dtype);
-    if (!at->accumulate) stream->device->zero(stream, output[0].data, table, table, 1);
-    stream->device->move->scatter_add(stream, at->rows.dtype, output[0].data, input[0].data,
-                                      input[1].data, at->rows.dim[0], at->vocabulary, width);
+    const scatter_state *call = state;
+    int64_t width = call->rows.dim[1];
+    size_t table = (size_t)(call->vocabulary * width) * kern_dtype_bytes(call->rows.dtype);
+    if (!call->accumulate) stream->device->zero(stream, output[0].data, table, table, 1);
+    stream->device->move->scatter_add(stream, call->rows.dtype, output[0].data, input[0].data,
+                                      input[1].data, call->rows.dim[0], call->vocabulary, width);
 }
 
 static const ad_kernel kernel = {

@@ -4,6 +4,7 @@
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -402,6 +403,7 @@ static int run_directory(const char *directory, int *files) {
 /* test_golden [--device NAME] [DIRECTORY...] */
 int main(int argc, char **argv) {
     int files = 0, failed = 0, next = 1;
+    omp_set_num_threads(2);
     device = test_device();
     if (argc > 2 && !strcmp(argv[1], "--device")) {
         next = 3;
