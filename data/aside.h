@@ -10,6 +10,10 @@
 
 typedef struct data_aside data_aside;
 
+/* The file that PATH is or would be: where a link leads, also one to a file that is not there yet.
+ * free(*target). Errors: KERN_ERR_FILE (a folder, a device or a pipe, links in a circle). */
+kern_status data_aside_target(char **target, const char *path);
+
 /* Begins PATH: opens PATH.partial empty and locks it. Of a link, PATH is the file that it means.
  * Errors: KERN_ERR_FILE (no such folder, no permission, a device or a pipe, another process is
  * writing the same file); *file is then NULL. */

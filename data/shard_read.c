@@ -14,7 +14,7 @@ enum { FORMAT_VERSION = 1, PIECE = 4096 };
 
 struct data_shard {
     data_shard_about about;
-    char *path, *tokenizer, *tokenizer_hash, *split, *source;
+    char *path, *tokenizer, *tokenizer_hash, *split, *source, *bad_lines_told;
     int descriptor;
     int64_t tokens_begin; /* in the file, bytes */
     size_t width;         /* bytes of a token: 2 or 4 */
@@ -50,11 +50,16 @@ static kern_status read_attributes(data_shard *shard, hid_t file) {
         status = damaged(shard, "its vocabulary cannot be");
         goto done;
     }
+    if (H5Aexists(file, "bad_lines") > 0) {
+        TRY(data_h5_get_number(&about->bad_lines, file, shard->path, "bad_lines"));
+        TRY(data_h5_get_text(&shard->bad_lines_told, file, shard->path, "bad_lines_told"));
+    }
     about->path = shard->path;
     about->tokenizer = shard->tokenizer;
     about->tokenizer_hash = shard->tokenizer_hash;
     about->split = shard->split;
     about->source = shard->source;
+    about->bad_lines_told = shard->bad_lines_told;
     about->bos = (int32_t)bos;
     shard->width = about->vocabulary <= 65536 ? 2 : 4;
 done:
@@ -143,6 +148,7 @@ void data_shard_destroy(data_shard *shard) {
     kern_free(shard->tokenizer_hash);
     kern_free(shard->split);
     kern_free(shard->source);
+    kern_free(shard->bad_lines_told);
     kern_free(shard->offsets);
     kern_free(shard->names);
     kern_free(shard->checksums);

@@ -8,6 +8,7 @@
 #include "infer/generate.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/outputs.h"
 #include "launch/prompt.h"
 #include "launch/report.h"
 #include "launch/trained.h"
@@ -37,6 +38,7 @@ typedef struct {
     int64_t tokens, context, seed;
     infer_sampling sampling;
     launch_texts stop;
+    bool force;
     bool no_ttt, chat, json; /* json: the text is not shown as it comes, but in an object */
 } choices;
 
@@ -274,13 +276,25 @@ static void print_summary(const inference *all) {
     fputc('\n', stderr);
 }
 
+/* A state is replaced when it has been read, so going on with it in its own file does no harm where
+ * the user says so. */
+static kern_status check_place(const choices *chosen) {
+    launch_outputs outputs = {0};
+    if (!chosen->force) launch_outputs_read(&outputs, chosen->load_state);
+    launch_outputs_read(&outputs, chosen->prompt_file);
+    launch_outputs_write(&outputs, LAUNCH_STATE, chosen->save_state);
+    kern_status status = launch_outputs_check(&outputs, chosen->force);
+    launch_outputs_clear(&outputs);
+    return status;
+}
+
 static kern_status run_all(const choices *chosen, const char *word) {
     kern_status status = KERN_OK;
     train_signals signals;
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
     train_signals_install_saying(&signals, "stopping; once more ends at once\n");
     TRY(check_choices(chosen));
-    TRY(launch_check_place(chosen->save_state));
+    TRY(check_place(chosen));
     TRY(launch_trained_open(&all.run, word, 0));
     TRY(open_session(&all));
     int64_t began = infer_session_position(all.session);
@@ -335,6 +349,8 @@ int launch_infer(int argc, char **argv) {
         {"no-ttt", LAUNCH_FLAG, &chosen.no_ttt, NULL, "take no inner steps"},
         {"save-state", LAUNCH_TEXT, &chosen.save_state, "FILE", "write the state at the end"},
         {"load-state", LAUNCH_TEXT, &chosen.load_state, "FILE", "go on from this state"},
+        {"force", LAUNCH_FLAG, &chosen.force, NULL,
+         "replace the state that was loaded, or a file of another kind"},
         {"context", LAUNCH_COUNT, &chosen.context, "N",
          "room for N tokens where attention is full"},
         {"json", LAUNCH_FLAG, &chosen.json, NULL,

@@ -9,6 +9,7 @@
 #include "launch/commands.h"
 #include "launch/gnuplot.h"
 #include "launch/niah.h"
+#include "launch/outputs.h"
 #include "launch/progress_line.h"
 #include "launch/report.h"
 #include "launch/trained.h"
@@ -38,7 +39,7 @@ typedef struct {
     const char *text, *lengths, *tasks, *write, *csv, *png;
     launch_texts ruler;
     int64_t depths, samples, answer_tokens, seed;
-    bool off, json;
+    bool off, force, json;
 } choices;
 
 static bool has_inner(const launch_trained *run) {
@@ -180,13 +181,16 @@ done:
 
 /* Whether what is asked for can be written. */
 static kern_status check_places(const choices *chosen) {
-    kern_status status = KERN_OK;
-    if (chosen->png) TRY(launch_gnuplot_check());
-    TRY(launch_check_place(chosen->csv));
-    TRY(launch_check_place(chosen->png));
-    TRY(launch_check_place(chosen->write));
-done:
-    return status;
+    launch_outputs outputs = {0};
+    launch_outputs_read(&outputs, chosen->text);
+    for (int64_t i = 0; i < chosen->ruler.count; i++)
+        launch_outputs_read(&outputs, chosen->ruler.item[i]);
+    launch_outputs_write(&outputs, LAUNCH_NIAH_CSV, chosen->csv);
+    launch_outputs_write(&outputs, LAUNCH_PICTURE, chosen->png);
+    launch_outputs_write(&outputs, LAUNCH_SAMPLES, chosen->write);
+    kern_status status = launch_outputs_check(&outputs, chosen->force);
+    launch_outputs_clear(&outputs);
+    return status == KERN_OK && chosen->png ? launch_gnuplot_check() : status;
 }
 
 /* The numbers are shown before files are written: a disk that is full loses none of them. */
@@ -265,10 +269,10 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     int64_t *tasks = NULL, *lengths = NULL;
     launch_trained *runs = calloc((size_t)count, sizeof *runs);
     ASSERT(runs);
+    TRY(check_places(chosen));
     for (int64_t i = 0; i < count; i++) TRY(launch_trained_open(&runs[i], words[i], 0));
     TRY(check_vocabularies(runs, count));
     TRY(make_plan(&plan, &tasks, &lengths, chosen, &runs[0]));
-    TRY(check_places(chosen));
     spec.vocabulary = runs[0].vocabulary;
     spec.begin = runs[0].conf->model.bos >= 0;
     TRY(data_encoder_create(&spec.encoder, spec.vocabulary));
@@ -304,6 +308,7 @@ int launch_niah(int argc, char **argv) {
         {"off", LAUNCH_FLAG, &chosen.off, NULL, "with inner steps off only"},
         {"csv", LAUNCH_TEXT, &chosen.csv, "FILE", "write accuracy by length and depth"},
         {"png", LAUNCH_TEXT, &chosen.png, "FILE", "draw it as heat maps (needs gnuplot)"},
+        LAUNCH_FORCE(&chosen.force),
         LAUNCH_JSON(&chosen.json),
         {0},
     };

@@ -34,6 +34,7 @@ libfyaml.h libfyaml-dev
 jansson.h libjansson-dev
 pcre2.h libpcre2-dev
 zlib.h zlib1g-dev
+zstd.h libzstd-dev
 cmocka.h libcmocka-dev
 "
 

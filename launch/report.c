@@ -5,16 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/aside.h"
 #include "data/utf8.h"
-
-kern_status launch_check_place(const char *path) {
-    data_aside *file = NULL;
-    if (!path) return KERN_OK;
-    kern_status status = data_aside_create(&file, path);
-    data_aside_destroy(file);
-    return status;
-}
 
 json_t *launch_json(const char *format, ...) {
     json_error_t error;

@@ -7,12 +7,6 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* Whether a file can be written at `path`; to be asked before long work, so that its results are
- * not lost for want of a folder. NULL is fine. Nothing remains there, and a file that is there
- * stays. Errors: KERN_ERR_FILE (no such folder, a folder itself, no permission, a device, another
- * writer). */
-kern_status launch_check_place(const char *path);
-
 /* JSON that cannot lose a value unnoticed: where jansson refuses one (a number that is not finite,
  * a text that is no UTF-8, a format that does not fit), these end the program. Numbers and texts
  * that the caller does not know well enough go through launch_json_number and launch_json_text. */
