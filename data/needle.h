@@ -74,15 +74,15 @@ void data_needle_key(char *text, uint64_t *state);
 /* RULER's files. */
 typedef struct data_needle_reader data_needle_reader;
 
-/* Errors: KERN_ERR_FILE; *reader is then NULL. */
+/* Compressed or not. Errors: those of data_stream_open; *reader is then NULL. */
 kern_status data_needle_reader_open(data_needle_reader **reader, const char *path);
 void data_needle_reader_close(data_needle_reader *reader); /* NULL is fine */
 
 /* The next sample; *more is false behind the last. Empty lines do not count, fields beyond RULER's
  * are ignored, as is a byte order mark before the first line. Errors: KERN_ERR_DATA with path, line
  * number and field where a line is no JSON object with the fields index, input, outputs, length,
- * length_w_model_temp, answer_prefix and token_position_answer; KERN_ERR_FILE. *sample is then
- * empty. */
+ * length_w_model_temp, answer_prefix and token_position_answer; those of data_stream_read.
+ * *sample is then empty. */
 kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader *reader);
 
 /* The sample as such a line, without its newline; free(). NULL: no memory. */

@@ -43,6 +43,22 @@ static void test_link(void **state) {
     assert_holds(in_folder("real"), "two");
 }
 
+/* A link to a file that is not there yet makes that file, also over several links and folders. */
+static void test_link_to_nothing(void **state) {
+    (void)state;
+    assert_int_equal(mkdir(in_folder("there"), 0700), 0);
+    assert_int_equal(symlink("there/second", in_folder("first")), 0);
+    assert_int_equal(symlink("../new", in_folder("there/second")), 0);
+    put(in_folder("first"), "one");
+    assert_true(kind_of(in_folder("first")) == S_IFLNK);
+    assert_true(kind_of(in_folder("there/second")) == S_IFLNK);
+    assert_true(kind_of(in_folder("new")) == S_IFREG);
+    assert_holds(in_folder("new"), "one");
+    put(in_folder("first"), "two");
+    assert_holds(in_folder("new"), "two");
+    assert_true(kind_of(in_folder("new")) == S_IFREG);
+}
+
 static void test_no_file(void **state) {
     (void)state;
     data_aside *file;
@@ -69,6 +85,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_link),
+        cmocka_unit_test(test_link_to_nothing),
         cmocka_unit_test(test_no_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

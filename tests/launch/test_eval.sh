@@ -181,6 +181,31 @@ for place in "${!word[@]}"; do
     ! grep -q windows err.txt || fault "$place is refused late: $(cat err.txt)"
     [ "$(grep -o no-folder/x err.txt | wc -l)" -le 1 ] || fault "a place is named twice: $(cat err.txt)"
 done
+# Nothing that is read, no part of a run and no other kind of file is written over; what is left of
+# the files is seen at once.
+weights=$(ls -d runs/swa/checkpoints/step-* | tail -n 1)/model.safetensors
+before=$(cat test.h5 runs/swa/config.yaml "$weights" | sha256sum)
+ln -s test.h5 link.csv
+echo mine >notes.txt
+for force in '' --force; do
+    # shellcheck disable=SC2086  # an option or none
+    {
+        refused 2 'test.h5: writing it would destroy test.h5' runs/swa "${data[@]}" --png test.h5 $force
+        refused 2 'link.csv: writing it would destroy' runs/swa "${data[@]}" --csv link.csv $force
+        refused 2 'link.csv: writing it would destroy' runs/swa --windows 3 --csv link.csv $force
+        refused 2 'config.yaml: belongs to the run' runs/swa "${data[@]}" --csv runs/swa/config.yaml $force
+        refused 2 'belongs to the run' runs/e2e "${data[@]}" --csv "$weights" $force
+        refused 2 'are one file' runs/swa "${data[@]}" --csv x.csv --png x.csv $force
+        refused 2 'are one file' runs/swa runs/swa "${data[@]}" --save $force
+    }
+done
+refused 2 'notes.txt: is there and is not a table' runs/swa "${data[@]}" --csv notes.txt
+[ "$(cat notes.txt)" = mine ] || fault "notes.txt was written over"
+evaluate runs/swa "${data[@]}" --csv notes.txt --force
+says notes.txt '^model,bin_start'
+evaluate runs/swa "${data[@]}" --csv notes.txt
+[ "$(cat test.h5 runs/swa/config.yaml "$weights" | sha256sum)" = "$before" ] ||
+    fault "a file was written over"
 # A disk that fills up later loses no number: all are printed before.
 code=0
 (

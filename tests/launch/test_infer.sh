@@ -146,6 +146,14 @@ refused 1 "reading takes .* are free" infer tight --prompt 1
 refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --context 4611686018427387904
 refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --tokens 9223372036854775807
 refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
+sums=$(cat whole.txt c.state run/config.yaml | sha256sum)
+refused 2 'whole.txt: writing it would destroy' infer run --prompt-file whole.txt --save-state whole.txt --force
+refused 2 'c.state: writing it would destroy' infer run --load-state c.state --prompt 1 --save-state c.state
+refused 2 'config.yaml: belongs to the run' infer run --prompt 1 --save-state run/config.yaml --force
+refused 2 'head.txt: is there and is not the state of' infer run --prompt 1 --save-state head.txt
+[ "$(cat whole.txt c.state run/config.yaml | sha256sum)" = "$sums" ] || fault "a file was written over"
+cp c.state mine.state
+infer out run --load-state mine.state --prompt 1 --tokens 3 --save-state mine.state --force
 mkdir folder
 refused 1 'folder: is a folder' infer run --prompt 1 --save-state folder
 refused 1 'folder/: is a folder' infer run --prompt 1 --save-state folder/

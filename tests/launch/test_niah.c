@@ -202,6 +202,10 @@ static void test_refused(void **state) {
     assert_refused(1, "gone.txt", "full --text gone.txt");
     assert_refused(2, "one of them without begin", "full foreign");
     assert_refused(1, "no-folder", "full --write no-folder/x.jsonl --lengths 400");
+    assert_int_equal(train_write_file(in_scratch("mine"), "a text", 6), KERN_OK);
+    assert_refused(2, "would destroy mine", "full --text mine --write mine --force");
+    assert_refused(2, "would destroy mine", "full --ruler mine --csv mine --force");
+    assert_refused(2, "is there and is not a table", "full --csv mine");
     /* Before anything is asked. */
     static const char *const places[] = {"--csv no-folder/x", "--png no-folder/x", "--csv ."};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {

@@ -142,6 +142,8 @@ done
 tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":0\.[0-9]' || tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":[0-9.]+e-' ||
     fault "bench infer: no step: $(tail -n 1 out)"
 refused 1 'no-folder/x.png: cannot be written' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png no-folder/x.png
+echo mine >notes.txt
+refused 2 'notes.txt: is there and is not a PNG' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png notes.txt
 [ ! -s out ] && ! grep -q 'tokens read' err || fault "bench infer refuses late: $(cat out err)"
 
 "$ttt" bench ops --threads 1 --json >out

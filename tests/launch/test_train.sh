@@ -119,4 +119,6 @@ refused 1 'train.init_from=a: .*tensor embed.weight: expected F32 \[257, 48\], t
 refused 1 'unexpected tensor blocks.1.fast' ./tiny.yaml run.dir=h train.init_from=a inner.mode=off inner.suffix=0
 refused 2 'train.init_from=nowhere: nowhere is neither a run' ./tiny.yaml run.dir=h train.init_from=nowhere
 [ ! -e h ] || fault "a run that was refused left a directory"
+refused 2 'a/checkpoints/h: belongs to the run' ./tiny.yaml run.dir=a/checkpoints/h
+[ ! -e a/checkpoints/h ] || fault "a run inside of another's checkpoints"
 echo "test_train: runs, logs, checkpoints and fine-tuning are as they should be"
