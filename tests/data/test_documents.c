@@ -180,73 +180,73 @@ static bool find(const char *text, const char *field, char **value, int64_t *byt
     return data_line_field(value, bytes, fault, line, (int64_t)length, field);
 }
 
+static const struct {
+    const char *line, *text; /* text NULL: refused */
+    int byte;
+    const char *reason;
+} lines[] = {
+    {"{\"text\":\"a\"}", "a", 0, 0},
+    {" { \"id\" : 1 , \"text\" : \"a b\" } \r", "a b", 0, 0},
+    {"{\"te\\u0078t\": \"key\"}", "key", 0, 0},
+    {"{\"text\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}", "\"\\/\b\f\n\r\t", 0, 0},
+    {"{\"text\":\"\\u00e9\\u20AC\\uD83D\\uDE00\"}", "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 0, 0},
+    {"{\"text\":\"\\ud83d\"}", "\xEF\xBF\xBD", 0, 0},
+    {"{\"text\":\"a\\ude00b\"}",
+     "a\xEF\xBF\xBD"
+     "b",
+     0, 0},
+    {"{\"text\":\"\\ud83d\\ud83d\\ude00\\ud83dx\\u0041\"}",
+     "\xEF\xBF\xBD\xF0\x9F\x98\x80\xEF\xBF\xBDxA", 0, 0},
+    {"{\"text\":\"first\",\"text\":\"last\"}", "last", 0, 0},
+    {"{\"text\":null,\"text\":\"last\"}", "last", 0, 0},
+    {"{\"a\":NaN,\"b\":-Infinity,\"c\":1e99999,\"d\":123456789012345678901234567890,"
+     "\"text\":\"x\"}",
+     "x", 0, 0},
+    {"{\"a\":\"\xE9\",\"\xE9\":\"\\ud800\\x\",\"text\":\"x\"}", "x", 0, 0},
+    {"{\"a\":{\"text\":\"inner\",\"b\":[[],{},\"]}\\\"\",{\"c\":[1,2]}]},\"text\":\"x\"}", "x", 0,
+     0},
+    {"{\"a\":true,\"b\":null,\"text\":\"x\",\"a\":false}", "x", 0, 0},
+    {"{\"text\":\"a\\u0000\"}", "a", 0, 0},
+    {"{}", NULL, 1, "has no field 'text'"},
+    {"{\"id\":\"text\"}", NULL, 1, "has no field 'text'"},
+    {"{\"text\":null}", NULL, 9, "has null and no text in its field 'text'"},
+    {"{\"text\":\"x\",\"text\":[\"y\"]}", NULL, 20, "has a list"},
+    {"{\"text\":-1}", NULL, 9, "has a number"},
+    {"{\"text\":\"caf\xE9\"}", NULL, 13, "has a byte 0xE9 that is no UTF-8"},
+    {"{\"text\":\"\xED\xA0\x80\"}", NULL, 10, "0xED"},
+    {"{\"text\":\"a\tb\"}", NULL, 11, "has a byte 0x09"},
+    {"{\"text\":\"\\q\"}", NULL, 11, "has a \\"},
+    {"{\"text\":\"\\u12G4\"}", NULL, 12, "no four digits"},
+    {"{\"text\":\"cut", NULL, 13, "ends inside of a text"},
+    {"{\"text\":\"cut\\", NULL, 14, "ends inside of a text"},
+    {"{\"text\":\"cut\\u12", NULL, 17, "ends inside of a text"},
+    {"{\"text\":\"whole\"", NULL, 16, "ends inside of its object"},
+    {"{\"text\":\"whole\",", NULL, 17, "ends inside of its object"},
+    {"{\"text\":\"whole\",\"a\":[1", NULL, 23, "ends inside of a value"},
+    {"{\"text\":", NULL, 9, "ends inside of a value"},
+    {"", NULL, 1, "ends inside of its object"},
+    {"[\"text\"]", NULL, 1, "no JSON object"},
+    {"text", NULL, 1, "no JSON object"},
+    {"{\"text\":\"a\"} {\"text\":\"b\"}", NULL, 14, "goes on"},
+    {"{\"text\":\"a\",}", NULL, 13, "a name in quotes is missing"},
+    {"{\"text\" \"a\"}", NULL, 9, "a colon is missing"},
+    {"{\"a\":,\"text\":\"a\"}", NULL, 6, "a value is missing"},
+    {"{text:\"a\"}", NULL, 2, "a name in quotes is missing"},
+};
+
 static void test_field(void **state) {
     (void)state;
-    static const struct {
-        const char *line, *text; /* text NULL: refused */
-        int byte;
-        const char *reason;
-    } cases[] = {
-        {"{\"text\":\"a\"}", "a", 0, 0},
-        {" { \"id\" : 1 , \"text\" : \"a b\" } \r", "a b", 0, 0},
-        {"{\"te\\u0078t\": \"key\"}", "key", 0, 0},
-        {"{\"text\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}", "\"\\/\b\f\n\r\t", 0, 0},
-        {"{\"text\":\"\\u00e9\\u20AC\\uD83D\\uDE00\"}", "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 0,
-         0},
-        {"{\"text\":\"\\ud83d\"}", "\xEF\xBF\xBD", 0, 0},
-        {"{\"text\":\"a\\ude00b\"}",
-         "a\xEF\xBF\xBD"
-         "b",
-         0, 0},
-        {"{\"text\":\"\\ud83d\\ud83d\\ude00\\ud83dx\\u0041\"}",
-         "\xEF\xBF\xBD\xF0\x9F\x98\x80\xEF\xBF\xBDxA", 0, 0},
-        {"{\"text\":\"first\",\"text\":\"last\"}", "last", 0, 0},
-        {"{\"text\":null,\"text\":\"last\"}", "last", 0, 0},
-        {"{\"a\":NaN,\"b\":-Infinity,\"c\":1e99999,\"d\":123456789012345678901234567890,"
-         "\"text\":\"x\"}",
-         "x", 0, 0},
-        {"{\"a\":\"\xE9\",\"\xE9\":\"\\ud800\\x\",\"text\":\"x\"}", "x", 0, 0},
-        {"{\"a\":{\"text\":\"inner\",\"b\":[[],{},\"]}\\\"\",{\"c\":[1,2]}]},\"text\":\"x\"}", "x",
-         0, 0},
-        {"{\"a\":true,\"b\":null,\"text\":\"x\",\"a\":false}", "x", 0, 0},
-        {"{\"text\":\"a\\u0000\"}", "a", 0, 0},
-        {"{}", NULL, 1, "has no field 'text'"},
-        {"{\"id\":\"text\"}", NULL, 1, "has no field 'text'"},
-        {"{\"text\":null}", NULL, 9, "has null and no text in its field 'text'"},
-        {"{\"text\":\"x\",\"text\":[\"y\"]}", NULL, 20, "has a list"},
-        {"{\"text\":-1}", NULL, 9, "has a number"},
-        {"{\"text\":\"caf\xE9\"}", NULL, 13, "has a byte 0xE9 that is no UTF-8"},
-        {"{\"text\":\"\xED\xA0\x80\"}", NULL, 10, "0xED"},
-        {"{\"text\":\"a\tb\"}", NULL, 11, "has a byte 0x09"},
-        {"{\"text\":\"\\q\"}", NULL, 11, "has a \\"},
-        {"{\"text\":\"\\u12G4\"}", NULL, 12, "no four digits"},
-        {"{\"text\":\"cut", NULL, 13, "ends inside of a text"},
-        {"{\"text\":\"cut\\", NULL, 14, "ends inside of a text"},
-        {"{\"text\":\"cut\\u12", NULL, 17, "ends inside of a text"},
-        {"{\"text\":\"whole\"", NULL, 16, "ends inside of its object"},
-        {"{\"text\":\"whole\",", NULL, 17, "ends inside of its object"},
-        {"{\"text\":\"whole\",\"a\":[1", NULL, 23, "ends inside of a value"},
-        {"{\"text\":", NULL, 9, "ends inside of a value"},
-        {"", NULL, 1, "ends inside of its object"},
-        {"[\"text\"]", NULL, 1, "no JSON object"},
-        {"text", NULL, 1, "no JSON object"},
-        {"{\"text\":\"a\"} {\"text\":\"b\"}", NULL, 14, "goes on"},
-        {"{\"text\":\"a\",}", NULL, 13, "a name in quotes is missing"},
-        {"{\"text\" \"a\"}", NULL, 9, "a colon is missing"},
-        {"{\"a\":,\"text\":\"a\"}", NULL, 6, "a value is missing"},
-        {"{text:\"a\"}", NULL, 2, "a name in quotes is missing"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char *text;
         int64_t bytes;
         data_line_fault fault;
-        bool found = find(cases[i].line, "text", &text, &bytes, &fault);
-        if (found != (cases[i].text != NULL)) fail_msg("%s: %s", cases[i].line, fault.reason);
+        bool found = find(lines[i].line, "text", &text, &bytes, &fault);
+        if (found != (lines[i].text != NULL)) fail_msg("%s: %s", lines[i].line, fault.reason);
         if (found) {
-            assert_memory_equal(text, cases[i].text, strlen(cases[i].text));
-            assert_int_equal(bytes, strlen(cases[i].text) + (strstr(cases[i].line, "u0000") != 0));
-        } else if (fault.byte != cases[i].byte || !strstr(fault.reason, cases[i].reason)) {
-            fail_msg("%s: byte %d, %s", cases[i].line, (int)fault.byte, fault.reason);
+            assert_memory_equal(text, lines[i].text, strlen(lines[i].text));
+            assert_int_equal(bytes, strlen(lines[i].text) + (strstr(lines[i].line, "u0000") != 0));
+        } else if (fault.byte != lines[i].byte || !strstr(fault.reason, lines[i].reason)) {
+            fail_msg("%s: byte %d, %s", lines[i].line, (int)fault.byte, fault.reason);
         }
     }
     /* Deeper than any recursion. */

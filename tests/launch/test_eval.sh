@@ -192,13 +192,13 @@ for force in '' --force; do
     {
         refused 2 'test.h5: writing it would destroy test.h5' runs/swa "${data[@]}" --png test.h5 $force
         refused 2 'link.csv: writing it would destroy' runs/swa "${data[@]}" --csv link.csv $force
-        refused 2 'link.csv: writing it would destroy' runs/swa --windows 3 --csv link.csv $force
         refused 2 'config.yaml: belongs to the run' runs/swa "${data[@]}" --csv runs/swa/config.yaml $force
         refused 2 'belongs to the run' runs/e2e "${data[@]}" --csv "$weights" $force
         refused 2 'are one file' runs/swa "${data[@]}" --csv x.csv --png x.csv $force
         refused 2 'are one file' runs/swa runs/swa "${data[@]}" --save $force
     }
 done
+refused 2 'link.csv: writing it would destroy' runs/swa --windows 3 --csv link.csv --force # of data.test
 refused 2 'notes.txt: is there and is not a table' runs/swa "${data[@]}" --csv notes.txt
 [ "$(cat notes.txt)" = mine ] || fault "notes.txt was written over"
 evaluate runs/swa "${data[@]}" --csv notes.txt --force
