@@ -184,7 +184,7 @@ static const struct {
     const char *line, *text; /* text NULL: refused */
     int byte;
     const char *reason;
-} lines[] = {
+} field_cases[] = {
     {"{\"text\":\"a\"}", "a", 0, 0},
     {" { \"id\" : 1 , \"text\" : \"a b\" } \r", "a b", 0, 0},
     {"{\"te\\u0078t\": \"key\"}", "key", 0, 0},
@@ -236,17 +236,20 @@ static const struct {
 
 static void test_field(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    for (size_t i = 0; i < sizeof field_cases / sizeof *field_cases; i++) {
         char *text;
         int64_t bytes;
         data_line_fault fault;
-        bool found = find(lines[i].line, "text", &text, &bytes, &fault);
-        if (found != (lines[i].text != NULL)) fail_msg("%s: %s", lines[i].line, fault.reason);
+        bool found = find(field_cases[i].line, "text", &text, &bytes, &fault);
+        if (found != (field_cases[i].text != NULL))
+            fail_msg("%s: %s", field_cases[i].line, fault.reason);
         if (found) {
-            assert_memory_equal(text, lines[i].text, strlen(lines[i].text));
-            assert_int_equal(bytes, strlen(lines[i].text) + (strstr(lines[i].line, "u0000") != 0));
-        } else if (fault.byte != lines[i].byte || !strstr(fault.reason, lines[i].reason)) {
-            fail_msg("%s: byte %d, %s", lines[i].line, (int)fault.byte, fault.reason);
+            assert_memory_equal(text, field_cases[i].text, strlen(field_cases[i].text));
+            assert_int_equal(bytes, strlen(field_cases[i].text) +
+                                        (strstr(field_cases[i].line, "u0000") != 0));
+        } else if (fault.byte != field_cases[i].byte ||
+                   !strstr(fault.reason, field_cases[i].reason)) {
+            fail_msg("%s: byte %d, %s", field_cases[i].line, (int)fault.byte, fault.reason);
         }
     }
     /* Deeper than any recursion. */
