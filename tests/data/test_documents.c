@@ -376,9 +376,12 @@ static void test_recognition(void **state) {
     assert_ok(read_documents(all, in_folder("documents"), plain, NULL));
     assert_string_equal(all, "1:far|");
     free(longest);
-    write_file(in_folder("named.ndjson.zst"), "{\"text\":", 8);
-    assert_failure(read_documents(all, in_folder("named.ndjson.zst"), plain, NULL), KERN_ERR_DATA,
-                   "line 1, byte 9", NULL);
+    static const char *const names[] = {"named.jsonl", "named.jsonl.gz", "named.ndjson.zst"};
+    for (int i = 0; i < 3; i++) {
+        write_file(in_folder(names[i]), "{\"text\":", 8);
+        assert_failure(read_documents(all, in_folder(names[i]), plain, NULL), KERN_ERR_DATA,
+                       "line 1, byte 9", NULL);
+    }
 }
 
 static void test_bad_lines(void **state) {
