@@ -68,10 +68,10 @@ kern_status ad_attention_create(void **state, const ad_graph *graph, const ad_no
                                 int threads, size_t *workspace) {
     kern_status status = kern_alloc(state, sizeof(attention_state), "attention");
     if (status != KERN_OK) return status;
-    attention_state *at = *state;
-    at->shape = shape_of(graph, node);
-    at->past_capacity = past_capacity(graph, node);
-    *workspace = kern_attention_workspace(&at->shape, stage, at->past_capacity, threads);
+    attention_state *call = *state;
+    call->shape = shape_of(graph, node);
+    call->past_capacity = past_capacity(graph, node);
+    *workspace = kern_attention_workspace(&call->shape, stage, call->past_capacity, threads);
     return KERN_OK;
 }
 

@@ -5,8 +5,6 @@
 
 #include "autodiff/ops.h"
 
-/* Sum over the axes of the bit mask, which stay with size 1. */
-ad_value ad_sum(ad_graph *graph, ad_value a, unsigned axes);
 /* a * constant */
 ad_value ad_scale(ad_graph *graph, ad_value a, double constant);
 /* a + constant */

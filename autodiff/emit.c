@@ -5,32 +5,31 @@
 
 #include "autodiff/lower.h"
 
-enum { REGISTERS = 1024, INSTRS = 1024, OPERANDS = 512 };
-
 struct ad_emitter {
     ad_lowering *low;
     ad_unit *unit;
     ad_space space;
-    int64_t n; /* 1 where all values have a last axis of 1 */
-    kern_row_instr instr[INSTRS];
-    kern_row_operand operand[OPERANDS];
-    ad_value operand_value[OPERANDS]; /* as read or written; AD_NONE: output operand_output */
-    int operand_output[OPERANDS];
-    bool wide[REGISTERS];
+    int64_t n;     /* 1 where all values have a last axis of 1 */
+    bool counting; /* all registers are narrow, so that whatever may be widened is */
     int instrs, operands, registers;
+    /* Each register and each operand belongs to an instruction of its own. */
+    kern_row_instr instr[AD_UNIT_INSTRS];
+    kern_row_operand operand[AD_UNIT_INSTRS];
+    ad_value operand_value[AD_UNIT_INSTRS]; /* as read or written; AD_NONE: operand_output */
+    int operand_output[AD_UNIT_INSTRS];
+    bool wide[AD_UNIT_INSTRS];
     int reg[AD_UNIT_NODES]; /* [members] -1: none yet */
 };
 
 static kern_row_instr *add_instr(ad_emitter *e, kern_row_op op) {
-    ASSERT(e->instrs < INSTRS);
+    ASSERT(e->instrs < AD_UNIT_INSTRS);
     kern_row_instr *instr = &e->instr[e->instrs++];
     *instr = (kern_row_instr){.op = op, .d = -1, .a = -1, .b = -1, .c = -1, .operand = -1};
     return instr;
 }
 
 static int new_register(ad_emitter *e, bool wide) {
-    ASSERT(e->registers < REGISTERS);
-    e->wide[e->registers] = wide;
+    e->wide[e->registers] = wide && !e->counting;
     return e->registers++;
 }
 
@@ -74,7 +73,7 @@ int ad_emit_wide(ad_emitter *e, kern_row_op op, int a) {
 }
 
 static int add_operand(ad_emitter *e, ad_value value, ad_type type, int output, int kept) {
-    ASSERT(e->operands < OPERANDS && type.rank == e->space.rank);
+    ASSERT(type.rank == e->space.rank);
     kern_row_operand *operand = &e->operand[e->operands];
     *operand = (kern_row_operand){.dtype = type.dtype,
                                   .wide = ad_last(type) == e->n && type.dtype != KERN_I32};
@@ -237,17 +236,39 @@ static void hand_over(ad_emitter *e) {
             unit->operand_written[e->instr[i].operand] = e->instr[i].op == KERN_ROW_STORE ? 1 : 2;
 }
 
-void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
-    ad_emitter *e = kern_array(1, sizeof *e);
+static void begin(ad_emitter *e, ad_lowering *low, ad_unit *unit) {
     ASSERT(unit->nodes <= AD_UNIT_NODES);
     e->low = low;
     e->unit = unit;
+    e->instrs = e->operands = e->registers = 0;
     for (int m = 0; m < unit->nodes; m++) e->reg[m] = -1;
     choose_space(e);
+}
+
+/* A node by itself loads all its operands and stores its result; in a longer program it only does
+ * without some of these. */
+void ad_lower_count_instrs(ad_lowering *low) {
+    ad_emitter *e = kern_array(1, sizeof *e);
+    e->counting = true;
+    for (int64_t u = 0; u < low->units; u++) {
+        ad_unit *unit = &low->unit[u];
+        if (!unit->rows || !unit->nodes) continue;
+        begin(e, low, unit);
+        emit_member(e, 0);
+        store_member(e, 0);
+        unit->instrs = e->instrs;
+    }
+    free(e);
+}
+
+void ad_lower_emit(ad_lowering *low, ad_unit *unit) {
+    ad_emitter *e = kern_array(1, sizeof *e);
+    begin(e, low, unit);
     for (int m = 0; m < unit->nodes; m++) emit_member(e, m);
     for (int m = 0; m < unit->nodes; m++)
         if (is_read_outside(e, m)) store_member(e, m);
     if (unit->add_from >= 0) emit_add(e);
+    ASSERT(unit->add_from >= 0 || e->instrs <= unit->instrs);
     hand_over(e);
     free(e);
 }

@@ -25,16 +25,17 @@ static bool same_space(ad_space a, ad_space b) {
            (a.n == b.n || !a.n || !b.n);
 }
 
-/* Readers of each node's results, through views: edge[first[i] .. first[i+1]). */
+/* What the pass knows beside the units. */
 typedef struct {
-    int *first, *edge;
-    int *stack, *stamp, now;
+    ad_lowering *low;
+    int *first, *reader;   /* nodes that read node i: reader[first[i] .. first[i + 1]) */
     ad_space *space;       /* [units] */
     int *order, *position; /* [units] a topological order, kept while units join; its inverse */
     int placed;
-} edges;
+    int *stack, *stamp, now; /* [units] of a search: stamp == now where it has been */
+} fuser;
 
-/* Calls visit for each producer of what `node` reads or adds to. */
+/* Repeats what follows for each producer of what node i reads or adds to. */
 #define FOR_PRODUCERS(low, i, producer)                                                            \
     for (int in_ = 0; in_ <= ad_node_at((low)->graph, i)->inputs; in_++)                           \
         if (((producer) = producer_at(low, i, in_)) >= 0)
@@ -42,49 +43,46 @@ typedef struct {
 static int producer_at(const ad_lowering *low, int i, int in) {
     const ad_node *node = ad_node_at(low->graph, i);
     if (in == node->inputs)
-        return low->chain[i] < 0 ? -1 : ad_producer(low, ad_numbered(low->chain[i]));
+        return low->summand[i] < 0 ? -1 : ad_producer(low, ad_numbered(low->summand[i]));
     return ad_is_value(node->input[in]) ? ad_producer(low, node->input[in]) : -1;
 }
 
-static void find_edges(const ad_lowering *low, edges *at) {
+static void find_readers(fuser *f) {
+    const ad_lowering *low = f->low;
     int *count = kern_array(low->nodes, sizeof *count), producer, total = 0;
-    at->first = kern_array(low->nodes + 1, sizeof *at->first);
+    free(f->first);
+    free(f->reader);
+    f->first = kern_array(low->nodes + 1, sizeof *f->first);
     for (int i = 0; i < low->nodes; i++)
         if (low->live[i]) FOR_PRODUCERS(low, i, producer) count[producer]++, total++;
-    for (int i = 0; i < low->nodes; i++) at->first[i + 1] = at->first[i] + count[i];
-    at->edge = kern_array(total, sizeof *at->edge);
+    for (int i = 0; i < low->nodes; i++) f->first[i + 1] = f->first[i] + count[i];
+    f->reader = kern_array(total, sizeof *f->reader);
     memset(count, 0, (size_t)low->nodes * sizeof *count);
     for (int i = 0; i < low->nodes; i++)
         if (low->live[i])
-            FOR_PRODUCERS(low, i, producer) at->edge[at->first[producer] + count[producer]++] = i;
+            FOR_PRODUCERS(low, i, producer) f->reader[f->first[producer] + count[producer]++] = i;
     free(count);
 }
 
-/* Readers up to a position: what stands behind unit b leads to b no more. */
-static int push_readers(const ad_lowering *low, edges *at, int unit, int last, int depth) {
-    const ad_unit *from = &low->unit[unit];
-    for (int m = 0; m < from->nodes; m++)
-        for (int e = at->first[from->node[m]]; e < at->first[from->node[m] + 1]; e++) {
-            int reader = low->unit_of[at->edge[e]];
-            if (at->stamp[reader] == at->now || at->position[reader] > last) continue;
-            at->stamp[reader] = at->now;
-            at->stack[depth++] = reader;
-        }
-    return depth;
-}
-
-/* Whether a path leads from unit a to unit b through some third unit. */
-static bool detour(const ad_lowering *low, edges *at, int a, int b) {
-    at->now++;
-    at->stamp[a] = at->stamp[b] = at->now;
-    int last = at->position[b], depth = push_readers(low, at, a, last, 0);
+/* Whether a path leads from unit `from` to unit `to` through a third one; joined, the two would
+ * then wait for themselves. What stands behind `to` leads there no more. If there is none, all that
+ * follows from `from` and stands before `to` is stamped. */
+static bool detour(fuser *f, int from, int to) {
+    const ad_lowering *low = f->low;
+    int depth = 0;
+    f->stamp[from] = ++f->now;
+    f->stack[depth++] = from;
     while (depth) {
-        int unit = at->stack[--depth];
-        at->stamp[b] = at->now - 1;
-        int before = depth;
-        depth = push_readers(low, at, unit, last, depth);
-        for (int i = before; i < depth; i++)
-            if (at->stack[i] == b) return true;
+        int through = f->stack[--depth];
+        const ad_unit *unit = &low->unit[through];
+        for (int m = 0; m < unit->nodes; m++)
+            for (int r = f->first[unit->node[m]]; r < f->first[unit->node[m] + 1]; r++) {
+                int next = low->unit_of[f->reader[r]];
+                if (next == to && through != from) return true;
+                if (f->stamp[next] == f->now || f->position[next] >= f->position[to]) continue;
+                f->stamp[next] = f->now;
+                f->stack[depth++] = next;
+            }
     }
     return false;
 }
@@ -95,57 +93,57 @@ static void add_member(ad_unit *unit, int node) {
         unit->node = realloc(unit->node, (size_t)unit->capacity * sizeof *unit->node);
         ASSERT(unit->node);
     }
-    int at = unit->nodes++;
-    while (at > 0 && unit->node[at - 1] > node) {
-        unit->node[at] = unit->node[at - 1];
-        at--;
-    }
-    unit->node[at] = node;
+    int m = unit->nodes++;
+    for (; m > 0 && unit->node[m - 1] > node; m--) unit->node[m] = unit->node[m - 1];
+    unit->node[m] = node;
 }
 
-/* A unit behind the producers of its nodes, which stand before it but for chains of products. */
-static void place(const ad_lowering *low, edges *at, int node) {
-    int unit = low->unit_of[node], producer;
-    if (at->position[unit] >= 0) return;
-    FOR_PRODUCERS(low, node, producer) place(low, at, producer);
-    at->position[unit] = at->placed;
-    at->order[at->placed++] = unit;
+/* Puts a node's unit behind those of its producers, which stand before it already but where kernels
+ * add to memory that a later node made. */
+static void place(fuser *f, int node) {
+    int unit = f->low->unit_of[node], producer;
+    if (f->position[unit] >= 0) return;
+    FOR_PRODUCERS(f->low, node, producer) place(f, producer);
+    f->position[unit] = f->placed;
+    f->order[f->placed++] = unit;
 }
 
-static void put(edges *at, int unit, int position) {
-    at->order[position] = unit;
-    at->position[unit] = position;
+static void put(fuser *f, int unit, int position) {
+    f->order[position] = unit;
+    f->position[unit] = position;
 }
 
-/* Two units become one, `into`: it stands where the first of them could move to, behind all that
- * does not follow from it; the rest up to the other goes behind it. */
-static void reorder(const ad_lowering *low, edges *at, int into, int from) {
-    int a = at->position[into] < at->position[from] ? into : from, b = a == into ? from : into;
-    int to = at->position[a], last = at->position[b], later = 0;
-    bool joinable = !detour(low, at, a, b); /* stamps what follows from a */
-    ASSERT(joinable);
-    for (int p = to; p <= last; p++) {
-        int unit = at->order[p];
-        if (unit == a || unit == b) continue;
-        if (at->stamp[unit] == at->now)
-            at->stack[later++] = unit;
+/* The order after `into` took in `from`. Of the units between the two, those that follow from the
+ * first must stand behind the one that they become, and all others can stand before it. */
+static void reorder(fuser *f, int into, int from) {
+    bool in_order = f->position[into] < f->position[from];
+    int first = in_order ? into : from, second = in_order ? from : into;
+    int next = f->position[first], last = f->position[second], later = 0;
+    bool cycle = detour(f, first, second); /* stamps what follows from the first */
+    ASSERT(!cycle);
+    for (int p = next; p <= last; p++) {
+        int unit = f->order[p];
+        if (unit == into || unit == from) continue;
+        if (f->stamp[unit] == f->now)
+            f->stack[later++] = unit;
         else
-            put(at, unit, to++);
+            put(f, unit, next++);
     }
-    put(at, into, to++);
-    for (int i = 0; i < later; i++) put(at, at->stack[i], to++);
-    put(at, from, to); /* empty from now on */
+    put(f, into, next++);
+    for (int i = 0; i < later; i++) put(f, f->stack[i], next++);
+    put(f, from, next); /* it is empty from now on */
 }
 
-static void merge(ad_lowering *low, edges *at, int into, int from) {
-    reorder(low, at, into, from);
-    ad_unit *a = &low->unit[into], *b = &low->unit[from];
+static void merge(fuser *f, int into, int from) {
+    reorder(f, into, from);
+    ad_unit *a = &f->low->unit[into], *b = &f->low->unit[from];
     for (int m = 0; m < b->nodes; m++) {
         add_member(a, b->node[m]);
-        low->unit_of[b->node[m]] = into;
+        f->low->unit_of[b->node[m]] = into;
     }
+    a->instrs += b->instrs;
     b->nodes = 0;
-    if (!at->space[into].n) at->space[into].n = at->space[from].n;
+    if (!f->space[into].n) f->space[into].n = f->space[from].n;
 }
 
 /* The value passes from its producer to `reader` in a register. */
@@ -160,33 +158,41 @@ static bool is_joinable(const ad_lowering *low, ad_value value, ad_space reader)
 }
 
 /* All that unit `to` reads of unit `from` passes in registers: no view, sum or rounded value. */
-static bool passes_in_registers(const ad_lowering *low, const edges *at, int from, int to) {
+static bool passes_in_registers(const fuser *f, int from, int to) {
+    const ad_lowering *low = f->low;
     const ad_unit *unit = &low->unit[to];
     for (int m = 0; m < unit->nodes; m++) {
         const ad_node *node = ad_node_at(low->graph, unit->node[m]);
         for (int in = 0; in < node->inputs; in++) {
             int producer = producer_at(low, unit->node[m], in);
             if (producer >= 0 && low->unit_of[producer] == from &&
-                !is_joinable(low, node->input[in], at->space[to]))
+                !is_joinable(low, node->input[in], f->space[to]))
                 return false;
         }
     }
     return true;
 }
 
-static void join(ad_lowering *low, edges *at) {
+static bool fits(const fuser *f, int a, int b) {
+    const ad_unit *x = &f->low->unit[a], *y = &f->low->unit[b];
+    return same_space(f->space[a], f->space[b]) && x->nodes + y->nodes <= AD_UNIT_NODES &&
+           x->instrs + y->instrs <= AD_UNIT_INSTRS;
+}
+
+/* Each program takes in the one that makes its node's operand. */
+static void join_producers(fuser *f) {
+    const ad_lowering *low = f->low;
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
         if (!low->live[i] || low->unit_of[i] < 0) continue;
         if (ad_op_definition(node->op)->rows == AD_ROWS_NONE || node->op == AD_OP_fill) continue;
         for (int in = 0; in < node->inputs; in++) {
             int to = low->unit_of[i];
-            if (!is_joinable(low, node->input[in], at->space[to])) continue;
+            if (!is_joinable(low, node->input[in], f->space[to])) continue;
             int from = low->unit_of[ad_producer(low, node->input[in])];
-            if (from == to || !same_space(at->space[from], at->space[to])) continue;
-            if (low->unit[from].nodes + low->unit[to].nodes > AD_UNIT_NODES) continue;
-            if (passes_in_registers(low, at, from, to) && !detour(low, at, from, to))
-                merge(low, at, from, to);
+            if (from != to && fits(f, from, to) && passes_in_registers(f, from, to) &&
+                !detour(f, from, to))
+                merge(f, from, to);
         }
     }
 }
@@ -195,8 +201,9 @@ static void join(ad_lowering *low, edges *at) {
 static int latest_producer(const ad_lowering *low, int unit) {
     int latest = -1, producer;
     for (int m = 0; m < low->unit[unit].nodes; m++)
-        FOR_PRODUCERS(low, low->unit[unit].node[m], producer)
-    if (low->unit_of[producer] != unit && producer > latest) latest = producer;
+        FOR_PRODUCERS(low, low->unit[unit].node[m], producer) {
+            if (low->unit_of[producer] != unit && producer > latest) latest = producer;
+        }
     return latest;
 }
 
@@ -204,16 +211,16 @@ static bool is_lazy(const ad_lowering *low, int unit) {
     return low->unit[unit].node[low->unit[unit].nodes - 1] < low->spec.lazy;
 }
 
-static bool are_siblings(const ad_lowering *low, edges *at, int a, int b) {
-    return same_space(at->space[a], at->space[b]) && is_lazy(low, a) == is_lazy(low, b) &&
-           low->unit[a].nodes + low->unit[b].nodes <= AD_UNIT_NODES &&
-           passes_in_registers(low, at, a, b) && passes_in_registers(low, at, b, a) &&
-           !detour(low, at, a, b) && !detour(low, at, b, a);
+static bool are_siblings(fuser *f, int a, int b) {
+    return fits(f, a, b) && is_lazy(f->low, a) == is_lazy(f->low, b) &&
+           passes_in_registers(f, a, b) && passes_in_registers(f, b, a) && !detour(f, a, b) &&
+           !detour(f, b, a);
 }
 
 /* Programs that wait for the same value join too, though neither reads the other: what both read
  * is then read once, and nothing is delayed. */
-static void join_siblings(ad_lowering *low, edges *at) {
+static void join_siblings(fuser *f) {
+    const ad_lowering *low = f->low;
     int *waiting = kern_array(low->nodes, sizeof *waiting); /* first unit of a list */
     int *next = kern_array(low->units, sizeof *next);
     for (int i = 0; i < low->nodes; i++) waiting[i] = -1;
@@ -222,9 +229,9 @@ static void join_siblings(ad_lowering *low, edges *at) {
         int latest = latest_producer(low, u), v;
         if (latest < 0) continue;
         for (v = waiting[latest]; v >= 0; v = next[v])
-            if (are_siblings(low, at, v, u)) break;
+            if (are_siblings(f, v, u)) break;
         if (v >= 0) {
-            merge(low, at, v, u);
+            merge(f, v, u);
         } else {
             next[u] = waiting[latest];
             waiting[latest] = u;
@@ -235,33 +242,21 @@ static void join_siblings(ad_lowering *low, edges *at) {
 }
 
 /* Fills are constants of row programs; only other kernels need them in memory. */
-static bool fill_is_read(const ad_lowering *low, const edges *at, int fill) {
-    for (int e = at->first[fill]; e < at->first[fill + 1]; e++)
-        if (ad_op_definition(ad_node_at(low->graph, at->edge[e])->op)->rows == AD_ROWS_NONE)
+static bool fill_is_read(const fuser *f, int fill) {
+    for (int r = f->first[fill]; r < f->first[fill + 1]; r++)
+        if (ad_op_definition(ad_node_at(f->low->graph, f->reader[r])->op)->rows == AD_ROWS_NONE)
             return true;
     return false;
 }
 
-/* No unit needs what a later one makes: joining has made no cycle. */
-static void check_order(const ad_lowering *low, const edges *at) {
-    for (int i = 0; i < low->nodes; i++) {
-        int unit = low->live[i] ? low->unit_of[i] : -1, producer;
-        if (unit < 0) continue;
-        FOR_PRODUCERS(low, i, producer) {
-            int before = low->unit_of[producer];
-            ASSERT(before == unit || at->position[before] < at->position[unit]);
-        }
-    }
-}
-
-void ad_lower_fuse(ad_lowering *low) {
-    edges at = {0};
-    find_edges(low, &at);
+/* Every live node by itself. */
+static void make_units(fuser *f) {
+    ad_lowering *low = f->low;
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
         low->unit_of[i] = -1;
         if (!low->live[i]) continue;
-        if (node->op == AD_OP_fill && !fill_is_read(low, &at, i)) {
+        if (node->op == AD_OP_fill && !fill_is_read(f, i)) {
             low->live[i] = false;
             continue;
         }
@@ -273,34 +268,50 @@ void ad_lower_fuse(ad_lowering *low) {
         add_member(&low->unit[low->units], i);
         low->unit_of[i] = (int)low->units++;
     }
-    free(at.first);
-    free(at.edge);
-    find_edges(low, &at); /* again: constants are gone */
-    at.stack = kern_array(low->units, sizeof *at.stack);
-    at.stamp = kern_array(low->units, sizeof *at.stamp);
-    at.space = kern_array(low->units, sizeof *at.space);
-    at.order = kern_array(low->units, sizeof *at.order);
-    at.position = kern_array(low->units, sizeof *at.position);
-    memset(at.position, -1, (size_t)low->units * sizeof *at.position);
+    ad_lower_count_instrs(low);
+}
+
+static void begin(fuser *f) {
+    ad_lowering *low = f->low;
+    find_readers(f);
+    make_units(f);
+    find_readers(f); /* again: constants are gone */
+    f->stack = kern_array(low->units, sizeof *f->stack);
+    f->stamp = kern_array(low->units, sizeof *f->stamp);
+    f->space = kern_array(low->units, sizeof *f->space);
+    f->order = kern_array(low->units, sizeof *f->order);
+    f->position = kern_array(low->units, sizeof *f->position);
+    memset(f->position, -1, (size_t)low->units * sizeof *f->position);
     for (int i = 0; i < low->nodes; i++)
-        if (low->live[i]) place(low, &at, i);
-    at.now = 1;
+        if (low->live[i]) place(f, i);
     for (int u = 0; u < low->units; u++)
         if (low->unit[u].rows && low->unit[u].nodes)
-            at.space[u] = ad_space_of(low->graph, ad_node_at(low->graph, low->unit[u].node[0]));
-    if (!low->spec.unfused) {
-        join(low, &at);
-        join_siblings(low, &at);
-    }
+            f->space[u] = ad_space_of(low->graph, ad_node_at(low->graph, low->unit[u].node[0]));
+}
+
+/* Every member's unit is the one that has it, and no unit needs what a later one makes: joining has
+ * made no cycle. */
+static void check(const fuser *f) {
+    const ad_lowering *low = f->low;
     for (int u = 0; u < low->units; u++)
-        for (int m = 0; m < low->unit[u].nodes; m++)
-            ASSERT(low->unit_of[low->unit[u].node[m]] == u);
-    check_order(low, &at);
-    free(at.first);
-    free(at.edge);
-    free(at.stack);
-    free(at.stamp);
-    free(at.space);
-    free(at.order);
-    free(at.position);
+        for (int m = 0; m < low->unit[u].nodes; m++) {
+            int node = low->unit[u].node[m], producer;
+            ASSERT(low->unit_of[node] == u);
+            FOR_PRODUCERS(low, node, producer) {
+                int before = low->unit_of[producer];
+                ASSERT(before == u || f->position[before] < f->position[u]);
+            }
+        }
+}
+
+void ad_lower_fuse(ad_lowering *low) {
+    fuser f = {.low = low};
+    begin(&f);
+    if (!low->spec.unfused) {
+        join_producers(&f);
+        join_siblings(&f);
+    }
+    check(&f);
+    void *const arrays[] = {f.first, f.reader, f.stack, f.stamp, f.space, f.order, f.position};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }

@@ -166,9 +166,8 @@ const char *ad_value_name(const ad_graph *graph, ad_value value, char text[AD_TY
 }
 
 ad_value ad_node_input(const ad_graph *graph, int node, int input) {
-    const ad_node *at = ad_node_at(graph, node);
-    ASSERT(input < at->inputs);
-    return at->input[input];
+    ASSERT(input < ad_node_at(graph, node)->inputs);
+    return ad_node_at(graph, node)->input[input];
 }
 
 bool ad_is_fill(const ad_graph *graph, ad_value value, double *constant) {
@@ -194,8 +193,8 @@ ad_value ad_poison(ad_graph *graph, const char *format, ...) {
 /* ---- hash-consing ---- */
 
 static uint64_t mix(uint64_t hash, const void *data, size_t bytes) {
-    const unsigned char *at = data;
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001b3u;
+    const unsigned char *byte = data;
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * 0x100000001b3u;
     return hash ^ (hash >> 29);
 }
 

@@ -24,14 +24,15 @@ typedef struct {
     ad_buffer buffer; /* at run time */
 } ad_storage;
 
-/* Members of a row program: longer ones gain nothing and need more registers. */
-enum { AD_UNIT_NODES = 96 };
+/* What a row program may have: longer ones gain nothing and need more registers. */
+enum { AD_UNIT_NODES = 96, AD_UNIT_INSTRS = 1024 };
 
 /* Work of one step: one row program or one kernel call. */
 typedef struct {
     int *node; /* members, ascending */
     int nodes, capacity;
     bool rows;    /* a row program */
+    int instrs;   /* the most instructions that it can come to, whatever it joins */
     int add_from; /* >= 0: the step adds this value into output `add_output` */
     int add_output;
     int workspace; /* storage, or AD_NO_STORAGE */
@@ -55,12 +56,14 @@ typedef struct {
     int nodes;
     /* resolve */
     bool *live;      /* [nodes] has to be computed */
-    bool *cut;       /* [values] */
+    bool *cut;       /* [values] given by the caller, and read from there */
+    bool *view;      /* [values] bound as views */
     int *uses;       /* [values] of roots: readers, outputs */
     int *root;       /* [values] the value whose memory it shares, -1 if never needed */
     int64_t *offset; /* [values] elements from the root's first */
-    int *chain;    /* [nodes] matmul-like node that adds to an earlier value's memory: that value */
-    int *add_into; /* [nodes] the kernel adds to this output of the plan, or -1 */
+    /* [nodes] the value to whose memory, where it is a summand, the node's kernel adds; or -1 */
+    int *summand;
+    int *output_of; /* [values] the plan's output in whose memory it is made or added; or -1 */
     /* fuse, schedule */
     int *unit_of; /* [nodes] or -1 */
     ad_unit *unit;
@@ -83,6 +86,7 @@ struct ad_plan {
 
 /* Each pass asserts what it promises. */
 void ad_lower_resolve(ad_lowering *low);
+kern_status ad_lower_check_views(const ad_lowering *low);
 void ad_lower_fuse(ad_lowering *low);
 void ad_lower_schedule(ad_lowering *low);
 kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
@@ -100,6 +104,8 @@ static inline size_t ad_item_step(ad_buffer buffer, ad_type type) {
  */
 kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit);
 
+/* Sets `instrs` of all units, each of one node. */
+void ad_lower_count_instrs(ad_lowering *low);
 /* The row program of a unit, its operands' storages and offsets set in `unit`. */
 void ad_lower_emit(ad_lowering *low, ad_unit *unit);
 

@@ -21,42 +21,41 @@ int ad_new_storage(ad_lowering *low, size_t bytes, bool external) {
 }
 
 static void touch(ad_lowering *low, int storage, int position) {
-    ad_storage *at = &low->storage[storage];
-    if (position < at->first) at->first = position;
-    if (position > at->last) at->last = position;
+    ad_storage *piece = &low->storage[storage];
+    if (position < piece->first) piece->first = position;
+    if (position > piece->last) piece->last = position;
 }
 
-static void read_value(allocator *at, ad_value value) {
+static void read_value(allocator *a, ad_value value) {
     if (!ad_is_value(value)) return;
-    ad_value root = ad_root(at->low, value);
+    ad_value root = ad_root(a->low, value);
     int number = ad_number(root);
-    at->last_read[number] = at->position;
-    if (ad_is_bound(at->low, root) && at->low->storage_of[number] == AD_NO_STORAGE)
-        at->low->storage_of[number] =
-            ad_new_storage(at->low, ad_bytes(ad_type_at(at->low->graph, root)), true);
+    a->last_read[number] = a->position;
+    if (ad_is_bound(a->low, root) && a->low->storage_of[number] == AD_NO_STORAGE)
+        a->low->storage_of[number] =
+            ad_new_storage(a->low, ad_bytes(ad_type_at(a->low->graph, root)), true);
 }
 
 /* What each step reads, in order; bound memory gets its storage here. */
-static void find_readers(allocator *at) {
-    ad_lowering *low = at->low;
-    for (at->position = 0; low->order[at->position] >= 0; at->position++) {
-        const ad_unit *unit = &low->unit[low->order[at->position]];
+static void find_readers(allocator *a) {
+    ad_lowering *low = a->low;
+    for (a->position = 0; low->order[a->position] >= 0; a->position++) {
+        const ad_unit *unit = &low->unit[low->order[a->position]];
         for (int o = 0; o < unit->operands; o++)
-            if (!unit->operand_written[o]) read_value(at, unit->operand_value[o]);
+            if (!unit->operand_written[o]) read_value(a, unit->operand_value[o]);
         for (int m = 0; m < unit->nodes; m++) {
             const ad_node *node = ad_node_at(low->graph, unit->node[m]);
-            for (int in = 0; in < node->inputs && !unit->rows; in++)
-                read_value(at, node->input[in]);
-            if (low->chain[unit->node[m]] >= 0)
-                read_value(at, ad_numbered(low->chain[unit->node[m]]));
+            for (int in = 0; in < node->inputs && !unit->rows; in++) read_value(a, node->input[in]);
+            if (low->summand[unit->node[m]] >= 0)
+                read_value(a, ad_numbered(low->summand[unit->node[m]]));
         }
     }
 }
 
 /* The storage of an operand that this program is the last to read and reads exactly like it writes
  * `value`, or AD_NO_STORAGE. */
-static int dying_operand(const allocator *at, const ad_unit *unit, ad_value value) {
-    const ad_lowering *low = at->low;
+static int dying_operand(const allocator *a, const ad_unit *unit, ad_value value) {
+    const ad_lowering *low = a->low;
     ad_type type = ad_type_at(low->graph, value);
     for (int o = 0; o < unit->operands && !low->spec.no_reuse; o++) {
         ad_value operand = unit->operand_value[o];
@@ -65,7 +64,7 @@ static int dying_operand(const allocator *at, const ad_unit *unit, ad_value valu
         ad_type from = ad_type_at(low->graph, operand);
         int storage = low->storage_of[ad_number(root)], readers = 0;
         if (storage == AD_NO_STORAGE || low->storage[storage].external ||
-            low->storage[storage].last > at->position || from.dtype != type.dtype ||
+            low->storage[storage].last > a->position || from.dtype != type.dtype ||
             from.rank != type.rank || memcmp(from.dim, type.dim, sizeof type.dim) ||
             ad_bytes(from) != low->storage[storage].bytes)
             continue;
@@ -79,30 +78,30 @@ static int dying_operand(const allocator *at, const ad_unit *unit, ad_value valu
     return AD_NO_STORAGE;
 }
 
-static void place_value(allocator *at, const ad_unit *unit, ad_value value, bool may_reuse) {
-    ad_lowering *low = at->low;
+static void place_value(allocator *a, const ad_unit *unit, ad_value value, bool may_reuse) {
+    ad_lowering *low = a->low;
     int number = ad_number(value), storage = AD_NO_STORAGE;
-    if (low->add_into[number] >= 0) {
-        storage = low->output_storage[low->add_into[number]];
-    } else if (!unit->rows && low->chain[value.node] >= 0 && value.out == 0) {
-        storage = low->storage_of[low->chain[value.node]];
+    if (low->output_of[number] >= 0) {
+        storage = low->output_storage[low->output_of[number]];
+    } else if (!unit->rows && low->summand[value.node] >= 0 && value.out == 0) {
+        storage = low->storage_of[low->summand[value.node]];
     } else if (may_reuse) {
-        storage = dying_operand(at, unit, value);
+        storage = dying_operand(a, unit, value);
     }
     if (storage == AD_NO_STORAGE)
         storage = ad_new_storage(low, ad_bytes(ad_type_at(low->graph, value)), false);
     low->storage_of[number] = storage;
-    touch(low, storage, at->position);
-    if (at->last_read[number] >= 0) touch(low, storage, at->last_read[number]);
+    touch(low, storage, a->position);
+    if (a->last_read[number] >= 0) touch(low, storage, a->last_read[number]);
 }
 
 /* A chain of products ends in an output: then all of it accumulates there from the start. */
 static void move_chains_to_outputs(ad_lowering *low) {
     for (int i = low->nodes - 1; i >= 0; i--) {
-        if (!low->live[i] || low->add_into[i * AD_OUTPUTS] < 0) continue;
-        int output = low->add_into[i * AD_OUTPUTS];
-        for (int node = i; low->chain[node] >= 0; node = low->chain[node] / AD_OUTPUTS) {
-            int *before = &low->add_into[low->chain[node]];
+        if (!low->live[i] || low->output_of[i * AD_OUTPUTS] < 0) continue;
+        int output = low->output_of[i * AD_OUTPUTS];
+        for (int node = i; low->summand[node] >= 0; node = low->summand[node] / AD_OUTPUTS) {
+            int *before = &low->output_of[low->summand[node]];
             ASSERT(*before < 0 || *before == output);
             *before = output;
         }
@@ -110,8 +109,8 @@ static void move_chains_to_outputs(ad_lowering *low) {
 }
 
 static bool adds(const ad_lowering *low, int node) {
-    int output = low->add_into[node * AD_OUTPUTS];
-    return low->chain[node] >= 0 || (output >= 0 && low->spec.output[output].mode == AD_ADD);
+    int output = low->output_of[node * AD_OUTPUTS];
+    return low->summand[node] >= 0 || (output >= 0 && low->spec.output[output].mode == AD_ADD);
 }
 
 static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
@@ -138,19 +137,19 @@ static void prepare_rows(ad_lowering *low, ad_unit *unit) {
     if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
 }
 
-static void place_unit(allocator *at, ad_unit *unit) {
-    ad_lowering *low = at->low;
-    if (unit->workspace != AD_NO_STORAGE) touch(low, unit->workspace, at->position);
+static void place_unit(allocator *a, ad_unit *unit) {
+    ad_lowering *low = a->low;
+    if (unit->workspace != AD_NO_STORAGE) touch(low, unit->workspace, a->position);
     for (int o = 0; o < unit->operands; o++) {
         ad_value value = unit->operand_value[o];
         if (unit->operand_written[o] && ad_is_value(value))
-            place_value(at, unit, value, unit->operand_written[o] == 1);
+            place_value(a, unit, value, unit->operand_written[o] == 1);
     }
     for (int m = 0; m < unit->nodes && !unit->rows; m++) {
         const ad_node *node = ad_node_at(low->graph, unit->node[m]);
         for (int out = 0; out < node->outputs; out++)
             if (low->uses[unit->node[m] * AD_OUTPUTS + out] || node->op == AD_OP_attention)
-                place_value(at, unit, (ad_value){unit->node[m], out}, false);
+                place_value(a, unit, (ad_value){unit->node[m], out}, false);
     }
     for (int o = 0; o < unit->operands; o++) {
         ad_value value = unit->operand_value[o];
@@ -164,10 +163,10 @@ static void place_unit(allocator *at, ad_unit *unit) {
 
 kern_status ad_lower_memory(ad_lowering *low) {
     kern_status status = KERN_OK;
-    allocator at = {.low = low};
-    at.last_read = kern_array((int64_t)low->nodes * AD_OUTPUTS, sizeof *at.last_read);
+    allocator a = {.low = low};
+    a.last_read = kern_array((int64_t)low->nodes * AD_OUTPUTS, sizeof *a.last_read);
     for (int i = 0; i < low->nodes * AD_OUTPUTS; i++) {
-        at.last_read[i] = -1;
+        a.last_read[i] = -1;
         low->storage_of[i] = AD_NO_STORAGE;
     }
     for (int i = 0; i < low->spec.outputs; i++)
@@ -181,11 +180,11 @@ kern_status ad_lower_memory(ad_lowering *low) {
         else
             TRY(prepare_kernel(low, unit));
     }
-    find_readers(&at);
-    for (at.position = 0; low->order[at.position] >= 0; at.position++)
-        place_unit(&at, &low->unit[low->order[at.position]]);
+    find_readers(&a);
+    for (a.position = 0; low->order[a.position] >= 0; a.position++)
+        place_unit(&a, &low->unit[low->order[a.position]]);
     ad_lower_offsets(low);
 done:
-    free(at.last_read);
+    free(a.last_read);
     return status;
 }

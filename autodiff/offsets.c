@@ -96,11 +96,11 @@ typedef struct {
     runs *through, *within; /* [2 * leaves] */
 } taken;
 
-static size_t lowest_gap(const taken *at, const span *of, size_t bytes) {
+static size_t lowest_gap(const taken *t, const span *of, size_t bytes) {
     const runs *set[2 * MOST_NODES];
     int sets = 0;
-    for (int i = 0; i < of->wholes; i++) set[sets++] = &at->within[of->whole[i]];
-    for (int i = 0; i < of->parts; i++) set[sets++] = &at->through[of->part[i]];
+    for (int i = 0; i < of->wholes; i++) set[sets++] = &t->within[of->whole[i]];
+    for (int i = 0; i < of->parts; i++) set[sets++] = &t->through[of->part[i]];
     size_t offset = 0;
     for (int i = 0, agreed = 0; agreed < sets; i = (i + 1) % sets) {
         size_t free_from = skip_runs(set[i], offset, bytes);
@@ -110,11 +110,11 @@ static size_t lowest_gap(const taken *at, const span *of, size_t bytes) {
     return offset;
 }
 
-static void take(taken *at, const span *of, size_t from, size_t to) {
-    for (int i = 0; i < of->parts; i++) add_run(&at->within[of->part[i]], from, to);
+static void take(taken *t, const span *of, size_t from, size_t to) {
+    for (int i = 0; i < of->parts; i++) add_run(&t->within[of->part[i]], from, to);
     for (int i = 0; i < of->wholes; i++) {
-        add_run(&at->within[of->whole[i]], from, to);
-        add_run(&at->through[of->whole[i]], from, to);
+        add_run(&t->within[of->whole[i]], from, to);
+        add_run(&t->through[of->whole[i]], from, to);
     }
 }
 
@@ -132,23 +132,23 @@ static int by_offset(const void *a, const void *b) {
 }
 
 static void assign(ad_lowering *low, ad_storage **storage, int count, int leaves) {
-    taken at = {leaves, kern_array(2 * (int64_t)leaves, sizeof *at.through),
-                kern_array(2 * (int64_t)leaves, sizeof *at.within)};
+    taken t = {leaves, kern_array(2 * (int64_t)leaves, sizeof *t.through),
+               kern_array(2 * (int64_t)leaves, sizeof *t.within)};
     qsort(storage, (size_t)count, sizeof *storage, by_size);
     for (int s = 0; s < count; s++) {
         span of = span_of(storage[s], leaves);
-        size_t offset = lowest_gap(&at, &of, storage[s]->bytes);
+        size_t offset = lowest_gap(&t, &of, storage[s]->bytes);
         size_t end = offset + storage[s]->bytes;
         storage[s]->offset = offset;
-        take(&at, &of, offset, end);
+        take(&t, &of, offset, end);
         if (end > low->arena_bytes) low->arena_bytes = end;
     }
     for (int node = 0; node < 2 * leaves; node++) {
-        free(at.through[node].item);
-        free(at.within[node].item);
+        free(t.through[node].item);
+        free(t.within[node].item);
     }
-    free(at.through);
-    free(at.within);
+    free(t.through);
+    free(t.within);
 }
 
 static void raise_to(size_t *highest, size_t end) {
@@ -181,13 +181,13 @@ void ad_lower_offsets(ad_lowering *low) {
     int count = 0, leaves = tree_leaves(low);
     ad_storage **storage = kern_array(low->storages, sizeof *storage);
     for (int64_t s = 0; s < low->storages; s++) {
-        ad_storage *at = &low->storage[s];
-        if (at->external || at->last < 0) continue;
-        at->bytes = kern_align(at->bytes);
-        storage[count++] = at;
+        ad_storage *piece = &low->storage[s];
+        if (piece->external || piece->last < 0) continue;
+        piece->bytes = kern_align(piece->bytes);
+        storage[count++] = piece;
         if (!low->spec.no_reuse) continue;
-        at->offset = low->arena_bytes;
-        low->arena_bytes += at->bytes;
+        piece->offset = low->arena_bytes;
+        low->arena_bytes += piece->bytes;
     }
     if (!low->spec.no_reuse) assign(low, storage, count, leaves);
     check(storage, count, leaves);

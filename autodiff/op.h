@@ -17,7 +17,7 @@ int ad_emit_wide(ad_emitter *emitter, kern_row_op op, int a);   /* ROTATE */
 int ad_emit_indexed(ad_emitter *emitter, kern_row_op op, int a, ad_value index); /* PICK, UNPICK */
 
 /* Memory of an operand at run time. stride: elements between items of its first axis; it differs
- * from dense only for values bound as views (ad_bind_view). */
+ * from dense only for values bound as views (ad_plan_bind_view). */
 typedef struct {
     void *data;
     int64_t stride;
@@ -38,6 +38,8 @@ typedef struct {
                     int64_t before);
     bool accumulates;      /* can add into output 0 instead of writing it */
     unsigned adds_outputs; /* bit i: output i is always added to (the caller zeroes it) */
+    /* bit i: operand i, result i may be bound as a view; the others' strides are not looked at */
+    unsigned view_inputs, view_outputs;
 } ad_kernel;
 
 /* Which loop of a row program a node belongs to. */

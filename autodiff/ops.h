@@ -69,6 +69,9 @@ ad_value ad_broadcast(ad_graph *graph, ad_value a, ad_type shape);
 ad_value ad_row_sum(ad_graph *graph, ad_value a);
 /* Sum over axes kept .. rank-2, which stay with size 1. */
 ad_value ad_lead_sum(ad_graph *graph, ad_value a, int kept);
+/* Sum over the axes of the bit mask, which stay with size 1: of both, and transposes where the axes
+ * lie apart. */
+ad_value ad_sum(ad_graph *graph, ad_value a, unsigned axes);
 /* Largest element of the last axis, which stays with size 1. Not differentiable. */
 ad_value ad_row_max(ad_graph *graph, ad_value a);
 /* a[..., index[...]]: index i32 [..., 1] -> [..., 1]. An index out of range gives NaN. */

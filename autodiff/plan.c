@@ -1,5 +1,6 @@
 #include "autodiff/plan.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,21 +18,24 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
     low->spec.output = output;
     low->spec.cut = cut;
+    low->spec.view = NULL; /* noted in low->view */
     int64_t values = (int64_t)low->nodes * AD_OUTPUTS;
     low->live = kern_array(low->nodes, sizeof *low->live);
     low->cut = kern_array(values, sizeof *low->cut);
+    low->view = kern_array(values, sizeof *low->view);
     low->uses = kern_array(values, sizeof *low->uses);
     low->root = kern_array(values, sizeof *low->root);
     low->offset = kern_array(values, sizeof *low->offset);
-    low->chain = kern_array(low->nodes, sizeof *low->chain);
-    low->add_into = kern_array(values, sizeof *low->add_into);
+    low->summand = kern_array(low->nodes, sizeof *low->summand);
+    low->output_of = kern_array(values, sizeof *low->output_of);
     low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
     low->storage_of = kern_array(values, sizeof *low->storage_of);
     low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
-    memset(low->chain, -1, (size_t)low->nodes * sizeof *low->chain);
-    memset(low->add_into, -1, (size_t)values * sizeof *low->add_into);
+    memset(low->summand, -1, (size_t)low->nodes * sizeof *low->summand);
+    memset(low->output_of, -1, (size_t)values * sizeof *low->output_of);
     memset(low->unit_of, -1, (size_t)low->nodes * sizeof *low->unit_of);
     for (int i = 0; i < spec->cuts; i++) low->cut[ad_number(spec->cut[i])] = true;
+    for (int i = 0; i < spec->views; i++) low->view[ad_number(spec->view[i])] = true;
 }
 
 static kern_status check_output(const ad_graph *graph, const ad_plan_output *output) {
@@ -49,10 +53,10 @@ static kern_status check_output(const ad_graph *graph, const ad_plan_output *out
 static void drop_notes(ad_lowering *low) {
     free(low->live);
     free(low->uses);
-    free(low->chain);
+    free(low->summand);
     free(low->unit_of);
     low->live = NULL;
-    low->uses = low->chain = low->unit_of = NULL;
+    low->uses = low->summand = low->unit_of = NULL;
 }
 
 kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
@@ -64,14 +68,15 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     ad_plan *plan = kern_array(1, sizeof *plan);
     begin(&plan->low, graph, spec);
     ad_lower_resolve(&plan->low);
+    TRY(ad_lower_check_views(&plan->low));
     ad_lower_fuse(&plan->low);
     ad_lower_schedule(&plan->low);
-    status = ad_lower_memory(&plan->low);
+    TRY(ad_lower_memory(&plan->low));
     drop_notes(&plan->low);
-    if (status == KERN_OK)
-        *result = plan;
-    else
-        ad_plan_destroy(plan);
+    *result = plan;
+    plan = NULL;
+done:
+    ad_plan_destroy(plan);
     return status;
 }
 
@@ -94,10 +99,10 @@ void ad_plan_destroy(ad_plan *plan) {
     }
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
-    void *const arrays[] = {low->live,          low->cut,   low->uses,       low->root,
-                            low->offset,        low->chain, low->add_into,   low->unit_of,
-                            low->unit,          low->order, low->storage_of, low->storage,
-                            low->output_storage};
+    void *const arrays[] = {low->live,    low->cut,           low->view,    low->uses,
+                            low->root,    low->offset,        low->summand, low->output_of,
+                            low->unit_of, low->unit,          low->order,   low->storage_of,
+                            low->storage, low->output_storage};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(plan);
 }
@@ -145,6 +150,7 @@ bool ad_plan_reads(const ad_plan *plan, ad_value input) {
 
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride) {
     if (!ad_plan_reads(plan, input)) return;
+    ASSERT(!stride || plan->low.view[ad_number(input)]);
     plan->low.storage[plan->low.storage_of[ad_number(input)]].buffer =
         (ad_buffer){(void *)(uintptr_t)memory, stride};
 }
@@ -155,6 +161,7 @@ void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory) {
 
 void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride) {
     ASSERT(output >= 0 && output < plan->low.spec.outputs);
+    ASSERT(!stride || plan->low.view[ad_number(plan->low.spec.output[output].value)]);
     plan->low.storage[plan->low.output_storage[output]].buffer = (ad_buffer){memory, stride};
 }
 
@@ -191,7 +198,7 @@ static void run_kernel(const ad_lowering *low, const ad_unit *unit, void *worksp
     ad_buffer input[AD_INPUTS] = {{0}}, output[AD_OUTPUTS] = {{0}};
     for (int in = 0; in < node->inputs; in++) input[in] = ad_buffer_of(low, node->input[in]);
     for (int out = 0; out < node->outputs; out++) {
-        int number = i * AD_OUTPUTS + out, into = low->add_into[number];
+        int number = i * AD_OUTPUTS + out, into = low->output_of[number];
         output[out] = low->storage_of[number] == AD_NO_STORAGE
                           ? (ad_buffer){0}
                           : ad_buffer_of(low, (ad_value){i, out});
@@ -213,6 +220,7 @@ static void run_rows(const ad_lowering *low, ad_unit *unit, void *workspace) {
 
 kern_status ad_plan_run(ad_plan *plan, void *arena) {
     ad_lowering *low = &plan->low;
+    ASSERT(omp_get_max_threads() <= low->spec.threads); /* or they write behind the arena */
     plan->runs += plan->profile;
     for (int64_t s = 0; s < low->storages; s++)
         if (!low->storage[s].external)

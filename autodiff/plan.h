@@ -21,10 +21,14 @@ typedef struct {
      * graph. They are bound like inputs; what only they needed is not computed. */
     int cuts;
     const ad_value *cut;
+    /* Inputs and outputs' values that are bound as views. One that anything but attention reads, as
+     * its past, or writes, as the past's cotangent, is refused. */
+    int views;
+    const ad_value *view;
     /* Nodes below this number are recomputation: each runs just before its first reader, not in the
      * order in which it was built. 0: everything in order. */
     int lazy;
-    int threads;   /* for workspace; at least as many as will run */
+    int threads;   /* for workspace; at least as many as will run, which each run asserts */
     bool unfused;  /* every node by itself: no row programs, no products that add up */
     bool no_reuse; /* every result keeps its own memory */
     bool debug;    /* both; and each result is checked to be finite */
@@ -32,8 +36,8 @@ typedef struct {
 
 typedef struct ad_plan ad_plan;
 
-/* `graph` must outlive the plan and may grow meanwhile. Fails on a poisoned graph, or where a
- * kernel refuses its shapes; *plan is then NULL. */
+/* `graph` must outlive the plan and may grow meanwhile. Fails on a poisoned graph, where a
+ * kernel refuses its shapes, or where one cannot take a view; *plan is then NULL. */
 kern_status ad_plan_compile(ad_plan **plan, const ad_graph *graph, const ad_plan_spec *spec);
 void ad_plan_destroy(ad_plan *plan);
 
@@ -49,8 +53,8 @@ bool ad_plan_reads(const ad_plan *plan, ad_value input);
 /* Memory of an input or cut, dense; it is borrowed. Inputs that the plan does not read are ignored.
  */
 void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory);
-/* The same for an operand of attention's past: items of the first axis lie `stride` elements apart.
- */
+/* The same for one of spec->view, an operand of attention's past: items of the first axis lie
+ * `stride` elements apart. */
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride);
 /* Memory of spec->output[output]. It may be that of an input only where each element is written by
  * the one row program that reads it (an optimiser's update in place). */

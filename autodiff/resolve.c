@@ -1,6 +1,6 @@
 /* First pass: which nodes have to run, which values are views of others or repeat them, and which
- * matrix products add straight into memory that already holds a summand (a chain, or an output in
- * mode AD_ADD). */
+ * matrix products add straight to memory that already holds a summand: another product's, or an
+ * output in mode AD_ADD. */
 #include <stdlib.h>
 
 #include "autodiff/lower.h"
@@ -32,26 +32,33 @@ int ad_producer(const ad_lowering *low, ad_value value) {
     return ad_is_bound(low, root) || !low->live[root.node] ? -1 : root.node;
 }
 
+/* A value that is needed is its own root, until it turns out to be a view of another. */
 static void need(ad_lowering *low, ad_value value) {
     if (ad_is_value(value)) low->root[ad_number(value)] = ad_number(value);
 }
 
-/* Dead code: only what an output needs is live; cuts end the search. */
+/* Some result of the node is needed, and no cut gives it. */
+static bool must_run(const ad_lowering *low, int i) {
+    const ad_node *node = ad_node_at(low->graph, i);
+    for (int out = 0; out < node->outputs && node->op != AD_OP_input; out++) {
+        int number = i * AD_OUTPUTS + out;
+        if (low->root[number] >= 0 && !low->cut[number]) return true;
+    }
+    return false;
+}
+
+/* Dead code, from the outputs back: a node lives if it must run, and then its operands are needed.
+ * It makes all its results, so that one of them which a cut would give is not read from there. */
 static void mark_live(ad_lowering *low) {
     for (int i = 0; i < low->nodes * AD_OUTPUTS; i++) low->root[i] = -1;
     for (int i = 0; i < low->spec.outputs; i++) need(low, low->spec.output[i].value);
     for (int i = low->nodes - 1; i >= 0; i--) {
         const ad_node *node = ad_node_at(low->graph, i);
-        if (node->op == AD_OP_input) continue;
-        for (int out = 0; out < node->outputs; out++) {
-            int number = i * AD_OUTPUTS + out;
-            if (low->root[number] >= 0 && !low->cut[number]) low->live[i] = true;
-        }
-        if (!low->live[i]) continue;
-        for (int in = 0; in < node->inputs; in++) need(low, node->input[in]);
-        for (int out = 0; out < node->outputs; out++) {
+        low->live[i] = must_run(low, i);
+        for (int in = 0; in < node->inputs && low->live[i]; in++) need(low, node->input[in]);
+        for (int out = 0; out < node->outputs && low->live[i]; out++) {
             need(low, (ad_value){i, out});
-            low->cut[i * AD_OUTPUTS + out] = false; /* computed anyway, for another result */
+            low->cut[i * AD_OUTPUTS + out] = false;
         }
     }
 }
@@ -127,16 +134,17 @@ static void add_later(ad_lowering *low, ad_value value, int output) {
                                         .workspace = AD_NO_STORAGE};
 }
 
-/* Splits the tree of sums behind an AD_ADD output: kernels add into the output themselves. */
-static void add_into(ad_lowering *low, ad_value value, int output) {
+/* Splits the tree of sums behind an AD_ADD output: results whose kernels can are made there, added
+ * to it; row programs of their own add the rest. */
+static void add_to_output(ad_lowering *low, ad_value value, int output) {
     ad_value root = ad_root(low, value);
     const ad_node *sum = single_sum(low, value);
     if (adds_itself(low, value)) {
-        low->add_into[ad_number(root)] = output;
+        low->output_of[ad_number(root)] = output;
     } else if (sum && holds_addend(low, value)) {
         low->live[root.node] = false;
-        add_into(low, sum->input[0], output);
-        add_into(low, sum->input[1], output);
+        add_to_output(low, sum->input[0], output);
+        add_to_output(low, sum->input[1], output);
     } else {
         add_later(low, value, output);
     }
@@ -148,26 +156,28 @@ static void place_outputs(ad_lowering *low) {
     for (int i = 0; i < low->spec.outputs; i++) {
         ad_value value = low->spec.output[i].value, root = ad_root(low, value);
         if (low->spec.output[i].mode == AD_ADD) {
-            add_into(low, value, i);
+            add_to_output(low, value, i);
         } else if (ad_producer(low, value) >= 0 && is_whole(low, value) &&
-                   !ad_is_fill(low->graph, root, NULL) && low->add_into[ad_number(root)] < 0) {
-            low->add_into[ad_number(root)] = i;
+                   !ad_is_fill(low->graph, root, NULL) && low->output_of[ad_number(root)] < 0) {
+            low->output_of[ad_number(root)] = i;
         } else {
             add_later(low, value, i);
         }
     }
 }
 
+/* Products that add up are a chain: each has the one before as its summand. The first of them. */
 static int chain_head(const ad_lowering *low, int node) {
-    while (low->chain[node] >= 0) {
-        int before = ad_producer(low, ad_numbered(low->chain[node]));
+    while (low->summand[node] >= 0) {
+        int before = ad_producer(low, ad_numbered(low->summand[node]));
         ASSERT(before >= 0);
         node = before;
     }
     return node;
 }
 
-/* a + b with both products: the later chain of products adds into the memory of the earlier. */
+/* a + b, each a product or a chain of them: the later one's first product adds to the memory of the
+ * earlier one's last, and the sum is what the later one's last product makes. */
 static void chain_products(ad_lowering *low) {
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
@@ -181,11 +191,11 @@ static void chain_products(ad_lowering *low) {
         }
         int head = chain_head(low, ad_producer(low, b));
         int sum = i * AD_OUTPUTS, last = ad_number(ad_root(low, b));
-        ASSERT(low->add_into[ad_number(ad_root(low, a))] < 0 && low->add_into[last] < 0);
-        low->chain[head] = ad_number(ad_root(low, a));
+        ASSERT(low->output_of[ad_number(ad_root(low, a))] < 0 && low->output_of[last] < 0);
+        low->summand[head] = ad_number(ad_root(low, a));
         low->root[sum] = last;
         low->uses[last] = low->uses[sum];
-        low->add_into[last] = low->add_into[sum];
+        low->output_of[last] = low->output_of[sum];
         low->live[i] = false;
     }
 }

@@ -111,16 +111,29 @@ static void differentiate(ad_scan *scan, int which) {
 
 /* ---- compiling ---- */
 
-kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
-                                 int cuts, const ad_value *cut, int lazy) {
-    ad_plan_spec spec = {.outputs = outputs->count,
-                         .output = outputs->item,
-                         .cuts = cuts,
-                         .cut = cut,
-                         .lazy = lazy,
-                         .threads = scan->spec.threads,
-                         .debug = scan->spec.debug};
-    return ad_plan_compile(plan, scan->spec.graph, &spec);
+/* With the histories' views, and the cotangents' in a plan that makes them. */
+static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
+                           const int *ct_past, ad_plan_spec spec) {
+    const ad_scan_spec *s = &scan->spec;
+    ad_value *view = kern_array(2 * (int64_t)s->histories, sizeof *view);
+    for (int h = 0; h < s->histories; h++) {
+        if (ad_is_value(s->history[h].past)) view[spec.views++] = s->history[h].past;
+        if (ct_past && ct_past[h] >= 0) view[spec.views++] = outputs->item[ct_past[h]].value;
+    }
+    spec.view = view;
+    spec.outputs = outputs->count;
+    spec.output = outputs->item;
+    spec.threads = s->threads;
+    spec.debug = s->debug;
+    kern_status status = ad_plan_compile(plan, s->graph, &spec);
+    free(view);
+    return status;
+}
+
+kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
+                                int cuts, const ad_value *cut) {
+    ad_plan_spec spec = {.cuts = cuts, .cut = cut, .lazy = scan->forward_nodes};
+    return compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
 }
 
 static kern_status compile_form(ad_scan *scan, int which) {
@@ -140,10 +153,8 @@ static kern_status compile_form(ad_scan *scan, int which) {
         cut[i] = form->kept[i].value;
         add_output(&body, cut[i], AD_WRITE);
     }
-    TRY(ad_scan_compile_plan(&form->body, scan, &body, 0, NULL, 0));
-    if (s->backward)
-        TRY(ad_scan_compile_plan(&form->vjp, scan, &form->ct_outputs, form->keeps, cut,
-                                 scan->forward_nodes));
+    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){0}));
+    if (s->backward) TRY(ad_scan_compile_vjp(&form->vjp, scan, form, form->keeps, cut));
 done:
     free(body.item);
     free(cut);
@@ -159,17 +170,14 @@ int ad_scan_first_form(const ad_scan *scan) {
     return has_full_form(scan) && full ? FORM_FULL : FORM_LAST;
 }
 
-static size_t largest(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static void measure(ad_scan *scan) {
     const ad_scan_spec *s = &scan->spec;
     scan->saved = ad_scan_saved(scan, scan->every);
     if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
     scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
     if (s->backward) scan->carry_total += scan->carry_bytes; /* of lambda */
-    scan->slot_bytes = largest(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
+    scan->slot_bytes =
+        kern_max_bytes(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slot_total = (size_t)ad_scan_slots(scan, scan->every) * scan->slot_bytes;
     scan->history_total = ad_scan_carve_history(scan, NULL);
     scan->staging_total = ad_scan_carve_staging(scan, NULL);
@@ -294,7 +302,7 @@ ad_scan_memory ad_scan_plan(const ad_scan *scan) {
     for (int which = 0; which < AD_SCAN_PLANS; which++) {
         const ad_plan *plan = ad_scan_plan_of(scan, which);
         if (!plan) continue;
-        memory.arena = largest(memory.arena, ad_plan_arena_bytes(plan));
+        memory.arena = kern_max_bytes(memory.arena, ad_plan_arena_bytes(plan));
         bool last = which == AD_SCAN_BODY_LAST || which == AD_SCAN_VJP_LAST;
         const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
         double times = 0, flops = 0;

@@ -63,7 +63,7 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
             cut[cuts++] = (ad_value){i, out};
-    TRY(ad_scan_compile_plan(&probe, scan, &form->ct_outputs, cuts, cut, scan->forward_nodes));
+    TRY(ad_scan_compile_vjp(&probe, scan, form, cuts, cut));
     form->kept = kern_array(cuts, sizeof *form->kept);
     for (int i = 0; i < cuts; i++)
         if (ad_plan_reads(probe, cut[i]))
@@ -96,10 +96,6 @@ static const scan_form *common_form(const ad_scan *scan) {
     return &scan->form[ad_scan_first_form(scan)];
 }
 
-static size_t largest(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static size_t kept_bytes(const scan_form *form) {
     size_t bytes = 0;
     for (int i = 0; i < form->keeps; i++) bytes += form->kept[i].bytes;
@@ -120,15 +116,15 @@ int64_t ad_scan_slots(const ad_scan *scan, int64_t every) {
     return every == 1 ? scan->spec.chunks : every;
 }
 
-/* The last segment is still there from the forward pass. */
+/* Chunks of all segments but the last; of each its last chunk too only for what slots keep. */
 static int64_t replayed_chunks(const ad_scan *scan, int64_t every, bool keeps) {
     return (scan->spec.chunks - 1) / every * (keeps && every > 1 ? every : every - 1);
 }
 
 bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
-    int64_t every = scan->every, last_segment = (scan->spec.chunks - 1) / every * every;
+    int64_t every = scan->every, kept_from = (scan->spec.chunks - 1) / every * every;
     bool keeps = scan->form[FORM_FULL].keeps > 0;
-    return every > 1 && chunk < last_segment && (keeps || chunk % every != every - 1);
+    return every > 1 && chunk < kept_from && (keeps || chunk % every != every - 1);
 }
 
 /* A choice with its bytes and repeated FLOPs, of which `again` are of values in no slot, a chunk.
@@ -154,7 +150,8 @@ static bool better(const choice *a, const choice *b, double budget) {
 /* The best of all distances between saved carries and all numbers of kept values. */
 static choice choose(const ad_scan *scan, double budget) {
     const scan_form *form = common_form(scan);
-    size_t all = largest(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
+    size_t all =
+        kern_max_bytes(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
     double worth = ad_scan_kept_flops(form);
     choice best = priced(scan, 1, all, 0);
     for (int64_t every = 1; every <= scan->spec.chunks; every++) {

@@ -6,7 +6,13 @@
 #include "autodiff/op.h"
 #include "autodiff/scan.h"
 
-/* Chunks that make a next carry and keys and values for later ones; and the last chunk. */
+/* Body and its vjp have two forms. FORM_FULL makes a next carry, and keys and values for later
+ * chunks; FORM_LAST does not: the last chunk has it, and every chunk of a scan that hands nothing
+ * on.
+ * Segments are another thing: the chunks from one saved carry to the next, `every` of them but in
+ * the last segment, which ends with the last chunk. The reverse goes through them from the last to
+ * the first, and has to run the body of a segment's chunks again, except in the last segment, whose
+ * carries and slots are still there from the forward pass. */
 enum { FORM_FULL, FORM_LAST, FORMS };
 
 /* A forward value that the vjp reads from the chunk's slot instead of computing it again. */
@@ -76,8 +82,9 @@ struct ad_scan {
 
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */
 int ad_scan_first_form(const ad_scan *scan);
-kern_status ad_scan_compile_plan(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
-                                 int cuts, const ad_value *cut, int lazy);
+/* The plan of the form's vjp, to which `cut` values are given. */
+kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
+                                int cuts, const ad_value *cut);
 
 /* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads.
  */

@@ -13,33 +13,33 @@ typedef struct {
     int scheduled;
 } scheduler;
 
-static void place(scheduler *at, int unit);
+static void place(scheduler *s, int unit);
 
 static int unit_of_value(const ad_lowering *low, int number) {
     int producer = number < 0 ? -1 : ad_producer(low, ad_numbered(number));
     return producer < 0 ? -1 : low->unit_of[producer];
 }
 
-static void place_producer(scheduler *at, int number, int unit) {
-    int before = unit_of_value(at->low, number);
-    if (before >= 0 && before != unit) place(at, before);
+static void place_producer(scheduler *s, int number, int unit) {
+    int before = unit_of_value(s->low, number);
+    if (before >= 0 && before != unit) place(s, before);
 }
 
-static void place(scheduler *at, int u) {
-    const ad_lowering *low = at->low;
+static void place(scheduler *s, int u) {
+    const ad_lowering *low = s->low;
     const ad_unit *unit = &low->unit[u];
-    if (at->state[u] == DONE || (!unit->nodes && unit->add_from < 0)) return;
-    ASSERT(at->state[u] != OPEN); /* a cycle: the fuser was wrong */
-    at->state[u] = OPEN;
-    place_producer(at, unit->add_from, u);
+    if (s->state[u] == DONE || (!unit->nodes && unit->add_from < 0)) return;
+    ASSERT(s->state[u] != OPEN); /* a cycle: the fuser was wrong */
+    s->state[u] = OPEN;
+    place_producer(s, unit->add_from, u);
     for (int m = 0; m < unit->nodes; m++) {
         const ad_node *node = ad_node_at(low->graph, unit->node[m]);
         for (int in = 0; in < node->inputs; in++)
-            if (ad_is_value(node->input[in])) place_producer(at, ad_number(node->input[in]), u);
-        place_producer(at, low->chain[unit->node[m]], u);
+            if (ad_is_value(node->input[in])) place_producer(s, ad_number(node->input[in]), u);
+        place_producer(s, low->summand[unit->node[m]], u);
     }
-    at->state[u] = DONE;
-    low->order[at->scheduled++] = u;
+    s->state[u] = DONE;
+    low->order[s->scheduled++] = u;
 }
 
 typedef struct {
@@ -53,7 +53,7 @@ static int by_key(const void *a, const void *b) {
 }
 
 void ad_lower_schedule(ad_lowering *low) {
-    scheduler at = {.low = low, .state = kern_array(low->units, 1)};
+    scheduler s = {.low = low, .state = kern_array(low->units, 1)};
     low->order = kern_array(low->units + 1, sizeof *low->order);
     ranked *rank = kern_array(low->units, sizeof *rank);
     int eager = 0, all = 0;
@@ -66,11 +66,11 @@ void ad_lower_schedule(ad_lowering *low) {
         if (key >= low->spec.lazy || unit->add_from >= 0) rank[eager++] = (ranked){key, u};
     }
     qsort(rank, (size_t)eager, sizeof *rank, by_key);
-    for (int i = 0; i < eager; i++) place(&at, rank[i].unit);
+    for (int i = 0; i < eager; i++) place(&s, rank[i].unit);
     /* What is left has no reader among the eager ones: outputs that are themselves recomputed. */
-    for (int u = 0; u < low->units; u++) place(&at, u);
-    ASSERT(at.scheduled == all);
+    for (int u = 0; u < low->units; u++) place(&s, u);
+    ASSERT(s.scheduled == all);
     low->order[all] = -1;
-    free(at.state);
+    free(s.state);
     free(rank);
 }

@@ -14,66 +14,66 @@ typedef struct {
 } sweep;
 
 /* Nodes through which a derivative reaches some wrt value. */
-static void mark_paths(sweep *at, int wrts, const ad_value *wrt) {
-    for (int j = 0; j < wrts; j++) at->on_path[wrt[j].node] = true;
-    for (int i = 0; i < at->nodes; i++) {
-        const ad_node *node = ad_node_at(at->graph, i);
+static void mark_paths(sweep *s, int wrts, const ad_value *wrt) {
+    for (int j = 0; j < wrts; j++) s->on_path[wrt[j].node] = true;
+    for (int i = 0; i < s->nodes; i++) {
+        const ad_node *node = ad_node_at(s->graph, i);
         if (node->op == AD_OP_stop_gradient) continue;
         for (int in = 0; in < node->inputs; in++)
-            if (ad_is_value(node->input[in]) && at->on_path[node->input[in].node])
-                at->on_path[i] = true;
+            if (ad_is_value(node->input[in]) && s->on_path[node->input[in].node])
+                s->on_path[i] = true;
     }
 }
 
-static void accumulate(sweep *at, ad_value value, ad_value ct) {
-    ad_value *sum = &at->ct[value.node][value.out];
-    *sum = ad_is_none(*sum) ? ct : ad_add(at->graph, *sum, ct);
+static void accumulate(sweep *s, ad_value value, ad_value ct) {
+    ad_value *sum = &s->ct[value.node][value.out];
+    *sum = ad_is_none(*sum) ? ct : ad_add(s->graph, *sum, ct);
 }
 
 /* Every promise that a rule makes is checked here, once for all rules; and, where `rule` is NULL,
  * what the caller gave. */
-static bool checked(sweep *at, const char *rule, ad_value operand, ad_value ct) {
+static bool checked(sweep *s, const char *rule, ad_value operand, ad_value ct) {
     if (ct.node == AD_POISON.node) return false;
-    ad_type expected = ad_cotangent_type(ad_type_at(at->graph, operand));
-    ad_type got = ad_type_at(at->graph, ct);
+    ad_type expected = ad_cotangent_type(ad_type_at(s->graph, operand));
+    ad_type got = ad_type_at(s->graph, ct);
     if (ad_type_same(expected, got)) return true;
     char a[AD_TYPE_TEXT], b[AD_TYPE_TEXT];
-    ad_poison(at->graph, "the %s%s gave a cotangent %s where %s is needed",
+    ad_poison(s->graph, "the %s%s gave a cotangent %s where %s is needed",
               rule ? "rule of " : "caller of ad_vjp", rule ? rule : "", ad_type_text(a, got),
               ad_type_text(b, expected));
     return false;
 }
 
-static bool differentiate(sweep *at, int node) {
-    ad_node copy = *ad_node_at(at->graph, node);
+static bool differentiate(sweep *s, int node) {
+    ad_node copy = *ad_node_at(s->graph, node);
     const ad_op_def *op = ad_op_definition(copy.op);
     bool given = false, wanted[AD_INPUTS] = {false}, any = false;
-    for (int out = 0; out < copy.outputs; out++) given |= !ad_is_none(at->ct[node][out]);
+    for (int out = 0; out < copy.outputs; out++) given |= !ad_is_none(s->ct[node][out]);
     for (int in = 0; in < copy.inputs; in++) {
         ad_value operand = copy.input[in];
-        wanted[in] = ad_is_value(operand) && at->on_path[operand.node] &&
-                     ad_type_at(at->graph, operand).dtype != KERN_I32;
+        wanted[in] = ad_is_value(operand) && s->on_path[operand.node] &&
+                     ad_type_at(s->graph, operand).dtype != KERN_I32;
         any |= wanted[in];
     }
     if (!given || !any) return true;
-    ad_scope_enter(at->graph, copy.scope, "'");
+    ad_scope_enter(s->graph, copy.scope, "'");
     ad_value ct_in[AD_INPUTS];
     for (int in = 0; in < AD_INPUTS; in++) ct_in[in] = AD_NONE;
     bool fine = true;
     if (op->vjp) {
-        op->vjp(at->graph, node, at->ct[node], wanted, ct_in);
+        op->vjp(s->graph, node, s->ct[node], wanted, ct_in);
     } else if (op->orders == 0) {
-        ad_poison(at->graph, "%s cannot be differentiated%s", ad_op_name(copy.op),
+        ad_poison(s->graph, "%s cannot be differentiated%s", ad_op_name(copy.op),
                   copy.op == AD_OP_attention_vjp2 ? " a third time" : "");
         fine = false;
     }
     for (int in = 0; in < copy.inputs && fine; in++) {
         if (!wanted[in] || ad_is_none(ct_in[in])) continue;
-        fine = checked(at, ad_op_name(copy.op), copy.input[in], ct_in[in]);
-        if (fine) accumulate(at, copy.input[in], ct_in[in]);
+        fine = checked(s, ad_op_name(copy.op), copy.input[in], ct_in[in]);
+        if (fine) accumulate(s, copy.input[in], ct_in[in]);
     }
-    ad_scope_leave(at->graph);
-    return fine && !ad_failed(at->graph);
+    ad_scope_leave(s->graph);
+    return fine && !ad_failed(s->graph);
 }
 
 void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value *ct, int wrts,
@@ -82,21 +82,21 @@ void ad_vjp(ad_graph *graph, int outputs, const ad_value *output, const ad_value
         for (int j = 0; j < wrts; j++) result[j] = AD_POISON;
         return;
     }
-    sweep at = {.graph = graph, .nodes = ad_nodes(graph)};
-    at.on_path = kern_array(at.nodes, sizeof *at.on_path);
-    at.ct = kern_array(at.nodes, sizeof *at.ct);
-    for (int i = 0; i < at.nodes; i++)
-        for (int out = 0; out < AD_OUTPUTS; out++) at.ct[i][out] = AD_NONE;
-    mark_paths(&at, wrts, wrt);
+    sweep s = {.graph = graph, .nodes = ad_nodes(graph)};
+    s.on_path = kern_array(s.nodes, sizeof *s.on_path);
+    s.ct = kern_array(s.nodes, sizeof *s.ct);
+    for (int i = 0; i < s.nodes; i++)
+        for (int out = 0; out < AD_OUTPUTS; out++) s.ct[i][out] = AD_NONE;
+    mark_paths(&s, wrts, wrt);
     bool fine = true;
     for (int i = 0; i < outputs && fine; i++) {
         if (ad_is_none(ct[i])) continue;
-        fine = checked(&at, NULL, output[i], ct[i]);
-        if (fine) accumulate(&at, output[i], ct[i]);
+        fine = checked(&s, NULL, output[i], ct[i]);
+        if (fine) accumulate(&s, output[i], ct[i]);
     }
-    for (int i = at.nodes - 1; i >= 0 && fine; i--)
-        if (at.on_path[i]) fine = differentiate(&at, i);
-    for (int j = 0; j < wrts; j++) result[j] = fine ? at.ct[wrt[j].node][wrt[j].out] : AD_POISON;
-    free(at.on_path);
-    free(at.ct);
+    for (int i = s.nodes - 1; i >= 0 && fine; i--)
+        if (s.on_path[i]) fine = differentiate(&s, i);
+    for (int j = 0; j < wrts; j++) result[j] = fine ? s.ct[wrt[j].node][wrt[j].out] : AD_POISON;
+    free(s.on_path);
+    free(s.ct);
 }

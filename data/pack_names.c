@@ -1,10 +1,11 @@
 #include "data/pack_parts.h"
 
 #include <dirent.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "data/utf8.h"
 
 static void cut_end(char *name, const char *end) {
     size_t length = strlen(name), bytes = strlen(end);
@@ -56,9 +57,8 @@ done:
 }
 
 static bool is_utf8(const char *name) {
-    json_t *text = json_string(name);
-    json_decref(text);
-    return text != NULL;
+    int64_t bytes = (int64_t)strlen(name);
+    return data_utf8_prefix(name, bytes) == bytes;
 }
 
 kern_status data_pack_names(char ***out, const data_files *files) {

@@ -38,10 +38,6 @@ void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, 
     free(frequency);
 }
 
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 void infer_context_inputs(infer_context *c, int first, int last, int64_t tokens) {
     int64_t size = conf_head_size(c->conf);
     for (int kind = 0; kind < INFER_KINDS; kind++)
@@ -53,7 +49,7 @@ void infer_context_inputs(infer_context *c, int first, int last, int64_t tokens)
         int64_t window = kind == INFER_FULL ? tokens : conf_block_window(c->conf, block);
         c->cosine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.cos.%s", name);
         c->sine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.sin.%s", name);
-        c->past_capacity[kind] = least(window - 1, tokens - c->rows);
+        c->past_capacity[kind] = kern_min(window - 1, tokens - c->rows);
         if (c->past_capacity[kind] > 0)
             c->past_rows[kind] = ad_input(c->graph, AD_TYPE(KERN_I32, 1), "past_rows.%s", name);
     }
@@ -153,7 +149,7 @@ infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value h
                              ad_value target, ad_value factor) {
     ad_graph *g = c->graph;
     int64_t rows = c->batch * c->rows, vocabulary = c->conf->model.vocab;
-    int64_t slices = least((rows * vocabulary + SLICE_ELEMENTS - 1) / SLICE_ELEMENTS, rows);
+    int64_t slices = kern_min(kern_divide_up(rows * vocabulary, SLICE_ELEMENTS), rows);
     infer_head_result result = {AD_NONE, AD_NONE};
     ad_scope_push(g, "head");
     for (int64_t s = 0; s < slices; s++) {

@@ -131,10 +131,6 @@ done:
     return status;
 }
 
-static size_t largest(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 kern_status infer_model_create(infer_model **result, const infer_model_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
@@ -149,8 +145,8 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     TRY(create_suffix(model, prefix, blocks));
     TRY(create_prefix(model, prefix));
     TRY(compile_scans(model));
-    model->arena_bytes =
-        largest(ad_scan_plan(model->prefix.scan).arena, ad_scan_plan(model->suffix.scan).arena);
+    model->arena_bytes = kern_max_bytes(ad_scan_plan(model->prefix.scan).arena,
+                                        ad_scan_plan(model->suffix.scan).arena);
     *result = model;
     model = NULL;
 done:

@@ -50,11 +50,17 @@ static int add(outputs *list, ad_value value) {
 static kern_status compile(infer_session *s, session_part *part, outputs *list) {
     part->fresh = list->count;
     for (int i = 0; i < part->body.histories; i++) add(list, part->body.history[i].fresh);
+    ad_value *past = kern_array(part->body.histories, sizeof *past);
     ad_plan_spec spec = {.outputs = list->count,
                          .output = list->item,
+                         .view = past,
                          .threads = s->spec.threads,
                          .debug = s->spec.debug};
+    for (int i = 0; i < part->body.histories; i++)
+        if (ad_is_value(part->body.history[i].past))
+            past[spec.views++] = part->body.history[i].past;
     kern_status status = ad_plan_compile(&part->plan, part->body.graph, &spec);
+    free(past);
     if (status != KERN_OK) return status;
     size_t bytes = ad_plan_arena_bytes(part->plan);
     if (bytes > s->arena_bytes) s->arena_bytes = bytes;

@@ -8,16 +8,12 @@
 /* Fewer tokens than this are read one by one instead of in a piece with unused rows. */
 enum { NARROW_LEAST = 4 };
 
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /* ---- one part ---- */
 
 /* Room for `rows` more behind those that are there: the rows out of reach make way. */
 static void make_room(infer_session *s, session_history *h, int64_t rows) {
     if (h->used + rows <= h->capacity) return;
-    int64_t kept = least(h->used, h->past);
+    int64_t kept = kern_min(h->used, h->past);
     size_t row = infer_session_row_bytes(s), from = (size_t)(h->used - kept) * row;
     ASSERT(kept + rows <= h->capacity);
     memmove(h->k, (char *)h->k + from, (size_t)kept * row);
@@ -44,7 +40,7 @@ static void bind_histories(infer_session *s, session_part *part, int64_t positio
         const session_history *h = &s->history[b];
         int kind = conf_block_is_full(s->spec.conf, b);
         if (h->past == 0) continue;
-        int64_t past = least(position, c->past_capacity[kind]), from = h->used - back;
+        int64_t past = kern_min(position, c->past_capacity[kind]), from = h->used - back;
         size_t row = infer_session_row_bytes(s);
         int64_t stride = h->capacity * (int64_t)(row / kern_dtype_bytes(s->product));
         ASSERT(from >= past && from + part->rows <= h->capacity);
@@ -77,7 +73,7 @@ static kern_status run(infer_session *s, session_part *part, int64_t position, i
         if (ad_is_none(c->cosine[kind])) continue;
         ad_plan_bind(part->plan, c->cosine[kind], (char *)s->cosine[kind] + from);
         ad_plan_bind(part->plan, c->sine[kind], (char *)s->sine[kind] + from);
-        s->past_rows[kind] = (int32_t)least(position, c->past_capacity[kind]);
+        s->past_rows[kind] = (int32_t)kern_min(position, c->past_capacity[kind]);
         if (!ad_is_none(c->past_rows[kind]))
             ad_plan_bind(part->plan, c->past_rows[kind], &s->past_rows[kind]);
     }
@@ -269,7 +265,7 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
     kern_status status = KERN_OK;
     *consumed = 0;
     if (tokens == 0) return KERN_OK;
-    TRY(check(s, token, least(tokens, s->unit + 1)));
+    TRY(check(s, token, kern_min(tokens, s->unit + 1)));
     bool complete = s->pending == s->chunk;
     if ((s->pending == 0 || complete) && tokens <= s->unit && !last) return KERN_OK;
     if (complete) TRY(finish_chunk(s, token[0])); /* and read that token, or the step is of none */
@@ -278,8 +274,8 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
         n = tokens > s->unit ? s->unit : s->chunk;
         TRY(read_chunks(s, token, n, nll));
     } else {
-        n = least(tokens, s->chunk - s->pending);
-        n = n < NARROW_LEAST ? 1 : least(n, s->narrow);
+        n = kern_min(tokens, s->chunk - s->pending);
+        n = n < NARROW_LEAST ? 1 : kern_min(n, s->narrow);
         TRY(read_piece(s, token, n, nll));
     }
     *consumed = n;

@@ -85,24 +85,17 @@ typedef struct {
     int64_t first, count, low, high;
 } key_tile;
 
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t lesser(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /* Puts the index-th key tile that the row tile sees into `tile`; false behind the last. */
 static bool key_tile_at(const row_tile *rows, int64_t index, key_tile *tile) {
     int64_t past = rows->call->past.past, window = rows->call->shape.window;
     int64_t position = past + rows->first, end = position + rows->count;
-    int64_t begin = larger(0, position - window + 1);
+    int64_t begin = kern_max(0, position - window + 1);
     int64_t past_tiles = begin < past ? (past - begin + KEYS - 1) / KEYS : 0;
     tile->past = index < past_tiles;
     int64_t first =
-        tile->past ? begin + index * KEYS : larger(begin, past) + (index - past_tiles) * KEYS;
+        tile->past ? begin + index * KEYS : kern_max(begin, past) + (index - past_tiles) * KEYS;
     if (first >= end) return false;
-    tile->count = lesser(KEYS, (tile->past ? past : end) - first);
+    tile->count = kern_min(KEYS, (tile->past ? past : end) - first);
     tile->first = tile->past ? first : first - past;
     tile->low = first - position;
     tile->high = tile->low + window - 1;
@@ -116,8 +109,8 @@ typedef struct {
 
 /* Keys, in whole register blocks, that see any of the rows [row, row + rows). */
 static range keys_seen(const key_tile *tile, int64_t row, int64_t rows) {
-    int64_t begin = larger(0, row - tile->high) / TILE_M * TILE_M;
-    int64_t end = lesser(tile->count, row + rows - tile->low);
+    int64_t begin = kern_max(0, row - tile->high) / TILE_M * TILE_M;
+    int64_t end = kern_min(tile->count, row + rows - tile->low);
     return (range){begin, end > begin ? (end + TILE_M - 1) / TILE_M * TILE_M : begin};
 }
 
@@ -125,7 +118,7 @@ static range keys_seen(const key_tile *tile, int64_t row, int64_t rows) {
  * those that a product with any register block of these rows reads. */
 static range keys_of_lanes(const key_tile *keys, int64_t row) {
     range seen = keys_seen(keys, row / ROW_UNIT * ROW_UNIT, ROW_UNIT);
-    return (range){seen.begin, lesser(seen.end, keys->count)};
+    return (range){seen.begin, kern_min(seen.end, keys->count)};
 }
 
 /* scores [keys, rows] = keys [keys, width] rows [width, rows] (+ scores), where seen. */
@@ -161,7 +154,7 @@ static void product_rows(real *out, const real *scores, const real *keys, const 
     for (int64_t j = 0; j < width; j += 2 * LANES)
         for (int64_t r = 0; r < rows->padded; r += TILE_M) {
             range seen = keys_seen(tile_of_keys, r, TILE_M);
-            int64_t end = lesser(seen.end, tile_of_keys->count);
+            int64_t end = kern_min(seen.end, tile_of_keys->count);
             strided a = {scores + seen.begin * ROWS + r, 1, ROWS};
             block_of_width(out + r * width, width, j, a, keys + seen.begin * width,
                            end - seen.begin, accumulate);
@@ -174,11 +167,11 @@ static void product_keys(real *out, const real *scores, const real *row_values,
     int64_t width = rows->width;
     for (int64_t j = 0; j < width; j += 2 * LANES)
         for (int64_t i = 0; i < tile_of_keys->count; i += TILE_M) {
-            int64_t begin = larger(0, i + tile_of_keys->low);
-            int64_t end = lesser(rows->count, i + TILE_M + tile_of_keys->high);
+            int64_t begin = kern_max(0, i + tile_of_keys->low);
+            int64_t end = kern_min(rows->count, i + TILE_M + tile_of_keys->high);
             strided a = {scores + i * ROWS + begin, ROWS, 1};
             block_of_width(out + i * width, width, j, a, row_values + begin * width,
-                           larger(0, end - begin), accumulate);
+                           kern_max(0, end - begin), accumulate);
         }
 }
 
@@ -187,8 +180,8 @@ static inline vec_int lanes_seen(const key_tile *tile, int64_t key, int64_t row)
     static const real_int iota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vec_int lane;
     memcpy(&lane, iota, sizeof lane);
-    int64_t low = larger(-1, tile->low + key - row);
-    int64_t high = lesser(LANES, larger(-1, tile->high + key - row));
+    int64_t low = kern_max(-1, tile->low + key - row);
+    int64_t high = kern_min(LANES, kern_max(-1, tile->high + key - row));
     return (lane >= (real_int)low) & (lane <= (real_int)high);
 }
 

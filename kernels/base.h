@@ -62,6 +62,23 @@ static inline void kern_real_put(void *buffer, kern_dtype dtype, int64_t i, doub
         ((float *)buffer)[i] = (float)value;
 }
 
+static inline int64_t kern_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t kern_max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static inline size_t kern_max_bytes(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+/* a / by, rounded up, of numbers that are not negative; and a up to a multiple of `by`. */
+static inline int64_t kern_divide_up(int64_t a, int64_t by) {
+    return (a + by - 1) / by;
+}
+static inline int64_t kern_round_up(int64_t a, int64_t by) {
+    return kern_divide_up(a, by) * by;
+}
+
 /* `bytes` rounded up to whole cache lines. */
 static inline size_t kern_align(size_t bytes) {
     return (bytes + 63) / 64 * 64;

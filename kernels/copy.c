@@ -1,7 +1,5 @@
 #include "kernels/copy.h"
 
-#include "kernels/vector_math.h"
-
 #include <string.h>
 
 #define INLINE inline __attribute__((always_inline))
@@ -133,7 +131,7 @@ static void copy_transposed(const layout *l, char *dst, const char *src, size_t 
                             bool parallel) {
     enum { SIDE = 16 };
     int last = l->axes - 1;
-    int64_t rows = l->shape[last - 1], stripes = (rows + SIDE - 1) / SIDE;
+    int64_t rows = l->shape[last - 1], stripes = kern_divide_up(rows, SIDE);
     int64_t items = count_of(l, last - 1);
 #pragma omp parallel for schedule(static) if (parallel)
     for (int64_t i = 0; i < items * stripes; i++) {
@@ -164,7 +162,7 @@ void kern_copy_strided(void *dst, const int64_t *dst_stride, const void *src,
         return;
     }
     int64_t extent = l.shape[last], piece = RUN_BYTES / (int64_t)bytes;
-    int64_t pieces = (extent + piece - 1) / piece, items = count_of(&l, last) * pieces;
+    int64_t pieces = kern_divide_up(extent, piece), items = count_of(&l, last) * pieces;
 #pragma omp parallel for schedule(static) if (parallel)
     for (int64_t i = 0; i < items; i++) {
         int64_t d, s, begin = i % pieces * piece;
@@ -175,96 +173,4 @@ void kern_copy_strided(void *dst, const int64_t *dst_stride, const void *src,
                  (const char *)src + s * (int64_t)bytes, l.src[last],
                  extent - begin < piece ? extent - begin : piece, bytes);
     }
-}
-
-void kern_permute(void *dst, const void *src, const int64_t *shape, const int *permutation,
-                  int rank, size_t bytes) {
-    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES);
-    int64_t dense[KERN_COPY_AXES], to[KERN_COPY_AXES], from[KERN_COPY_AXES];
-    int64_t extent[KERN_COPY_AXES], stride = 1;
-    for (int axis = rank - 1; axis >= 0; axis--) {
-        dense[axis] = stride;
-        stride *= shape[axis];
-    }
-    stride = 1;
-    for (int axis = rank - 1; axis >= 0; axis--) {
-        ASSERT(permutation[axis] >= 0 && permutation[axis] < rank);
-        from[axis] = dense[permutation[axis]];
-        extent[axis] = shape[permutation[axis]];
-        to[axis] = stride;
-        stride *= extent[axis];
-    }
-    kern_copy_strided(dst, to, src, from, extent, rank, bytes);
-}
-
-/* Rows of dst along the last axis, which takes in the axes behind it that are not padded. */
-typedef struct {
-    int axes; /* before the last */
-    int64_t dst[KERN_COPY_AXES], src[KERN_COPY_AXES], before[KERN_COPY_AXES];
-    int64_t dst_row, src_row, before_row;
-} padding;
-
-static void pad_row(const padding *p, int64_t row, char *dst, const char *src, size_t bytes) {
-    int64_t from = 0, step = 1, at = row;
-    bool inside = true;
-    for (int axis = p->axes - 1; axis >= 0; axis--) {
-        int64_t index = at % p->dst[axis] - p->before[axis];
-        at /= p->dst[axis];
-        inside = inside && index >= 0 && index < p->src[axis];
-        from += index * step;
-        step *= p->src[axis];
-    }
-    size_t all = (size_t)p->dst_row * bytes, before = (size_t)p->before_row * bytes;
-    size_t middle = (size_t)p->src_row * bytes;
-    dst += (size_t)row * all;
-    if (!inside) {
-        memset(dst, 0, all);
-        return;
-    }
-    memset(dst, 0, before);
-    memcpy(dst + before, src + (size_t)from * middle, middle);
-    memset(dst + before + middle, 0, all - before - middle);
-}
-
-void kern_pad(void *dst, const int64_t *dst_shape, const void *src, const int64_t *src_shape,
-              const int64_t *before, int rank, size_t bytes) {
-    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES);
-    padding p = {.axes = rank, .dst_row = 1, .src_row = 1};
-    bool open = true; /* the row still takes in axes */
-    int64_t rows = 1;
-    for (int axis = rank - 1; axis >= 0; axis--) {
-        ASSERT(before[axis] >= 0 && before[axis] + src_shape[axis] <= dst_shape[axis]);
-        if (open) {
-            p.before_row = before[axis] * p.dst_row;
-            p.dst_row *= dst_shape[axis];
-            p.src_row *= src_shape[axis];
-            p.axes = axis;
-            open = dst_shape[axis] == src_shape[axis];
-            continue;
-        }
-        p.dst[axis] = dst_shape[axis];
-        p.src[axis] = src_shape[axis];
-        p.before[axis] = before[axis];
-        rows *= dst_shape[axis];
-    }
-    bool parallel = rows * p.dst_row * (int64_t)bytes > PARALLEL_BYTES;
-#pragma omp parallel for schedule(static) if (parallel)
-    for (int64_t row = 0; row < rows; row++) pad_row(&p, row, dst, src, bytes);
-}
-
-void kern_fill(void *dst, kern_dtype dtype, int64_t count, double value) {
-    int64_t bytes = (int64_t)kern_dtype_bytes(dtype);
-    float f32 = (float)value;
-    uint16_t bf16 = kern_bf16_from_f64(value);
-    int32_t i32 = dtype == KERN_I32 ? (int32_t)value : 0;
-#pragma omp parallel for schedule(static) if (count * bytes > PARALLEL_BYTES)
-    for (int64_t i = 0; i < count; i++)
-        if (dtype == KERN_F32)
-            ((float *)dst)[i] = f32;
-        else if (dtype == KERN_F64)
-            ((double *)dst)[i] = value;
-        else if (dtype == KERN_BF16)
-            ((uint16_t *)dst)[i] = bf16;
-        else
-            ((int32_t *)dst)[i] = i32;
 }

@@ -62,7 +62,7 @@ void kern_scatter_add(kern_dtype dtype, void *table, const void *row, const int3
     ASSERT(dtype == KERN_F32 || dtype == KERN_F64);
     int64_t bytes = rows * width * (int64_t)kern_dtype_bytes(dtype);
     int threads = bytes > PARALLEL_BYTES ? omp_get_max_threads() : 1;
-    int64_t slices = (width + SLICE - 1) / SLICE;
+    int64_t slices = kern_divide_up(width, SLICE);
     bool by_column = slices >= threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < threads; t++) {

@@ -23,13 +23,6 @@ struct kern_matmul {
     kern_bf16_product *products[2][2];
 };
 
-static int64_t divide_up(int64_t n, int64_t by) {
-    return (n + by - 1) / by;
-}
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 bool kern_matmul_native_bf16(void) {
 #if defined(__x86_64__)
     unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16;
@@ -58,12 +51,13 @@ static tile_limits limits_of(const kern_matmul_shape *shape) {
 static void partition(kern_matmul *matmul) {
     const kern_matmul_shape *s = &matmul->shape;
     tile_limits limits = limits_of(s);
-    int64_t parts_m = divide_up(s->m, limits.max_m), parts_n = divide_up(s->n, limits.max_n);
+    int64_t parts_m = kern_divide_up(s->m, limits.max_m),
+            parts_n = kern_divide_up(s->n, limits.max_n);
     /* A product of few rows is bound by reading b: its bytes count, as 8 rows' FLOPs would. */
     double flops = 2.0 * (double)(s->m < 8 ? 8 : s->m) * (double)s->n * (double)s->k;
     for (;;) {
         int64_t parts = s->batch * parts_m * parts_n;
-        int64_t tile_m = divide_up(s->m, parts_m), tile_n = divide_up(s->n, parts_n);
+        int64_t tile_m = kern_divide_up(s->m, parts_m), tile_n = kern_divide_up(s->n, parts_n);
         double tile_flops = flops / (double)(parts_m * parts_n);
         if (parts >= 32 || (parts >= 2 && tile_flops < 2 * limits.flops) || tile_flops < 1e6) break;
         if (tile_m >= 2 * limits.min_m && (!s->transpose_b || tile_n < 2 * limits.min_n))
@@ -73,10 +67,10 @@ static void partition(kern_matmul *matmul) {
         else
             break;
     }
-    matmul->tile_m = divide_up(s->m, parts_m);
-    matmul->tile_n = smaller(s->n, divide_up(divide_up(s->n, parts_n), 16) * 16);
-    matmul->parts_m = divide_up(s->m, matmul->tile_m);
-    matmul->parts_n = divide_up(s->n, matmul->tile_n);
+    matmul->tile_m = kern_divide_up(s->m, parts_m);
+    matmul->tile_n = kern_min(s->n, kern_divide_up(kern_divide_up(s->n, parts_n), 16) * 16);
+    matmul->parts_m = kern_divide_up(s->m, matmul->tile_m);
+    matmul->parts_n = kern_divide_up(s->n, matmul->tile_n);
 }
 
 /* A batch that shares b is one taller product. */
@@ -136,7 +130,7 @@ kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *sh
     } else if (shape->dtype == KERN_BF16 && kern_matmul_native_bf16()) {
         TRY(create_products(made));
     } else if (shape->dtype == KERN_BF16) {
-        int64_t depth = smaller(shape->k, CONVERT_DEPTH);
+        int64_t depth = kern_min(shape->k, CONVERT_DEPTH);
         made->scratch = sizeof(float) * (size_t)(depth * (made->tile_m + made->tile_n));
     }
     made->scratch = kern_align(made->scratch);
@@ -213,7 +207,7 @@ static void widen(float *wide, const uint16_t *narrow, int64_t rows, int64_t col
 static void run_widened(const kern_matmul_shape *s, const tile_task *t) {
     kern_bf16_rows rows = rows_of(s);
     for (int64_t p = 0; p < s->k; p += CONVERT_DEPTH) {
-        int64_t depth = smaller(s->k - p, CONVERT_DEPTH);
+        int64_t depth = kern_min(s->k - p, CONVERT_DEPTH);
         float *a = t->scratch, *b = a + t->m * depth;
         const uint16_t *from_a = t->a, *from_b = t->b;
         if (s->transpose_a)

@@ -4,10 +4,6 @@
 #include "kernels/isa.h"
 #include "kernels/tile_isa.h"
 
-static int64_t round_up(int64_t n, int64_t multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 /* packed [rows, columns] = matrix, zeros beyond rows_valid and columns_valid. */
 static void pack(real *packed, int64_t rows, int64_t columns, kern_f64_matrix matrix,
                  int64_t rows_valid, int64_t columns_valid) {
@@ -29,7 +25,7 @@ static kern_f64_matrix transposed(kern_f64_matrix a) {
 
 void KERN_ISA(kern_f64_tile)(double *c, int64_t c_row, kern_f64_matrix a, kern_f64_matrix b,
                              int64_t m, int64_t n, int64_t k, bool accumulate, double *workspace) {
-    int64_t m_pad = round_up(m, TILE_M), n_pad = round_up(n, LANES);
+    int64_t m_pad = kern_round_up(m, TILE_M), n_pad = kern_round_up(n, LANES);
     real *sum = workspace, *left = sum + KERN_F64_TILE * KERN_F64_TILE;
     real *right = left + KERN_F64_TILE * KERN_F64_DEPTH;
     for (int64_t p = 0; p < k; p += KERN_F64_DEPTH) {

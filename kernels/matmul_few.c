@@ -14,14 +14,6 @@ enum {
     PARALLEL_BYTES = 256 << 10, /* of b, in all */
 };
 
-static int64_t divide_up(int64_t n, int64_t by) {
-    return (n + by - 1) / by;
-}
-
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static size_t sum_bytes(const kern_matmul_shape *s) {
     return s->dtype == KERN_F64 ? 8 : 4;
 }
@@ -48,12 +40,12 @@ kern_few_cut kern_few_cut_of(const kern_matmul_shape *s) {
     if (s->k == 1) bytes += s->m * s->n * (int64_t)sum_bytes(s);
     int64_t tasks = tasks_wanted(s, bytes);
     kern_few_cut cut = {.parallel = bytes * s->batch >= PARALLEL_BYTES};
-    cut.parts_n = columns ? tasks : divide_up(s->n, COLUMNS);
-    cut.tile_n = divide_up(divide_up(s->n, cut.parts_n), COLUMN_UNIT) * COLUMN_UNIT;
-    cut.parts_n = divide_up(s->n, cut.tile_n);
-    cut.parts_k = columns ? 1 : divide_up(tasks, cut.parts_n);
-    cut.tile_k = divide_up(s->k, cut.parts_k);
-    cut.parts_k = divide_up(s->k, cut.tile_k);
+    cut.parts_n = columns ? tasks : kern_divide_up(s->n, COLUMNS);
+    cut.tile_n = kern_divide_up(kern_divide_up(s->n, cut.parts_n), COLUMN_UNIT) * COLUMN_UNIT;
+    cut.parts_n = kern_divide_up(s->n, cut.tile_n);
+    cut.parts_k = columns ? 1 : kern_divide_up(tasks, cut.parts_n);
+    cut.tile_k = kern_divide_up(s->k, cut.parts_k);
+    cut.parts_k = kern_divide_up(s->k, cut.tile_k);
     return cut;
 }
 
@@ -93,8 +85,8 @@ static kern_few_task task_of(const kern_matmul_shape *s, const kern_few_cut *cut
         .transpose_b = s->transpose_b,
         .accumulate = s->accumulate && !o.sums,
         .m = s->m,
-        .n = smaller(cut->tile_n, s->n - j),
-        .k = smaller(cut->tile_k, s->k - p),
+        .n = kern_min(cut->tile_n, s->n - j),
+        .k = kern_min(cut->tile_k, s->k - p),
         .a_row = s->k,
         .b_row = b_row,
         .c_row = s->n,
@@ -125,8 +117,8 @@ static void add_f64(double *c, const double *sums, int64_t parts, int64_t stride
 /* A run of one row of c from the sums of its parts. */
 static void add_parts(const kern_matmul_shape *s, const kern_few_cut *cut, operands o,
                       int64_t index) {
-    int64_t runs = divide_up(s->n, ADDED), row = index / runs, j = index % runs * ADDED;
-    int64_t n = smaller(ADDED, s->n - j), item = row / s->m, i = row % s->m;
+    int64_t runs = kern_divide_up(s->n, ADDED), row = index / runs, j = index % runs * ADDED;
+    int64_t n = kern_min(ADDED, s->n - j), item = row / s->m, i = row % s->m;
     int64_t to = item * s->stride_c + i * s->n + j;
     int64_t from = (item * cut->parts_k * s->m + i) * s->n + j, stride = s->m * s->n;
     if (s->dtype == KERN_F64)
@@ -158,7 +150,7 @@ void kern_few_run(const kern_matmul_shape *s, const kern_few_cut *cut, void *c, 
         }
         if (o.sums) {
 #pragma omp for schedule(static)
-            for (int64_t t = 0; t < s->batch * s->m * divide_up(s->n, ADDED); t++)
+            for (int64_t t = 0; t < s->batch * s->m * kern_divide_up(s->n, ADDED); t++)
                 add_parts(s, cut, o, t);
         }
     }

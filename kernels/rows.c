@@ -149,9 +149,7 @@ static void make_plans(kern_rows *rows) {
     int *same = allocate(rows->program.operands, sizeof *same);
     kern_row_plan_make(&rows->plan, &rows->shape, &rows->program, NULL);
     kern_row_plan_make(&rows->safe, &rows->shape, &rows->program, same);
-    rows->thread_bytes = rows->plan.thread_bytes > rows->safe.thread_bytes
-                             ? rows->plan.thread_bytes
-                             : rows->safe.thread_bytes;
+    rows->thread_bytes = kern_max_bytes(rows->plan.thread_bytes, rows->safe.thread_bytes);
     free(same);
 }
 
@@ -217,10 +215,6 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads) {
 
 double kern_rows_bytes(const kern_rows *rows) {
     return rows->bytes;
-}
-
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 /* One thread's view of a run. */
@@ -304,20 +298,20 @@ static void run_part(runner *r, int64_t part) {
     int64_t row_part = part / shape->col_parts;
     int64_t block = row_part / shape->pieces, piece = row_part % shape->pieces;
     int64_t row = block * shape->block_rows + piece * shape->piece_rows;
-    int64_t row_end = least(row + shape->piece_rows, (block + 1) * shape->block_rows);
+    int64_t row_end = kern_min(row + shape->piece_rows, (block + 1) * shape->block_rows);
     int64_t col_begin = part % shape->col_parts * shape->part_cols;
-    int64_t col_end = least(col_begin + shape->part_cols, shape->n);
+    int64_t col_end = kern_min(col_begin + shape->part_cols, shape->n);
     for (int i = 0; i < r->plan->sums; i++) {
         const kern_row_sum *sum = &r->plan->sum[i];
         size_t count = sum->wide ? (size_t)(col_end - col_begin) : 1;
         memset(tile->slot[sum->slot], 0, count * shape->bytes);
     }
     for (; row < row_end; row += tile->rows) {
-        tile->rows = least(shape->tile_rows, row_end - row);
-        tile->rows = least(tile->rows, shape->inner - row % shape->inner);
+        tile->rows = kern_min(shape->tile_rows, row_end - row);
+        tile->rows = kern_min(tile->rows, shape->inner - row % shape->inner);
         find_index(tile->index, shape, row);
         for (tile->col = col_begin; tile->col < col_end; tile->col += tile->cols) {
-            tile->cols = least(shape->tile_cols, col_end - tile->col);
+            tile->cols = kern_min(shape->tile_cols, col_end - tile->col);
             tile->part_col = tile->col - col_begin;
             run_tile(r);
         }
@@ -330,13 +324,13 @@ static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *co
                         char *partials) {
     const kern_row_shape *shape = &rows->shape;
     enum { COLUMNS = 1024 };
-    int64_t width = sum->wide ? shape->n : 1, slices = (width + COLUMNS - 1) / COLUMNS;
+    int64_t width = sum->wide ? shape->n : 1, slices = kern_divide_up(width, COLUMNS);
     int64_t group = shape->blocks / sum->blocks * shape->pieces;
     double work = (double)(shape->blocks * shape->pieces) * (double)width;
 #pragma omp parallel for schedule(static) if (work >= PARALLEL_WORK)
     for (int64_t i = 0; i < sum->blocks * slices; i++) {
         int64_t block = i / slices, col = i % slices * COLUMNS;
-        int64_t count = least(COLUMNS, width - col);
+        int64_t count = kern_min(COLUMNS, width - col);
         char *first =
             partials + sum->partials + (size_t)(block * group * width + col) * shape->bytes;
         rows->arithmetic->add_rows(first, first + (size_t)width * shape->bytes, group - 1, count,

@@ -12,19 +12,6 @@ enum {
     FLAT_REGISTERS = 512, /* larger programs are not worth a look */
 };
 
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t most(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t round_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b * b;
-}
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 /* Operands of SUM_LEAD are addressed by block; their strides do not count. */
 static bool is_summed(const kern_row_program *program, int operand) {
     for (int i = 0; i < program->instrs; i++)
@@ -147,20 +134,20 @@ static void cut_parts(kern_row_shape *shape, const kern_row_program *program) {
         if (program->instr[i].op != KERN_ROW_SUM_LEAD) continue;
         int64_t blocks = 1;
         for (int axis = 0; axis < program->instr[i].kept; axis++) blocks *= program->lead[axis];
-        shape->blocks = most(shape->blocks, blocks);
+        shape->blocks = kern_max(shape->blocks, blocks);
         summed = true;
     }
     shape->block_rows = shape->rows / shape->blocks;
-    int64_t wanted = most(shape->rows * shape->n / PART_ELEMENTS, 1);
-    wanted = least(wanted, summed ? PARTS_SUMMED : PARTS);
-    int64_t tiles = ceil_div(shape->block_rows, shape->tile_rows);
-    int64_t pieces = least(ceil_div(wanted, shape->blocks), tiles);
-    shape->piece_rows = round_up(ceil_div(shape->block_rows, pieces), shape->tile_rows);
-    shape->pieces = ceil_div(shape->block_rows, shape->piece_rows);
-    int64_t cols = least(ceil_div(wanted, shape->blocks * shape->pieces),
-                         ceil_div(shape->n, shape->tile_cols));
-    shape->part_cols = round_up(ceil_div(shape->n, cols), shape->tile_cols);
-    shape->col_parts = ceil_div(shape->n, shape->part_cols);
+    int64_t wanted = kern_max(shape->rows * shape->n / PART_ELEMENTS, 1);
+    wanted = kern_min(wanted, summed ? PARTS_SUMMED : PARTS);
+    int64_t tiles = kern_divide_up(shape->block_rows, shape->tile_rows);
+    int64_t pieces = kern_min(kern_divide_up(wanted, shape->blocks), tiles);
+    shape->piece_rows = kern_round_up(kern_divide_up(shape->block_rows, pieces), shape->tile_rows);
+    shape->pieces = kern_divide_up(shape->block_rows, shape->piece_rows);
+    int64_t cols = kern_min(kern_divide_up(wanted, shape->blocks * shape->pieces),
+                            kern_divide_up(shape->n, shape->tile_cols));
+    shape->part_cols = kern_round_up(kern_divide_up(shape->n, cols), shape->tile_cols);
+    shape->col_parts = kern_divide_up(shape->n, shape->part_cols);
     shape->parts = shape->blocks * shape->pieces * shape->col_parts;
 }
 
@@ -180,7 +167,7 @@ void kern_row_shape_make(kern_row_shape *shape, kern_row_program *program,
     int64_t tile = TILE_BYTES / (int64_t)shape->bytes;
     bool cut = shape->n > tile && !needs_whole_rows(program, wide);
     shape->tile_cols = cut ? tile : shape->n;
-    shape->tile_rows = least(most(tile / shape->n, 1), shape->rows);
+    shape->tile_rows = kern_min(kern_max(tile / shape->n, 1), shape->rows);
     int64_t inner = shape->axes ? shape->lead[shape->axes - 1] : 1;
     shape->inner = inner >= shape->tile_rows ? inner : shape->rows;
     cut_parts(shape, program);

@@ -1,5 +1,9 @@
-/* Where registers live: in the operand itself where that saves a copy, else in tile buffers that
- * are handed on as soon as their value is no longer needed. */
+/* Where registers live. A slot is an address that a step reads or writes: one value or a row that
+ * stays for the whole run (uniform, hoisted); a place in an operand's own memory, where that saves
+ * the copy of a load or a store (load, stored); or a tile buffer, handed on as soon as its value is
+ * no longer needed. A store into memory that another operand is loaded from must not come before
+ * what reads the old contents: first stores sink behind such loads, then only those registers are
+ * bound to operands that no store reaches too early, then steps that copy nothing are dropped. */
 #include "kernels/rows_plan.h"
 
 #include <stdlib.h>
@@ -20,7 +24,7 @@ typedef struct {
     int64_t offset_capacity, bound_capacity, shifted_capacity;
 } slotter;
 
-static bool alias(const slotter *s, int a, int b) {
+static bool are_same_memory(const slotter *s, int a, int b) {
     return s->same && s->same[a] == s->same[b];
 }
 
@@ -31,7 +35,8 @@ static void sink_stores(const slotter *s) {
         if (step[t].op != KERN_ROW_STORE) continue;
         int last = t;
         for (int u = t + 1; u < s->plan->steps; u++)
-            if (step[u].op == KERN_ROW_LOAD && alias(s, step[t].operand, step[u].operand)) last = u;
+            if (step[u].op == KERN_ROW_LOAD && are_same_memory(s, step[t].operand, step[u].operand))
+                last = u;
         kern_row_step moved = step[t];
         memmove(step + t, step + t + 1, (size_t)(last - t) * sizeof *step);
         step[last] = moved;
@@ -55,6 +60,7 @@ static bool is_elementwise(const kern_row_step *step) {
     return (step->op >= KERN_ROW_ADD && step->op <= KERN_ROW_SELECT) || step->op >= KERN_STEP_CHAIN;
 }
 
+/* A register is the operand that it is loaded from, for as long as nothing is stored there. */
 static void bind_loads(const slotter *s) {
     for (int t = 0; t < s->plan->steps; t++) {
         const kern_row_step *step = &s->plan->step[t];
@@ -63,15 +69,18 @@ static void bind_loads(const slotter *s) {
     }
 }
 
+/* Whether step `def`, if it wrote straight to the operand, would write over what a bound load still
+ * holds: one that is read later, or by this step at other elements than the one being written. */
 static bool spoils_load(const slotter *s, int operand, int def) {
     for (int r = 0; r < s->regs; r++) {
         const kern_row_register *reg = &s->reg[r];
-        if (reg->load < 0 || !alias(s, operand, reg->load) || reg->last < def) continue;
+        if (reg->load < 0 || !are_same_memory(s, operand, reg->load) || reg->last < def) continue;
         if (reg->last > def || !is_elementwise(&s->plan->step[def])) return true;
     }
     return false;
 }
 
+/* A register that is stored is made in the operand's memory, once: its store is then done. */
 static void bind_stores(const slotter *s) {
     for (int t = 0; t < s->plan->steps; t++) {
         kern_row_step *step = &s->plan->step[t];
@@ -92,7 +101,7 @@ static void unbind_spoilt(const slotter *s) {
         if (step->op != KERN_ROW_STORE) continue;
         for (int r = 0; r < s->regs; r++)
             if (s->reg[r].load >= 0 && s->reg[r].last > t &&
-                alias(s, step->operand, s->reg[r].load))
+                are_same_memory(s, step->operand, s->reg[r].load))
                 s->reg[r].load = -1;
     }
 }

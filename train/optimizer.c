@@ -80,8 +80,8 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
 }
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {
-    size_t a = ad_plan_arena_bytes(optimizer->norm), b = ad_plan_arena_bytes(optimizer->update);
-    return a > b ? a : b;
+    return kern_max_bytes(ad_plan_arena_bytes(optimizer->norm),
+                          ad_plan_arena_bytes(optimizer->update));
 }
 
 static void bind_scalars(train_optimizer *o, double norm, int64_t step, double lr) {

@@ -22,17 +22,17 @@ static const char *type(const ad_graph *graph, ad_node *node) {
 
 static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wanted,
                 ad_value *ct_in) {
-    ad_node at = *ad_node_at(graph, node);
+    ad_node own = *ad_node_at(graph, node);
     if (!ad_is_none(ct[1])) {
         ad_poison(graph, "attention: its log-sum-exp has no gradient");
         return;
     }
     ad_value input[ATTN_VJP_INPUTS];
-    for (int i = 0; i < ATTN_FORWARD_INPUTS; i++) input[i] = at.input[i];
+    for (int i = 0; i < ATTN_FORWARD_INPUTS; i++) input[i] = own.input[i];
     input[ATTN_O] = (ad_value){node, 0};
     input[ATTN_LSE] = (ad_value){node, 1};
-    input[ATTN_CT_O] = ad_attention_round(graph, &at, ct[0]);
-    ad_value result = ad_build_op(graph, AD_OP_attention_vjp, ATTN_VJP_INPUTS, input, &at.attrs);
+    input[ATTN_CT_O] = ad_attention_round(graph, &own, ct[0]);
+    ad_value result = ad_build_op(graph, AD_OP_attention_vjp, ATTN_VJP_INPUTS, input, &own.attrs);
     for (int i = ATTN_Q; i <= ATTN_PAST_V; i++)
         if (wanted[i]) ct_in[i] = ad_is_value(result) ? (ad_value){result.node, i} : AD_POISON;
 }
@@ -57,7 +57,7 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
 }
 
 static const ad_kernel kernel = {
-    .create = create, .run = run, .destroy = kern_free, .flops = flops};
+    .create = create, .run = run, .destroy = kern_free, .flops = flops, .view_inputs = ATTN_VIEWS};
 
 const ad_op_def ad_op_attention = {
     .orders = 2, .optional = ATTN_OPTIONAL, .type = type, .vjp = vjp, .kernel = &kernel};

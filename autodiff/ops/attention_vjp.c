@@ -12,16 +12,16 @@ static const char *type(const ad_graph *graph, ad_node *node) {
 /* o and lse get no cotangent: stage 2 already differentiates them as functions of q, k, v. */
 static void vjp(ad_graph *graph, int node, const ad_value *ct, const bool *wanted,
                 ad_value *ct_in) {
-    ad_node at = *ad_node_at(graph, node);
+    ad_node own = *ad_node_at(graph, node);
     if (!ad_is_none(ct[ATTN_PAST_K]) || !ad_is_none(ct[ATTN_PAST_V])) {
         ad_poison(graph, "attention: past keys and values are constants of the inner gradient; "
                          "their cotangents cannot be differentiated again");
         return;
     }
     ad_value input[ATTN_VJP2_INPUTS];
-    for (int i = 0; i < ATTN_VJP_INPUTS; i++) input[i] = at.input[i];
-    for (int i = 0; i < 3; i++) input[ATTN_A + i] = ad_attention_round(graph, &at, ct[i]);
-    ad_value result = ad_build_op(graph, AD_OP_attention_vjp2, ATTN_VJP2_INPUTS, input, &at.attrs);
+    for (int i = 0; i < ATTN_VJP_INPUTS; i++) input[i] = own.input[i];
+    for (int i = 0; i < 3; i++) input[ATTN_A + i] = ad_attention_round(graph, &own, ct[i]);
+    ad_value result = ad_build_op(graph, AD_OP_attention_vjp2, ATTN_VJP2_INPUTS, input, &own.attrs);
     if (!ad_is_value(result)) return;
     for (int i = ATTN_Q; i <= ATTN_PAST_V; i++)
         if (wanted[i]) ct_in[i] = (ad_value){result.node, i};
@@ -53,7 +53,9 @@ static const ad_kernel kernel = {.create = create,
                                  .run = run,
                                  .destroy = kern_free,
                                  .flops = flops,
-                                 .adds_outputs = 1u << ATTN_PAST_K | 1u << ATTN_PAST_V};
+                                 .adds_outputs = ATTN_VIEWS,
+                                 .view_inputs = ATTN_VIEWS,
+                                 .view_outputs = ATTN_VIEWS};
 
 const ad_op_def ad_op_attention_vjp = {
     .orders = 1, .optional = ATTN_OPTIONAL, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -38,7 +38,9 @@ static const ad_kernel kernel = {.create = create,
                                  .run = run,
                                  .destroy = kern_free,
                                  .flops = flops,
-                                 .adds_outputs = 1u << ATTN_PAST_K | 1u << ATTN_PAST_V};
+                                 .adds_outputs = ATTN_VIEWS,
+                                 .view_inputs = ATTN_VIEWS,
+                                 .view_outputs = ATTN_VIEWS};
 
 const ad_op_def ad_op_attention_vjp2 = {
     .orders = 0, .optional = ATTN_VJP2_OPTIONAL, .type = type, .kernel = &kernel};

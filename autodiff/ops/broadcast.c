@@ -1,4 +1,3 @@
-#include "autodiff/composites.h"
 #include "autodiff/op.h"
 
 /* Axes of size 1 repeated; attrs.i[axis]: the result's shape. In a row program the last axis costs

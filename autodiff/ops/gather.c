@@ -42,9 +42,9 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
 static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
                 void *workspace) {
     (void)workspace;
-    const gather_state *at = state;
-    kern_gather(at->dtype, output[0].data, input[0].data, input[1].data, at->rows, at->vocabulary,
-                at->width);
+    const gather_state *call = state;
+    kern_gather(call->dtype, output[0].data, input[0].data, input[1].data, call->rows,
+                call->vocabulary, call->width);
 }
 
 static const ad_kernel kernel = {.create = create, .run = run, .destroy = kern_free};

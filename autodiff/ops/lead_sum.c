@@ -5,6 +5,34 @@ ad_value ad_lead_sum(ad_graph *graph, ad_value a, int kept) {
     return ad_build_op(graph, AD_OP_lead_sum, 1, &a, &(ad_attrs){.i[0] = kept});
 }
 
+/* Summed leading axes that are not the last ones move there first. */
+static ad_value sum_scattered(ad_graph *graph, ad_value a, unsigned axes) {
+    ad_type type = ad_type_at(graph, a);
+    int order[AD_AXES], inverse[AD_AXES], count = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int axis = 0; axis < type.rank - 1; axis++)
+            if ((int)(axes >> axis & 1) == pass) order[count++] = axis;
+    order[count] = type.rank - 1;
+    for (int axis = 0; axis < type.rank; axis++) inverse[order[axis]] = axis;
+    int kept = type.rank - 1;
+    while (kept > 0 && axes >> order[kept - 1] & 1) kept--;
+    return ad_transpose(graph, ad_lead_sum(graph, ad_transpose(graph, a, order), kept), inverse);
+}
+
+ad_value ad_sum(ad_graph *graph, ad_value a, unsigned axes) {
+    if (!ad_is_value(a)) return AD_POISON;
+    ad_type type = ad_type_at(graph, a);
+    int last = type.rank - 1;
+    if (axes >> last & 1) a = ad_row_sum(graph, a);
+    axes &= (1u << last) - 1;
+    if (!axes) return a;
+    int kept = 0;
+    while (!(axes >> kept & 1)) kept++;
+    for (int axis = kept; axis < last; axis++)
+        if (!(axes >> axis & 1) && type.dim[axis] != 1) return sum_scattered(graph, a, axes);
+    return ad_lead_sum(graph, a, kept);
+}
+
 static const char *type(const ad_graph *graph, ad_node *node) {
     const char *reason = ad_type_like_input(graph, node);
     if (reason) return reason;

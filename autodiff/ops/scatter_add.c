@@ -44,13 +44,13 @@ static kern_status create(void **state, const ad_graph *graph, const ad_node *no
 static void run(const void *state, const ad_buffer *output, const ad_buffer *input,
                 void *workspace) {
     (void)workspace;
-    const scatter_state *at = state;
-    int64_t width = at->rows.dim[1];
-    if (!at->accumulate)
+    const scatter_state *call = state;
+    int64_t width = call->rows.dim[1];
+    if (!call->accumulate)
         memset(output[0].data, 0,
-               (size_t)(at->vocabulary * width) * kern_dtype_bytes(at->rows.dtype));
-    kern_scatter_add(at->rows.dtype, output[0].data, input[0].data, input[1].data, at->rows.dim[0],
-                     at->vocabulary, width);
+               (size_t)(call->vocabulary * width) * kern_dtype_bytes(call->rows.dtype));
+    kern_scatter_add(call->rows.dtype, output[0].data, input[0].data, input[1].data,
+                     call->rows.dim[0], call->vocabulary, width);
 }
 
 static const ad_kernel kernel = {

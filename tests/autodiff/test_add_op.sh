@@ -1,6 +1,6 @@
 #!/bin/bash
 # docs/add-an-op.md, followed to the letter in a copy of the engine: the new operation passes test_ops,
-# and fails it once its rule, or its value, is wrong. Arguments: the program, the source directory.
+# and fails it once its rule, or its value, is wrong; many of them are one plan. Arguments: the program, the source directory.
 set -euo pipefail
 build=$(dirname "$(realpath "$1")")
 source=$(realpath "$2")
@@ -51,14 +51,14 @@ run_test() { # links and runs; the output into the file `output`
     ./test_ops >output 2>&1
 }
 
-# Changes the operation; the test must then fail in the named test case, and name the operation.
-must_fail() { # sed command, test case
+# Changes the operation; the test must then fail in the named test case, and say what is wrong.
+must_fail() { # sed command, test case, text
     cp autodiff/ops/softplus.c kept.c
     sed -i "$1" autodiff/ops/softplus.c
     ! cmp -s kept.c autodiff/ops/softplus.c || fault "nothing is changed by $1"
     compile_all autodiff/ops/softplus.c
     ! run_test || fault "this change is not seen: $1"
-    grep -q "softplus, variant" output && grep -q "FAILED.*$2" output ||
+    grep -q "$3" output && grep -q "FAILED.*$2" output ||
         { cat output; fault "$2 does not name what fails after: $1"; }
     cp kept.c autodiff/ops/softplus.c
 }
@@ -67,6 +67,14 @@ gcc "${flags[@]}" -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsynta
     autodiff/ops/softplus.c || fault "the file of the page has warnings"
 compile_all autodiff/*.c autodiff/ops/*.c tests/autodiff/test_ops.c
 run_test || { cat output; fault "the operation of the page does not pass"; }
-must_fail 's/ad_sigmoid(\(.*\))));/ad_exp(graph, ad_sigmoid(\1))));/' test_derivatives
-must_fail 's/ad_emit_const(emitter, 1)/ad_emit_const(emitter, 2)/' test_values
+must_fail 's/ad_sigmoid(\(.*\))));/ad_exp(graph, ad_sigmoid(\1))));/' test_derivatives \
+    "softplus, variant"
+must_fail 's/ct_in\[0\] = \(.*\);$/ct_in[0] = ad_row_sum(graph, \1);/' test_derivatives \
+    "the rule of softplus gave a cotangent f64\[.*1\] where f64\["
+must_fail 's/ct_in\[0\] = \(.*\);$/ct_in[0] = ad_cast(graph, \1, KERN_F32);/' test_derivatives \
+    "the rule of softplus gave a cotangent f32\[.*\] where f64\["
+must_fail 's/ad_emit_const(emitter, 1)/ad_emit_const(emitter, 2)/' test_values "softplus, variant"
+compile_all autodiff/ops/softplus.c tests/autodiff/many_softplus.c
+rm objects/test_ops.o
+run_test || { cat output; fault "many in one plan fail"; }
 echo "test_add_op: the page's operation passes; with a wrong rule or value it fails"

@@ -29,6 +29,43 @@ static void test_products_add_up(void **state) {
     world_end(&w);
 }
 
+/* Sums without a product stay in one program, and are added to an output by another. */
+static void test_sums_without_products(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_value a = matrix(&w, 5, 5), b = matrix(&w, 5, 5);
+    ad_value sum = ad_add(w.graph, ad_mul(w.graph, a, b), ad_exp(w.graph, b));
+    expect_steps(&w, 1, &(ad_plan_output){sum, AD_ADD}, 2, 2);
+    expect_equal_ways(&w, 1, &(ad_plan_output){sum, AD_ADD});
+    world_end(&w);
+}
+
+/* Of two products that add up the one that was built later adds to the other's memory, whichever
+ * way round they are summed. */
+static void test_later_products_add(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_value a = matrix(&w, 5, 5), product[2];
+    for (int i = 0; i < 2; i++) {
+        ad_scope_push(w.graph, "product.%d", i);
+        product[i] = ad_matmul(w.graph, a, matrix(&w, 5, 5), false, false);
+        ad_scope_pop(w.graph);
+    }
+    for (int way = 0; way < 2; way++) {
+        ad_plan_output output = {ad_add(w.graph, product[way], product[!way]), AD_WRITE};
+        ad_plan_spec spec = {.outputs = 1, .output = &output, .threads = 1};
+        ad_plan *plan;
+        assert_int_equal(ad_plan_compile(&plan, w.graph, &spec), KERN_OK);
+        assert_int_equal(ad_plan_steps(plan), 2);
+        assert_string_equal(ad_plan_step(plan, 0).scope, "product.0");
+        assert_string_equal(ad_plan_step(plan, 1).scope, "product.1");
+        ad_plan_destroy(plan);
+    }
+    world_end(&w);
+}
+
 /* Only part of a product is summed: its memory is not that of the sum. */
 static void test_part_of_a_product(void **state) {
     (void)state;
@@ -107,6 +144,25 @@ static void test_siblings(void **state) {
     }
 }
 
+/* Recomputation does not join what runs earlier: its results would wait for their reader. */
+static void test_lazy_siblings(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_value a = matrix(&w, 5, 5), b = matrix(&w, 5, 5), c = matrix(&w, 5, 5);
+    ad_value awaited = ad_matmul(w.graph, a, b, false, false), again = ad_exp(w.graph, awaited);
+    int lazy = ad_nodes(w.graph), steps, rows;
+    ad_value now = ad_neg(w.graph, awaited), later = ad_matmul(w.graph, now, c, false, false);
+    ad_plan_output output = {ad_matmul(w.graph, again, later, false, false), AD_WRITE};
+    for (int way = 0; way < 2; way++) {
+        ad_plan_spec spec = {.outputs = 1, .output = &output, .lazy = way ? lazy : 0};
+        count_steps(&w, spec, &steps, &rows);
+        assert_int_equal(rows, way ? 2 : 1);
+        assert_int_equal(steps, 3 + rows);
+    }
+    world_end(&w);
+}
+
 /* What a norm and a cross entropy must move: their operands and results, once. */
 static void test_bytes(void **state) {
     (void)state;
@@ -145,6 +201,21 @@ static void test_long_programs(void **state) {
         output[i] = (ad_plan_output){sum, i % 2 ? AD_WRITE : AD_ADD};
     }
     expect_equal_ways(&w, TERMS, output);
+    world_end(&w);
+}
+
+/* As many nodes as a program may have, and one more. */
+static void test_longest_program(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_value y = matrix(&w, 3, 5);
+    for (int nodes = 1; nodes <= 97; nodes++) {
+        y = ad_sigmoid(w.graph, y);
+        if (nodes < 96) continue;
+        expect_steps(&w, 1, &(ad_plan_output){y, AD_WRITE}, nodes - 95, nodes - 95);
+        expect_equal_ways(&w, 1, &(ad_plan_output){y, AD_WRITE});
+    }
     world_end(&w);
 }
 
@@ -187,12 +258,16 @@ static void test_first_attention_has_no_inner_gradient(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_add_up),
+        cmocka_unit_test(test_sums_without_products),
+        cmocka_unit_test(test_later_products_add),
         cmocka_unit_test(test_part_of_a_product),
         cmocka_unit_test(test_operand_read_twice),
         cmocka_unit_test(test_sums_end_programs),
         cmocka_unit_test(test_siblings),
+        cmocka_unit_test(test_lazy_siblings),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_long_programs),
+        cmocka_unit_test(test_longest_program),
         cmocka_unit_test(test_past_cotangents),
         cmocka_unit_test(test_first_attention_has_no_inner_gradient),
     };

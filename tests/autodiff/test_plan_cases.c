@@ -1,6 +1,9 @@
 /* What plans promise one by one: memory, order, what outputs, cuts and bound views mean, what a
  * debug run says, what is refused. */
+#include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/autodiff/plan_steps.h"
 
@@ -27,6 +30,87 @@ static void test_arena_is_reused(void **state) {
     ad_plan_destroy(plan);
     assert_true(many >= 79 * matrix_bytes);
     assert_true(few < 2 * matrix_bytes + (many - 79 * matrix_bytes));
+    world_end(&w);
+}
+
+enum { SIDE = 128 };
+
+static ad_value turned(world *w, ad_value a) {
+    return ad_transpose(w->graph, a, (int[]){1, 0});
+}
+
+/* The arena of a plan in matrices of SIDE x SIDE; scratch of row programs is less than one. */
+static int arena_matrices(const world *w, ad_plan_spec spec) {
+    ad_plan *plan;
+    spec.threads = 1;
+    if (ad_plan_compile(&plan, w->graph, &spec) != KERN_OK) fail_msg("%s", kern_error());
+    size_t bytes = ad_plan_arena_bytes(plan);
+    ad_plan_destroy(plan);
+    return (int)(bytes / (SIDE * SIDE * sizeof(double)));
+}
+
+/* A row program writes over an operand that it is the last to read if that is all there is of the
+ * operand's memory; beside it where it reads a part, whose place is not the result's. */
+static void test_results_over_dying_operands(void **state) {
+    (void)state;
+    for (int part = 0; part < 2; part++) {
+        world w;
+        world_begin(&w, KERN_F64, SEED);
+        ad_value a = turned(&w, matrix(&w, SIDE, part ? 2 * SIDE : SIDE));
+        if (part) a = ad_slice(w.graph, a, 0, 5, SIDE);
+        ad_plan_output output = {turned(&w, ad_exp(w.graph, a)), AD_WRITE};
+        int matrices = arena_matrices(&w, (ad_plan_spec){.outputs = 1, .output = &output});
+        assert_int_equal(matrices, part ? 3 : 1);
+        expect_equal_ways(&w, 1, &output);
+        world_end(&w);
+    }
+}
+
+/* What is added into outputs by row programs is added as soon as it is there, recomputed or not. */
+static void test_sums_into_outputs_run_early(void **state) {
+    (void)state;
+    for (int which = 0; which < 2; which++) {
+        world w;
+        world_begin(&w, KERN_F64, SEED);
+        ad_plan_output output[4];
+        ad_value a = matrix(&w, SIDE, SIDE), chain = a;
+        int lazy = 0;
+        for (int i = 0; i < 4; i++) {
+            ad_value next = turned(&w, which ? ad_sigmoid(w.graph, chain) : matrix(&w, SIDE, SIDE));
+            output[i] = (ad_plan_output){next, i == 0 || !which ? AD_ADD : AD_WRITE};
+            chain = turned(&w, next);
+            if (i == 0) lazy = which ? ad_nodes(w.graph) : 0;
+        }
+        if (which) output[1] = output[3];
+        ad_plan_spec spec = {.outputs = which ? 2 : 4, .output = output, .lazy = lazy};
+        assert_int_equal(arena_matrices(&w, spec), which ? 2 : 1);
+        expect_equal_ways(&w, spec.outputs, output);
+        world_end(&w);
+    }
+}
+
+/* Results that nobody reads have no memory. */
+static void test_unread_results(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_type type = AD_TYPE(KERN_F64, 1, SIDE, 2, SIDE / 2);
+    ad_attention_args args = {.q = world_tensor(&w, type, -1, 1),
+                              .k = world_tensor(&w, type, -1, 1),
+                              .v = world_tensor(&w, type, -1, 1),
+                              .past_k = AD_NONE,
+                              .past_v = AD_NONE,
+                              .past_rows = AD_NONE,
+                              .window = SIDE,
+                              .scale = 1};
+    ad_value o = ad_attention(w.graph, &args, NULL), ct = world_tensor(&w, type, -1, 1), result[3];
+    ad_vjp(w.graph, 1, &o, &ct, 3, (ad_value[]){args.q, args.k, args.v}, result);
+    ad_plan_output output[3];
+    for (int i = 0; i < 3; i++) output[i] = (ad_plan_output){result[i], AD_WRITE};
+    int all = arena_matrices(&w, (ad_plan_spec){.outputs = 3, .output = output});
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(all,
+                         arena_matrices(&w, (ad_plan_spec){.outputs = 1, .output = &output[i]}));
     world_end(&w);
 }
 
@@ -144,7 +228,8 @@ static void test_bound_views(void **state) {
     model_body(&m, &w, model_tiny);
     model_vjp(&m);
     ad_plan_output output[2] = {{m.ct_past[0], AD_WRITE}, {m.ct_past[1], AD_ADD}};
-    ad_plan_spec spec = {.outputs = 2, .output = output};
+    ad_value view[4] = {m.past[0], m.past[1], m.ct_past[0], m.ct_past[1]};
+    ad_plan_spec spec = {.outputs = 2, .output = output, .views = 4, .view = view};
     double *dense = world_run(&w, spec);
     runner *r = malloc(sizeof *r);
     runner_begin(r, &w, spec);
@@ -246,6 +331,103 @@ static void expect_refused(const world *w, ad_value value, ad_output_mode mode, 
     if (!strstr(kern_error(), text)) fail_msg("no '%s' in: %s", text, kern_error());
 }
 
+/* Runs a plan in a process of its own, with so many threads and the given view bound; true if it
+ * was ended by an assertion, before it wrote anything. */
+static bool run_dies(runner *r, int threads, ad_value view) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        if (!freopen("/dev/null", "w", stderr)) _exit(2);
+        if (ad_is_value(view)) ad_plan_bind_view(r->plan, view, r->in[0], 20);
+        r->threads = threads;
+        _exit(runner_try(r) != KERN_OK);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) ? WTERMSIG(how) == SIGABRT : WEXITSTATUS(how) == 0);
+    return WIFSIGNALED(how);
+}
+
+/* A plan has memory for as many threads as it was made for. */
+static void test_more_threads_than_planned(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F32, SEED);
+    ad_value y = ad_exp(w.graph, ad_exp(w.graph, matrix(&w, 999, 99)));
+    ad_plan_output output = {ad_lead_sum(w.graph, y, 0), AD_WRITE};
+    runner *r = malloc(sizeof *r);
+    runner_begin(r, &w, (ad_plan_spec){.outputs = 1, .output = &output, .threads = 2});
+    for (int threads = 1; threads <= 4; threads++)
+        assert_true(run_dies(r, threads, AD_NONE) == (threads > 2));
+    runner_end(r);
+    free(r);
+    world_end(&w);
+}
+
+static void expect_no_view(const world *w, ad_plan_output output, ad_value view, const char *text) {
+    ad_plan *plan = (ad_plan *)&plan;
+    ad_plan_spec spec = {.outputs = 1, .output = &output, .views = 1, .view = &view, .threads = 1};
+    for (int way = 0; way < 2; way++) {
+        spec.unfused = way;
+        assert_int_equal(ad_plan_compile(&plan, w->graph, &spec), KERN_ERR_GRAPH);
+        assert_null(plan);
+        if (!strstr(kern_error(), text)) fail_msg("no '%s' in: %s", text, kern_error());
+    }
+}
+
+/* What does not know the distance between a view's items may not read or write one. */
+static void test_refused_views(void **state) {
+    (void)state;
+    world w;
+    model m;
+    world_begin(&w, KERN_F64, SEED);
+    model_body(&m, &w, model_tiny);
+    model_vjp(&m);
+    ad_type flat = AD_TYPE(KERN_F64, 10, 4);
+    ad_value past = m.past[0], twice = ad_add(w.graph, past, past);
+    ad_value reshaped = ad_reshape(w.graph, past, flat);
+    ad_value product = ad_matmul(w.graph, reshaped, matrix(&w, 4, 3), false, false);
+    ad_scope_push(w.graph, "here");
+    ad_value slice = ad_slice(w.graph, past, 1, 1, 3), repeated = ad_neg(w.graph, slice);
+    ad_scope_pop(w.graph);
+    expect_no_view(&w, (ad_plan_output){twice, AD_WRITE}, past, "add in the graph reads x");
+    expect_no_view(&w, (ad_plan_output){product, AD_WRITE}, past, "matmul in the graph reads x");
+    expect_no_view(&w, (ad_plan_output){repeated, AD_ADD}, past, "in here reads x");
+    expect_no_view(&w, (ad_plan_output){reshaped, AD_WRITE}, past, "f64[2,5,2,2]");
+    expect_no_view(&w, (ad_plan_output){twice, AD_WRITE}, twice, "add in the graph makes");
+    expect_no_view(&w, (ad_plan_output){twice, AD_ADD}, twice, "gives");
+    expect_no_view(&w, (ad_plan_output){product, AD_WRITE}, product, "matmul in the graph makes");
+    ad_value viewed = ad_reshape(w.graph, twice, flat);
+    expect_no_view(&w, (ad_plan_output){viewed, AD_ADD}, viewed, "gives");
+    ad_value ct = ad_reshape(w.graph, m.ct_past[0], AD_TYPE(KERN_F64, 1, 10, 2, 2));
+    expect_no_view(&w, (ad_plan_output){ct, AD_WRITE}, ct, "makes");
+    expect_no_view(&w, (ad_plan_output){ad_exp(w.graph, m.ct_past[0]), AD_WRITE}, m.ct_past[0],
+                   "exp in the graph reads");
+    /* a part of a view is no view, for attention neither */
+    ad_value wide = world_tensor(&w, AD_TYPE(KERN_F64, 1, 10, 2, 2), -1, 1);
+    ad_value parted = ad_reshape(w.graph, wide, ad_type_at(w.graph, past));
+    ad_attention_args args = {.q = m.fresh[0],
+                              .k = m.fresh[0],
+                              .v = m.fresh[1],
+                              .past_k = parted,
+                              .past_v = parted,
+                              .past_rows = m.past_rows,
+                              .window = 5,
+                              .scale = 1};
+    ad_value o = ad_attention(w.graph, &args, NULL);
+    expect_no_view(&w, (ad_plan_output){o, AD_WRITE}, wide, "attention in the graph reads");
+    /* and what nobody declared cannot be bound as one */
+    runner *r = malloc(sizeof *r);
+    runner_begin(r, &w,
+                 (ad_plan_spec){.outputs = 1, .output = &(ad_plan_output){m.loss, AD_WRITE}});
+    assert_false(run_dies(r, 1, AD_NONE));
+    assert_true(run_dies(r, 1, past));
+    runner_end(r);
+    free(r);
+    world_end(&w);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     world w;
@@ -289,12 +471,17 @@ static void test_costs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena_is_reused),
+        cmocka_unit_test(test_results_over_dying_operands),
+        cmocka_unit_test(test_sums_into_outputs_run_early),
+        cmocka_unit_test(test_unread_results),
         cmocka_unit_test(test_lazy_order),
         cmocka_unit_test(test_cut_is_read),
         cmocka_unit_test(test_cut_of_one_result_of_two),
         cmocka_unit_test(test_bound_views),
         cmocka_unit_test(test_update_in_place),
         cmocka_unit_test(test_debug_names_the_first_bad_value),
+        cmocka_unit_test(test_more_threads_than_planned),
+        cmocka_unit_test(test_refused_views),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_costs),
     };

@@ -417,6 +417,7 @@ static void test_tokens_outside_the_vocabulary(void **state) {
     tiny m;
     int32_t tokens[T + 1];
     double nll[T], loss[T];
+    omp_set_num_threads(1);
     tiny_begin(&m, "inner.mode=off");
     infer_model *model;
     infer_model_spec spec = {.conf = m.conf, .batch = 1, .tokens = T, .threads = 1};

@@ -70,7 +70,7 @@ static void check_permutation(size_t bytes) {
     char *src = guarded(size, 0), *got = guarded(size, 1), *want = guarded(size, 2);
     fill_random(src, size);
     naive_copy(want, to, src, from, extent, rank, bytes);
-    kern_permute(got, src, shape, permutation, rank, bytes);
+    kern_copy_strided(got, to, src, from, extent, rank, bytes);
     assert_memory_equal(got, want, size);
     free_guarded(src, size);
     free_guarded(got, size);
@@ -131,52 +131,7 @@ static void slices(void **unused) {
     free_guarded(got, 4 << 20);
 }
 
-static void check_pad(size_t bytes) {
-    int rank = (int)below(AXES + 1);
-    int64_t in[AXES], out[AXES], before[AXES], from[AXES], to[AXES], at = 0;
-    random_shape(in, rank);
-    for (int axis = 0; axis < rank; axis++) {
-        before[axis] = below(2) ? below(3) : 0;
-        out[axis] = in[axis] + before[axis] + (below(2) ? below(3) : 0);
-    }
-    dense_strides(from, in, rank);
-    dense_strides(to, out, rank);
-    for (int axis = 0; axis < rank; axis++) at += before[axis] * to[axis];
-    size_t src_size = (size_t)count_of(in, rank) * bytes;
-    size_t size = (size_t)count_of(out, rank) * bytes;
-    char *src = guarded(src_size, 0), *got = guarded(size, 3), *want = guarded(size, 0);
-    fill_random(src, src_size);
-    naive_copy(want + at * (int64_t)bytes, to, src, from, in, rank, bytes);
-    kern_pad(got, out, src, in, before, rank, bytes);
-    assert_memory_equal(got, want, size);
-    free_guarded(src, src_size);
-    free_guarded(got, size);
-    free_guarded(want, size);
-}
-
-static void pads(void **unused) {
-    (void)unused;
-    for (int i = 0; i < 900; i++) check_pad((size_t[]){2, 4, 8}[i % 3]);
-}
-
-static void fills(void **unused) {
-    (void)unused;
-    static const double values[] = {0, -3, 7};
-    static const int64_t counts[] = {0, 1, 17, 50001};
-    for (int dtype = 0; dtype < KERN_DTYPES; dtype++)
-        for (int v = 0; v < 3; v++)
-            for (int c = 0; c < 4; c++) {
-                size_t size = (size_t)counts[c] * kern_dtype_bytes((kern_dtype)dtype);
-                void *got = guarded(size, 1);
-                kern_fill(got, (kern_dtype)dtype, counts[c], values[v]);
-                for (int64_t i = 0; i < counts[c]; i++)
-                    assert_true(naive_read((kern_dtype)dtype, got, i) == values[v]);
-                free_guarded(got, size);
-            }
-}
-
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(permutations), cmocka_unit_test(slices),
-                                       cmocka_unit_test(pads), cmocka_unit_test(fills)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(permutations), cmocka_unit_test(slices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,6 +369,7 @@ static bool run_file(const char *path) {
 
 int main(int argc, char **argv) {
     int files = 0, failed = 0;
+    omp_set_num_threads(2);
     for (int i = argc > 1 ? 1 : 0; i < argc || (argc == 1 && i == 0); i++) {
         const char *directory = i ? argv[i] : TESTS_DIR "/golden";
         char pattern[4096];
