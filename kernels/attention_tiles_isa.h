@@ -62,6 +62,8 @@ typedef struct {
     int64_t batch, head, group, first, count;
     int64_t padded; /* count, up to whole ROW_UNITs */
     int64_t width;
+    int64_t key_begin, key_end; /* keys beyond are not looked at */
+    bool part;                  /* results of rows are added to */
 } row_tile;
 
 static row_tile row_tile_of(const kern_attention_call *call, const kern_attention_item *item,
@@ -75,7 +77,10 @@ static row_tile row_tile_of(const kern_attention_call *call, const kern_attentio
                       .first = first,
                       .count = count,
                       .padded = (count + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT,
-                      .width = width};
+                      .width = width,
+                      .key_begin = item->key_begin,
+                      .key_end = item->key_end,
+                      .part = item->pass == KERN_ATTENTION_PART};
 }
 
 /* KEYS or fewer keys of one segment. Key i and row r of the tiles see each other iff
@@ -95,14 +100,14 @@ static int64_t lesser(int64_t a, int64_t b) {
 /* Puts the index-th key tile that the row tile sees into `tile`; false behind the last. */
 static bool key_tile_at(const row_tile *rows, int64_t index, key_tile *tile) {
     int64_t past = rows->call->past.past, window = rows->call->shape.window;
-    int64_t position = past + rows->first, end = position + rows->count;
-    int64_t begin = larger(0, position - window + 1);
-    int64_t past_tiles = begin < past ? (past - begin + KEYS - 1) / KEYS : 0;
+    int64_t position = past + rows->first, end = lesser(rows->key_end, position + rows->count);
+    int64_t begin = larger(rows->key_begin, position - window + 1), past_end = lesser(past, end);
+    int64_t past_tiles = begin < past_end ? (past_end - begin + KEYS - 1) / KEYS : 0;
     tile->past = index < past_tiles;
     int64_t first =
         tile->past ? begin + index * KEYS : larger(begin, past) + (index - past_tiles) * KEYS;
     if (first >= end) return false;
-    tile->count = lesser(KEYS, (tile->past ? past : end) - first);
+    tile->count = lesser(KEYS, (tile->past ? past_end : end) - first);
     tile->first = tile->past ? first : first - past;
     tile->low = first - position;
     tile->high = tile->low + window - 1;
@@ -235,9 +240,11 @@ static void load_rows(real *packed, const void *tensor, kern_dtype dtype, const 
 static void store_rows(void *tensor, const real *packed, const row_tile *rows, double scale) {
     const kern_attention_shape *s = &rows->call->shape;
     real *to = (real *)tensor + row_offset(rows);
-    for (int64_t i = 0; i < rows->count; i++)
-        for (int64_t j = 0; j < s->head_size; j++)
-            to[i * s->heads * s->head_size + j] = (real)scale * packed[i * rows->width + j];
+    for (int64_t i = 0; i < rows->count; i++, to += s->heads * s->head_size)
+        for (int64_t j = 0; j < s->head_size; j++) {
+            real value = (real)scale * packed[i * rows->width + j];
+            to[j] = rows->part ? to[j] + value : value;
+        }
 }
 
 /* transposed [width, ROWS] = packed^T, zeros from `count` to `padded` rows. */
@@ -283,6 +290,11 @@ static void load_statistic(real *packed, const void *tensor, const row_tile *row
     const real *from = (const real *)tensor + statistic_offset(rows);
     for (int64_t i = 0; i < rows->padded; i++)
         packed[i] = i < rows->count ? from[i * rows->call->shape.heads] : 0;
+}
+
+static void store_statistic(void *tensor, const real *packed, const row_tile *rows) {
+    real *to = (real *)tensor + statistic_offset(rows);
+    for (int64_t i = 0; i < rows->count; i++) to[i * rows->call->shape.heads] = packed[i];
 }
 
 /* out[r] = sum over the head of a[r] b[r] */
