@@ -163,7 +163,7 @@ kern_status conf_option_set(ttt_conf *conf, const conf_option *option, const cha
         *(bool *)to = *text == 't';
         return KERN_OK;
     }
-    ASSERT(!"a type without a rule");
+    ASSERT(false && "a type without a rule");
     return KERN_OK;
 }
 
@@ -232,6 +232,6 @@ bool conf_option_equal(const ttt_conf *a, const ttt_conf *b, const conf_option *
     case CONF_CHOICE: return choice_of(a, option) == choice_of(b, option);
     case CONF_TEXT: return !strcmp(*(const char *const *)of_a, *(const char *const *)of_b);
     }
-    ASSERT(!"a type without a rule");
+    ASSERT(false && "a type without a rule");
     return false;
 }

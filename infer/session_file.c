@@ -325,7 +325,7 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     infer_session_round(s);
     s->position = found.position;
     s->pending = found.pending;
-    s->score = found.score;
+    s->score = (infer_score)found.score;
     s->next_nll = found.next_nll;
     s->seen = found.seen;
 done:

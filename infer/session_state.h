@@ -36,6 +36,8 @@ enum {
     SESSION_PARTS
 };
 
+typedef enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } infer_score;
+
 struct infer_session {
     infer_session_spec spec;
     kern_dtype real, product;
@@ -65,11 +67,11 @@ struct infer_session {
     double rate_f64, loss_f64, norm_f64;
     float rate_f32, loss_f32, norm_f32;
     /* the text */
-    int64_t position; /* tokens read */
-    int64_t pending;  /* of them in the chunk that is not complete */
-    int32_t *waiting; /* [chunk] those */
-    enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } score; /* of the token that comes next */
-    double next_nll; /* SCORE_KNOWN: as the last target of a whole chunk, which was `next` */
+    int64_t position;  /* tokens read */
+    int64_t pending;   /* of them in the chunk that is not complete */
+    int32_t *waiting;  /* [chunk] those */
+    infer_score score; /* of the token that comes next */
+    double next_nll;   /* SCORE_KNOWN: as the last target of a whole chunk, which was `next` */
     int32_t next;
     infer_session_progress seen;
 };

@@ -76,7 +76,7 @@ static kern_status store(const launch_option *option, const char *text) {
         return KERN_OK;
     }
     }
-    ASSERT(!"a kind without a rule");
+    ASSERT(false && "a kind without a rule");
     return KERN_OK;
 }
 

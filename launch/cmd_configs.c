@@ -68,7 +68,7 @@ static json_t *value_of(const ttt_conf *conf, const conf_option *option) {
         return json_string(option->choices[choice]);
     }
     }
-    ASSERT(!"a type without a rule");
+    ASSERT(false && "a type without a rule");
     return NULL;
 }
 

@@ -69,6 +69,9 @@ static void test_pieces_do_not_matter(void **state) {
         tiny_begin(&m, tiny_variants[v]);
         enum { T = 64 };
         set_context(&m, T);
+        /* Steps of 0.7 blow rounding up 150 times over these chunks where the window is 3, as they
+         * do a change of the weights' last bits: nll is then right to 1e-12 only by luck. */
+        tiny_set(m.conf, "inner.lr=0.3");
         tiny_tokens(&m, tokens, T + 1, 5);
         for (int off = !tiny_has_inner(&m); off < 2; off++) {
             reference(&m, expected, tokens, off);
@@ -77,7 +80,7 @@ static void test_pieces_do_not_matter(void **state) {
                 infer_session_reset(session);
                 read_in(session, tokens, T + 1, nll, sizes[i], 7 + i);
                 assert_true(isnan(nll[0]));
-                tiny_assert_close(nll + 1, expected, T, 1e-12, tiny_variants[v]);
+                tiny_assert_close(nll + 1, expected, T, 5e-13, tiny_variants[v]);
             }
             infer_session_destroy(session);
         }
