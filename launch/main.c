@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define VERSION "0.1.0"
 
@@ -99,10 +100,19 @@ static int close_output(int code) {
     return code ? code : 1;
 }
 
+/* What a shell gives (1024, often) is there for programs of long ago, and may be raised freely. */
+static void raise_open_files(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* where that is refused, what there was has to do */
+}
+
 int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    raise_open_files();
     omp_set_dynamic(0); /* a team whose size changes is ended and started over */
     kern_watch_crowding();
     return close_output(dispatch(argc, argv));

@@ -136,6 +136,18 @@ refused 0 'step 30/30' --resume moved "${rest[@]}" data.train=elsewhere.h5
 same whole moved
 refused 1 'trained with other options or on other data' --resume ten "${rest[@]}" data.train=valid.h5
 
+# ---- more shards than files may be open: packed, trained on, evaluated and checked all the same ----
+for k in $(seq 1 40); do echo "{\"text\": \"$(seq -s ' ' "$k" $((k + 29)))\"}"; done >many.jsonl
+mkdir many
+if ! (
+    ulimit -n 24
+    "$ttt" pack --out many/m.h5 --shard-tokens 60 many.jsonl &&
+        "$ttt" train ./tiny.yaml run.dir=crowd 'data.train=many/m-*.h5' data.valid=many/m-index.json run.eval_every=1 \
+            train.context=16 "${one[@]}" && "$ttt" eval crowd --data 'many/m-*.h5' &&
+        "$ttt" pack --check many/m-*.h5
+) >log 2>&1; then fault "40 shards of 24 files: $(cat log)"; fi
+[ "$(grep -c ': sound; ' log)" = 40 ] || fault "of 40 shards are sound: $(cat log)"
+
 # ---- options ----
 refused 1 'train.steps' ./tiny.yaml run.dir=new train.steps=0
 refused 1 'did you mean train.steps' ./tiny.yaml run.dir=new train.stepps=3

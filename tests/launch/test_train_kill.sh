@@ -149,10 +149,12 @@ ended
 same whole deaf
 same_metrics whole deaf
 
-# One process at a time.
-"$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0 >busy.log 2>&1 &
+# One process at a time; it may open as many files as the machine allows, whatever its shell says.
+(ulimit -Sn 100 && exec "$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0) >busy.log 2>&1 &
 pid=$!
 wait_for_lines busy 0 || fault "$(cat busy.log)"
+files=$(sed -n 's/^Max open files *//p' /proc/$pid/limits)
+[ "$(cut -d ' ' -f 1 <<<"$files")" = "$(ulimit -Hn)" ] || fault "may open $files, not $(ulimit -Hn)"
 refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy \
     train.steps=1 train.total_steps=100000
 refused 2 'busy holds a run already; go on with it by .ttt train --resume busy.' ./tiny.yaml run.dir=busy
