@@ -278,7 +278,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     kern_status status = KERN_OK;
     train_signals signals;
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
-    train_signals_install_saying(&signals, "stopping; once more ends at once\n");
+    train_signals_install_saying(&signals, "stopping");
     TRY(check_choices(chosen));
     TRY(launch_check_place(chosen->save_state));
     TRY(launch_trained_open(&all.run, word, 0));
