@@ -3,6 +3,7 @@
 #include "kernels/crowding.h"
 #include "launch/commands.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -108,11 +109,19 @@ static void raise_open_files(void) {
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* where that is refused, what there was has to do */
 }
 
+/* malloc reserves 64 MB for the heap of each thread, which a limit on addresses counts. */
+static void share_one_heap(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return;
+    mallopt(M_ARENA_MAX, 1);
+}
+
 int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
     raise_open_files();
+    share_one_heap();
     omp_set_dynamic(0); /* a team whose size changes is ended and started over */
     kern_watch_crowding();
     return close_output(dispatch(argc, argv));
