@@ -27,7 +27,7 @@ static const command commands[] = {
     {"infer", "reads a text with inner steps, and writes on", launch_infer},
     {"state", "shows what a saved state has learned", launch_state},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
-    {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
+    {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan},
     {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench},
     {NULL, NULL, NULL},
 };
