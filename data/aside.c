@@ -14,7 +14,8 @@
 struct data_aside {
     char *path, *partial;
     int descriptor;
-    bool owned; /* PATH.partial is ours to remove */
+    bool owned;           /* PATH.partial is ours to remove */
+    struct stat released; /* where there is no descriptor any more */
 };
 
 static kern_status cannot_write(const data_aside *file, int error) {
@@ -157,15 +158,35 @@ static kern_status flush_folder(const data_aside *file) {
     return status;
 }
 
-kern_status data_aside_commit(data_aside *file) {
+kern_status data_aside_release(data_aside *file) {
     kern_status status = data_aside_flush(file);
+    if (status != KERN_OK) return status;
+    if (fstat(file->descriptor, &file->released)) return cannot_write(file, errno);
+    int descriptor = file->descriptor;
+    file->descriptor = -1;
+    return close(descriptor) ? cannot_write(file, errno) : KERN_OK;
+}
+
+/* That nobody else wrote what waits without a lock. */
+static kern_status check_released(data_aside *file) {
+    struct stat now;
+    const struct stat *then = &file->released;
+    if (stat(file->partial, &now)) return cannot_write(file, errno);
+    if (now.st_dev == then->st_dev && now.st_ino == then->st_ino && now.st_size == then->st_size)
+        return KERN_OK;
+    file->owned = false;
+    return kern_fail(KERN_ERR_FILE, "%s: another process has begun to write it", file->path);
+}
+
+kern_status data_aside_commit(data_aside *file) {
+    kern_status status = file->descriptor < 0 ? check_released(file) : data_aside_flush(file);
     if (status != KERN_OK) return status;
     if (rename(file->partial, file->path)) return cannot_write(file, errno);
     file->owned = false;
     /* Some network file systems report a full disk only here. */
     int descriptor = file->descriptor;
     file->descriptor = -1;
-    if (close(descriptor)) return cannot_write(file, errno);
+    if (descriptor >= 0 && close(descriptor)) return cannot_write(file, errno);
     return flush_folder(file);
 }
 

@@ -35,11 +35,17 @@ kern_status data_aside_reserve(data_aside *file, int64_t bytes);
 /* Flushes the contents to the disk. Errors as for writing. */
 kern_status data_aside_flush(data_aside *file);
 
+/* Flushes and closes a complete file, which takes no descriptor then and only waits for its commit.
+ * Its lock is gone too: commit fails where another process has begun the same file meanwhile.
+ * Errors as for writing. */
+kern_status data_aside_release(data_aside *file);
+
 /* Flushes, gives the file its name and flushes the folder. Errors as for writing: the old PATH is
  * then untouched (or, where only the last flush of the folder failed, already replaced). */
 kern_status data_aside_commit(data_aside *file);
 
-/* The open descriptor (for reading back), the final name, and the name until then; owned by `file`.
+/* The open descriptor (for reading back; -1 when released), the final name, and the name until
+ * then; owned by `file`.
  */
 int data_aside_descriptor(const data_aside *file);
 const char *data_aside_path(const data_aside *file);

@@ -84,6 +84,21 @@ kern_status data_files_add_list(data_files *files, const char *list) {
     return status;
 }
 
+static int by_text(const void *left, const void *right) {
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+const char *data_files_twice(const data_files *files) {
+    const char *twice = NULL;
+    char **sorted = kern_array(files->count, sizeof *sorted);
+    for (int64_t i = 0; i < files->count; i++) sorted[i] = files->paths[i];
+    qsort(sorted, (size_t)files->count, sizeof *sorted, by_text);
+    for (int64_t i = 1; i < files->count && !twice; i++)
+        if (!strcmp(sorted[i - 1], sorted[i])) twice = sorted[i];
+    free(sorted);
+    return twice;
+}
+
 void data_files_clear(data_files *files) {
     for (int64_t i = 0; i < files->count; i++) free(files->paths[i]);
     free(files->paths);

@@ -77,6 +77,9 @@ static kern_status keep_document(packer *pack) {
         TRY(open_next_shard(pack));
         TRY(data_shard_move_document(pack->writers[pack->shards - 1], writer));
         TRY(data_shard_complete(writer));
+        /* There may be more shards than a process may have files open; the first one's lock keeps
+         * other processes away from all. */
+        if (pack->shards > 2) TRY(data_shard_release(writer));
         writer = pack->writers[pack->shards - 1];
     }
     data_shard_keep_document(writer);

@@ -36,26 +36,6 @@ static int by_stem(const void *left, const void *right) {
     return order ? order : (a->file > b->file) - (a->file < b->file);
 }
 
-static int by_text(const void *left, const void *right) {
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
-static kern_status refuse_equal_inputs(const data_files *files) {
-    kern_status status = KERN_OK;
-    char **sorted = NULL;
-    size_t count = (size_t)files->count;
-    TRY(kern_alloc((void **)&sorted, count * sizeof *sorted, "names of documents"));
-    memcpy(sorted, files->paths, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, by_text);
-    for (size_t i = 1; i < count && status == KERN_OK; i++)
-        if (!strcmp(sorted[i - 1], sorted[i]))
-            status = kern_fail(KERN_ERR_USAGE, "%s is named twice; a text must be packed once",
-                               sorted[i]);
-done:
-    kern_free(sorted);
-    return status;
-}
-
 static bool is_utf8(const char *name) {
     int64_t bytes = (int64_t)strlen(name);
     return data_utf8_prefix(name, bytes) == bytes;
@@ -67,7 +47,9 @@ kern_status data_pack_names(char ***out, const data_files *files) {
     char **names = NULL;
     int64_t count = files->count;
     *out = NULL;
-    TRY(refuse_equal_inputs(files));
+    const char *twice = data_files_twice(files);
+    if (twice)
+        TRY(kern_fail(KERN_ERR_USAGE, "%s is named twice; a text must be packed once", twice));
     TRY(kern_alloc_zero((void **)&list, (size_t)count * sizeof *list, "names of documents"));
     TRY(kern_alloc_zero((void **)&names, (size_t)count * sizeof *names, "names of documents"));
     for (int64_t i = 0; i < count; i++) {

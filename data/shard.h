@@ -80,6 +80,9 @@ int64_t data_shard_begun_tokens(const data_shard_writer *writer);
 kern_status data_shard_complete(data_shard_writer *writer);
 kern_status data_shard_commit(data_shard_writer *writer);
 
+/* In between, for one of many: it takes no descriptor then, and no lock (data/aside.h). */
+kern_status data_shard_release(data_shard_writer *writer);
+
 /* Frees; what was not committed disappears. NULL is fine. */
 void data_shard_writer_destroy(data_shard_writer *writer);
 

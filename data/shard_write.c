@@ -293,9 +293,15 @@ kern_status data_shard_complete(data_shard_writer *writer) {
     TRY(data_h5_close(closing, path));
     TRY(data_seal_write(writer->file, begin, writer->tokens * (int64_t)writer->width));
     TRY(data_aside_flush(writer->file));
+    close(writer->spool);
+    writer->spool = -1;
 done:
     if (file >= 0) H5Fclose(file);
     return status;
+}
+
+kern_status data_shard_release(data_shard_writer *writer) {
+    return data_aside_release(writer->file);
 }
 
 kern_status data_shard_commit(data_shard_writer *writer) {

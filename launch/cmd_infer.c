@@ -292,7 +292,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     kern_status status = KERN_OK;
     train_signals signals;
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
-    train_signals_install_saying(&signals, "stopping; once more ends at once\n");
+    train_signals_install_saying(&signals, "stopping");
     TRY(check_choices(chosen));
     TRY(check_place(chosen));
     TRY(launch_trained_open(&all.run, word, 0));

@@ -164,7 +164,7 @@ static kern_status ask_runs(launch_niah_report *report, launch_niah_samples *sam
     kern_status status = KERN_OK;
     train_signals signals;
     omp_set_num_threads(train_threads(runs[0].conf));
-    train_signals_install_saying(&signals, "\nttt: stopping; the same again ends at once\n");
+    train_signals_install_saying(&signals, "\nttt: stopping");
     for (int64_t i = 0; i < count; i++) {
         bool inner = has_inner(&runs[i]);
         infer_readers readers = {.plain = true, .stepping = inner && !chosen->off};

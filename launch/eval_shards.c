@@ -51,7 +51,7 @@ bool launch_eval_has_inner(const launch_trained *run) {
 static train_signals handlers;
 
 void launch_eval_signals_begin(void) {
-    train_signals_install_saying(&handlers, "\nttt: stopping; the same again ends at once\n");
+    train_signals_install_saying(&handlers, "\nttt: stopping");
     /* Who reads our output may go away: that ends us quietly. */
     ASSERT(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
 }

@@ -3,10 +3,12 @@
 #include "kernels/crowding.h"
 #include "launch/commands.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define VERSION "0.1.0"
 
@@ -25,7 +27,7 @@ static const command commands[] = {
     {"infer", "reads a text with inner steps, and writes on", launch_infer},
     {"state", "shows what a saved state has learned", launch_state},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
-    {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
+    {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan},
     {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench},
     {NULL, NULL, NULL},
 };
@@ -99,10 +101,27 @@ static int close_output(int code) {
     return code ? code : 1;
 }
 
+/* What a shell gives (1024, often) is there for programs of long ago, and may be raised freely. */
+static void raise_open_files(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* where that is refused, what there was has to do */
+}
+
+/* malloc reserves 64 MB for the heap of each thread, which a limit on addresses counts. */
+static void share_one_heap(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return;
+    mallopt(M_ARENA_MAX, 1);
+}
+
 int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    raise_open_files();
+    share_one_heap();
     omp_set_dynamic(0); /* a team whose size changes is ended and started over */
     kern_watch_crowding();
     return close_output(dispatch(argc, argv));

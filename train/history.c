@@ -48,6 +48,13 @@ static kern_status list_steps(int64_t **steps, int64_t *count, const char *direc
     return KERN_OK;
 }
 
+kern_status train_history_count(int64_t *count, const char *directory) {
+    int64_t *steps;
+    kern_status status = list_steps(&steps, count, directory);
+    free(steps);
+    return status;
+}
+
 /* The error for the damaged newest checkpoint, whose reason is the message that is there. */
 static kern_status refuse(const char *directory, const int64_t *steps, int64_t count) {
     train_state state;

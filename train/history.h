@@ -28,6 +28,9 @@ kern_status train_history_run(char **run, const char *source);
 kern_status train_history_prune(const char *directory, int64_t step, int64_t keep_last,
                                 int64_t keep_every);
 
+/* How many checkpoints there are; 0 where there is no such directory. */
+kern_status train_history_count(int64_t *count, const char *directory);
+
 /* Removes what a killed writer left, and puts a checkpoint back that was being replaced. For the
  * process that holds the run's lock. A directory that does not exist is fine. */
 kern_status train_history_clean(const char *directory);

@@ -12,6 +12,7 @@
 #include "train/course.h"
 #include "train/dataset.h"
 #include "train/diagnose.h"
+#include "train/disk.h"
 #include "train/events.h"
 #include "train/files.h"
 #include "train/fit.h"
@@ -44,6 +45,7 @@ typedef struct {
     train_state state;
     int64_t saved_step; /* of the newest checkpoint of this course; -1: there is none */
     bool prune_due;     /* older checkpoints wait until a step has gone well from the newest */
+    bool unsaved;       /* a checkpoint could not be written */
     bool stopped;       /* by a signal, in an evaluation that was due */
     bool signals;       /* `handlers` is to be restored */
     train_signals handlers;
@@ -133,6 +135,12 @@ static kern_status start_weights(loop *l) {
 static kern_status open_outputs(loop *l) {
     kern_status status = KERN_OK;
     TRY(train_metrics_open(&l->metrics, l->run->metrics, l->state.step));
+    if (l->checkpoint) {
+        char *path = train_text("%s/metrics.jsonl", l->checkpoint);
+        status = train_metrics_catch_up(l->metrics, path, l->state.step);
+        free(path);
+        TRY(status);
+    }
     TRY(train_events_open(&l->events, l->run->events, l->state.step));
     kern_dtype product = l->conf->train.precision == CONF_BF16 ? KERN_BF16 : l->buffers.dtype;
     l->peak = kern_matmul_peak(product, l->threads);
@@ -163,17 +171,42 @@ static kern_status check_finite(const loop *l) {
                      (long long)l->state.step - 1, name);
 }
 
+/* That metrics could not be brought to the disk is no reason to lose steps. */
 static kern_status save(loop *l) {
     kern_status status = KERN_OK;
+    char *reason = NULL;
     if (l->saved_step == l->state.step) return status;
     TRY(check_finite(l));
-    TRY(train_metrics_sync(l->metrics));
+    kern_status synced = train_metrics_sync(l->metrics);
+    if (synced != KERN_OK) reason = train_text("%s", kern_error());
+    l->unsaved = true;
     TRY(train_checkpoint_save(l->run->checkpoints, &l->state, &l->tensors->parameters,
                               &l->tensors->moments, l->vocabulary));
+    l->unsaved = false;
     l->saved_step = l->state.step;
     l->prune_due = true;
+    if (synced != KERN_OK) TRY(kern_fail(synced, "%s", reason));
 done:
+    free(reason);
     return status;
+}
+
+/* After a failure to write, whose message is there: steps that a checkpoint can still hold are not
+ * lost with a line of metrics. */
+static kern_status rescue(loop *l, kern_status met) {
+    if (l->unsaved || !l->state.step || l->saved_step == l->state.step) return met;
+    char *reason = train_text("%s", kern_error());
+    kern_status status = save(l);
+    if (l->saved_step == l->state.step) {
+        char *path = train_text("%s/step-%08lld/metrics.jsonl", l->run->checkpoints,
+                                (long long)l->saved_step);
+        status = train_metrics_leave(l->metrics, path);
+        free(path);
+    }
+    kern_fail(met, "%s%s%s", reason, status == KERN_OK ? "" : "; and ",
+              status == KERN_OK ? "" : kern_error());
+    free(reason);
+    return met;
 }
 
 static kern_status read_batch(loop *l) {
@@ -309,7 +342,11 @@ static kern_status failed(const loop *l, kern_status status) {
 static kern_status run_steps(loop *l) {
     kern_status status = KERN_OK;
     int64_t steps = l->conf->train.steps;
-    while (l->state.step < steps && !train_signals_received()) TRY(run_step(l));
+    while (l->state.step < steps && !train_signals_received()) {
+        status = run_step(l);
+        if (status == KERN_ERR_FILE) status = rescue(l, status);
+        TRY(status);
+    }
     if (l->stopped || l->state.step < steps) TRY(stop(l));
     TRY(prune(l));
     train_progress_destroy(l->progress); /* ends its line */
@@ -326,6 +363,17 @@ static kern_status find_origin(loop *l) {
     kern_status status = train_history_locate(&l->origin, l->conf->train.init_from);
     if (status == KERN_OK) return KERN_OK;
     return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
+}
+
+static kern_status check_disk(const loop *l, const char *dir, const char *checkpoints) {
+    kern_status status = KERN_OK;
+    int64_t there = 0;
+    if (checkpoints) TRY(train_history_count(&there, checkpoints));
+    train_disk disk = train_disk_plan(l->conf, l->buffers.layout, l->buffers.dtype,
+                                      (int64_t)l->vocabulary->file_bytes);
+    TRY(train_disk_check(&disk, dir, there, checkpoints != NULL));
+done:
+    return status;
 }
 
 /* All that can be refused without a trace. */
@@ -373,6 +421,7 @@ kern_status train_loop_new(const ttt_conf *conf) {
         *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
     TRY(train_run_check_new(dir));
     TRY(begin(&l, conf));
+    TRY(check_disk(&l, dir, NULL));
     TRY(start_weights(&l));
     take_signals(&l);
     TRY(train_run_open(&run, dir, false));
@@ -404,6 +453,7 @@ static kern_status go_on(loop *l, const train_resume *from) {
     if (validation_due(l))
         TRY(train_metrics_find(&validated, l->run->metrics, l->state.step - 1, "validation_loss"));
     if (validated && train_resume_done(from, l->state.step)) return status;
+    if (l->state.step < l->conf->train.steps) TRY(check_disk(l, l->run->dir, l->run->checkpoints));
     TRY(train_resume_begin(from, l->conf, l->state.step));
     TRY(open_outputs(l));
     if (!validated) TRY(validate(l)); /* a signal or the process's end prevented it */

@@ -15,6 +15,7 @@
 struct train_metrics {
     int descriptor;
     char *path;
+    char *unwritten; /* a line, NULL: the last one is in the file */
 };
 
 /* Files of a run of millions of steps stay far below this; more is a mistaken path. */
@@ -110,6 +111,7 @@ void train_metrics_close(train_metrics *metrics) {
     if (!metrics) return;
     close(metrics->descriptor);
     free(metrics->path);
+    free(metrics->unwritten);
     free(metrics);
 }
 
@@ -118,11 +120,45 @@ static json_t *number(const train_value *value) {
     return value->whole ? json_integer((json_int_t)value->value) : json_real(value->value);
 }
 
-kern_status train_metrics_write(train_metrics *metrics, int64_t step, int64_t count,
-                                const train_value *values) {
+/* Takes the line. */
+static kern_status append(train_metrics *metrics, char *line) {
     kern_status status = KERN_OK;
     struct stat info;
-    char *text = NULL, *line = NULL;
+    free(metrics->unwritten);
+    metrics->unwritten = line;
+    if (fstat(metrics->descriptor, &info))
+        return kern_fail(KERN_ERR_FILE, "cannot write %s: %s", metrics->path, strerror(errno));
+    status = train_write_all(metrics->descriptor, line, strlen(line), metrics->path);
+    if (status == KERN_OK) {
+        free(line);
+        metrics->unwritten = NULL;
+    } else if (ftruncate(metrics->descriptor, info.st_size)) {
+        /* The failure is reported either way, and a torn last line is understood when resuming. */
+        return status;
+    }
+    return status;
+}
+
+kern_status train_metrics_leave(const train_metrics *metrics, const char *path) {
+    if (!metrics->unwritten) return KERN_OK;
+    return train_write_file(path, metrics->unwritten, strlen(metrics->unwritten));
+}
+
+kern_status train_metrics_catch_up(train_metrics *metrics, const char *path, int64_t next_step) {
+    struct stat info;
+    char *line;
+    size_t count;
+    bool found;
+    if (stat(path, &info) && errno == ENOENT) return KERN_OK;
+    kern_status status = train_metrics_find(&found, metrics->path, next_step - 1, "loss");
+    if (status != KERN_OK || found) return status;
+    status = train_read_file(&line, &count, path, LIMIT_BYTES);
+    return status == KERN_OK ? append(metrics, line) : status;
+}
+
+kern_status train_metrics_write(train_metrics *metrics, int64_t step, int64_t count,
+                                const train_value *values) {
+    char *text = NULL;
     json_t *object = json_object();
     bool built = object && !json_object_set_new(object, "step", json_integer(step));
     for (int64_t i = 0; built && i < count; i++)
@@ -132,18 +168,9 @@ kern_status train_metrics_write(train_metrics *metrics, int64_t step, int64_t co
     if (!text)
         return kern_fail(KERN_ERR_MEMORY, "cannot build the line of step %lld for %s",
                          (long long)step, metrics->path);
-    line = train_text("%s\n", text);
+    char *line = train_text("%s\n", text);
     free(text);
-    if (fstat(metrics->descriptor, &info)) {
-        status = kern_fail(KERN_ERR_FILE, "cannot write %s: %s", metrics->path, strerror(errno));
-        goto done;
-    }
-    status = train_write_all(metrics->descriptor, line, strlen(line), metrics->path);
-    /* The failure is reported either way, and a torn last line is understood when resuming. */
-    if (status != KERN_OK && ftruncate(metrics->descriptor, info.st_size)) goto done;
-done:
-    free(line);
-    return status;
+    return append(metrics, line);
 }
 
 kern_status train_metrics_sync(train_metrics *metrics) {

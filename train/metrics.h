@@ -32,6 +32,14 @@ kern_status train_metrics_find(bool *found, const char *path, int64_t step, cons
 kern_status train_metrics_write(train_metrics *metrics, int64_t step, int64_t count,
                                 const train_value *values);
 
+/* Writes the line that train_metrics_write could not write last, if there is one, to `path`, where
+ * train_metrics_catch_up finds it. KERN_ERR_FILE. */
+kern_status train_metrics_leave(const train_metrics *metrics, const char *path);
+
+/* Appends the line that was left at `path`, of the step before `next_step`, where metrics.jsonl
+ * does not have it by now. A missing file has none. KERN_ERR_FILE. */
+kern_status train_metrics_catch_up(train_metrics *metrics, const char *path, int64_t next_step);
+
 /* Waits until all lines are on the disk: before a checkpoint, so that a resumed run misses none. */
 kern_status train_metrics_sync(train_metrics *metrics);
 

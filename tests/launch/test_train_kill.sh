@@ -79,15 +79,17 @@ done
 [ "$(ls whole/checkpoints | xargs)" = "$(ls killed0/checkpoints | xargs)" ] ||
     fault "checkpoints are left over: $(ls killed0/checkpoints | xargs)"
 
-# SIGINT and SIGTERM: saved, 130, how to go on; the same as if nothing had happened.
-for signal in INT TERM; do
+# Asked to stop: saved, 130, how to go on; the same as if nothing had happened.
+for signal in INT TERM HUP USR1; do
     run=asked$signal
     start $run
     wait_for_lines $run 5 || fault "$(cat $run.log)"
     kill -$signal $pid
     ended
     [ $code = 130 ] || fault "SIG$signal: exit code $code: $(cat $run.log)"
-    says $run.log 'finishing this step, then saving; the same again ends at once'
+    again='; the same again ends at once'
+    case $signal in HUP | USR1) again= ;; esac
+    says $run.log "finishing this step, then saving$again\$"
     says $run.log "stopped and saved at step [0-9]+ of 120; to go on: ttt train --resume $run$"
     step=$(sed -n 's/.*saved at step \([0-9]*\) of.*/\1/p' $run.log)
     [ "$(newest $run)" = "$run/checkpoints/step-$(printf %08d "$step")" ] ||
@@ -149,10 +151,14 @@ ended
 same whole deaf
 same_metrics whole deaf
 
-# One process at a time.
-"$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0 >busy.log 2>&1 &
+# One process at a time; it may open as many files as the machine allows, whatever its shell says,
+# and under nohup a terminal that closes is nothing.
+(ulimit -Sn 100 && trap '' HUP && exec "$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0) >busy.log 2>&1 &
 pid=$!
 wait_for_lines busy 0 || fault "$(cat busy.log)"
+kill -HUP $pid
+files=$(sed -n 's/^Max open files *//p' /proc/$pid/limits)
+[ "$(cut -d ' ' -f 1 <<<"$files")" = "$(ulimit -Hn)" ] || fault "may open $files, not $(ulimit -Hn)"
 refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy \
     train.steps=1 train.total_steps=100000
 refused 2 'busy holds a run already; go on with it by .ttt train --resume busy.' ./tiny.yaml run.dir=busy

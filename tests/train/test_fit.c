@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -153,6 +154,44 @@ static void the_limit_is_the_configurations_or_the_machines(void **state) {
     assert_true(left > 0 && left < total * 1024);
 }
 
+static double used(const char *name) {
+    char line[256];
+    double kilobytes = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        if (!strncmp(line, name, strlen(name))) kilobytes = strtod(line + strlen(name), NULL);
+    fclose(file);
+    assert_true(kilobytes > 0);
+    return kilobytes * 1024;
+}
+
+/* ulimit -v and -d are on what is reserved: what is left of them, not what the machine has. */
+static void own_limits_count(void **state) {
+    (void)state;
+    static const struct {
+        int resource;
+        const char *used;
+    } cases[] = {{RLIMIT_AS, "VmSize:"}, {RLIMIT_DATA, "VmData:"}};
+    double machine = train_free_memory(), room = machine / 2;
+    for (int i = 0; i < 2; i++) {
+        struct rlimit before, limit;
+        assert_int_equal(getrlimit(cases[i].resource, &before), 0);
+        limit = before;
+        limit.rlim_cur = (rlim_t)(used(cases[i].used) + room);
+        assert_int_equal(setrlimit(cases[i].resource, &limit), 0);
+        double left = train_free_memory();
+        limit.rlim_cur = (rlim_t)used(cases[i].used);
+        assert_int_equal(setrlimit(cases[i].resource, &limit), 0);
+        double nothing = train_free_memory();
+        assert_int_equal(setrlimit(cases[i].resource, &before), 0);
+        assert_true(left <= 0.95 * room);
+        assert_true(left > 0.8 * (room - 100e6));
+        assert_true(nothing == 1); /* 0 would mean that nobody knows */
+    }
+    assert_true(train_free_memory() > 1.2 * room);
+}
+
 static void bytes_have_three_digits(void **state) {
     (void)state;
     char text[32];
@@ -177,6 +216,7 @@ int main(void) {
         cmocka_unit_test(nothing_useless_is_proposed),
         cmocka_unit_test(fewer_sequences_where_they_help),
         cmocka_unit_test(the_limit_is_the_configurations_or_the_machines),
+        cmocka_unit_test(own_limits_count),
         cmocka_unit_test(bytes_have_three_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

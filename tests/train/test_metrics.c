@@ -119,7 +119,7 @@ static void damaged_line_in_the_middle_is_named(void **state) {
  * leaves no half line. */
 static void full_disk_leaves_whole_lines(void **state) {
     (void)state;
-    char *path = path_of("metrics.jsonl");
+    char *path = path_of("metrics.jsonl"), *aside = path_of("left.jsonl");
     fflush(NULL);
     pid_t child = fork();
     if (!child) {
@@ -132,8 +132,10 @@ static void full_disk_leaves_whole_lines(void **state) {
         kern_status status = KERN_OK;
         for (int step = 0; step < 20 && status == KERN_OK; step++)
             status = train_metrics_write(metrics, step, 1, &value);
+        bool named = strstr(kern_error(), path) != NULL;
+        bool left = train_metrics_leave(metrics, aside) == KERN_OK;
         train_metrics_close(metrics);
-        _exit(status == KERN_ERR_FILE && strstr(kern_error(), path) ? 0 : 3);
+        _exit(status == KERN_ERR_FILE && named && left ? 0 : 3);
     }
     int code;
     assert_int_equal(waitpid(child, &code, 0), child);
@@ -142,6 +144,20 @@ static void full_disk_leaves_whole_lines(void **state) {
     assert_string_equal(text, "{\"step\": 0, \"loss\": 0.25}\n{\"step\": 1, \"loss\": 0.25}\n"
                               "{\"step\": 2, \"loss\": 0.25}\n");
     free(text);
+
+    /* The line that had no room is made up for, once. */
+    for (int again = 0; again < 2; again++) {
+        train_metrics *metrics;
+        assert_ok(train_metrics_open(&metrics, path, 4));
+        assert_ok(train_metrics_catch_up(metrics, aside, 4));
+        assert_ok(train_metrics_catch_up(metrics, "nothing-was-left", 4));
+        train_metrics_close(metrics);
+        text = slurp(NULL, path);
+        assert_string_equal(strstr(text, "{\"step\": 2"), "{\"step\": 2, \"loss\": 0.25}\n"
+                                                          "{\"step\": 3, \"loss\": 0.25}\n");
+        free(text);
+    }
+    free(aside);
     free(path);
 }
 

@@ -69,14 +69,24 @@ static void file_gets_few_lines(void **state) {
     free(path);
 }
 
+/* Both ends of a pseudo-terminal; false where the machine has none (a chroot without /dev/pts). */
+static bool open_terminal(int *master, int *slave) {
+    *slave = -1;
+    *master = posix_openpt(O_RDWR | O_NOCTTY);
+    if (*master < 0) return false;
+    if (!grantpt(*master) && !unlockpt(*master) && ptsname(*master))
+        *slave = open(ptsname(*master), O_WRONLY | O_NOCTTY);
+    if (*slave < 0) close(*master);
+    return *slave >= 0;
+}
+
 static void terminal_gets_one_line(void **state) {
     (void)state;
-    int master = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(master >= 0);
-    assert_int_equal(grantpt(master), 0);
-    assert_int_equal(unlockpt(master), 0);
-    int slave = open(ptsname(master), O_WRONLY | O_NOCTTY);
-    assert_true(slave >= 0);
+    int master, slave;
+    if (!open_terminal(&master, &slave)) {
+        print_message("no pseudo-terminal here (is /dev/pts mounted?): left out\n");
+        skip();
+    }
     FILE *out = fdopen(slave, "w");
     assert_non_null(out);
     double began = kern_seconds();
