@@ -234,6 +234,11 @@ static kern_status check_places(const evaluation *e) {
     TRY(launch_check_place(e->chosen->csv));
     TRY(launch_check_place(e->chosen->png));
     for (int64_t i = 0; i < e->count && e->chosen->save; i++) {
+        if (e->runs[i].alone)
+            TRY(kern_fail(KERN_ERR_USAGE,
+                          "--save writes into the run's directory, and %s is a checkpoint that "
+                          "lies in no run; --json and --csv FILE keep the numbers elsewhere",
+                          e->runs[i].dir));
         TRY(find_saved(&path, &e->runs[i]));
         TRY(launch_check_place(path));
         free(path);

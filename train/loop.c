@@ -34,6 +34,7 @@ typedef struct {
     const data_vocabulary *vocabulary;
     const char *checkpoint; /* to go on from, NULL: none; of the caller */
     char *origin;           /* that train.init_from means, NULL: random weights */
+    const data_vocabulary *origin_vocabulary;
     train_validation *validation;
     int32_t *tokens;      /* [batch, T + 1] */
     const train_run *run; /* of the caller */
@@ -63,9 +64,14 @@ static kern_status open_vocabulary(loop *l) {
     kern_status status = KERN_OK;
     const char *carrier = l->checkpoint ? l->checkpoint : l->origin;
     const data_vocabulary *chosen = NULL;
+    train_state ignored;
     if (!l->checkpoint) TRY(train_vocabulary_check(&l->conf->data));
+    if (l->checkpoint)
+        TRY(train_checkpoint_vocabulary(&l->vocabulary, &ignored, carrier));
+    else
+        l->vocabulary = l->origin_vocabulary;
+    l->origin_vocabulary = NULL;
     if (carrier) {
-        TRY(train_checkpoint_vocabulary(&l->vocabulary, carrier));
         if (train_vocabulary_match(l->vocabulary, l->source, carrier) != KERN_OK)
             TRY(kern_fail(KERN_ERR_CONFIG,
                           "%s: %s; pack the texts with the vocabulary of that checkpoint",
@@ -117,13 +123,20 @@ done:
     return status;
 }
 
-static kern_status start_weights(loop *l) {
+static kern_status load_origin(void *context, const char *checkpoint) {
+    loop *l = context;
     train_state ignored;
+    free(l->origin);
+    l->origin = train_text("%s", checkpoint);
+    return train_checkpoint_load(&ignored, checkpoint, &l->tensors->parameters, NULL);
+}
+
+static kern_status start_weights(loop *l) {
     if (!l->origin) {
         infer_parameters_init(l->buffers.layout, l->conf, l->buffers.dtype, l->buffers.parameters);
         return KERN_OK;
     }
-    kern_status status = train_checkpoint_load(&ignored, l->origin, &l->tensors->parameters, NULL);
+    kern_status status = train_history_use(l->conf->train.init_from, load_origin, l);
     if (status != KERN_OK)
         return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
     fprintf(stderr, "starting from the weights of %s\n", l->origin);
@@ -169,7 +182,7 @@ static kern_status save(loop *l) {
     TRY(check_finite(l));
     TRY(train_metrics_sync(l->metrics));
     TRY(train_checkpoint_save(l->run->checkpoints, &l->state, &l->tensors->parameters,
-                              &l->tensors->moments, l->vocabulary));
+                              &l->tensors->moments, l->vocabulary, l->conf));
     l->saved_step = l->state.step;
     l->prune_due = true;
 done:
@@ -322,8 +335,32 @@ done:
 
 /* ---- a run ---- */
 
+/* What a run calls itself must be what it is; a checkpoint that is named is taken for its weights
+ * alone. */
+static kern_status accept_origin(void *context, const char *checkpoint) {
+    kern_status status = KERN_OK;
+    loop *l = context;
+    ttt_conf *conf = NULL;
+    train_state state;
+    const char *source = l->conf->train.init_from;
+    char *config = train_text("%s/config.yaml", source);
+    data_vocabulary_destroy(l->origin_vocabulary);
+    l->origin_vocabulary = NULL;
+    TRY(train_checkpoint_vocabulary(&l->origin_vocabulary, &state, checkpoint));
+    if (strcmp(checkpoint, source)) {
+        TRY(conf_load(&conf, config, 0, NULL));
+        TRY(train_course_check(&state, conf, NULL, config, checkpoint));
+    }
+    free(l->origin);
+    l->origin = train_text("%s", checkpoint);
+done:
+    conf_destroy(conf);
+    free(config);
+    return status;
+}
+
 static kern_status find_origin(loop *l) {
-    kern_status status = train_history_locate(&l->origin, l->conf->train.init_from);
+    kern_status status = train_history_use(l->conf->train.init_from, accept_origin, l);
     if (status == KERN_OK) return KERN_OK;
     return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
 }
@@ -359,6 +396,7 @@ static void end(loop *l) {
     train_validation_destroy(l->validation);
     train_step_destroy(l->step);
     data_vocabulary_destroy(l->vocabulary);
+    data_vocabulary_destroy(l->origin_vocabulary);
     data_source_destroy(l->source);
     free(l->origin);
     kern_free(l->tokens);
@@ -391,7 +429,8 @@ done:
 static kern_status load_state(loop *l, const train_resume *from) {
     kern_status status = KERN_OK;
     if (!from->checkpoint) return start_weights(l);
-    TRY(train_resume_load(&l->state, l->tensors, from));
+    TRY(train_resume_load(&l->state, l->tensors, from, l->conf,
+                          data_source_fingerprint(l->source)));
     l->saved_step = l->state.step;
     l->prune_due = true;
 done:

@@ -170,8 +170,8 @@ static void a_path_means_a_run_or_a_checkpoint(void **state) {
     fill(&m, 7);
     const train_state at = state_of(7);
     assert_ok(train_make_directory(checkpoints));
-    assert_ok(
-        train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments, data_vocabulary_byte()));
+    assert_ok(train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments,
+                                    data_vocabulary_byte(), any_conf()));
     assert_ok(train_history_locate(&found, scratch));
     assert_string_equal(found, checkpoint);
     free(found);
