@@ -146,7 +146,9 @@ static kern_status start_weights(loop *l) {
 static kern_status open_outputs(loop *l) {
     kern_status status = KERN_OK;
     TRY(train_metrics_open(&l->metrics, l->run->metrics, l->state.step));
-    TRY(train_events_open(&l->events, l->run->events, l->state.step));
+    /* The event files of early programs have numbers from 0. */
+    int64_t again = l->state.step + !train_metrics_renumbered(l->metrics);
+    TRY(train_events_open(&l->events, l->run->events, l->state.step ? again : 0));
     kern_dtype product = l->conf->train.precision == CONF_BF16 ? KERN_BF16 : l->buffers.dtype;
     l->peak = kern_matmul_peak(product, l->threads);
     l->flops = train_model_flops(l->conf);
@@ -173,7 +175,7 @@ static kern_status check_finite(const loop *l) {
     if (!name) return KERN_OK;
     return kern_fail(KERN_ERR_NUMERIC,
                      "outer step %lld: the optimiser's update (scope optimizer) made %s not finite",
-                     (long long)l->state.step - 1, name);
+                     (long long)l->state.step, name);
 }
 
 static kern_status save(loop *l) {
@@ -199,9 +201,10 @@ static kern_status read_batch(loop *l) {
     return KERN_OK;
 }
 
-static kern_status report(loop *l, int64_t step, const train_step_result *result, double seconds,
+static kern_status report(loop *l, const train_step_result *result, double seconds,
                           double data_seconds) {
     kern_status status = KERN_OK;
+    int64_t step = l->state.step;
     double rate = (double)(l->conf->train.batch * l->conf->train.context) / seconds;
     const train_value values[] = {
         {"loss", result->loss, false},
@@ -217,12 +220,11 @@ static kern_status report(loop *l, int64_t step, const train_step_result *result
     };
     int64_t count = sizeof values / sizeof *values;
     int64_t every = l->conf->run.log_every ? l->conf->run.log_every : 1;
-    if (step % every == 0 || l->state.step == l->conf->train.steps) {
+    if (step % every == 0 || step == l->conf->train.steps) {
         TRY(train_metrics_write(l->metrics, step, count, values));
         TRY(train_events_write(l->events, step, count, values));
     }
-    train_progress_show(l->progress, l->state.step, result->loss, rate,
-                        l->flops / seconds / l->peak);
+    train_progress_show(l->progress, step, result->loss, rate, l->flops / seconds / l->peak);
 done:
     return status;
 }
@@ -232,10 +234,10 @@ static bool validation_due(const loop *l) {
     return l->validation && step && (step % every == 0 || step == l->conf->train.steps);
 }
 
-/* Of the weights after the steps done so far; written to the last one's line. */
+/* Of the weights after the steps done so far; under the number of the last one. */
 static kern_status validate(loop *l) {
     kern_status status = KERN_OK;
-    int64_t step = l->state.step - 1;
+    int64_t step = l->state.step;
     double loss, error;
     status = train_validation_run(l->validation, &loss, &error, l->buffers.parameters);
     l->stopped = status == KERN_ERR_INTERRUPTED;
@@ -247,7 +249,7 @@ static kern_status validate(loop *l) {
     TRY(train_metrics_write(l->metrics, step, 2, values));
     TRY(train_events_write(l->events, step, 2, values));
     train_progress_clear(l->progress);
-    fprintf(stderr, "step %lld  validation loss %.4f", (long long)l->state.step, loss);
+    fprintf(stderr, "step %lld  validation loss %.4f", (long long)step, loss);
     if (isfinite(error)) /* of several windows */
         fprintf(stderr, " +- %.4f", error);
     fprintf(stderr, "\n");
@@ -273,7 +275,7 @@ static kern_status run_step(loop *l) {
     l->state.tokens += train->batch * train->context;
     l->state.seconds += seconds;
     TRY(prune(l));
-    TRY(report(l, number, &result, seconds, data_seconds));
+    TRY(report(l, &result, seconds, data_seconds));
     if ((every && l->state.step % every == 0) || l->state.step == train->steps) TRY(save(l));
     if (validation_due(l)) TRY(validate(l));
 done:
@@ -441,7 +443,7 @@ static kern_status go_on(loop *l, const train_resume *from) {
     kern_status status = KERN_OK;
     bool validated = true;
     if (validation_due(l))
-        TRY(train_metrics_find(&validated, l->run->metrics, l->state.step - 1, "validation_loss"));
+        TRY(train_metrics_find(&validated, l->run->metrics, l->state.step, "validation_loss"));
     if (validated && train_resume_done(from, l->state.step)) return status;
     TRY(train_resume_begin(from, l->conf, l->state.step));
     TRY(open_outputs(l));

@@ -95,7 +95,7 @@ static void metrics_are_on_disk_when_told(void **state) {
     (void)state;
     train_metrics *metrics;
     char *path = train_text("%s/metrics.jsonl", scratch);
-    static const char text[] = "{\"step\": 0}\n{\"step\": 1}\n";
+    static const char text[] = "{\"step\": 1}\n{\"step\": 2}\n";
     spill(path, text, sizeof text - 1);
     records = 0;
     assert_ok(train_metrics_open(&metrics, path, 1));
