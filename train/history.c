@@ -9,8 +9,9 @@
 
 static const char PREFIX[] = "step-";
 /* Whoever trains has made a newer one before it deletes one: so many times it does not outrun us.
- */
-enum { MOST_TIMES = 1000 };
+ * A listing may lack a name that was given and the one that was taken away meanwhile: that there is
+ * none is believed when it was seen so often. */
+enum { MOST_TIMES = 1000, SURE = 3 };
 
 static char *step_path(const char *directory, int64_t step) {
     return train_text("%s/%s%08lld", directory, PREFIX, (long long)step);
@@ -123,7 +124,8 @@ kern_status train_history_latest(char **checkpoint, const char *directory) {
     for (int again = 0; !there && again < MOST_TIMES; again++) {
         status = list_steps(&steps, &count, directory);
         if (status != KERN_OK) return status;
-        there = count == 0 || verify_newest(checkpoint, &status, directory, steps, count);
+        there =
+            count ? verify_newest(checkpoint, &status, directory, steps, count) : again + 1 >= SURE;
         free(steps);
     }
     return status;

@@ -128,7 +128,7 @@ refused 1 'other weights' infer other --load-state c.state --prompt 1
 refused 1 'read with inner steps.* without; --no-ttt' infer run --load-state c.state --prompt 1 --no-ttt
 cp -r run wider
 sed -i 's/window: 32/window: 48/; s/clip: 1$/clip: 2/' wider/config.yaml
-refused 1 'read with window=32 clip=1, this session has window=48 clip=2; load' infer wider --load-state c.state --prompt 1
+refused 1 'wider/config.yaml says, model.window=48 instead of model.window=32; ' infer wider --load-state c.state --prompt 1
 head -c 3000 c.state >torn.state
 refused 1 'torn.state' infer run --load-state torn.state --prompt 1
 refused 1 'torn.state' state show torn.state

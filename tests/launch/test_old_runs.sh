@@ -90,6 +90,8 @@ for run in run on; do
     unread "$pattern" eval "$(newest edited)" --data train.h5
     unread "$pattern" niah edited --text train.txt --lengths 400
     unread "$pattern" train run/config.yaml run.dir=never train.init_from=edited
+    # The weights of a checkpoint that is named are taken, whatever its run says now.
+    reads train run/config.yaml run.dir=weights-$run train.init_from="$(newest edited)" train.steps=1
     unread "$pattern" train --resume edited
 done
 advice=$(sed -n 's/.*to put it back: \(cp [^ ]* [^ ]*\) (.*/\1/p' log)
@@ -98,9 +100,6 @@ $advice
 reads infer edited --prompt '1 2' --tokens 2
 refused 0 'nothing is left' --resume edited
 [ ! -e never ] || fault "a run that was refused left a directory"
-done
-# The weights of a checkpoint that is named are taken whatever its run's config.yaml says now.
-reads train run/config.yaml run.dir=weights train.init_from="$(newest edited)"
 # What may change may be edited.
 sed -i 's/eval_every: 4$/eval_every: 0/; s/threads: 1$/threads: 2/' on/config.yaml
 reads eval on --data train.h5

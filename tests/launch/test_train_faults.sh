@@ -134,7 +134,7 @@ cp -r ten moved
 cp train.h5 elsewhere.h5
 refused 0 'step 30/30' --resume moved "${rest[@]}" data.train=elsewhere.h5
 same whole moved
-refused 1 'trained with other options or on other data' --resume ten "${rest[@]}" data.train=valid.h5
+refused 1 'trained on other data than data.train=valid.h5; name the shards' --resume ten "${rest[@]}" data.train=valid.h5
 
 # ---- options ----
 refused 1 'train.steps' ./tiny.yaml run.dir=new train.steps=0
