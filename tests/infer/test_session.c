@@ -53,7 +53,7 @@ static void read_in(infer_session *session, const int32_t *tokens, int64_t count
                     int64_t (*size)(double, int64_t), uint64_t seed) {
     for (int64_t at = 0; at < count;) {
         int64_t n = size(tiny_random(&seed), count - at);
-        assert_ok(infer_session_read(session, tokens + at, n, nll + at));
+        assert_ok(infer_session_read(session, tokens + at, n, nll ? nll + at : NULL));
         at += n;
     }
     assert_int_equal(infer_session_position(session), count);
@@ -237,10 +237,17 @@ static void test_damaged_states(void **state) {
     unlink(path);
 }
 
-/* Writes the state again as `to` with another text or another waiting token (-1: as it is), and a
- * checksum that is right. */
-static void forge(const char *to, const char *from, const char *text, int32_t token) {
+/* What is to be otherwise in a state; NULL, and -1 for a waiting token: as it is. */
+typedef struct {
+    const char *format, *options, *text;
+    int32_t token;
+} forgery;
+
+/* Writes the state again as `to`, otherwise, with a checksum that is right. */
+static void forge(const char *to, const char *from, const forgery *otherwise) {
     static const char *const keys[] = {"format", "weights", "options", "text"};
+    const char *const given[] = {otherwise->format, NULL, otherwise->options, otherwise->text};
+    int32_t token = otherwise->token;
     data_safetensors *file;
     data_safetensors_writer *forged;
     char checksum[16];
@@ -248,7 +255,7 @@ static void forge(const char *to, const char *from, const char *text, int32_t to
     assert_ok(data_safetensors_open(&file, from));
     assert_ok(data_safetensors_create(&forged, to));
     for (int i = 0; i < 4; i++) {
-        const char *value = i == 3 && text ? text : data_safetensors_metadata(file, keys[i]);
+        const char *value = given[i] ? given[i] : data_safetensors_metadata(file, keys[i]);
         assert_ok(data_safetensors_put_metadata(forged, keys[i], value));
         crc = data_crc32(crc, value, strlen(value));
     }
@@ -293,13 +300,16 @@ static void test_forged_states(void **state) {
     infer_session *session = begin_session(&m, true, 1);
     assert_ok(infer_session_read(session, tokens, 37, NULL));
     assert_ok(infer_session_save(session, path, "a"));
-    forge(forged, path, "37 1 2 0 9 1 1 1 1 1 37", 18);
+    const forgery as_it_is = {.text = "37 1 2 0 9 1 1 1 1 1 37", .token = 18};
+    forge(forged, path, &as_it_is);
     assert_ok(infer_session_load(session, forged, "a"));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        forge(forged, path, texts[i], -1);
+        const forgery other = {.text = texts[i], .token = -1};
+        forge(forged, path, &other);
         refused(session, forged, "a", KERN_ERR_DATA, "damaged");
     }
-    forge(forged, path, NULL, 19); /* one more than the vocabulary has */
+    const forgery beyond = {.token = 19};
+    forge(forged, path, &beyond); /* one more than the vocabulary has */
     refused(session, forged, "a", KERN_ERR_DATA, "token 19");
     infer_session_destroy(session);
     tiny_end(&m);
@@ -385,6 +395,145 @@ static void test_precisions(void **state) {
     tiny_end(&m);
 }
 
+/* Loading rounds the fast weights that it read; reading rounds them in the step. A copy that is one
+ * step behind would show here, and is hidden by the bound above. */
+static void test_rounded_weights_are_of_the_last_step(void **state) {
+    (void)state;
+    enum { T = 75, CUT = 41 };
+    int32_t tokens[T];
+    double expected[T], nll[T];
+    char path[64];
+    state_path(path);
+    tiny m;
+    tiny_begin(&m, "inner.chunk=8 train.precision=bf16");
+    tiny_tokens(&m, tokens, T, 5);
+    float *narrow = malloc((size_t)m.layout->elements * sizeof *narrow);
+    assert_non_null(narrow);
+    for (int64_t i = 0; i < m.layout->elements; i++) narrow[i] = (float)m.parameters[i];
+    infer_values_destroy(m.values);
+    assert_ok(infer_values_view(&m.values, m.conf, narrow));
+    for (int single_tokens = 0; single_tokens < 2; single_tokens++) {
+        infer_session *session = begin_session(&m, true, 1), *other = begin_session(&m, true, 1);
+        read_in(session, tokens, CUT, NULL, single_tokens ? single : whole, 1);
+        assert_ok(infer_session_save(session, path, "a"));
+        assert_ok(infer_session_load(other, path, "a"));
+        assert_ok(infer_session_read(session, tokens + CUT, T - CUT, expected));
+        assert_ok(infer_session_read(other, tokens + CUT, T - CUT, nll));
+        assert_memory_equal(nll, expected, (T - CUT) * sizeof *nll);
+        infer_session_destroy(session);
+        infer_session_destroy(other);
+    }
+    free(narrow);
+    tiny_end(&m);
+    unlink(path);
+}
+
+/* What the format ttt-state-1 said of a session; and what a state says now. */
+static const struct {
+    const char *overrides, *first, *now;
+    bool off;
+} ways[] = {
+    {"",
+     "inner=on window=6 attention=0 full_every=6 rope=100 rope_full=0 "
+     "eps=9.9999999999999995e-07 precision=2 suffix=2 fast=suffix separate=1 chunk=4 "
+     "lr=0.69999999999999996 clip=0.5",
+     "inner=on model.vocab=19 model.dim=12 model.heads=2 model.mlp=10 model.blocks=3 "
+     "model.window=6 model.rope_theta=100 model.bos=18 inner.suffix=2 inner.chunk=4 inner.lr=0.7 "
+     "inner.clip=0.5 train.precision=f64",
+     false},
+    {"model.attention=hybrid model.full_every=2 model.rope_theta_full=1000 inner.fast_blocks=1 "
+     "inner.separate_mlp=false model.norm_eps=1e-05 inner.warmup_steps=3 inner.mode=first_order",
+     "inner=on window=6 attention=2 full_every=2 rope=100 rope_full=1000 "
+     "eps=1.0000000000000001e-05 precision=2 suffix=2 fast=1 separate=0 chunk=4 "
+     "lr=0.69999999999999996 clip=0.5",
+     "inner=on model.vocab=19 model.dim=12 model.heads=2 model.mlp=10 model.blocks=3 "
+     "model.attention=hybrid model.full_every=2 model.window=6 model.rope_theta=100 "
+     "model.rope_theta_full=1000 model.norm_eps=1e-05 model.bos=18 inner.suffix=2 inner.chunk=4 "
+     "inner.fast_blocks=\"1\" inner.separate_mlp=false inner.lr=0.7 inner.clip=0.5 "
+     "train.precision=f64",
+     false},
+    {"model.attention=none",
+     "inner=off window=6 attention=3 full_every=6 rope=100 rope_full=0 "
+     "eps=9.9999999999999995e-07 precision=2",
+     "inner=off model.vocab=19 model.dim=12 model.heads=2 model.mlp=10 model.blocks=3 "
+     "model.attention=none model.window=6 model.rope_theta=100 model.bos=18 inner.suffix=2 "
+     "inner.chunk=4 inner.lr=0.7 inner.clip=0.5 train.precision=f64",
+     true},
+};
+
+static void test_options_of_states(void **state) {
+    (void)state;
+    char path[64], early[80];
+    double expected[10], nll[10];
+    int32_t tokens[40];
+    state_path(path);
+    snprintf(early, sizeof early, "%s.early", path);
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        tiny m;
+        infer_state about;
+        tiny_begin(&m, ways[w].overrides);
+        tiny_tokens(&m, tokens, 40, 1);
+        infer_session *session = begin_session(&m, !ways[w].off, 60);
+        assert_ok(infer_session_read(session, tokens, 30, NULL));
+        assert_ok(infer_session_save(session, path, "a"));
+        assert_ok(infer_session_read(session, tokens + 30, 10, expected));
+        assert_ok(infer_state_read(&about, path));
+        assert_string_equal(about.options, ways[w].now);
+        infer_state_clear(&about);
+        /* As an early program wrote it. */
+        const forgery as_first = {.format = "ttt-state-1", .options = ways[w].first, .token = -1};
+        forge(early, path, &as_first);
+        assert_ok(infer_session_load(session, early, "a"));
+        assert_ok(infer_session_read(session, tokens + 30, 10, nll));
+        assert_memory_equal(nll, expected, sizeof nll);
+        const forgery mixed = {.format = "ttt-state-2", .options = ways[w].first, .token = -1};
+        forge(early, path, &mixed);
+        refused(session, early, "a", KERN_ERR_CONFIG, "was read with");
+        infer_session_destroy(session);
+        tiny_end(&m);
+    }
+    unlink(path);
+    unlink(early);
+}
+
+/* Every option of the model, of reading and of the precision, but those of training alone: a state
+ * that says another value is refused, with both values, the fallback's too. */
+static void test_every_option_of_reading_is_compared(void **state) {
+    (void)state;
+    static const char *const unlike[] = {"model.window=7", "model.qk_norm=false",
+                                         "model.rope_theta_full=3", "inner.fast_blocks=\"2\"",
+                                         "model.later_option=3"};
+    static const char *const instead[] = {"model.window=6", "model.qk_norm=true",
+                                          "model.rope_theta_full=0", "inner.fast_blocks=suffix",
+                                          "model.later_option=(its default)"};
+    char path[64], forged[80], text[1024];
+    int32_t tokens[10];
+    state_path(path);
+    snprintf(forged, sizeof forged, "%s.forged", path);
+    tiny m;
+    tiny_begin(&m, "");
+    tiny_tokens(&m, tokens, 10, 1);
+    infer_session *session = begin_session(&m, true, 60);
+    assert_ok(infer_session_read(session, tokens, 10, NULL));
+    assert_ok(infer_session_save(session, path, "a"));
+    for (size_t i = 0; i < sizeof unlike / sizeof *unlike; i++) {
+        snprintf(text, sizeof text, "%s", ways[0].now);
+        char *window = strstr(text, " model.window=6");
+        assert_non_null(window);
+        if (i == 0) window[strlen(" model.window=6") - 1] = '7';
+        if (i > 0) snprintf(text, sizeof text, "%s %s", ways[0].now, unlike[i]);
+        const forgery other = {.options = text, .token = -1};
+        forge(forged, path, &other);
+        snprintf(text, sizeof text, "was read with %s, this session has %s; load", unlike[i],
+                 instead[i]);
+        refused(session, forged, "a", KERN_ERR_CONFIG, text);
+    }
+    infer_session_destroy(session);
+    tiny_end(&m);
+    unlink(path);
+    unlink(forged);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces_do_not_matter),
@@ -396,6 +545,9 @@ int main(void) {
         cmocka_unit_test(test_memory_stays),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_precisions),
+        cmocka_unit_test(test_rounded_weights_are_of_the_last_step),
+        cmocka_unit_test(test_options_of_states),
+        cmocka_unit_test(test_every_option_of_reading_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
