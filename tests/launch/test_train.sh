@@ -119,4 +119,25 @@ refused 1 'train.init_from=a: .*tensor embed.weight: expected F32 \[257, 48\], t
 refused 1 'unexpected tensor blocks.1.fast' ./tiny.yaml run.dir=h train.init_from=a inner.mode=off inner.suffix=0
 refused 2 'train.init_from=nowhere: nowhere is neither a run' ./tiny.yaml run.dir=h train.init_from=nowhere
 [ ! -e h ] || fault "a run that was refused left a directory"
+
+# inner_grad_norm is the mean over sequences and chunks but the last (whose step nobody sees) of the
+# norms that reading the same texts finds. A warm-up step has the rate 0, so it keeps the weights.
+head -c 64 train.txt >one.txt
+tail -c 64 train.txt >two.txt
+"$ttt" pack --out both.h5 one.txt two.txt >log
+train norms data.train=both.h5 train.batch=2 train.steps=1 train.total_steps=30 inner.warmup_steps=0
+for text in one two; do
+    for chunks in 1 2 3; do
+        head -c $((16 * chunks)) $text.txt >part.txt
+        "$ttt" infer norms --prompt-file part.txt --tokens 0 --save-state part.state 2>log || fault "$(cat log)"
+        "$ttt" state show part.state --json | tail -n 1 | json_get --numbers . inner_steps last_chunk_norm
+    done
+done >read
+json_get --numbers . inner_grad_norm <norms/metrics.jsonl >trained
+check '
+    FNR == NR { demand(NF == 2 && $1 == 1 + (NR - 1) % 3 && $2 > 0, $0); mean += $2 / 6; next }
+    { demand(near($1, mean, 1e-5 * mean), $1 " in training, " mean " in reading") }
+    END { demand(FNR == 1 && NR == 7, NR " lines") }' read trained || fault "$(cat read trained)"
+train plain data.train=both.h5 train.steps=1 train.total_steps=30 inner.mode=off inner.suffix=0
+[ "$(json_get . inner_grad_norm <plain/metrics.jsonl)" = 0.0 ] || fault "$(cat plain/metrics.jsonl)"
 echo "test_train: runs, logs, checkpoints and fine-tuning are as they should be"
