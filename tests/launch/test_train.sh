@@ -139,5 +139,5 @@ check '
     { demand(near($1, mean, 1e-5 * mean), $1 " in training, " mean " in reading") }
     END { demand(FNR == 1 && NR == 7, NR " lines") }' read trained || fault "$(cat read trained)"
 train plain data.train=both.h5 train.steps=1 train.total_steps=30 inner.mode=off inner.suffix=0
-[ "$(json_get . inner_grad_norm <plain/metrics.jsonl)" = 0.0 ] || fault "$(cat plain/metrics.jsonl)"
+grep -q '"inner_grad_norm": 0.0,' plain/metrics.jsonl || fault "$(cat plain/metrics.jsonl)"
 echo "test_train: runs, logs, checkpoints and fine-tuning are as they should be"
