@@ -1,24 +1,8 @@
 /* Reading in any pieces gives the numbers of one pass: a session against the model that training
  * differentiates, whole, token by token, cut at random, through files. */
-#include "tests/infer/tiny.h"
-
-#include <stdio.h>
-#include <unistd.h>
-
-#include "data/checksum.h"
-#include "data/safetensors.h"
-#include "infer/session.h"
+#include "tests/infer/session_fixture.h"
 
 enum { MOST = 2048 };
-
-static infer_session *begin_session(const tiny *m, bool inner, int64_t limit) {
-    infer_session *session;
-    infer_session_spec spec = {.conf = m->conf, .inner = inner, .limit = limit, .threads = 1};
-    omp_set_num_threads(1);
-    assert_ok(infer_session_create(&session, &spec));
-    infer_session_set_values(session, m->values);
-    return session;
-}
 
 /* The loss of each token but the first, as the model of one pass has it; bos or not. */
 static void reference(tiny *m, double *nll, const int32_t *tokens, bool off) {
@@ -117,10 +101,6 @@ static void test_long_texts(void **state) {
     }
 }
 
-static void state_path(char path[64]) {
-    snprintf(path, 64, "/tmp/test_session_%d.safetensors", (int)getpid());
-}
-
 /* Saved at any place and loaded into a new session, reading goes on with the same bits. */
 static void test_saved_states_go_on(void **state) {
     (void)state;
@@ -152,14 +132,6 @@ static void test_saved_states_go_on(void **state) {
         tiny_end(&m);
     }
     unlink(path);
-}
-
-static void refused(infer_session *session, const char *path, const char *identity,
-                    kern_status expected, const char *named) {
-    int64_t position = infer_session_position(session);
-    assert_int_equal(infer_session_load(session, path, identity), expected);
-    assert_non_null(strstr(kern_error(), named));
-    assert_int_equal(infer_session_position(session), position);
 }
 
 static void test_foreign_states_are_refused(void **state) {
@@ -235,86 +207,6 @@ static void test_damaged_states(void **state) {
     infer_session_destroy(session);
     tiny_end(&m);
     unlink(path);
-}
-
-/* What is to be otherwise in a state; NULL, and -1 for a waiting token: as it is. */
-typedef struct {
-    const char *format, *options, *text;
-    int32_t token;
-} forgery;
-
-/* Writes the state again as `to`, otherwise, with a checksum that is right. */
-static void forge(const char *to, const char *from, const forgery *otherwise) {
-    static const char *const keys[] = {"format", "weights", "options", "text"};
-    const char *const given[] = {otherwise->format, NULL, otherwise->options, otherwise->text};
-    int32_t token = otherwise->token;
-    data_safetensors *file;
-    data_safetensors_writer *forged;
-    char checksum[16];
-    uint32_t crc = 0;
-    assert_ok(data_safetensors_open(&file, from));
-    assert_ok(data_safetensors_create(&forged, to));
-    for (int i = 0; i < 4; i++) {
-        const char *value = given[i] ? given[i] : data_safetensors_metadata(file, keys[i]);
-        assert_ok(data_safetensors_put_metadata(forged, keys[i], value));
-        crc = data_crc32(crc, value, strlen(value));
-    }
-    const data_tensor *tensor = data_safetensors_tensors(file);
-    for (int64_t i = 0; i < data_safetensors_count(file); i++) {
-        bool other = token >= 0 && !strcmp(tensor[i].name, "waiting");
-        assert_ok(data_safetensors_declare(forged, tensor[i].name, tensor[i].dtype, tensor[i].rank,
-                                           tensor[i].shape));
-        crc = data_crc32(crc, other ? &token : tensor[i].data,
-                         other ? sizeof token : tensor[i].bytes);
-    }
-    snprintf(checksum, sizeof checksum, "%08x", (unsigned)crc);
-    assert_ok(data_safetensors_put_metadata(forged, "checksum", checksum));
-    for (int64_t i = 0; i < data_safetensors_count(file); i++) {
-        bool other = token >= 0 && !strcmp(tensor[i].name, "waiting");
-        assert_ok(data_safetensors_write(forged, tensor[i].name, other ? &token : tensor[i].data,
-                                         tensor[i].bytes));
-    }
-    assert_ok(data_safetensors_finish(forged, NULL, NULL));
-    data_safetensors_writer_destroy(forged);
-    data_safetensors_destroy(file);
-}
-
-/* Numbers and tokens that reading never leaves behind are refused, whatever the checksum says. */
-static void test_forged_states(void **state) {
-    (void)state;
-    static const char *const texts[] = {
-        "36 1 2 0 8 1 1 1 1 1 36",  /* 36 = 9 chunks: 4 tokens wait, not one */
-        "37 1 1 0 9 1 1 1 1 1 37",  /* between a chunk and the token after it */
-        "37 1 0 0 9 1 1 1 1 1 37",  /* no scores */
-        "37 1 7 0 9 1 1 1 1 1 37",  /* scores of no kind */
-        "37 37 2 0 9 1 1 1 1 1 37", /* more tokens wait than a chunk has */
-        "37 -3 2 0 9 1 1 1 1 1 37", "9223372036854775805 1 2 0 9 1 1 1 1 1 37", "37 1 2 0 9 1",
-        "37 1 2 0 9 1 1 1 1 1 37 1"};
-    char path[64], forged[80];
-    state_path(path);
-    snprintf(forged, sizeof forged, "%s.forged", path);
-    tiny m;
-    int32_t tokens[37];
-    tiny_begin(&m, "");
-    tiny_tokens(&m, tokens, 37, 1);
-    infer_session *session = begin_session(&m, true, 1);
-    assert_ok(infer_session_read(session, tokens, 37, NULL));
-    assert_ok(infer_session_save(session, path, "a"));
-    const forgery as_it_is = {.text = "37 1 2 0 9 1 1 1 1 1 37", .token = 18};
-    forge(forged, path, &as_it_is);
-    assert_ok(infer_session_load(session, forged, "a"));
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const forgery other = {.text = texts[i], .token = -1};
-        forge(forged, path, &other);
-        refused(session, forged, "a", KERN_ERR_DATA, "damaged");
-    }
-    const forgery beyond = {.token = 19};
-    forge(forged, path, &beyond); /* one more than the vocabulary has */
-    refused(session, forged, "a", KERN_ERR_DATA, "token 19");
-    infer_session_destroy(session);
-    tiny_end(&m);
-    unlink(path);
-    unlink(forged);
 }
 
 /* Memory is what was planned at creation, whatever was read. A sanitizer keeps what was freed. */
@@ -428,112 +320,6 @@ static void test_rounded_weights_are_of_the_last_step(void **state) {
     unlink(path);
 }
 
-/* What the format ttt-state-1 said of a session; and what a state says now. */
-static const struct {
-    const char *overrides, *first, *now;
-    bool off;
-} ways[] = {
-    {"",
-     "inner=on window=6 attention=0 full_every=6 rope=100 rope_full=0 "
-     "eps=9.9999999999999995e-07 precision=2 suffix=2 fast=suffix separate=1 chunk=4 "
-     "lr=0.69999999999999996 clip=0.5",
-     "inner=on model.vocab=19 model.dim=12 model.heads=2 model.mlp=10 model.blocks=3 "
-     "model.window=6 model.rope_theta=100 model.bos=18 inner.suffix=2 inner.chunk=4 inner.lr=0.7 "
-     "inner.clip=0.5 train.precision=f64",
-     false},
-    {"model.attention=hybrid model.full_every=2 model.rope_theta_full=1000 inner.fast_blocks=1 "
-     "inner.separate_mlp=false model.norm_eps=1e-05 inner.warmup_steps=3 inner.mode=first_order",
-     "inner=on window=6 attention=2 full_every=2 rope=100 rope_full=1000 "
-     "eps=1.0000000000000001e-05 precision=2 suffix=2 fast=1 separate=0 chunk=4 "
-     "lr=0.69999999999999996 clip=0.5",
-     "inner=on model.vocab=19 model.dim=12 model.heads=2 model.mlp=10 model.blocks=3 "
-     "model.attention=hybrid model.full_every=2 model.window=6 model.rope_theta=100 "
-     "model.rope_theta_full=1000 model.norm_eps=1e-05 model.bos=18 inner.suffix=2 inner.chunk=4 "
-     "inner.fast_blocks=\"1\" inner.separate_mlp=false inner.lr=0.7 inner.clip=0.5 "
-     "train.precision=f64",
-     false},
-    {"model.attention=none",
-     "inner=off window=6 attention=3 full_every=6 rope=100 rope_full=0 "
-     "eps=9.9999999999999995e-07 precision=2",
-     "inner=off model.vocab=19 model.dim=12 model.heads=2 model.mlp=10 model.blocks=3 "
-     "model.attention=none model.window=6 model.rope_theta=100 model.bos=18 inner.suffix=2 "
-     "inner.chunk=4 inner.lr=0.7 inner.clip=0.5 train.precision=f64",
-     true},
-};
-
-static void test_options_of_states(void **state) {
-    (void)state;
-    char path[64], early[80];
-    double expected[10], nll[10];
-    int32_t tokens[40];
-    state_path(path);
-    snprintf(early, sizeof early, "%s.early", path);
-    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
-        tiny m;
-        infer_state about;
-        tiny_begin(&m, ways[w].overrides);
-        tiny_tokens(&m, tokens, 40, 1);
-        infer_session *session = begin_session(&m, !ways[w].off, 60);
-        assert_ok(infer_session_read(session, tokens, 30, NULL));
-        assert_ok(infer_session_save(session, path, "a"));
-        assert_ok(infer_session_read(session, tokens + 30, 10, expected));
-        assert_ok(infer_state_read(&about, path));
-        assert_string_equal(about.options, ways[w].now);
-        infer_state_clear(&about);
-        /* As an early program wrote it. */
-        const forgery as_first = {.format = "ttt-state-1", .options = ways[w].first, .token = -1};
-        forge(early, path, &as_first);
-        assert_ok(infer_session_load(session, early, "a"));
-        assert_ok(infer_session_read(session, tokens + 30, 10, nll));
-        assert_memory_equal(nll, expected, sizeof nll);
-        const forgery mixed = {.format = "ttt-state-2", .options = ways[w].first, .token = -1};
-        forge(early, path, &mixed);
-        refused(session, early, "a", KERN_ERR_CONFIG, "was read with");
-        infer_session_destroy(session);
-        tiny_end(&m);
-    }
-    unlink(path);
-    unlink(early);
-}
-
-/* Every option of the model, of reading and of the precision, but those of training alone: a state
- * that says another value is refused, with both values, the fallback's too. */
-static void test_every_option_of_reading_is_compared(void **state) {
-    (void)state;
-    static const char *const unlike[] = {"model.window=7", "model.qk_norm=false",
-                                         "model.rope_theta_full=3", "inner.fast_blocks=\"2\"",
-                                         "model.later_option=3"};
-    static const char *const instead[] = {"model.window=6", "model.qk_norm=true",
-                                          "model.rope_theta_full=0", "inner.fast_blocks=suffix",
-                                          "model.later_option=(its default)"};
-    char path[64], forged[80], text[1024];
-    int32_t tokens[10];
-    state_path(path);
-    snprintf(forged, sizeof forged, "%s.forged", path);
-    tiny m;
-    tiny_begin(&m, "");
-    tiny_tokens(&m, tokens, 10, 1);
-    infer_session *session = begin_session(&m, true, 60);
-    assert_ok(infer_session_read(session, tokens, 10, NULL));
-    assert_ok(infer_session_save(session, path, "a"));
-    for (size_t i = 0; i < sizeof unlike / sizeof *unlike; i++) {
-        snprintf(text, sizeof text, "%s", ways[0].now);
-        char *window = strstr(text, " model.window=6");
-        assert_non_null(window);
-        if (i == 0) window[strlen(" model.window=6") - 1] = '7';
-        if (i > 0) snprintf(text, sizeof text, "%s %s", ways[0].now, unlike[i]);
-        const forgery other = {.options = text, .token = -1};
-        forge(forged, path, &other);
-        snprintf(text, sizeof text, "was read with %s, this session has %s; load", unlike[i],
-                 instead[i]);
-        refused(session, forged, "a", KERN_ERR_CONFIG, text);
-    }
-    infer_session_destroy(session);
-    tiny_end(&m);
-    unlink(path);
-    unlink(forged);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces_do_not_matter),
@@ -541,13 +327,10 @@ int main(void) {
         cmocka_unit_test(test_saved_states_go_on),
         cmocka_unit_test(test_foreign_states_are_refused),
         cmocka_unit_test(test_damaged_states),
-        cmocka_unit_test(test_forged_states),
         cmocka_unit_test(test_memory_stays),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_precisions),
         cmocka_unit_test(test_rounded_weights_are_of_the_last_step),
-        cmocka_unit_test(test_options_of_states),
-        cmocka_unit_test(test_every_option_of_reading_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
