@@ -88,4 +88,13 @@ void infer_session_round(infer_session *session);
 size_t infer_session_row_bytes(const infer_session *session); /* of keys, or of values */
 const infer_parameter *infer_session_fast_parameter(const infer_session *session, int fast);
 
+/* What reading depends on besides weights, a word an option: those of model.*, inner.* and
+ * train.precision that are not at their fallback, but for those of training alone. So a state knows
+ * nothing of options that came after it. The caller frees the text with free(). */
+char *infer_session_options(const infer_session *session);
+/* That the session reads as the state `path` was read, whose text of options is `theirs`; `first`:
+ * as the format ttt-state-1 had it. KERN_ERR_CONFIG naming what differs. */
+kern_status infer_session_check_options(const infer_session *session, const char *path,
+                                        const char *theirs, bool first);
+
 #endif

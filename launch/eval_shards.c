@@ -241,7 +241,13 @@ static kern_status list_saved(launch_outputs *outputs, const launch_trained *run
     kern_status status = KERN_OK;
     train_state state;
     train_state_file files[TRAIN_STATE_FILES];
-    char *path = NULL, *about = train_text("%s/state.json", run->checkpoint);
+    char *path = NULL, *about = NULL;
+    if (run->alone)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "--save writes into the run's directory, and %s is a checkpoint that lies in "
+                      "no run; --json and --csv FILE keep the numbers elsewhere",
+                      run->dir));
+    about = train_text("%s/state.json", run->checkpoint);
     TRY(train_state_read(&state, files, about));
     TRY(find_saved(&path, run, state.step));
     launch_outputs_write(outputs, LAUNCH_SAVED, path);

@@ -161,12 +161,12 @@ refused 2 'the run swa has no checkpoint yet' swa "${data[@]}"
 cp -r runs/swa torn
 head -c 5000 runs/swa/checkpoints/step-00000003/model.safetensors >torn/checkpoints/step-00000003/model.safetensors
 refused 1 'is damaged' torn "${data[@]}"
-cp -r runs/swa foreign
-sed -i 's/vocab: 257/vocab: 200/; s/bos: 256/bos: 100/' foreign/config.yaml
+sed 's/vocab: 257/vocab: 200/; s/bos: 256/bos: 100/' runs/swa/config.yaml >foreign.yaml
+"$(dirname "$ttt")/tests/write_run" ./foreign.yaml foreign
 refused 1 'vocabulary byte of foreign.* has 257 ids and the model 200' foreign "${data[@]}"
 cp -r runs/swa other
 sed -i 's/mlp: 24/mlp: 25/' other/config.yaml
-refused 1 'mlp.w1' other "${data[@]}"
+refused 1 'other/config.yaml says, model.mlp=25 instead of model.mlp=24; to put it back: cp ' other "${data[@]}"
 
 # What cannot be written is refused before anything is read, and named once.
 mkdir taken

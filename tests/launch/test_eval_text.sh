@@ -9,8 +9,8 @@ source=$(realpath "$2")
 train runs/e2e
 train runs/swa inner.mode=off inner.suffix=0
 train runs/full inner.mode=off inner.suffix=0 model.attention=full train.steps=1
-cp -r runs/swa runs/plain
-sed -i 's/bos: 256/bos: -1/' runs/plain/config.yaml
+sed 's/bos: 256/bos: -1/' runs/swa/config.yaml >plain.yaml
+"$(dirname "$ttt")/tests/write_run" ./plain.yaml runs/plain
 
 tokens() { # FILE: the tokens of JSON lines, which have numbers in order
     json_get --numbers . token <"$1"

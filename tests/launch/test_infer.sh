@@ -128,7 +128,16 @@ refused 1 'other weights' infer other --load-state c.state --prompt 1
 refused 1 'read with inner steps.* without; --no-ttt' infer run --load-state c.state --prompt 1 --no-ttt
 cp -r run wider
 sed -i 's/window: 32/window: 48/; s/clip: 1$/clip: 2/' wider/config.yaml
-refused 1 'read with window=32 clip=1, this session has window=48 clip=2; load' infer wider --load-state c.state --prompt 1
+refused 1 'wider/config.yaml says, model.window=48 instead of model.window=32; ' infer wider --load-state c.state --prompt 1
+# The same weights in two ways of reading.
+for way in narrow wide; do
+    sed -E "s/window: 32/window: $([ $way = wide ] && echo 48 || echo 32)/; s/clip: 1\$/clip: $([ $way = wide ] && echo 2 || echo 1)/" \
+        run/config.yaml >$way.yaml
+    "$(dirname "$ttt")/tests/write_run" ./$way.yaml $way
+done
+infer narrow.out narrow --prompt-file head.txt --tokens 0 --save-state narrow.state
+refused 1 'read with model.window=32 inner.clip=1, this session has model.window=48 inner.clip=2; load' \
+    infer wide --load-state narrow.state --prompt 1
 head -c 3000 c.state >torn.state
 refused 1 'torn.state' infer run --load-state torn.state --prompt 1
 refused 1 'torn.state' state show torn.state

@@ -148,7 +148,7 @@ done
 # Checksums are compared as tokens are read.
 refused 1 'flipped.h5: tokens .* are damaged \(checksum\); flipped1 has no checkpoint yet' \
     ./tiny.yaml run.dir=flipped1 data.train=flipped.h5
-refused 1 'validation after outer step 5: flipped.h5: .*checksum.*to go on from step 5' \
+refused 1 'validation after outer step 6: flipped.h5: .*checksum.*to go on from step 5' \
     ./tiny.yaml run.dir=flipped2 data.valid=flipped.h5 run.eval_every=6
 refused 0 'step 30/30' --resume flipped2 data.valid=
 same whole flipped2
@@ -174,7 +174,7 @@ cp -r ten moved
 cp train.h5 elsewhere.h5
 refused 0 'step 30/30' --resume moved "${rest[@]}" data.train=elsewhere.h5
 same whole moved
-refused 1 'trained with other options or on other data' --resume ten "${rest[@]}" data.train=valid.h5
+refused 1 'trained on other data than data.train=valid.h5; name the shards' --resume ten "${rest[@]}" data.train=valid.h5
 
 # ---- more shards than files may be open: packed, trained on, evaluated and checked all the same ----
 for k in $(seq 1 40); do echo "{\"text\": \"$(seq -s ' ' "$k" $((k + 29)))\"}"; done >many.jsonl
@@ -242,15 +242,15 @@ refused 1 'validation takes' ./tiny.yaml run.dir=new "${part[@]}" "${valid[@]}" 
 train enough "${part[@]}" "${valid[@]}" train.memory_limit=$((enough + enough / 50))
 
 # ---- values that are not finite ----
-refused 1 'outer step 0, sequence 0: .*\(f32\[.*\) in [a-z]+\.block\.[01].* not finite; hot has no checkpoint yet' ./tiny.yaml \
+refused 1 'outer step 1, sequence 0: .*\(f32\[.*\) in [a-z]+\.block\.[01].* not finite; hot has no checkpoint yet' ./tiny.yaml \
     run.dir=hot model.init_std=100 model.post_norm=false model.pre_norm=false inner.lr=1e6 inner.clip=1e30 inner.warmup_steps=0
 # Weights that an update ruins: the checkpoint right after it must not push out the one before.
 refused 1 'outer step [0-9]+, sequence [0-3]: .* in [a-z]+\.block\.[01].* not finite; no step has gone well since the last checkpoint' ./tiny.yaml run.dir=ruined \
     train.warmup_steps=20 train.lr=1000 train.eps=1e-30 train.weight_decay=1000 run.save_every=1 run.keep_last=1
 [ "$(ls ruined/checkpoints | wc -l)" = 2 ] || fault "the last good checkpoint is gone: $(ls ruined/checkpoints)"
 step=$(sed -n 's/.*outer step \([0-9]*\), seq.*/\1/p' log)
-[ "$(newest ruined)" = ruined/checkpoints/step-$(printf %08d "$step") ] || fault "$(ls ruined/checkpoints): $(cat log)"
-[ "$(wc -l <ruined/metrics.jsonl)" = "$step" ] || fault "the metrics have lines of steps that failed"
+[ "$(newest ruined)" = ruined/checkpoints/step-$(printf %08d $((step - 1))) ] || fault "$(ls ruined/checkpoints): $(cat log)"
+[ "$(wc -l <ruined/metrics.jsonl)" = $((step - 1)) ] || fault "the metrics have lines of steps that failed"
 refused 1 "outer step $step, .*not finite" --resume ruined
-train tamed train.init_from=ruined/checkpoints/step-$(printf %08d $((step - 1))) "${part[@]}"
+train tamed train.init_from=ruined/checkpoints/step-$(printf %08d $((step - 2))) "${part[@]}"
 echo "test_train_faults: refusals name their cause, checkpoints are unharmed, advice works"

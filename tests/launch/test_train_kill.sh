@@ -94,8 +94,8 @@ for signal in INT TERM HUP USR1; do
     step=$(sed -n 's/.*saved at step \([0-9]*\) of.*/\1/p' $run.log)
     [ "$(newest $run)" = "$run/checkpoints/step-$(printf %08d "$step")" ] ||
         fault "SIG$signal: the newest checkpoint is not of step $step"
-    [ "$(sed '$!d; s/^{"step": \([0-9]*\),.*/\1/' $run/metrics.jsonl)" = $((step - 1)) ] ||
-        fault "SIG$signal: the metrics end elsewhere than at step $((step - 1))"
+    [ "$(sed '$!d; s/^{"step": \([0-9]*\),.*/\1/' $run/metrics.jsonl)" = "$step" ] ||
+        fault "SIG$signal: the metrics end elsewhere than at step $step"
     eval "$(sed -n 's/.*to go on: ttt/"$ttt"/p' $run.log)" >log 2>&1 || fault "$(cat log)"
     same whole $run
     same_metrics whole $run

@@ -116,6 +116,27 @@ static void what_cannot_fit_is_refused_with_numbers(void **state) {
     assert_int_equal(fit_of(&fit, limit, longer, NULL), KERN_ERR_MEMORY);
 }
 
+/* What is needed is a matter of the configuration: the same whatever there is, until it is enough.
+ */
+static void the_least_does_not_depend_on_the_limit(void **state) {
+    (void)state;
+    train_fit fit;
+    static const char *const batches[] = {"train.micro_batch=0", "train.micro_batch=2"};
+    for (int b = 0; b < 2; b++) {
+        static const double shares[] = {0, 0.1, 0.5, 0.8, 0.9, 0.97, 0.999999};
+        double needed = 0;
+        for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+            kern_status status =
+                fit_of(&fit, shares[i] * needed, "train.memory_limit=1 TB", batches[b]);
+            assert_int_equal(status, KERN_ERR_MEMORY);
+            double now = number_after(kern_error(), "train.memory_limit of ");
+            if (i == 0) needed = now;
+            assert_true(now == needed);
+        }
+        assert_int_equal(fit_of(&fit, needed, "train.memory_limit=1 TB", batches[b]), KERN_OK);
+    }
+}
+
 /* Where weights alone are too much, no shorter context is proposed. */
 static void nothing_useless_is_proposed(void **state) {
     (void)state;
@@ -213,6 +234,7 @@ int main(void) {
         cmocka_unit_test(with_room_all_is_kept),
         cmocka_unit_test(less_memory_costs_work),
         cmocka_unit_test(what_cannot_fit_is_refused_with_numbers),
+        cmocka_unit_test(the_least_does_not_depend_on_the_limit),
         cmocka_unit_test(nothing_useless_is_proposed),
         cmocka_unit_test(fewer_sequences_where_they_help),
         cmocka_unit_test(the_limit_is_the_configurations_or_the_machines),
