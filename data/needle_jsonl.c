@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/json_fault.h"
 #include "data/needle.h"
 #include "data/utf8.h"
 
@@ -129,7 +130,7 @@ kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader
                       "%s, line %lld is no JSON object%s%s; RULER's files have one "
                       "on each line",
                       reader->path, (long long)reader->number, object ? "" : ": ",
-                      object ? "" : error.text));
+                      object ? "" : data_json_fault(&error)));
     TRY(take(sample, object, reader));
 done:
     json_decref(object);
