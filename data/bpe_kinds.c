@@ -83,7 +83,7 @@ kern_status data_bpe_check_kind(const char *file, size_t bytes, const char *call
     bytes -= mark;
     size_t begin = 0;
     while (begin < bytes && memchr(" \t\r\n", file[begin], 4)) begin++;
-    if (begin == bytes || file[begin] == '{' || file[begin] == '[') return KERN_OK;
+    if (begin == bytes || file[begin] == '{') return KERN_OK;
     const char *line = memchr(file, '\n', bytes);
     if (line && memchr(file, '\t', (size_t)(line - file)))
         return is(called, "a list with tabs, as SentencePiece's .vocab", MERGES_OR_JSON);

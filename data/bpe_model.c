@@ -235,7 +235,8 @@ static uint32_t hash_cutting(uint32_t crc, const data_bpe *bpe) {
     if (bpe->normal) crc = data_crc32(crc, "NFC", 4);
     for (int i = 0; i < bpe->stage_count; i++) {
         const data_bpe_stage *stage = &bpe->stages[i];
-        const char *words[] = {stage->regex ? stage->regex : "", matched[stage->matched],
+        const char *words[] = {stage->regex ? stage->regex : "",
+                               stage->regex ? matched[stage->matched] : "whole",
                                stage->inverted ? "inverted" : "", stage->spaced ? "spaced" : "",
                                stage->in_letters ? "in letters" : ""};
         for (size_t k = 0; k < sizeof words / sizeof *words; k++)
