@@ -50,15 +50,24 @@ done:
 
 typedef enum { ABSENT, FOUND, UNDECIDED } literal_state;
 
-static bool is_wanted(const call *c, const data_bpe_literal *literal, bool normalized) {
-    return literal->normalized == normalized && (c->special || !literal->special);
+static bool is_wanted(const call *c, const data_bpe_literal *literal) {
+    return c->special || !literal->special;
+}
+
+/* The literals of a kind lie one behind the other. */
+static int64_t first_literal(const data_bpe *bpe, bool normalized) {
+    return normalized ? bpe->exact_count : 0;
+}
+
+static int64_t end_literal(const data_bpe *bpe, bool normalized) {
+    return normalized ? bpe->literal_count : bpe->exact_count;
 }
 
 /* The literal that text [bytes] begins with, the longest. */
 static literal_state literal_at(const data_bpe_literal **found, const call *c, const char *text,
                                 int64_t bytes, bool closed, bool normalized) {
     const data_bpe *bpe = c->bpe;
-    int64_t low = 0, high = bpe->literal_count;
+    int64_t low = first_literal(bpe, normalized), end = end_literal(bpe, normalized), high = end;
     while (low < high) {
         int64_t middle = (low + high) / 2;
         if ((unsigned char)*bpe->literals[middle].text < (unsigned char)*text)
@@ -66,9 +75,9 @@ static literal_state literal_at(const data_bpe_literal **found, const call *c, c
         else
             high = middle;
     }
-    for (; low < bpe->literal_count && *bpe->literals[low].text == *text; low++) {
+    for (; low < end && *bpe->literals[low].text == *text; low++) {
         const data_bpe_literal *literal = &bpe->literals[low];
-        if (!is_wanted(c, literal, normalized)) continue;
+        if (!is_wanted(c, literal)) continue;
         int64_t length = literal->length < bytes ? literal->length : bytes;
         if (memcmp(literal->text, text, (size_t)length)) continue;
         *found = literal;
@@ -83,14 +92,21 @@ static literal_state next_literal(int64_t *place, const data_bpe_literal **found
                                   const char *text, int64_t bytes, bool closed, bool normalized) {
     const data_bpe *bpe = c->bpe;
     bool begins[256] = {false};
-    bool any = false;
-    for (int64_t i = 0; i < bpe->literal_count; i++)
-        if (is_wanted(c, &bpe->literals[i], normalized))
-            any = begins[(unsigned char)*bpe->literals[i].text] = true;
-    for (int64_t at = 0; any && at < bytes; at++) {
-        if (!begins[(unsigned char)text[at]]) continue;
-        literal_state state = literal_at(found, c, text + at, bytes - at, closed, normalized);
-        *place = at;
+    int64_t first_bytes = 0;
+    const char *text_end = text + bytes, *at = text;
+    unsigned char begin = 0;
+    for (int64_t i = first_literal(bpe, normalized); i < end_literal(bpe, normalized); i++) {
+        if (!is_wanted(c, &bpe->literals[i])) continue;
+        begin = (unsigned char)*bpe->literals[i].text;
+        first_bytes += !begins[begin];
+        begins[begin] = true;
+    }
+    for (; first_bytes && at < text_end; at++) {
+        if (first_bytes == 1) at = memchr(at, begin, (size_t)(text_end - at));
+        if (!at) break;
+        if (!begins[(unsigned char)*at]) continue;
+        literal_state state = literal_at(found, c, at, text_end - at, closed, normalized);
+        *place = at - text;
         if (state != ABSENT) return state;
     }
     *place = bytes;

@@ -160,7 +160,9 @@ kern_status data_bpe_read_json(data_bpe *bpe, const char *file, size_t bytes, co
     json_error_t error;
     reading r = {.bpe = bpe, .called = called};
     json_t *root = json_loadb(file, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return kern_fail(KERN_ERR_DATA, "%s: line %d: %s", called, error.line, data_json_fault(&error));
+    if (!root)
+        return kern_fail(KERN_ERR_DATA, "%s: line %d: %s", called, error.line,
+                         data_json_fault(&error));
     r.root = root;
     r.model = json_object_get(root, "model");
     TRY(kern_alloc_zero((void **)&r.special, DATA_BPE_MOST_IDS * sizeof *r.special, called));

@@ -163,9 +163,10 @@ done:
     return status;
 }
 
-/* By the first byte, as it is looked up; of one first byte the longest first. */
+/* By kind and the first byte, as it is looked up; of one first byte the longest first. */
 static int by_text(const void *left, const void *right) {
     const data_bpe_literal *a = left, *b = right;
+    if (a->normalized != b->normalized) return a->normalized ? 1 : -1;
     int first = (unsigned char)*a->text - (unsigned char)*b->text;
     if (first) return first;
     return a->length != b->length ? b->length - a->length : strcmp(a->text, b->text);
@@ -187,6 +188,7 @@ static kern_status finish_literals(data_bpe *bpe, const char *called) {
         const data_bpe_literal *literal = &bpe->literals[i];
         if (i && !strcmp(literal->text, literal[-1].text))
             TRY(kern_fail(KERN_ERR_DATA, "%s: two added tokens are %.200s", called, literal->text));
+        bpe->exact_count += !literal->normalized;
         if (literal->special)
             bpe->specials[vocabulary->special_count++] = (data_special){literal->id, literal->text};
         if (literal->id >= vocabulary->size) vocabulary->size = literal->id + 1;

@@ -79,8 +79,11 @@ typedef struct {
     uint64_t word_mask, pair_mask;
     int64_t word_count, pair_count;
     int32_t byte_ids[256];
-    data_bpe_pair *byte_pairs;  /* [256 * 256], of the tokens of two bytes; the key is unused */
-    data_bpe_literal *literals; /* [literal_count], by text, of one beginning the longest first */
+    data_bpe_pair *byte_pairs; /* [256 * 256], of the tokens of two bytes; the key is unused */
+    /* [literal_count] those that are not normalized first [exact_count]; by text, of one beginning
+     * the longest first */
+    data_bpe_literal *literals;
+    int64_t exact_count;
     int64_t literal_count, literals_capacity;
     data_special *specials;
     bool has_empty; /* the token `empty` has no bytes: it decodes to nothing, and no text has it */
