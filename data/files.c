@@ -1,4 +1,5 @@
 #include "data/files.h"
+#include "data/json_fault.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -34,7 +35,7 @@ static kern_status add_index(data_files *files, const char *path) {
         TRY(kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno)));
     if (json_array_size(shards) == 0)
         TRY(kern_fail(KERN_ERR_DATA, "%s: is no index of shards%s%s", path, index ? "" : ": ",
-                      index ? "" : error.text));
+                      index ? "" : data_json_fault(&error)));
     for (size_t i = 0; i < json_array_size(shards); i++) {
         const char *name = json_string_value(json_object_get(json_array_get(shards, i), "file"));
         if (!name || !*name || strchr(name, '/'))

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/json_fault.h"
 #include "data/lines.h"
 #include "data/needle.h"
 
@@ -109,7 +110,7 @@ kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader
                       "%s, line %lld is no JSON object%s%s; RULER's files have one "
                       "on each line",
                       reader->path, (long long)reader->lines.number, object ? "" : ": ",
-                      object ? "" : error.text));
+                      object ? "" : data_json_fault(&error)));
     TRY(take(sample, object, reader));
 done:
     json_decref(object);

@@ -33,6 +33,7 @@ hdf5.h libhdf5-dev
 libfyaml.h libfyaml-dev
 jansson.h libjansson-dev
 pcre2.h libpcre2-dev
+utf8proc.h libutf8proc-dev
 zlib.h zlib1g-dev
 zstd.h libzstd-dev
 cmocka.h libcmocka-dev

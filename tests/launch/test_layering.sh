@@ -30,7 +30,7 @@ home_of() {
         hdf5*) echo data tests ;;
         libfyaml*) echo configs ;;
         jansson*) echo data configs train launch tests ;;
-        pcre2* | zlib* | zstd*) echo data tests ;;
+        pcre2* | zlib* | zstd* | utf8proc*) echo data tests ;;
         cmocka*) echo tests ;;
         mpi* | nccl*) echo launch ;;
         cuda* | cublas* | cudnn* | nvrtc*) echo kernels ;;

@@ -86,6 +86,8 @@ static void what_is_carried_is_the_same(void **state) {
     check_carried(TOKENIZERS "gpt2_vocab.bpe.gz", "o200k_base", NULL);
     check_carried(TOKENIZERS "llama3.part.tiktoken.gz", "llama3", NULL);
     check_carried(TOKENIZERS "llama3.part.tiktoken.gz", REGEX, "<|endoftext|>");
+    check_carried(TOKENIZERS "roberta-merges.txt", NULL, NULL); /* with its vocab.json */
+    check_carried(TOKENIZERS "roberta-merges.txt", "o200k_base", "</s>");
     check_carried(json, NULL, NULL);
     check_carried(json, REGEX, NULL);
     check_carried(json, NULL,
