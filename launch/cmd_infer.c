@@ -34,7 +34,7 @@ static const char about_infer[] =
 
 typedef struct {
     const char *prompt, *prompt_file, *save_state, *load_state;
-    int64_t tokens, context, seed;
+    int64_t tokens, context;
     infer_sampling sampling;
     launch_texts stop;
     bool no_ttt, chat, json; /* json: the text is not shown as it comes, but in an object */
@@ -331,7 +331,7 @@ int launch_infer(int argc, char **argv) {
          "lowers scores of recent tokens; 1: not at all (1)"},
         {"repetition-window", LAUNCH_COUNT, &chosen.sampling.repetition_window, "N",
          "tokens that are recent (64)"},
-        {"seed", LAUNCH_COUNT, &chosen.seed, "N", "of the choices (0)"},
+        {"seed", LAUNCH_SEED, &chosen.sampling.seed, "N", "of the choices (0)"},
         {"no-ttt", LAUNCH_FLAG, &chosen.no_ttt, NULL, "take no inner steps"},
         {"save-state", LAUNCH_TEXT, &chosen.save_state, "FILE", "write the state at the end"},
         {"load-state", LAUNCH_TEXT, &chosen.load_state, "FILE", "go on from this state"},
@@ -345,7 +345,6 @@ int launch_infer(int argc, char **argv) {
     int code = launch_parse(&syntax, &argc, argv);
     if (code < 0) {
         if (greedy) chosen.sampling.temperature = 0;
-        chosen.sampling.seed = (uint64_t)chosen.seed;
         code = launch_report("infer", run_all(&chosen, argv[1]));
     }
     free(chosen.stop.item);

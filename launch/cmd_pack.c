@@ -184,7 +184,7 @@ done:
 int launch_pack(int argc, char **argv) {
     choices chosen = {.split = "train", .name = "", .min_tokens = 2};
     const launch_option options[] = {
-        {"out", LAUNCH_TEXT, &chosen.out, "SHARD", "the shard to write, train.h5"},
+        {"out", LAUNCH_TEXT, &chosen.out, "SHARD", "required unless --check: the shard to write"},
         {"split", LAUNCH_TEXT, &chosen.split, "NAME", "train (default), validation or test"},
         {"min-tokens", LAUNCH_COUNT, &chosen.min_tokens, "N", "leave out shorter documents (2)"},
         {"shard-tokens", LAUNCH_COUNT, &chosen.shard_tokens, "N",
@@ -200,7 +200,8 @@ int launch_pack(int argc, char **argv) {
         LAUNCH_JSON(&chosen.json),
         {0},
     };
-    const launch_syntax syntax = {"pack", "FILE...", about_pack, options, 0, -1};
+    const launch_syntax syntax = {
+        "pack", "--out SHARD FILE... | --check SHARD...", about_pack, options, 0, -1};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then an error that names the file */

@@ -140,8 +140,8 @@ json_t *launch_niah_json(const launch_niah_report *report) {
                                             (json_int_t)column->step, "inner_steps",
                                             (int)column->inner, "results", results));
     }
-    return launch_json("{s:I, s:I, s:o}", "seed", (json_int_t)report->plan->seed, "answer_tokens",
-                       (json_int_t)report->spec->answer_tokens, "models", models);
+    return launch_json("{s:o, s:I, s:o}", "seed", launch_json_seed(report->plan->seed),
+                       "answer_tokens", (json_int_t)report->spec->answer_tokens, "models", models);
 }
 
 kern_status launch_niah_write_csv(const launch_niah_report *report, const char *path) {

@@ -59,6 +59,13 @@ json_t *launch_json_text(const char *text) {
     return string;
 }
 
+json_t *launch_json_seed(uint64_t seed) {
+    char digits[24];
+    if (seed <= INT64_MAX) return json_integer((json_int_t)seed);
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)seed);
+    return json_string(digits);
+}
+
 kern_status launch_print_json(json_t *object) {
     ASSERT(object);
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));

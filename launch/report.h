@@ -21,6 +21,7 @@ void launch_json_set(json_t *object, const char *key, json_t *value); /* takes t
 void launch_json_add(json_t *array, json_t *value);                   /* takes the value */
 json_t *launch_json_number(double value);                             /* null if not finite */
 json_t *launch_json_text(const char *text); /* bytes that are no UTF-8 become U+FFFD */
+json_t *launch_json_seed(uint64_t seed);    /* a text from 2^63 on: jansson's integers end there */
 
 /* Prints `object` on a line of its own, and frees it. Errors: KERN_ERR_MEMORY. */
 kern_status launch_print_json(json_t *object);
