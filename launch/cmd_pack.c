@@ -37,7 +37,9 @@ typedef struct {
 } choices;
 
 static void list_document(json_t *documents, const char *name, int64_t tokens, bool kept) {
-    printf("  %-40s %12lld tokens%s\n", name, (long long)tokens, kept ? "" : "  left out");
+    printf("  ");
+    launch_print_name(name, 40);
+    printf(" %12lld tokens%s\n", (long long)tokens, kept ? "" : "  left out");
     launch_json_add(documents, launch_json("{s:o, s:I, s:b}", "name", launch_json_text(name),
                                            "tokens", (json_int_t)tokens, "kept", kept));
 }
@@ -63,8 +65,9 @@ static void list_file(void *context, const data_pack_row *row) {
         list_document(documents, row->name, row->tokens, row->left_out == 0);
         return;
     }
-    printf("  %-40s %12lld tokens  %lld documents", row->name,
-           (long long)(row->tokens - row->left_out_tokens),
+    printf("  ");
+    launch_print_name(row->name, 40);
+    printf(" %12lld tokens  %lld documents", (long long)(row->tokens - row->left_out_tokens),
            (long long)(row->documents - row->left_out));
     if (row->left_out) printf(", %lld left out", (long long)row->left_out);
     printf("\n");

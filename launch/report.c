@@ -7,6 +7,7 @@
 
 #include "data/aside.h"
 #include "data/utf8.h"
+#include "train/terminal.h"
 
 kern_status launch_check_place(const char *path) {
     data_aside *file = NULL;
@@ -83,6 +84,14 @@ const char *launch_scaled(char text[32], double value, const char *unit) {
     int digits = value >= 99.95 || p == 0 ? 0 : value >= 9.995 ? 1 : 2;
     snprintf(text, 32, "%.*f %s%s", digits, value, prefix[p], unit);
     return text;
+}
+
+void launch_print_name(const char *name, int width) {
+    char *plain = train_terminal_plain(name);
+    int blanks = abs(width) - train_terminal_columns(plain);
+    if (blanks < 0) blanks = 0;
+    printf("%*s%s%*s", width < 0 ? blanks : 0, "", plain, width < 0 ? 0 : blanks, "");
+    free(plain);
 }
 
 void launch_csv_field(FILE *file, const char *text) {

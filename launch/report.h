@@ -29,6 +29,10 @@ kern_status launch_print_json(json_t *object);
 /* "1.12 TFLOP": three digits, a decimal prefix, the unit. Returns `text`. */
 const char *launch_scaled(char text[32], double value, const char *unit);
 
+/* Prints a name as a cell of a table, in one line whatever is in it (train/terminal.h) and filled
+ * up to `width` columns: with spaces behind it, or before it where width < 0. */
+void launch_print_name(const char *name, int width);
+
 /* Writes a field of a CSV line, quoted where it has to be. */
 void launch_csv_field(FILE *file, const char *text);
 
