@@ -118,7 +118,9 @@ static void test_home(void **state) {
 static void test_options_of_a_configuration(void **state) {
     (void)state;
     char plan[] = "plan", word[64];
-    const launch_syntax syntax = {"plan", "CONFIG [key=value...]", "Plans.", NULL, 1, -1};
+    int64_t steps = 0; /* an option of the command's own that the name is near to */
+    const launch_option options[] = {{"steps", LAUNCH_COUNT, &steps, "N", "steps"}, {0}};
+    const launch_syntax syntax = {"plan", "CONFIG [key=value...]", "Plans.", options, 1, -1};
     const struct {
         const char *word, *part;
     } cases[] = {{"--train.steps=3", "no option --train.steps; did you mean train.steps=3?"},
