@@ -70,18 +70,30 @@ kern_status data_files_add(data_files *files, const char *pattern) {
     return status;
 }
 
+/* Moves the item that *list begins with to `item`, without its escapes and outer spaces, and *list
+ * behind the comma that follows. */
+static void take_item(char *item, const char **list) {
+    const char *at = *list + strspn(*list, " \t\n");
+    size_t length = 0, kept = 0; /* kept: without the spaces at the end */
+    for (; *at && *at != ','; at++) {
+        bool escaped = *at == '\\' && at[1] && strchr(",\\ ", at[1]);
+        if (escaped) at++;
+        item[length++] = *at;
+        if (escaped || !strchr(" \t\n", *at)) kept = length;
+    }
+    item[kept] = 0;
+    *list = *at ? at + 1 : at;
+}
+
 kern_status data_files_add_list(data_files *files, const char *list) {
     kern_status status = KERN_OK;
-    char *copy = strdup(list), *rest = NULL;
-    if (!copy) return kern_fail(KERN_ERR_MEMORY, "no memory for the names of files");
-    for (char *word = strtok_r(copy, ",", &rest); word && status == KERN_OK;
-         word = strtok_r(NULL, ",", &rest)) {
-        word += strspn(word, " \t\n");
-        size_t length = strlen(word);
-        while (length && strchr(" \t\n", word[length - 1])) word[--length] = 0;
-        if (*word) status = data_files_add(files, word);
+    char *item = malloc(strlen(list) + 1);
+    if (!item) return kern_fail(KERN_ERR_MEMORY, "no memory for the names of files");
+    while (*list && status == KERN_OK) {
+        take_item(item, &list);
+        if (*item) status = data_files_add(files, item);
     }
-    free(copy);
+    free(item);
     return status;
 }
 

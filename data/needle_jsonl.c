@@ -39,7 +39,8 @@ static kern_status missing(const data_needle_reader *reader, const char *field, 
     return kern_fail(
         KERN_ERR_DATA,
         "%s, line %lld: no field \"%s\" that is %s; a line of RULER's needle tasks has "
-        "index, input, outputs, length, length_w_model_temp, answer_prefix and "
+        "index, input, outputs and length, and in newer files length_w_model_temp, answer_prefix "
+        "and "
         "token_position_answer",
         reader->path, (long long)reader->lines.number, field, kind);
 }
@@ -78,6 +79,25 @@ static kern_status take_outputs(data_needle *sample, const json_t *object,
     return KERN_OK;
 }
 
+/* What files of 2024 lack: their input ends with the answer's beginning. */
+static kern_status take_newer(data_needle *sample, const json_t *object,
+                              const data_needle_reader *reader) {
+    kern_status status = KERN_OK;
+    sample->length_w_temp = sample->length;
+    sample->position = -1;
+    if (json_object_get(object, "length_w_model_temp"))
+        TRY(take_number(&sample->length_w_temp, object, "length_w_model_temp", reader));
+    if (json_object_get(object, "token_position_answer"))
+        TRY(take_number(&sample->position, object, "token_position_answer", reader));
+    if (json_object_get(object, "answer_prefix"))
+        TRY(take_text(&sample->prefix, object, "answer_prefix", reader));
+    else
+        sample->prefix = strdup("");
+    ASSERT(sample->prefix);
+done:
+    return status;
+}
+
 static kern_status take(data_needle *sample, const json_t *object,
                         const data_needle_reader *reader) {
     kern_status status = KERN_OK;
@@ -86,9 +106,7 @@ static kern_status take(data_needle *sample, const json_t *object,
     if (!*sample->input) TRY(missing(reader, "input", "a text that is not empty"));
     TRY(take_outputs(sample, object, reader));
     TRY(take_number(&sample->length, object, "length", reader));
-    TRY(take_number(&sample->length_w_temp, object, "length_w_model_temp", reader));
-    TRY(take_text(&sample->prefix, object, "answer_prefix", reader));
-    TRY(take_number(&sample->position, object, "token_position_answer", reader));
+    TRY(take_newer(sample, object, reader));
 done:
     return status;
 }

@@ -38,7 +38,8 @@ static const char about_niah[] =
 typedef struct {
     const char *text, *lengths, *tasks, *write, *csv, *png;
     launch_texts ruler;
-    int64_t depths, samples, answer_tokens, seed;
+    int64_t depths, samples, answer_tokens;
+    uint64_t seed;
     bool off, force, json;
 } choices;
 
@@ -243,7 +244,7 @@ static kern_status make_plan(launch_niah_plan *plan, int64_t **tasks, int64_t **
     *plan = (launch_niah_plan){.text = chosen->text,
                                .samples = chosen->samples,
                                .depths = most_depths(chosen),
-                               .seed = (uint64_t)chosen->seed};
+                               .seed = chosen->seed};
     TRY(parse_list(tasks, &plan->task_count, "tasks", task_list, DATA_NEEDLE_TASKS));
     TRY(parse_list(lengths, &plan->length_count, "lengths",
                    chosen->lengths ? chosen->lengths : context, LONGEST));
@@ -292,7 +293,7 @@ done:
 int launch_niah(int argc, char **argv) {
     choices chosen = {.depths = 40, .samples = 40, .answer_tokens = 128};
     const launch_option options[] = {
-        {"text", LAUNCH_TEXT, &chosen.text, "FILE", "the text of tasks 2 and 3"},
+        {"text", LAUNCH_TEXT, &chosen.text, "FILE", "required for tasks 2 and 3: their text"},
         {"lengths", LAUNCH_TEXT, &chosen.lengths, "N,...",
          "tokens of a sample; the first run's context"},
         {"tasks", LAUNCH_TEXT, &chosen.tasks, "N,...", "1, 2, 3; all that have a text"},
@@ -300,7 +301,7 @@ int launch_niah(int argc, char **argv) {
         {"samples", LAUNCH_COUNT, &chosen.samples, "N", "of each task and length (40)"},
         {"answer-tokens", LAUNCH_COUNT, &chosen.answer_tokens, "N",
          "room for the answer, inside the length (128)"},
-        {"seed", LAUNCH_COUNT, &chosen.seed, "N", "of keys, values and places in the text (0)"},
+        {"seed", LAUNCH_SEED, &chosen.seed, "N", "of keys, values and places in the text (0)"},
         {"ruler", LAUNCH_TEXTS, &chosen.ruler, "FILE",
          "ask a jsonl file of RULER's instead; several times"},
         {"write", LAUNCH_TEXT, &chosen.write, "FILE",

@@ -42,7 +42,9 @@ typedef struct {
 } choices;
 
 static void list_document(json_t *documents, const char *name, int64_t tokens, bool kept) {
-    printf("  %-40s %12lld tokens%s\n", name, (long long)tokens, kept ? "" : "  left out");
+    printf("  ");
+    launch_print_name(name, 40);
+    printf(" %12lld tokens%s\n", (long long)tokens, kept ? "" : "  left out");
     launch_json_add(documents, launch_json("{s:o, s:I, s:b}", "name", launch_json_text(name),
                                            "tokens", (json_int_t)tokens, "kept", kept));
 }
@@ -69,8 +71,9 @@ static void list_file(void *context, const data_pack_row *row) {
         list_document(documents, row->name, row->tokens, row->left_out == 0);
         return;
     }
-    printf("  %-40s %12lld tokens  %lld documents", row->name,
-           (long long)(row->tokens - row->left_out_tokens),
+    printf("  ");
+    launch_print_name(row->name, 40);
+    printf(" %12lld tokens  %lld documents", (long long)(row->tokens - row->left_out_tokens),
            (long long)(row->documents - row->left_out));
     if (row->left_out) printf(", %lld left out", (long long)row->left_out);
     printf("\n");
@@ -259,7 +262,7 @@ done:
 int launch_pack(int argc, char **argv) {
     choices chosen = {.split = "train", .name = "", .min_tokens = 2};
     const launch_option options[] = {
-        {"out", LAUNCH_TEXT, &chosen.out, "SHARD", "the shard to write, train.h5"},
+        {"out", LAUNCH_TEXT, &chosen.out, "SHARD", "required unless --check: the shard to write"},
         {"split", LAUNCH_TEXT, &chosen.split, "NAME", "train (default), validation or test"},
         {"min-tokens", LAUNCH_COUNT, &chosen.min_tokens, "N", "leave out shorter documents (2)"},
         {"shard-tokens", LAUNCH_COUNT, &chosen.shard_tokens, "N",
@@ -279,7 +282,8 @@ int launch_pack(int argc, char **argv) {
         LAUNCH_JSON(&chosen.json),
         {0},
     };
-    const launch_syntax syntax = {"pack", "FILE...", about_pack, options, 0, -1};
+    const launch_syntax syntax = {
+        "pack", "--out SHARD FILE... | --check SHARD...", about_pack, options, 0, -1};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then an error that names the file */

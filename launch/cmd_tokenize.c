@@ -160,7 +160,7 @@ done:
 int launch_tokenize(int argc, char **argv) {
     choices chosen = {0};
     const launch_option options[] = {
-        {"tokenizer", LAUNCH_TEXT, &chosen.tokenizer, "FILE", "the vocabulary"},
+        {"tokenizer", LAUNCH_TEXT, &chosen.tokenizer, "FILE", "required: the vocabulary"},
         {"pattern", LAUNCH_TEXT, &chosen.how.pattern, "NAME", "what cuts text into pieces"},
         {"begin", LAUNCH_TEXT, &chosen.how.begin, "NAME", "the token that begins a document"},
         {"special", LAUNCH_FLAG, &chosen.special, NULL, "recognise names of special tokens"},
@@ -169,7 +169,7 @@ int launch_tokenize(int argc, char **argv) {
         {"json", LAUNCH_FLAG, &chosen.json, NULL, "print the ids as one array"},
         {0},
     };
-    const launch_syntax syntax = {"tokenize", "", about_tokenize, options, 0, 0};
+    const launch_syntax syntax = {"tokenize", "--tokenizer FILE", about_tokenize, options, 0, 0};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
     return launch_report("tokenize", run(&chosen));

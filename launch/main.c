@@ -8,7 +8,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
+#include <ttt_commit.h>
 
 #define VERSION "0.1.0"
 
@@ -33,7 +35,7 @@ static const command commands[] = {
 };
 
 enum { MOST_COMMANDS = 32 };
-_Static_assert(sizeof commands / sizeof *commands <= MOST_COMMANDS, "nearest name has no room");
+_Static_assert(sizeof commands / sizeof *commands < MOST_COMMANDS, "nearest name has no room");
 
 static void print_usage(FILE *to) {
     fprintf(to, "usage: ttt COMMAND [words and options]\n\n"
@@ -42,7 +44,7 @@ static void print_usage(FILE *to) {
     for (const command *row = commands; row->name; row++)
         fprintf(to, "  %-10s %s\n", row->name, row->summary);
     fprintf(to, "  %-10s %s\n", "help", "what a command does and its options: ttt help COMMAND");
-    fprintf(to, "\nttt --version prints the version.\n");
+    fprintf(to, "\nttt --version prints the version and its commit.\n");
 }
 
 static const command *find_command(const char *name) {
@@ -52,13 +54,18 @@ static const command *find_command(const char *name) {
 }
 
 static int unknown_command(const char *name) {
+    static const char version[] = "version";
     const char *names[MOST_COMMANDS];
+    const char *word = name + strspn(name, "-");
     int64_t count = 0;
     for (const command *row = commands; row->name; row++) names[count++] = row->name;
     names[count++] = "help";
-    const char *nearest = conf_nearest(name, names, count);
+    names[count++] = version;
+    const char *nearest = strcasecmp(word, "v") ? conf_nearest(word, names, count) : version;
     fprintf(stderr, "ttt: no command '%s'; ", name);
-    if (nearest)
+    if (nearest == version)
+        fprintf(stderr, "did you mean 'ttt --version'?\n");
+    else if (nearest)
         fprintf(stderr, "did you mean '%s'?\n", nearest);
     else
         fprintf(stderr, "ttt --help lists them\n");
@@ -86,7 +93,7 @@ static int dispatch(int argc, char **argv) {
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
         return help(argc - 1, argv + 1);
     if (!strcmp(name, "--version")) {
-        printf("ttt " VERSION "\n");
+        printf("ttt " VERSION " (commit " TTT_COMMIT ")\n");
         return 0;
     }
     const command *row = find_command(name);

@@ -15,12 +15,17 @@ void launch_json_set(json_t *object, const char *key, json_t *value); /* takes t
 void launch_json_add(json_t *array, json_t *value);                   /* takes the value */
 json_t *launch_json_number(double value);                             /* null if not finite */
 json_t *launch_json_text(const char *text); /* bytes that are no UTF-8 become U+FFFD */
+json_t *launch_json_seed(uint64_t seed);    /* a text from 2^63 on: jansson's integers end there */
 
 /* Prints `object` on a line of its own, and frees it. Errors: KERN_ERR_MEMORY. */
 kern_status launch_print_json(json_t *object);
 
 /* "1.12 TFLOP": three digits, a decimal prefix, the unit. Returns `text`. */
 const char *launch_scaled(char text[32], double value, const char *unit);
+
+/* Prints a name as a cell of a table, in one line whatever is in it (train/terminal.h) and filled
+ * up to `width` columns: with spaces behind it, or before it where width < 0. */
+void launch_print_name(const char *name, int width);
 
 /* Writes a field of a CSV line, quoted where it has to be. */
 void launch_csv_field(FILE *file, const char *text);

@@ -73,7 +73,7 @@ static kern_status read_batch(train_loop *l) {
     const conf_train *train = &l->conf->train;
     for (int64_t s = 0; s < train->batch; s++) {
         kern_status status = data_source_read(l->tokens + s * (train->context + 1), l->source,
-                                              (uint64_t)train->seed, l->state.samples + s);
+                                              train->seed, l->state.samples + s);
         if (status != KERN_OK) return status;
     }
     return KERN_OK;

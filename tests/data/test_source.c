@@ -203,6 +203,19 @@ static void test_names_shards_in_many_ways(void **state) {
     assert_ok(data_source_open(&part, in_folder("s0.h5"), T, false));
     assert_int_not_equal(data_source_fingerprint(glob), data_source_fingerprint(turned));
     assert_int_not_equal(data_source_fingerprint(glob), data_source_fingerprint(part));
+    /* A comma, a backslash and outer spaces of a path, each behind a backslash. */
+    data_source *odd;
+    char link[300];
+    snprintf(link, sizeof link, "%s", in_folder("a,b\\c "));
+    assert_int_equal(symlink("s1.h5", link), 0);
+    snprintf(names, sizeof names, "%s , %s ", in_folder("s0.h5"), in_folder("a\\,b\\\\c\\ "));
+    assert_ok(data_source_open(&odd, names, T, false));
+    assert_int_equal(data_source_fingerprint(glob), data_source_fingerprint(odd));
+    data_source_destroy(odd);
+    snprintf(names, sizeof names, "%s,%s", in_folder("s0.h5"), in_folder("a\\,b\\c\\ "));
+    assert_ok(data_source_open(&odd, names, T, false)); /* other backslashes are themselves */
+    data_source_destroy(odd);
+    assert_int_equal(unlink(link), 0);
     data_source_destroy(glob);
     data_source_destroy(list);
     data_source_destroy(turned);

@@ -217,4 +217,24 @@ code=0
 says out.txt '^256 tokens +[0-9.]+ ±'
 says out.txt '^\{"tokenizer":"byte",.*\}$'
 [ ! -e full.csv ] || fault "a torn CSV"
+
+# A name is one cell of a table whatever is in it, and whole in JSON.
+cp b.txt $'odd\nn\tame\033 and more of it.txt'
+cp b.txt Läufe.txt
+"$ttt" pack --out odd.h5 --split test $'odd\nn\tame\033 and more of it.txt' Läufe.txt >out.txt
+says out.txt '^  odd\\nn\\tame\\x1b and more of it {9} +[0-9]+ tokens$'
+says out.txt '^  Läufe {35} +[0-9]+ tokens$'
+"$ttt" pack --check odd.h5 >out.txt
+says out.txt '^  odd\\nn\\tame\\x1b and more of it {9} +[0-9]+ tokens$'
+evaluate runs/e2e --data odd.h5 --windows 1 --books --json
+says out.txt '^odd\\nn\\tame\\x1b and more of {4}[0-9.]+ '
+says out.txt '^Läufe {26}[0-9.]+ '
+[ "$(tail -n 1 out.txt | json_get 'contexts/0/models/0/documents/0' name)" = $'odd\nn\tame\033 and more of it' ] ||
+    fault "JSON has another name: $(tail -n 1 out.txt)"
+echo '{"index": 0, "input": "1 2 3", "outputs": ["4"], "length": 9}' >$'needle\n\n\n\n\n.jsonl'
+"$ttt" niah runs/e2e --off --answer-tokens 4 --ruler $'needle\n\n\n\n\n.jsonl' --csv odd.csv >out.txt 2>err.txt ||
+    fault "ttt niah: $(cat err.txt)"
+says out.txt '^edle(\\n){5}.jsonl +[0-9]+ +1 '
+[ "$(sed 1d odd.csv | head -n 1)" = 'e2e-off,"needle' ] || fault "CSV: $(cat odd.csv)"
+
 echo "test_eval: tables, CSV, JSON and refusals are as they should be"

@@ -72,6 +72,26 @@ printf '1 2 3\n4 5 6 \n' | "$ttt" infer run --chat --tokens 20 --greedy >chat.ou
 
 printf '1 2 3\r\n4 5 6 \r\n' | "$ttt" infer run --chat --tokens 20 --greedy | cmp - chat.out || fault "lines of Windows read otherwise"
 
+# With --json an object for each answer, there before the next prompt is asked for.
+mkfifo questions answers
+"$ttt" infer run --chat --tokens 20 --greedy --json <questions >answers 2>log &
+pid=$!
+exec 3>questions 4<answers
+: >chat.json
+for prompt in '1 2 3' '4 5 6 '; do
+    echo "$prompt" >&3
+    read -r -t 60 -u 4 object || fault "no object came for the prompt '$prompt': $(cat log)"
+    printf '%s\n' "$object" >>chat.json
+done
+exec 3>&-
+if read -r -t 60 -u 4 object; then fault "behind the last answer came: $object"; fi
+exec 4<&-
+wait $pid || fault "a conversation in JSON fails: $(cat log)"
+json_get . text <chat.json | cmp - chat.out ||
+    fault "answers in JSON are others: $(cat chat.json)"
+[ "$(sed 's/.*"tokens_written":\([0-9]*\).*/\1/' chat.json | sort -n | tail -n 1)" -le 20 ] ||
+    fault "tokens are not counted by answer: $(cat chat.json)"
+
 # What ends a conversation early does not cost what was learned.
 code=0
 seq 1 400 | "$ttt" infer full --chat --tokens 5 --context 300 --save-state short.state >out 2>log || code=$?

@@ -41,12 +41,15 @@ static uint64_t hash_of(const ttt_conf *conf, uint32_t fingerprint) {
 static void change(ttt_conf *conf, const conf_option *option) {
     char *at = (char *)conf + option->offset;
     switch (option->type) {
-    case CONF_INTEGER: *(int64_t *)(void *)at += 1; break;
+    case CONF_INTEGER:
+    case CONF_SEED: *(int64_t *)(void *)at += 1; break;
     case CONF_REAL:
     case CONF_BYTES: *(double *)(void *)at = *(double *)(void *)at * 2 + 1; break;
     case CONF_BOOLEAN: *(bool *)at = !*(bool *)at; break;
     case CONF_CHOICE: *(int *)(void *)at = *(int *)(void *)at ? 0 : 1; break;
-    case CONF_TEXT: assert_ok(conf_option_set(conf, option, "1")); break;
+    case CONF_TEXT:
+    case CONF_PATH:
+    case CONF_LIST: assert_ok(conf_option_set(conf, option, "1")); break;
     }
 }
 
