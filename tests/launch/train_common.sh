@@ -4,6 +4,8 @@ ttt=$(realpath "$1")
 test=$2
 # shellcheck source=tests/launch/numbers.sh
 . "$(dirname "${BASH_SOURCE[0]}")/numbers.sh" "$1"
+# shellcheck source=tests/launch/waiting.sh
+. "$(dirname "${BASH_SOURCE[0]}")/waiting.sh"
 folder=$(mktemp -d)
 cd "$folder"
 export OMP_WAIT_POLICY=passive # several tests may run at once
