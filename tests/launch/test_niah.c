@@ -220,6 +220,7 @@ static void test_interrupt(void **state) {
     write_runs();
     pid_t child = fork();
     if (child == 0) {
+        alarm(300); /* no test that fails waits for ever */
         if (chdir(scratch) || !freopen("out", "w", stdout) || !freopen("err", "w", stderr))
             _exit(99);
         execl(TTT_PROGRAM, "ttt", "niah", "full", "--samples", "100000", "--csv", "cells.csv",

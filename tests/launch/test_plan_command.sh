@@ -152,11 +152,16 @@ for op in matmul attention "attention''" rms_norm swiglu cross_entropy adamw gat
     done
 done
 # Gather reads a few rows of its table, not all of it; a row's product reads its matrix from memory.
-tail -n 1 out | grep -oE '"op":"(gather|matmul row|matmul row NT)"[^}]*"fraction":[0-9.]+' >fractions
-[ "$(grep -c . fractions)" = 6 ] || fault "bench ops: $(cat fractions)"
-while IFS= read -r line; do
-    holds "${line##*:} > 0.02 && ${line##*:} < 4" || fault "bench ops: $line"
-done <fractions
+# A machine that does other things meanwhile is asked again.
+likely() { # the fractions in `out`
+    tail -n 1 out | grep -oE '"op":"(gather|matmul row|matmul row NT)"[^}]*"fraction":[0-9.]+' >fractions
+    [ "$(grep -c . fractions)" = 6 ] && awk -F: '!($NF > 0.02 && $NF < 4) { exit 1 }' fractions
+}
+for try in 1 2 3; do
+    ! likely || break
+    [ $try -lt 3 ] || fault "bench ops: $(cat fractions)"
+    "$ttt" bench ops --threads 1 --json >out
+done
 
 [ $faults = 0 ] || exit 1
 echo "test_plan_command: fine"

@@ -9,6 +9,7 @@ test=$2
 folder=$(mktemp -d)
 cd "$folder"
 export OMP_WAIT_POLICY=passive # several tests may run at once
+export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
 unset OMP_NUM_THREADS
 
 # Whatever ends the test, no child stays and nothing is left mounted.
