@@ -100,7 +100,7 @@ static void test_scores(void **state) {
     (void)state;
     write_runs();
     assert_niah("e2e full deaf --text book.txt --lengths 440,520 --samples 5 --depths 5 "
-                "--csv cells.csv --png map.png --json");
+                "--answer-tokens 60 --csv cells.csv --png map.png --json");
     json_t *object = result();
     assert_int_equal(json_array_size(json_object_get(object, "models")), 4);
     assert_model(object, 0, "e2e", 1, 1, 6, 5);
