@@ -130,10 +130,13 @@ code=0
 [ $code = 1 ] || fault "a full disk gives exit code $code, not 1"
 says err "could not be written"
 for handling in - ''; do
-    # 1 s: the reader must be gone first.
+    exec 3> >(true)
+    wait $! # the reader is gone
+    code=0
     # shellcheck disable=SC2064  # '' ignores the signal, - leaves it as it was
-    { trap "$handling" PIPE; sleep 1; code=0; "$ttt" --help 2>err || code=$?; echo $code >code; } | true
-    [ "$(cat code)" = 141 ] || fault "a broken pipe gives exit code $(cat code), not SIGPIPE's 141"
+    (trap "$handling" PIPE; exec "$ttt" --help) >&3 2>err || code=$?
+    exec 3>&-
+    [ $code = 141 ] || fault "a broken pipe gives exit code $code, not SIGPIPE's 141"
     silent err "--help | true"
 done
 

@@ -25,16 +25,10 @@ start() { # the run $1, or on with it, in the background: its process is $pid
 
 # Waits until the run $1 has more than $2 lines of metrics; false where its process ended before.
 wait_for_lines() {
-    while [ "$(lines "$1")" -le "$2" ]; do
-        kill -0 "$pid" 2>/dev/null || return 1
-        sleep 0.005
-    done
+    await "a line of $1/metrics.jsonl" more_lines_or_gone "$@" && [ "$(lines "$1")" -gt "$2" ]
 }
-
-# The exit code of $pid in $code.
-ended() {
-    code=0
-    wait "$pid" 2>/dev/null || code=$?
+more_lines_or_gone() {
+    [ "$(lines "$1")" -gt "$2" ] || gone "$pid"
 }
 
 pause() { # up to $1 thousandths of a second
@@ -106,8 +100,7 @@ evaluation=("${options[@]}" run.eval_windows=0 run.eval_every=60 train.steps=60 
 for k in 1 2 3 4; do cp valid.h5 valid$k.h5; done
 long=$(printf 'valid%d.h5,' 1 2 3 4)
 train evaluated "${evaluation[@]}" "data.valid=${long%,}"
-"$ttt" train ./tiny.yaml run.dir=stopped "${evaluation[@]}" "data.valid=${long%,}" >stopped.log 2>&1 &
-pid=$!
+begin stopped.log stopped.log "$ttt" train ./tiny.yaml run.dir=stopped "${evaluation[@]}" "data.valid=${long%,}"
 wait_for_lines stopped 59 || fault "$(cat stopped.log)"
 kill -INT $pid
 ended
@@ -122,15 +115,11 @@ same evaluated stopped
 same_metrics evaluated stopped
 
 # A second signal ends at once and saves nothing.
-"$ttt" train ./tiny.yaml run.dir=twice train.batch=64 train.context=512 train.threads=1 run.save_every=0 >twice.log 2>&1 &
-pid=$!
+begin twice.log twice.log "$ttt" train ./tiny.yaml run.dir=twice train.batch=64 train.context=512 train.threads=1 run.save_every=0
 wait_for_lines twice 0 || fault "$(cat twice.log)"
 kill -INT $pid
-until grep -q 'finishing this step' twice.log; do # two that wait together would be one
-    kill -0 $pid 2>/dev/null || fault "after one signal: $(cat twice.log)"
-    sleep 0.005
-done
-kill -INT $pid 2>/dev/null || true
+await "the first signal to be seen" says_or_gone twice.log 'finishing this step' # two that wait together would be one
+kill -INT $pid 2>/dev/null || fault "after one signal: $(cat twice.log)"
 ended
 [ $code = 130 ] || fault "after two signals: exit code $code: $(cat twice.log)"
 if grep -q 'stopped and saved' twice.log; then fault "the second signal waited for the step"; fi
@@ -141,7 +130,7 @@ if grep -q 'stopped and saved' twice.log; then fault "the second signal waited f
 mkfifo pipe
 "$ttt" train ./tiny.yaml run.dir=deaf "${options[@]}" run.save_every=0 >pipe 2>&1 &
 pid=$!
-head -n 1 <pipe >log
+timeout 120 head -n 1 <pipe >log
 wait_for_lines deaf 5 || fault "$(cat log)"
 kill -INT $pid
 ended
@@ -153,8 +142,8 @@ same_metrics whole deaf
 
 # One process at a time; it may open as many files as the machine allows, whatever its shell says,
 # and under nohup a terminal that closes is nothing.
-(ulimit -Sn 100 && trap '' HUP && exec "$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0) >busy.log 2>&1 &
-pid=$!
+begin busy.log busy.log bash -c 'ulimit -Sn 100 && trap "" HUP && exec "$@"' - \
+    "$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0
 wait_for_lines busy 0 || fault "$(cat busy.log)"
 kill -HUP $pid
 files=$(sed -n 's/^Max open files *//p' /proc/$pid/limits)
