@@ -58,49 +58,44 @@ static kern_attention_call call_of(const kern_attention_shape *shape, int stage,
  *
  * The rows of a key head add into the same keys. Runs at least a window long share keys with their
  * neighbours only, so in the vjps the even ones go together, then the odd ones. Where that leaves
- * few, `pieces` is set: the row tiles of a key head's query heads are cut into runs of piece_tiles,
- * and the keys into ranges of range_keys. In step s run r meets range (r + s) mod ranges, so no two
+ * few, there are `pieces`: the row tiles of a key head's query heads are cut into so many, and so
+ * are the keys. In step s piece p of the rows meets piece (p + s) mod pieces of the keys, so no two
  * items of a step add into the same rows or keys. Either way: no atomics, no copies, and each sum
  * in one fixed order. */
 typedef struct {
     int64_t heads, length, runs, colours;
-    int64_t pieces, piece_tiles, ranges, range_keys, first_key;
+    int64_t pieces; /* 0: runs */
 } cut;
 
 enum {
     PARTS = 256,     /* wanted side by side */
     KEPT_PARTS = 16, /* or so many, where pieces would compute again what stage 2 keeps */
-    PIECE_PAIRS = 4, /* a piece and a range have at least so many pairs of tiles on average */
 };
 
-static cut cut_rows(const kern_attention_shape *s) {
-    return (cut){s->heads, ROWS, kern_divide_up(s->rows, ROWS), 1, 0, 0, 0, 0, 0};
+static int64_t row_tiles(const kern_attention_shape *s) { /* of a key head */
+    return s->heads / s->groups * kern_divide_up(s->rows, ROWS);
 }
 
-static void cut_pieces(cut *c, const kern_attention_shape *s, int64_t past) {
-    int64_t first_key = past - s->window + 1 > 0 ? past - s->window + 1 : 0;
-    int64_t tiles = s->heads / s->groups * kern_divide_up(s->rows, ROWS);
-    int64_t key_tiles = kern_divide_up(past + s->rows - first_key, KEYS);
-    int64_t pieces =
-        kern_min(kern_divide_up(PARTS, s->batch * s->groups), kern_min(tiles, key_tiles));
-    while (pieces > 1 && pieces * pieces * PIECE_PAIRS > tiles * key_tiles) pieces--;
-    if (pieces <= kern_divide_up(c->runs, c->colours)) return;
-    c->piece_tiles = kern_divide_up(tiles, pieces);
-    c->pieces = kern_divide_up(tiles, c->piece_tiles);
-    c->range_keys = key_tiles / c->pieces * KEYS;
-    c->ranges = kern_divide_up(key_tiles * KEYS, c->range_keys);
-    c->first_key = first_key;
+static int64_t first_key(const kern_attention_shape *s, int64_t past) { /* that any row sees */
+    return past >= s->window ? past - s->window + 1 : 0;
+}
+
+static int64_t key_tiles(const kern_attention_shape *s, int64_t past) {
+    return kern_divide_up(past + s->rows - first_key(s, past), KEYS);
 }
 
 static cut cut_of(const kern_attention_shape *s, int stage, int64_t past) {
-    if (stage == 0) return cut_rows(s);
+    if (stage == 0) return (cut){s->heads, ROWS, kern_divide_up(s->rows, ROWS), 1, 0};
     int64_t length = kern_divide_up(s->window > 4 * ROWS ? s->window : 4 * ROWS, ROWS) * ROWS;
-    int64_t runs = kern_divide_up(s->rows, length);
-    cut c = {s->groups, length, runs, runs > 1 ? 2 : 1, 0, 0, 0, 0, 0};
-    int64_t parts = s->batch * s->groups * kern_divide_up(runs, c.colours);
-    int64_t tiles = s->batch * s->heads * kern_divide_up(s->rows, ROWS);
+    cut c = {s->groups, length, kern_divide_up(s->rows, length), 1, 0};
+    if (c.runs > 1) c.colours = 2;
+    int64_t heads = s->batch * s->groups, side_by_side = kern_divide_up(c.runs, c.colours);
     bool kept = stage == 2 && s->window + ROWS <= KERN_ATTENTION_KEPT * KEYS;
-    if (parts < (kept && tiles < PARTS ? KEPT_PARTS : PARTS)) cut_pieces(&c, s, past);
+    bool small = heads * row_tiles(s) < PARTS;
+    if (heads * side_by_side >= (kept && small ? KEPT_PARTS : PARTS)) return c;
+    int64_t pieces = kern_min(row_tiles(s), key_tiles(s, past));
+    pieces = kern_min(pieces, kern_divide_up(PARTS, heads));
+    if (pieces > side_by_side) c.pieces = pieces;
     return c;
 }
 
@@ -131,22 +126,22 @@ static void run_pieces(const kern_attention_call *call, cut c, void *workspace) 
     const kern_attention_shape *s = &call->shape;
     kern_attention_run *run = variant(s->dtype);
     size_t bytes = scratch_bytes(s, call->stage, call->past.past);
-    int64_t share = s->heads / s->groups, tiles = share * kern_divide_up(s->rows, ROWS);
-    int64_t end = call->past.past + s->rows;
+    int64_t share = s->heads / s->groups, rows = row_tiles(s), past = call->past.past;
+    int64_t first = first_key(s, past), keys = key_tiles(s, past), pieces = c.pieces;
 #pragma omp parallel
-    for (int64_t step = 0; step < c.ranges; step++) {
+    for (int64_t step = 0; step < pieces; step++) {
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < s->batch * s->groups * c.pieces; i++) {
-            int64_t piece = i % c.pieces, range = (piece + step) % c.ranges;
-            int64_t key = c.first_key + range * c.range_keys;
-            kern_attention_item item = {.pass = KERN_ATTENTION_PART,
-                                        .batch = i / c.pieces / s->groups,
-                                        .head = i / c.pieces % s->groups * share,
-                                        .end = s->rows,
-                                        .tile_begin = piece * c.piece_tiles,
-                                        .tile_end = kern_min((piece + 1) * c.piece_tiles, tiles),
-                                        .key_begin = key,
-                                        .key_end = kern_min(key + c.range_keys, end)};
+        for (int64_t i = 0; i < s->batch * s->groups * pieces; i++) {
+            int64_t of_rows = i % pieces, of_keys = (of_rows + step) % pieces;
+            kern_attention_item item = {
+                .pass = KERN_ATTENTION_PART,
+                .batch = i / pieces / s->groups,
+                .head = i / pieces % s->groups * share,
+                .end = s->rows,
+                .tile_begin = rows * of_rows / pieces,
+                .tile_end = rows * (of_rows + 1) / pieces,
+                .key_begin = first + keys * of_keys / pieces * KEYS,
+                .key_end = kern_min(first + keys * (of_keys + 1) / pieces * KEYS, past + s->rows)};
             run(call, &item, (char *)workspace + (size_t)omp_get_thread_num() * bytes);
         }
     }
@@ -176,7 +171,7 @@ static void run_vjp(kern_attention_call *call, void *workspace) {
         call->tau = workspace;
         call->h = (char *)workspace + bytes;
         workspace = (char *)workspace + 2 * bytes;
-        run_cut(call, cut_rows(s), KERN_ATTENTION_FIRST_PASS, workspace);
+        run_cut(call, cut_of(s, 0, 0), KERN_ATTENTION_FIRST_PASS, workspace);
         if (!kern_attention_has_second_pass(call)) return;
     }
     run_pieces(call, c, workspace);

@@ -87,6 +87,8 @@ static inline size_t kern_align(size_t bytes) {
 /* `bytes` of memory aligned to 64 bytes, contents undefined; `what` names it in the error. Free
  * with kern_free (NULL is fine). Zero bytes give a valid pointer. */
 kern_status kern_alloc(void **memory, size_t bytes, const char *what);
+/* Large memory is zeroed by OpenMP's threads, each a run of it in order, as kern_rows_run shares
+ * its elements: where memory is near some processors, a thread's run is near the thread. */
 kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what);
 void kern_free(void *memory);
 

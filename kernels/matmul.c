@@ -46,7 +46,22 @@ static tile_limits limits_of(const kern_matmul_shape *shape) {
     return (tile_limits){128, 400, 32, 192, 12e6};
 }
 
-/* Halves tiles while there are few of them and they stay worth a thread's while. A pure function of
+enum {
+    PARTS = 256, /* wanted */
+    FEW_PARTS = 32,
+    MANY_MIN_M = 64, /* tiles are not made lower than this beyond that many */
+};
+
+static void cut_into(kern_matmul *matmul, int64_t parts_m, int64_t parts_n) {
+    const kern_matmul_shape *s = &matmul->shape;
+    matmul->tile_m = kern_divide_up(s->m, parts_m);
+    matmul->tile_n = kern_min(s->n, kern_divide_up(kern_divide_up(s->n, parts_n), 16) * 16);
+    matmul->parts_m = kern_divide_up(s->m, matmul->tile_m);
+    matmul->parts_n = kern_divide_up(s->n, matmul->tile_n);
+}
+
+/* Halves tiles while there are few of them and they stay worth a thread's while: while there are
+ * very few the side that a product's speed depends on less, then the longer one. A pure function of
  * the shape: the bits of the result may depend on the tiles. */
 static void partition(kern_matmul *matmul) {
     const kern_matmul_shape *s = &matmul->shape;
@@ -56,21 +71,21 @@ static void partition(kern_matmul *matmul) {
     /* A product of few rows is bound by reading b: its bytes count, as 8 rows' FLOPs would. */
     double flops = 2.0 * (double)(s->m < 8 ? 8 : s->m) * (double)s->n * (double)s->k;
     for (;;) {
+        cut_into(matmul, parts_m, parts_n);
         int64_t parts = s->batch * parts_m * parts_n;
         int64_t tile_m = kern_divide_up(s->m, parts_m), tile_n = kern_divide_up(s->n, parts_n);
         double tile_flops = flops / (double)(parts_m * parts_n);
-        if (parts >= 32 || (parts >= 2 && tile_flops < 2 * limits.flops) || tile_flops < 1e6) break;
-        if (tile_m >= 2 * limits.min_m && (!s->transpose_b || tile_n < 2 * limits.min_n))
+        if (s->batch * matmul->parts_m * matmul->parts_n >= PARTS) return;
+        if ((parts >= 2 && tile_flops < 2 * limits.flops) || tile_flops < 1e6) return;
+        bool few = parts < FEW_PARTS;
+        int64_t min_m = few || limits.min_m > MANY_MIN_M ? limits.min_m : MANY_MIN_M;
+        bool can_m = tile_m >= 2 * min_m, can_n = tile_n >= 2 * limits.min_n;
+        if (!can_m && !can_n) return;
+        if (can_m && (!can_n || (few ? !s->transpose_b : tile_m > tile_n)))
             parts_m *= 2;
-        else if (tile_n >= 2 * limits.min_n)
-            parts_n *= 2;
         else
-            break;
+            parts_n *= 2;
     }
-    matmul->tile_m = kern_divide_up(s->m, parts_m);
-    matmul->tile_n = kern_min(s->n, kern_divide_up(kern_divide_up(s->n, parts_n), 16) * 16);
-    matmul->parts_m = kern_divide_up(s->m, matmul->tile_m);
-    matmul->parts_n = kern_divide_up(s->n, matmul->tile_n);
 }
 
 /* A batch that shares b is one taller product. */
@@ -145,6 +160,12 @@ void kern_matmul_destroy(kern_matmul *matmul) {
     if (!matmul) return;
     for (int i = 0; i < 4; i++) kern_bf16_destroy(matmul->products[i / 2][i % 2]);
     free(matmul);
+}
+
+int64_t kern_matmul_parts(const kern_matmul *matmul) {
+    const kern_few_cut *cut = &matmul->cut;
+    return matmul->shape.batch *
+           (matmul->few ? cut->parts_n * cut->parts_k : matmul->parts_m * matmul->parts_n);
 }
 
 size_t kern_matmul_workspace(const kern_matmul *matmul, int threads) {

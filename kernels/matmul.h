@@ -22,6 +22,8 @@ typedef struct kern_matmul kern_matmul; /* prepared; immutable, shareable */
 kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *shape);
 void kern_matmul_destroy(kern_matmul *matmul);
 size_t kern_matmul_workspace(const kern_matmul *matmul, int threads); /* bytes */
+/* Parts that a run is cut into, a function of the shape: so many threads have work. */
+int64_t kern_matmul_parts(const kern_matmul *matmul);
 void kern_matmul_run(const kern_matmul *matmul, void *c, const void *a, const void *b,
                      void *workspace);
 

@@ -213,6 +213,10 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads) {
     return rows->plan.partial_bytes + (size_t)threads_for(rows, threads) * rows->thread_bytes;
 }
 
+int64_t kern_rows_parts(const kern_rows *rows) {
+    return rows->shape.parts;
+}
+
 double kern_rows_bytes(const kern_rows *rows) {
     return rows->bytes;
 }

@@ -81,6 +81,9 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads);
  * UNPICK an all-zero row. */
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace);
 
+/* Parts that a run is cut into, a function of the program: so many threads have work. */
+int64_t kern_rows_parts(const kern_rows *rows);
+
 /* Bytes loaded and stored by one run, for plans and benchmarks. */
 double kern_rows_bytes(const kern_rows *rows);
 
