@@ -14,7 +14,7 @@ void conf_destroy(ttt_conf *conf) {
     int64_t count;
     const conf_option *options = conf_options(&count);
     for (int64_t i = 0; i < count; i++)
-        if (options[i].type == CONF_TEXT) free((void *)*text_of(conf, &options[i]));
+        if (conf_option_is_text(&options[i])) free((void *)*text_of(conf, &options[i]));
     free((void *)conf->name);
     free(conf);
 }
@@ -47,7 +47,7 @@ kern_status conf_copy(ttt_conf **to, const ttt_conf *from) {
     made->name = strdup(from->name);
     bool complete = made->name != NULL;
     for (int64_t i = 0; i < count; i++) { /* every text, so that none stays shared */
-        if (options[i].type != CONF_TEXT) continue;
+        if (!conf_option_is_text(&options[i])) continue;
         const char **text = text_of(made, &options[i]);
         *text = strdup(*text);
         complete = complete && *text;

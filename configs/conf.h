@@ -46,7 +46,7 @@ typedef struct {
     int64_t micro_batch; /* sequences at once; 0: chosen by the memory plan */
     int64_t steps, total_steps /* of the schedule; 0: steps */, warmup_steps;
     double lr, end_lr, beta1, beta2, eps, weight_decay, clip;
-    int64_t seed;
+    uint64_t seed;
     conf_precision precision;
     const char *device;    /* what computes (kernels/device.h) */
     int64_t threads;       /* 0: all cores */
@@ -55,7 +55,7 @@ typedef struct {
 } conf_train;
 
 typedef struct {
-    const char *train, *valid, *test; /* comma-separated shard paths or globs; "": none */
+    const char *train, *valid, *test; /* shard paths or globs, a CONF_LIST; "": none */
     const char *tokenizer;            /* file of their vocabulary; "": bytes, or init_from's */
     const char *pattern, *begin;      /* how it is read (data/bpe.h); "": guessed, the usual */
     bool across_documents;            /* samples cross document borders */

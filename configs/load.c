@@ -14,20 +14,25 @@ enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 8 };
 
 const char *const conf_axis_folders[CONF_AXES] = {"sizes", "methods", "stages"};
 
-void conf_find_folders(conf_folder folders[CONF_FOLDERS]) {
-    const char *own = getenv("TTT_CONFIGS");
+/* "FOLDER OF THE PROGRAM/BELOW"; "" where it is not known. */
+static void beside_program(char path[PATH_MAX], const char *below) {
     char program[PATH_MAX];
-    snprintf(folders[0].path, PATH_MAX, "%s", own ? own : "");
-    snprintf(folders[1].path, PATH_MAX, "%s/configs", TTT_SOURCE_DIR);
-    folders[2].path[0] = 0;
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    path[0] = 0;
     if (length <= 0) return;
     program[length] = 0;
     char *slash = strrchr(program, '/');
     if (!slash) return;
     *slash = 0;
-    if (snprintf(folders[2].path, PATH_MAX, "%s/../configs", program) >= PATH_MAX)
-        folders[2].path[0] = 0;
+    if (snprintf(path, PATH_MAX, "%s/%s", program, below) >= PATH_MAX) path[0] = 0;
+}
+
+void conf_find_folders(conf_folder folders[CONF_FOLDERS]) {
+    const char *own = getenv("TTT_CONFIGS");
+    snprintf(folders[0].path, PATH_MAX, "%s", own ? own : "");
+    beside_program(folders[1].path, TTT_INSTALLED_CONFIGS);
+    snprintf(folders[2].path, PATH_MAX, "%s/configs", TTT_SOURCE_DIR);
+    beside_program(folders[3].path, "../configs");
 }
 
 static bool is_file(const char *path) {
@@ -116,9 +121,10 @@ static kern_status unknown_name(const char *name) {
         kern_fail(KERN_ERR_CONFIG, "no configuration '%.100s'; did you mean %s?", name, nearest);
     else
         kern_fail(KERN_ERR_CONFIG,
-                  "no configuration '%.100s'; ttt configs lists the names (from $TTT_CONFIGS, "
-                  "%s/configs and ../configs beside the program), and a path holds a slash or ends "
-                  "in .yaml",
+                  "no configuration '%.100s'; ttt configs lists the names (from "
+                  "$TTT_CONFIGS, " TTT_INSTALLED_CONFIGS
+                  " beside the program, %s/configs and ../configs beside the "
+                  "program), and a path holds a slash or ends in .yaml",
                   name, TTT_SOURCE_DIR);
     conf_list_destroy(names, count);
     return KERN_ERR_CONFIG;

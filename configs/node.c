@@ -1,8 +1,18 @@
 #include "configs/node.h"
 
+#include "configs/options.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* As YAML 1.2's core schema writes nothing. */
+static bool is_null(const char *text, size_t bytes) {
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++)
+        if (bytes == strlen(nulls[i]) && !memcmp(text, nulls[i], bytes)) return true;
+    return false;
+}
 
 char *conf_node_text(struct fy_node *node) {
     size_t bytes = 0;
@@ -21,8 +31,7 @@ char *conf_node_text(struct fy_node *node) {
         found = "a tag (options know their types)";
     else if (!(text = fy_node_get_scalar(node, &bytes)) || memchr(text, 0, bytes))
         found = "a zero byte";
-    else if (fy_node_get_style(node) == FYNS_PLAIN && (bytes == 0 || (bytes == 1 && *text == '~') ||
-                                                       (bytes == 4 && !memcmp(text, "null", 4))))
+    else if (fy_node_get_style(node) == FYNS_PLAIN && is_null(text, bytes))
         found = "no value (empty text is written \"\")";
     if (found) {
         kern_fail(KERN_ERR_CONFIG, "there is %s", found);
@@ -31,6 +40,38 @@ char *conf_node_text(struct fy_node *node) {
     char *copy = strndup(text, bytes);
     if (!copy) kern_fail(KERN_ERR_MEMORY, "no memory for a value");
     return copy;
+}
+
+static kern_status print_items(FILE *to, struct fy_node *sequence) {
+    void *cursor = NULL;
+    const char *comma = "";
+    struct fy_node *item;
+    if (fy_node_get_tag_token(sequence))
+        return kern_fail(KERN_ERR_CONFIG, "there is a tag (options know their types)");
+    while ((item = fy_node_sequence_iterate(sequence, &cursor))) {
+        char *text = conf_node_text(item);
+        if (!text) return kern_fail_context(KERN_ERR_CONFIG, "an item of the list");
+        bool empty = !*text;
+        fputs(comma, to);
+        conf_print_item(to, text);
+        free(text);
+        if (empty) return kern_fail(KERN_ERR_CONFIG, "an item of the list is empty");
+        comma = ",";
+    }
+    return KERN_OK;
+}
+
+char *conf_node_list(struct fy_node *sequence) {
+    char *list = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&list, &bytes);
+    kern_status status =
+        to ? print_items(to, sequence) : kern_fail(KERN_ERR_MEMORY, "no memory for a list");
+    if (to && fclose(to) && status == KERN_OK)
+        status = kern_fail(KERN_ERR_MEMORY, "no memory for a list");
+    if (status == KERN_OK) return list;
+    free(list);
+    return NULL;
 }
 
 kern_status conf_node_next(conf_entry *next, const char *file, struct fy_node *mapping,

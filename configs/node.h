@@ -20,6 +20,9 @@ typedef struct {
  * (nothing, an alias, a mapping, a list, a tag, a zero byte). */
 char *conf_node_text(struct fy_node *node);
 
+/* A sequence of scalars as the text of a CONF_LIST; free(). NULL with a message as above. */
+char *conf_node_list(struct fy_node *sequence);
+
 /* The next pair of a mapping; past the last one the key is empty. `next` is also the pair before,
  * whose line stands in for that of a key which is no text. KERN_ERR_CONFIG ("file:line: ...") for
  * such a key. */

@@ -16,6 +16,9 @@ static const char *const precisions[] = {"f32", "bf16", "f64", NULL};
 #define BOOLEAN(at, fallback, help) ROW(at, CONF_BOOLEAN, fallback, "", 0, 1, NULL, help)
 #define CHOICE(at, fallback, choices, help) ROW(at, CONF_CHOICE, fallback, "", 0, 0, choices, help)
 #define TEXT(at, fallback, help) ROW(at, CONF_TEXT, fallback, "", 0, 0, NULL, help)
+#define PATH(at, fallback, help) ROW(at, CONF_PATH, fallback, "", 0, 0, NULL, help)
+#define LIST(at, fallback, help) ROW(at, CONF_LIST, fallback, "", 0, 0, NULL, help)
+#define SEED(at, fallback, help) ROW(at, CONF_SEED, fallback, "", 0, 0, NULL, help)
 /* `at` becomes two arguments, name and offset. */
 #define ROW(...) ROW_EXPANDED(__VA_ARGS__)
 #define ROW_EXPANDED(name, offset, type, fallback, unit, least, most, choices, help)               \
@@ -55,7 +58,7 @@ static const conf_option options[] = {
            "steps while reading: none; trained through; gradient held constant; evaluation only"),
     INTEGER(AT(inner, suffix), "0", "blocks", 0, 10000, "last blocks, which run chunk by chunk"),
     INTEGER(AT(inner, chunk), "1024", "tokens", 1, 1e9, "tokens of a chunk: one inner step each"),
-    TEXT(AT(inner, fast_blocks), "suffix",
+    LIST(AT(inner, fast_blocks), "suffix",
          "blocks with fast weights: suffix (all of it) or block numbers such as 9,11"),
     BOOLEAN(AT(inner, separate_mlp), "true",
             "suffix blocks have a fast MLP of their own; false: the ordinary MLP is the fast one"),
@@ -81,20 +84,19 @@ static const conf_option options[] = {
     REAL(AT(train, eps), "1e-8", "", 1e-30, 1, "AdamW: added to the root of the second moment"),
     REAL(AT(train, weight_decay), "0.1", "", 0, 1e3, "AdamW: decoupled, times the learning rate"),
     REAL(AT(train, clip), "1", "", 1e-30, 1e30, "largest norm of the outer gradient"),
-    INTEGER(AT(train, seed), "0", "", 0, 9007199254740992.0,
-            "of the initial weights and the order of samples"),
+    SEED(AT(train, seed), "0", "of the initial weights and the order of samples"),
     CHOICE(AT(train, precision), "f32", precisions,
            "of products: f32; bf16 operands with f32 sums; or f64 throughout"),
     TEXT(AT(train, device), "cpu",
          "what computes: cpu; or check, the CPU with memory that the program may not touch"),
     INTEGER(AT(train, threads), "0", "threads", 0, 4096, "0: one for each core"),
-    TEXT(AT(train, init_from), "", "run or checkpoint whose weights to start from; empty: random"),
+    PATH(AT(train, init_from), "", "run or checkpoint whose weights to start from; empty: random"),
     BYTES(AT(train, memory_limit), "0", "memory the plan may use; 0: what the machine has free"),
 
-    TEXT(AT(data, train), "", "shards to train on, paths or globs with commas; empty: none"),
-    TEXT(AT(data, valid), "", "shards to evaluate on during training; empty: none"),
-    TEXT(AT(data, test), "", "shards held out until the end, for ttt eval; empty: none"),
-    TEXT(AT(data, tokenizer), "",
+    LIST(AT(data, train), "", "shards to train on, paths or globs with commas; empty: none"),
+    LIST(AT(data, valid), "", "shards to evaluate on during training; empty: none"),
+    LIST(AT(data, test), "", "shards held out until the end, for ttt eval; empty: none"),
+    PATH(AT(data, tokenizer), "",
          "file of the vocabulary that the shards were packed with; empty: bytes, or that of "
          "train.init_from"),
     TEXT(AT(data, pattern), "", "what cuts text into pieces, as for ttt tokenize; empty: guessed"),
@@ -103,7 +105,7 @@ static const conf_option options[] = {
     BOOLEAN(AT(data, across_documents), "false",
             "samples cross document borders; false: each lies inside one document"),
 
-    TEXT(AT(run, dir), "", "where the run lives; empty: runs/NAME"),
+    PATH(AT(run, dir), "", "where the run lives; empty: runs/NAME"),
     INTEGER(AT(run, log_every), "1", "steps", 1, 1e9, "a line of metrics every so many steps"),
     INTEGER(AT(run, eval_every), "0", "steps", 0, 1e9, "evaluate every so many steps; 0: never"),
     INTEGER(AT(run, eval_windows), "24", "windows", 0, 1e9,
@@ -130,14 +132,9 @@ const conf_option *conf_option_find(const char *name) {
     return NULL;
 }
 
-const char *conf_option_nearest(const char *word) {
-    const char *names[OPTIONS];
-    for (int i = 0; i < OPTIONS; i++) names[i] = options[i].name;
-    return conf_nearest(word, names, OPTIONS);
-}
-
 const char *conf_type_name(conf_type type) {
-    static const char *const names[] = {"integer", "real", "bytes", "boolean", "choice", "text"};
+    static const char *const names[] = {"integer", "real", "bytes", "boolean", "choice",
+                                        "text",    "path", "list",  "integer"};
     ASSERT((unsigned)type < sizeof names / sizeof *names);
     return names[type];
 }

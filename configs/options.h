@@ -8,12 +8,17 @@
 #include <stdio.h>
 
 typedef enum {
-    CONF_INTEGER, /* int64_t; "8192", also "1e6" where it is whole */
+    CONF_INTEGER, /* int64_t; "8192", also "0x2000", "0o20000", "1e6" where it is whole */
     CONF_REAL,    /* double; "3e-3" */
     CONF_BYTES,   /* double; a number with or without kB, MB, GB, TB, KiB, MiB, GiB, TiB */
-    CONF_BOOLEAN, /* bool; "true" or "false" */
+    CONF_BOOLEAN, /* bool; "true" or "false", also "True", "TRUE" and so on */
     CONF_CHOICE,  /* an enum; one of the names in `choices`, whose order is the enum's */
     CONF_TEXT,    /* const char *, owned by the configuration; UTF-8 without control characters */
+    CONF_PATH,    /* the same; "~/x" is set as the path in $HOME */
+    CONF_LIST,    /* the same, items with commas between them, each perhaps a path; a comma, a
+                   * backslash and an outer space of an item have a backslash before them, which
+                   * other backslashes need not; YAML may write a sequence */
+    CONF_SEED,    /* uint64_t, all of them; written as CONF_INTEGER is */
 } conf_type;
 
 typedef struct {
@@ -37,6 +42,8 @@ const conf_option *conf_option_find(const char *name);
 kern_status conf_option_set(ttt_conf *conf, const conf_option *option, const char *text);
 /* Is the field's value within the bounds (for values that code wrote)? */
 kern_status conf_option_check(const ttt_conf *conf, const conf_option *option);
+/* Is the field a const char *? */
+bool conf_option_is_text(const conf_option *option);
 bool conf_option_equal(const ttt_conf *a, const ttt_conf *b, const conf_option *option);
 /* Prints the value such that conf_option_set reads the same one; text as a quoted YAML scalar. */
 void conf_option_print(FILE *to, const ttt_conf *conf, const conf_option *option);
@@ -44,10 +51,19 @@ void conf_option_print(FILE *to, const ttt_conf *conf, const conf_option *option
 void conf_option_print_allowed(FILE *to, const conf_option *option);
 const char *conf_type_name(conf_type type);
 
+/* The text with each "~" that a path (each item of a list) begins with, alone or before a slash,
+ * replaced by $HOME; free(). KERN_ERR_CONFIG where that is needed and not set, KERN_ERR_MEMORY;
+ * *expanded is then NULL. */
+kern_status conf_expand_home(char **expanded, const char *text, bool list);
+/* Prints an item of a list with the backslashes that it needs. */
+void conf_print_item(FILE *to, const char *item);
+
 /* The nearest of `count` names to a misspelt word; a name counts also by its part after the dot.
- * NULL where none is near. */
+ * A word that begins a name means that; where none is near, one that it is a part of or that is a
+ * part of it (temp for temperature, max-tokens for tokens). NULL where there is none either. */
 const char *conf_nearest(const char *word, const char *const *names, int64_t count);
-/* The nearest option's name; NULL where none is near. */
+/* The nearest option's name, also from what other programs call it (learning_rate); NULL where none
+ * is near. */
 const char *conf_option_nearest(const char *word);
 
 /* KERN_ERR_CONFIG at the first byte that is not UTF-8 or a control character (but for tab and line

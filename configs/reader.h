@@ -12,7 +12,7 @@ extern const char *const conf_axis_names[CONF_AXES]; /* "size", "method", "stage
 
 extern const char *const conf_axis_folders[CONF_AXES]; /* "sizes", "methods", "stages" */
 
-enum { CONF_FOLDERS = 3 };
+enum { CONF_FOLDERS = 4 };
 typedef struct {
     char path[PATH_MAX];
 } conf_folder;

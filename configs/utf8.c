@@ -1,5 +1,7 @@
 #include "configs/options.h"
 
+#include <string.h>
+
 /* Decodes one character of 2 to 4 bytes; 0 where it is none (cut, overlong, a surrogate, too
  * large). */
 static uint32_t decode(const unsigned char *text, size_t bytes, size_t *length) {
@@ -25,6 +27,9 @@ static bool unwanted(uint32_t point) {
 
 kern_status conf_check_utf8(const char *text, size_t bytes, bool lines) {
     int line = 1;
+    if (lines && bytes >= 2 &&
+        (!text[0] || !text[1] || !memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2)))
+        return kern_fail(KERN_ERR_CONFIG, "it is UTF-16 or UTF-32; save it as UTF-8");
     for (size_t i = 0, length = 1; i < bytes; i += length) {
         unsigned char c = (unsigned char)text[i];
         bool good;

@@ -29,6 +29,9 @@ void conf_option_print_allowed(FILE *to, const conf_option *option) {
     switch (option->type) {
     case CONF_BOOLEAN: fputs("true or false", to); break;
     case CONF_TEXT: fputs("text without control characters", to); break;
+    case CONF_PATH: fputs("a path; ~/ is the home directory", to); break;
+    case CONF_LIST: fputs("a,b or in YAML also [a, b]; a comma inside of one is \\,", to); break;
+    case CONF_SEED: fprintf(to, "0 to %llu", (unsigned long long)UINT64_MAX); break;
     case CONF_CHOICE:
         fputs("one of ", to);
         for (int i = 0; option->choices[i]; i++)
@@ -59,43 +62,89 @@ static kern_status refuse(const conf_option *option, const char *text, const cha
     return KERN_ERR_CONFIG;
 }
 
-/* A decimal number: strtod without its hexadecimals, infinities, blanks and half-read text. *rest
- * is what follows the number. */
+/* A whole number as YAML 1.2's core schema writes one, in up to 64 bits and all of the text. */
+static bool read_digits(uint64_t *digits, bool *negative, const char *text) {
+    static const struct {
+        const char *prefix, *digits;
+        int base;
+    } forms[] = {{"0x", "0123456789abcdefABCDEF", 16}, {"0o", "01234567", 8}};
+    const char *allowed = "0123456789";
+    int base = 10;
+    *negative = *text == '-';
+    if (*text == '+' || *text == '-')
+        text++;
+    else
+        for (int i = 0; i < 2; i++)
+            if (!strncmp(text, forms[i].prefix, 2)) {
+                text += 2;
+                allowed = forms[i].digits;
+                base = forms[i].base;
+                break;
+            }
+    if (!*text || text[strspn(text, allowed)]) return false;
+    errno = 0;
+    *digits = strtoull(text, NULL, base);
+    return errno == 0;
+}
+
+/* A number as YAML 1.2's core schema writes one: strtod without its infinities, blanks, other
+ * hexadecimals and half-read text. *rest is what follows the number. */
 static bool read_number(double *number, const char *text, const char **rest) {
-    size_t digits = strspn(text, "0123456789+-.eE");
+    size_t length = strspn(text, "0123456789+-.eE");
     char plain[64];
     char *end;
-    if (!digits || digits >= sizeof plain) return false;
-    memcpy(plain, text, digits);
-    plain[digits] = 0;
+    uint64_t digits;
+    bool negative;
+    if (read_digits(&digits, &negative, text)) {
+        *number = negative ? -(double)digits : (double)digits;
+        *rest = text + strlen(text);
+        return true;
+    }
+    if (!length || length >= sizeof plain) return false;
+    memcpy(plain, text, length);
+    plain[length] = 0;
     errno = 0;
     *number = strtod(plain, &end);
     *rest = text + (end - plain);
     return end != plain && isfinite(*number);
 }
 
+static bool is_infinite(const char *text) {
+    if (*text == '+' || *text == '-') text++;
+    return !strcmp(text, ".inf") || !strcmp(text, ".Inf") || !strcmp(text, ".INF");
+}
+
 static bool ends_in_multiplier(const char *rest) {
     return *rest && strchr("kKmMgG", *rest) && !rest[1];
 }
 
-static kern_status read_integer(int64_t *integer, const conf_option *option, const char *text) {
+/* To an int64_t, or a uint64_t where it is a seed. */
+static kern_status read_integer(void *to, const conf_option *option, const char *text) {
+    const double beyond = 18446744073709551616.0; /* 2^64 */
     const char *rest;
-    char *end;
     double number;
+    uint64_t digits;
+    bool negative, seed = option->type == CONF_SEED;
     if (!read_number(&number, text, &rest)) return refuse(option, text, "is not a whole number");
     if (ends_in_multiplier(rest))
         return refuse(option, text, "is not a plain number (write it out: 8192, not 8k)");
     if (*rest || number != floor(number)) return refuse(option, text, "is not a whole number");
-    if (number < option->least || number > option->most)
+    bool exact = read_digits(&digits, &negative, text); /* where a double is not */
+    if (seed ? number < 0 || (!exact && number >= beyond)
+             : number < option->least || number > option->most)
         return refuse(option, text, "is out of bounds");
-    *integer = strtoll(text, &end, 10); /* exact where a double is not */
-    if (*end) *integer = (int64_t)number;
+    if (!exact) digits = (uint64_t)fabs(number);
+    if (seed)
+        *(uint64_t *)to = digits;
+    else
+        *(int64_t *)to = number < 0 ? -(int64_t)digits : (int64_t)digits;
     return KERN_OK;
 }
 
 static kern_status read_real(double *real, const conf_option *option, const char *text) {
     const char *rest;
     double number;
+    if (is_infinite(text)) return refuse(option, text, "is out of bounds");
     if (!read_number(&number, text, &rest) || *rest) return refuse(option, text, "is not a number");
     if (number < option->least || number > option->most)
         return refuse(option, text, "is out of bounds");
@@ -139,31 +188,47 @@ static kern_status read_choice(void *to, const conf_option *option, const char *
     return refuse(option, text, problem);
 }
 
+static kern_status read_truth(bool *to, const conf_option *option, const char *text) {
+    static const char *const words[] = {"false", "False", "FALSE", "true", "True", "TRUE"};
+    for (int i = 0; i < 6; i++)
+        if (!strcmp(text, words[i])) {
+            *to = i >= 3;
+            return KERN_OK;
+        }
+    return refuse(option, text, "is neither true nor false");
+}
+
 static kern_status read_text(const char **to, const conf_option *option, const char *text) {
-    if (conf_check_utf8(text, strlen(text), false) != KERN_OK)
-        return kern_fail_context(KERN_ERR_CONFIG, "%s", option->name);
-    char *copy = strdup(text);
+    kern_status status = KERN_OK;
+    char *copy = NULL;
+    if (option->type == CONF_TEXT)
+        copy = strdup(text);
+    else
+        TRY(conf_expand_home(&copy, text, option->type == CONF_LIST));
     if (!copy) return kern_fail(KERN_ERR_MEMORY, "no memory for the text of %s", option->name);
+    TRY(conf_check_utf8(copy, strlen(copy), false));
     free((void *)*to);
     *to = copy;
     return KERN_OK;
+done:
+    free(copy);
+    return kern_fail_context(status, "%s", option->name);
 }
 
 kern_status conf_option_set(ttt_conf *conf, const conf_option *option, const char *text) {
     void *to = field(conf, option);
     switch (option->type) {
-    case CONF_INTEGER: return read_integer(to, option, text);
+    case CONF_INTEGER:
+    case CONF_SEED: return read_integer(to, option, text);
     case CONF_REAL: return read_real(to, option, text);
     case CONF_BYTES: return read_bytes(to, option, text);
     case CONF_CHOICE: return read_choice(to, option, text);
-    case CONF_TEXT: return read_text(to, option, text);
-    case CONF_BOOLEAN:
-        if (strcmp(text, "true") && strcmp(text, "false"))
-            return refuse(option, text, "is neither true nor false");
-        *(bool *)to = *text == 't';
-        return KERN_OK;
+    case CONF_BOOLEAN: return read_truth(to, option, text);
+    case CONF_TEXT:
+    case CONF_PATH:
+    case CONF_LIST: return read_text(to, option, text);
     }
-    ASSERT(!"a type without a rule");
+    ASSERT(false && "a type without a rule");
     return KERN_OK;
 }
 
@@ -196,7 +261,10 @@ void conf_option_print(FILE *to, const ttt_conf *conf, const conf_option *option
     case CONF_BYTES: print_real(to, *(const double *)from); break;
     case CONF_BOOLEAN: fputs(*(const bool *)from ? "true" : "false", to); break;
     case CONF_CHOICE: fputs(option->choices[choice_of(conf, option)], to); break;
-    case CONF_TEXT: print_quoted(to, *(const char *const *)from); break;
+    case CONF_TEXT:
+    case CONF_PATH:
+    case CONF_LIST: print_quoted(to, *(const char *const *)from); break;
+    case CONF_SEED: fprintf(to, "%llu", (unsigned long long)*(const uint64_t *)from); break;
     }
 }
 
@@ -205,7 +273,10 @@ kern_status conf_option_check(const ttt_conf *conf, const conf_option *option) {
     double number = 0;
     switch (option->type) {
     case CONF_BOOLEAN:
-    case CONF_TEXT: return KERN_OK;
+    case CONF_TEXT:
+    case CONF_PATH:
+    case CONF_LIST:
+    case CONF_SEED: return KERN_OK;
     case CONF_CHOICE: {
         int count = 0, choice = choice_of(conf, option);
         while (option->choices[count]) count++;
@@ -222,16 +293,23 @@ kern_status conf_option_check(const ttt_conf *conf, const conf_option *option) {
     return refuse(option, text, "is out of bounds");
 }
 
+bool conf_option_is_text(const conf_option *option) {
+    return option->type == CONF_TEXT || option->type == CONF_PATH || option->type == CONF_LIST;
+}
+
 bool conf_option_equal(const ttt_conf *a, const ttt_conf *b, const conf_option *option) {
     const void *of_a = field_of(a, option), *of_b = field_of(b, option);
     switch (option->type) {
-    case CONF_INTEGER: return *(const int64_t *)of_a == *(const int64_t *)of_b;
+    case CONF_INTEGER:
+    case CONF_SEED: return !memcmp(of_a, of_b, sizeof(int64_t));
     case CONF_REAL:
     case CONF_BYTES: return !memcmp(of_a, of_b, sizeof(double));
     case CONF_BOOLEAN: return *(const bool *)of_a == *(const bool *)of_b;
     case CONF_CHOICE: return choice_of(a, option) == choice_of(b, option);
-    case CONF_TEXT: return !strcmp(*(const char *const *)of_a, *(const char *const *)of_b);
+    case CONF_TEXT:
+    case CONF_PATH:
+    case CONF_LIST: return !strcmp(*(const char *const *)of_a, *(const char *const *)of_b);
     }
-    ASSERT(!"a type without a rule");
+    ASSERT(false && "a type without a rule");
     return false;
 }

@@ -145,9 +145,17 @@ static const char introduction[] =
     "is\n"
     "one file in `sizes/`.\n"
     "\n"
-    "Names are looked for in `$TTT_CONFIGS`, then in `configs/` of the source tree that the "
-    "program\n"
-    "was built from, then in `../configs` beside the program.\n";
+    "Names are looked for in `$TTT_CONFIGS`, then where `cmake --install` puts them "
+    "(`share/ttt/configs`\n"
+    "of the program's prefix), then in `configs/` of the source tree that the program was built "
+    "from, then\n"
+    "in `../configs` beside the program.\n"
+    "\n"
+    "A path may begin with `~/`, in a file and behind `key=`. In a list of paths that is one text, "
+    "`\\,` is a\n"
+    "comma of a path and `\\\\` a backslash; in a YAML sequence, `train: [a.h5, \"b,c.h5\"]`, "
+    "each item is one\n"
+    "path as it is.\n";
 
 void conf_print_markdown(FILE *to) {
     int64_t count;

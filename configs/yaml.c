@@ -45,9 +45,10 @@ static char *substitute(const conf_reader *reader, const char *text) {
 static kern_status read_option(const source *from, const conf_option *option,
                                struct fy_node *value) {
     const conf_reader *reader = from->reader;
-    char *text = conf_node_text(value);
+    bool list = option->type == CONF_LIST && value && fy_node_is_sequence(value);
+    char *text = list ? conf_node_list(value) : conf_node_text(value);
     if (!text) return kern_fail_context(KERN_ERR_CONFIG, "%s", option->name);
-    if (option->type == CONF_TEXT && reader->folder) {
+    if (conf_option_is_text(option) && reader->folder) {
         char *whole = substitute(reader, text);
         free(text);
         if (!(text = whole)) return kern_fail(KERN_ERR_MEMORY, "no memory for %s", option->name);
@@ -296,7 +297,8 @@ static kern_status refuse_yaml(const source *from, struct fy_diag *diag) {
     void *cursor = NULL;
     struct fy_diag_error *error = fy_diag_errors_iterate(diag, &cursor);
     if (!error || !error->msg)
-        return kern_fail(KERN_ERR_CONFIG, "%s: the YAML parser refuses it", from->file);
+        return kern_fail(KERN_ERR_CONFIG, "%s: the parser refuses it; it reads YAML 1.2",
+                         from->file);
     int length = (int)strcspn(error->msg, "\n");
     return kern_fail(KERN_ERR_CONFIG, "%s:%d: malformed YAML: %.*s", from->file, error->line,
                      length, error->msg);
@@ -327,6 +329,10 @@ done:
 kern_status conf_read_text(const conf_reader *reader, const char *text, size_t bytes,
                            const char *file) {
     source from = {reader, file};
+    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a mark that some editors put there */
+        text += 3;
+        bytes -= 3;
+    }
     if (conf_check_utf8(text, bytes, true) != KERN_OK)
         return kern_fail_context(KERN_ERR_CONFIG, "%s", file);
     struct fy_diag_cfg quiet;

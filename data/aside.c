@@ -14,7 +14,8 @@
 struct data_aside {
     char *path, *partial;
     int descriptor;
-    bool owned; /* PATH.partial is ours to remove */
+    bool owned;           /* PATH.partial is ours to remove */
+    struct stat released; /* where there is no descriptor any more */
 };
 
 static kern_status cannot_write(const data_aside *file, int error) {
@@ -45,13 +46,27 @@ static kern_status open_locked(data_aside *file, bool *moved) {
     return ftruncate(file->descriptor, 0) ? cannot_write(file, errno) : KERN_OK;
 }
 
+/* The path that a link holds, as seen from where the link is; NULL where it is no link. free(). */
+static char *read_link(const char *path) {
+    char held[4096], *whole = NULL;
+    ssize_t bytes = readlink(path, held, sizeof held);
+    const char *slash = strrchr(path, '/');
+    if (bytes < 0) return NULL;
+    int folder = slash && *held != '/' ? (int)(slash - path + 1) : 0;
+    ASSERT(asprintf(&whole, "%.*s%.*s", folder, path, (int)bytes, held) >= 0);
+    return whole;
+}
+
 /* Renaming replaces what has the name: a link is followed to the file that it means, and a device
- * or a pipe (/dev/stdout) is not a file to replace. free(*target). */
-static kern_status find_target(char **target, const char *path) {
+ * or a pipe (/dev/stdout) is not a file to replace. */
+kern_status data_aside_target(char **target, const char *path) {
+    enum { MOST_LINKS = 40 };
     struct stat there;
     *target = NULL;
     bool exists = !stat(path, &there);
     size_t length = strlen(path);
+    if (!exists && errno == ELOOP)
+        return kern_fail(KERN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
     if ((exists && S_ISDIR(there.st_mode)) || (length && path[length - 1] == '/'))
         return kern_fail(KERN_ERR_FILE, "%s: is a folder; name a file in it", path);
     if (exists && !S_ISREG(there.st_mode))
@@ -59,10 +74,14 @@ static kern_status find_target(char **target, const char *path) {
                          "%s: is a device or a pipe, which writing would replace by a file; name a "
                          "file",
                          path);
-    bool is_link = !lstat(path, &there) && S_ISLNK(there.st_mode);
-    if (is_link) *target = realpath(path, NULL); /* NULL: it leads nowhere, and is replaced */
-    if (!*target) *target = strdup(path);
-    return *target ? KERN_OK : kern_fail(KERN_ERR_MEMORY, "%s: no memory for its name", path);
+    char *at = strdup(path), *next;
+    ASSERT(at);
+    for (int links = 0; links < MOST_LINKS && (next = read_link(at)); links++) {
+        free(at);
+        at = next;
+    }
+    *target = at;
+    return KERN_OK;
 }
 
 kern_status data_aside_create(data_aside **out, const char *name) {
@@ -70,7 +89,7 @@ kern_status data_aside_create(data_aside **out, const char *name) {
     *out = NULL;
     data_aside *file = NULL;
     char *path = NULL;
-    TRY(find_target(&path, name));
+    TRY(data_aside_target(&path, name));
     TRY(kern_alloc_zero((void **)&file, sizeof *file, path));
     file->descriptor = -1;
     size_t bytes = strlen(path) + sizeof ".partial";
@@ -139,15 +158,35 @@ static kern_status flush_folder(const data_aside *file) {
     return status;
 }
 
-kern_status data_aside_commit(data_aside *file) {
+kern_status data_aside_release(data_aside *file) {
     kern_status status = data_aside_flush(file);
+    if (status != KERN_OK) return status;
+    if (fstat(file->descriptor, &file->released)) return cannot_write(file, errno);
+    int descriptor = file->descriptor;
+    file->descriptor = -1;
+    return close(descriptor) ? cannot_write(file, errno) : KERN_OK;
+}
+
+/* That nobody else wrote what waits without a lock. */
+static kern_status check_released(data_aside *file) {
+    struct stat now;
+    const struct stat *then = &file->released;
+    if (stat(file->partial, &now)) return cannot_write(file, errno);
+    if (now.st_dev == then->st_dev && now.st_ino == then->st_ino && now.st_size == then->st_size)
+        return KERN_OK;
+    file->owned = false;
+    return kern_fail(KERN_ERR_FILE, "%s: another process has begun to write it", file->path);
+}
+
+kern_status data_aside_commit(data_aside *file) {
+    kern_status status = file->descriptor < 0 ? check_released(file) : data_aside_flush(file);
     if (status != KERN_OK) return status;
     if (rename(file->partial, file->path)) return cannot_write(file, errno);
     file->owned = false;
     /* Some network file systems report a full disk only here. */
     int descriptor = file->descriptor;
     file->descriptor = -1;
-    if (close(descriptor)) return cannot_write(file, errno);
+    if (descriptor >= 0 && close(descriptor)) return cannot_write(file, errno);
     return flush_folder(file);
 }
 

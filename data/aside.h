@@ -10,6 +10,10 @@
 
 typedef struct data_aside data_aside;
 
+/* The file that PATH is or would be: where a link leads, also one to a file that is not there yet.
+ * free(*target). Errors: KERN_ERR_FILE (a folder, a device or a pipe, links in a circle). */
+kern_status data_aside_target(char **target, const char *path);
+
 /* Begins PATH: opens PATH.partial empty and locks it. Of a link, PATH is the file that it means.
  * Errors: KERN_ERR_FILE (no such folder, no permission, a device or a pipe, another process is
  * writing the same file); *file is then NULL. */
@@ -31,11 +35,17 @@ kern_status data_aside_reserve(data_aside *file, int64_t bytes);
 /* Flushes the contents to the disk. Errors as for writing. */
 kern_status data_aside_flush(data_aside *file);
 
+/* Flushes and closes a complete file, which takes no descriptor then and only waits for its commit.
+ * Its lock is gone too: commit fails where another process has begun the same file meanwhile.
+ * Errors as for writing. */
+kern_status data_aside_release(data_aside *file);
+
 /* Flushes, gives the file its name and flushes the folder. Errors as for writing: the old PATH is
  * then untouched (or, where only the last flush of the folder failed, already replaced). */
 kern_status data_aside_commit(data_aside *file);
 
-/* The open descriptor (for reading back), the final name, and the name until then; owned by `file`.
+/* The open descriptor (for reading back; -1 when released), the final name, and the name until
+ * then; owned by `file`.
  */
 int data_aside_descriptor(const data_aside *file);
 const char *data_aside_path(const data_aside *file);

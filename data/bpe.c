@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zlib.h>
 
 enum { FILE_MOST = 256 << 20, PIECE = 1 << 16 };
@@ -19,7 +20,7 @@ static int64_t decode(const char **text, const data_vocabulary *vocabulary, int3
 
 static void destroy(const data_vocabulary *vocabulary) {
     data_bpe *bpe = (data_bpe *)(uintptr_t)vocabulary;
-    for (int i = 0; i < bpe->stage_count; i++) data_bpe_pattern_destroy(bpe->stages[i]);
+    for (int i = 0; i < bpe->stage_count; i++) data_bpe_pattern_destroy(bpe->stages[i].pattern);
     for (int64_t i = 0; i < bpe->literal_count; i++) free((char *)(uintptr_t)bpe->literals[i].text);
     free(bpe->literals);
     free(bpe->pool);
@@ -75,12 +76,12 @@ static kern_status named_encoding(const data_bpe_encoding **encoding, const char
  * behind the last token. */
 static void put_specials(data_bpe *bpe, const data_bpe_encoding *encoding) {
     char name[64];
-    if (!encoding || encoding->tokens != bpe->token_count) {
-        data_bpe_put_literal(bpe, "<|endoftext|>", (int32_t)bpe->ids, true);
+    if (!encoding || encoding->tokens != bpe->token_count || bpe->has_empty) {
+        data_bpe_put_literal(bpe, "<|endoftext|>", (int32_t)bpe->ids, true, false);
         return;
     }
     for (const data_special *row = encoding->specials; row->name; row++)
-        data_bpe_put_literal(bpe, row->name, row->id, true);
+        data_bpe_put_literal(bpe, row->name, row->id, true, false);
     bpe->vocabulary.size = encoding->size;
     if (strcmp(encoding->name, "llama3")) return;
     const data_special *row = encoding->specials;
@@ -90,7 +91,7 @@ static void put_specials(data_bpe *bpe, const data_bpe_encoding *encoding) {
             continue;
         }
         snprintf(name, sizeof name, "<|reserved_special_token_%d|>", reserved++);
-        data_bpe_put_literal(bpe, name, id, true);
+        data_bpe_put_literal(bpe, name, id, true, false);
     }
 }
 
@@ -109,7 +110,8 @@ static kern_status complete_lines(data_bpe *bpe, const char *called, format kind
                       "%s: names no pattern, and none is known for %lld tokens; give one "
                       "(--pattern): %s, or a regular expression",
                       called, (long long)bpe->token_count, data_bpe_encoding_names()));
-    TRY(data_bpe_put_stage(bpe, encoding ? encoding->regex : pattern, called));
+    TRY(data_bpe_put_stage(bpe, &(data_bpe_stage){.regex = encoding ? encoding->regex : pattern},
+                           called));
     put_specials(bpe, encoding);
     bpe->vocabulary.name = encoding ? encoding->name : "bpe";
     if (!pattern) TRY(copy(&bpe->pattern, encoding->name, strlen(encoding->name)));
@@ -123,8 +125,8 @@ static kern_status read_json(data_bpe *bpe, const char *file, size_t bytes, cons
     const data_bpe_encoding *encoding = NULL;
     if (pattern) TRY(named_encoding(&encoding, pattern));
     TRY(data_bpe_read_json(bpe, file, bytes, called, encoding ? encoding->regex : pattern));
-    if (bpe->stage_count == 1 && !encoding)
-        encoding = data_bpe_encoding_like(data_bpe_pattern_regex(bpe->stages[0]), bpe->token_count);
+    if (bpe->stage_count == 1 && bpe->stages[0].regex && !encoding)
+        encoding = data_bpe_encoding_like(bpe->stages[0].regex, bpe->token_count);
     bpe->vocabulary.name = encoding ? encoding->name : "bpe";
 done:
     return status;
@@ -204,15 +206,71 @@ done:
     return status;
 }
 
+/* The vocab.json that belongs to a file of merges, by its name: "x-vocab.json" to "x-merges.txt",
+ * GPT-2's "encoder.json" to "vocab.bpe", else "vocab.json" beside it; NULL where none is there.
+ * free() it. */
+static char *find_beside(const char *path) {
+    static const char *const ends[][2] = {
+        {"merges.txt", "vocab.json"}, {"vocab.bpe", "encoder.json"}, {NULL, "vocab.json"}};
+    size_t length = strlen(path), folder = 0;
+    if (length > 3 && !strcmp(path + length - 3, ".gz")) length -= 3;
+    for (size_t i = 0; i < length; i++)
+        if (path[i] == '/') folder = i + 1;
+    for (size_t i = 0; i < 2 * sizeof ends / sizeof *ends; i++) {
+        const char *const *end = ends[i / 2];
+        size_t ending = end[0] ? strlen(end[0]) : length - folder;
+        char *found = NULL;
+        if (ending > length - folder || (end[0] && strncmp(path + length - ending, end[0], ending)))
+            continue;
+        if (asprintf(&found, "%.*s%s%s", (int)(length - ending), path, end[1], i % 2 ? ".gz" : "") <
+            0)
+            found = NULL;
+        ASSERT(found);
+        if (access(found, F_OK) == 0) return found;
+        free(found);
+    }
+    return NULL;
+}
+
+/* Merges, and the vocab.json beside them: it is not needed where it says what is known. */
+static kern_status parse_both(data_vocabulary **vocabulary, const char *file, size_t bytes,
+                              const char *path, const char *beside,
+                              const data_bpe_options *options) {
+    kern_status status = KERN_OK;
+    char *vocab = NULL, *json = NULL, *called = NULL;
+    size_t vocab_bytes;
+    TRY(read_whole(&vocab, &vocab_bytes, beside));
+    if (data_bpe_parse(vocabulary, file, bytes, path, options) == KERN_OK &&
+        data_bpe_agrees((data_bpe *)*vocabulary, vocab, vocab_bytes))
+        goto done;
+    data_vocabulary_destroy(*vocabulary);
+    *vocabulary = NULL;
+    if (asprintf(&called, "%s with %s", path, beside) < 0) called = NULL;
+    ASSERT(called);
+    TRY(data_bpe_join(&json, file, bytes, vocab, vocab_bytes, called));
+    TRY(data_bpe_parse(vocabulary, json, strlen(json), called, options));
+done:
+    free(called);
+    free(json);
+    free(vocab);
+    return status;
+}
+
 kern_status data_bpe_open(data_vocabulary **vocabulary, const char *path,
                           const data_bpe_options *options) {
     kern_status status = KERN_OK;
-    char *file = NULL;
+    char *file = NULL, *beside = NULL;
     size_t bytes;
     *vocabulary = NULL;
     TRY(read_whole(&file, &bytes, path));
-    TRY(data_bpe_parse(vocabulary, file, bytes, path, options));
+    TRY(data_bpe_check_kind(file, bytes, path));
+    if (format_of(file, bytes) == MERGES) beside = find_beside(path);
+    if (beside)
+        TRY(parse_both(vocabulary, file, bytes, path, beside, options));
+    else
+        TRY(data_bpe_parse(vocabulary, file, bytes, path, options));
 done:
+    free(beside);
     free(file);
     return status;
 }

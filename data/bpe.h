@@ -18,7 +18,8 @@ typedef struct {
 } data_bpe_options;
 
 /* Reads a tokenizer file: ranks in base64 (.tiktoken, Llama's tokenizer.model), merges (GPT-2's
- * vocab.bpe) or a tokenizer.json; gzipped or not. `options` may be NULL; its texts are copied.
+ * vocab.bpe), with the ids of a vocab.json that lies beside them, or a tokenizer.json; gzipped or
+ * not. `options` may be NULL; its texts are copied.
  * Errors: KERN_ERR_FILE, KERN_ERR_MEMORY; KERN_ERR_USAGE where an option is wrong or needed;
  * KERN_ERR_DATA where the file is damaged or asks for what is not supported, which the message
  * names. *vocabulary is then NULL. */

@@ -21,6 +21,33 @@ static int byte_of(uint32_t character) {
     return printable ? (int)character : -1;
 }
 
+static uint32_t character_of(unsigned char byte) {
+    if ((byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174) return byte;
+    if (byte < 33) return 0x100u + byte;
+    return byte == 173 ? 0x100 + OTHERS - 1 : 0x100u + 33 + byte - 127;
+}
+
+int64_t data_bpe_spell(char *text, const char *bytes, int64_t length) {
+    int64_t at = 0;
+    for (int64_t i = 0; i < length; i++) {
+        uint32_t character = character_of((unsigned char)bytes[i]);
+        if (character >= 0x80) text[at++] = (char)(0xC0 | character >> 6);
+        text[at++] = (char)(character < 0x80 ? character : 0x80 | (character & 63));
+    }
+    return at;
+}
+
+int64_t data_bpe_unspell(char *bytes, const char *text, int64_t length) {
+    const unsigned char *b = (const unsigned char *)text;
+    int64_t count = 0;
+    for (int64_t i = 0; i < length; i++) {
+        uint32_t character = b[i];
+        if (character >= 0x80) character = (character & 31) << 6 | (b[++i] & 63);
+        bytes[count++] = (char)byte_of(character);
+    }
+    return count;
+}
+
 int64_t data_bpe_from_alphabet(char *bytes, const char *text, int64_t length) {
     const unsigned char *b = (const unsigned char *)text;
     int64_t count = 0;

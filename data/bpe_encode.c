@@ -1,125 +1,13 @@
-#include "data/bpe_model.h"
+#include "data/bpe_cut.h"
 #include "data/utf8.h"
 
-enum { MEMOS = 1 << 14, MEMO_BYTES = 22, MEMO_IDS = 10, RECENT = 1 << 12 };
-
-/* The tokens of a piece that was merged before. */
+/* A call of data_bpe_encode. */
 typedef struct {
-    uint8_t length, count; /* length 0: free */
-    char text[MEMO_BYTES];
-    int32_t ids[MEMO_IDS];
-} memo;
-
-typedef struct {
+    data_tokens *tokens;
+    data_bpe_scratch *scratch;
     const data_bpe *bpe;
-    data_bpe_matcher *matcher;
-    memo *memos; /* [MEMOS] by hash; the last one with a hash stays */
-    /* [RECENT] the same for short words of the vocabulary, whose own table is too large for caches
-     */
-    data_bpe_word *recent;
-} scratch;
-
-kern_status data_bpe_scratch_open(void **out, const data_vocabulary *vocabulary) {
-    kern_status status = KERN_OK;
-    scratch *s = NULL;
-    *out = NULL;
-    TRY(kern_alloc_zero((void **)&s, sizeof *s, "an encoder"));
-    s->bpe = (const data_bpe *)vocabulary;
-    TRY(kern_alloc_zero((void **)&s->memos, MEMOS * sizeof *s->memos, "an encoder"));
-    TRY(kern_alloc_zero((void **)&s->recent, RECENT * sizeof *s->recent, "an encoder"));
-    TRY(data_bpe_matcher_create(&s->matcher));
-    *out = s;
-    s = NULL;
-done:
-    data_bpe_scratch_close(s);
-    return status;
-}
-
-void data_bpe_scratch_close(void *opened) {
-    scratch *s = opened;
-    if (!s) return;
-    data_bpe_matcher_destroy(s->matcher);
-    kern_free(s->memos);
-    kern_free(s->recent);
-    kern_free(s);
-}
-
-static kern_status put_merged(data_tokens *tokens, scratch *s, uint64_t hash, const char *piece,
-                              int64_t bytes) {
-    if (bytes > MEMO_BYTES) return data_bpe_merge(tokens, s->bpe, piece, bytes);
-    memo *known = &s->memos[hash >> 32 & (MEMOS - 1)];
-    int32_t *ids = tokens->ids + tokens->count;
-    if (known->length == bytes && !memcmp(known->text, piece, (size_t)bytes)) {
-        for (int i = 0; i < known->count; i++) ids[i] = known->ids[i];
-        tokens->count += known->count;
-        return KERN_OK;
-    }
-    int64_t before = tokens->count;
-    kern_status status = data_bpe_merge(tokens, s->bpe, piece, bytes);
-    int64_t count = tokens->count - before;
-    if (status != KERN_OK || count > MEMO_IDS) return status;
-    known->length = (uint8_t)bytes;
-    known->count = (uint8_t)count;
-    memcpy(known->text, piece, (size_t)bytes);
-    memcpy(known->ids, ids, (size_t)count * sizeof *ids);
-    return KERN_OK;
-}
-
-static inline kern_status put_piece(data_tokens *tokens, scratch *s, const char *piece,
-                                    int64_t bytes) {
-    uint64_t key = data_bpe_key(piece, bytes), hash = data_bpe_word_hash(key, bytes);
-    data_bpe_word *recent = &s->recent[hash >> 40 & (RECENT - 1)];
-    if (recent->key == key && recent->length == bytes) {
-        tokens->ids[tokens->count++] = recent->id;
-        return KERN_OK;
-    }
-    int32_t id = data_bpe_find(s->bpe, piece, bytes, key, hash);
-    if (id < 0) return put_merged(tokens, s, hash, piece, bytes);
-    /* Of longer words the key does not tell all. */
-    if (bytes <= 8) *recent = (data_bpe_word){key, (int32_t)bytes, id};
-    tokens->ids[tokens->count++] = id;
-    return KERN_OK;
-}
-
-/* Cuts text [bytes], which is UTF-8, by the patterns from `stage` on. Unless `closed` it goes on,
- * and *consumed says how much of it is decided. What a pattern leaves between two matches is a
- * piece too. */
-static kern_status cut(data_tokens *tokens, int64_t *consumed, scratch *s, int stage,
-                       const char *text, int64_t bytes, bool closed) {
-    kern_status status = KERN_OK;
-    const data_bpe_pattern *pattern = s->bpe->stages[stage];
-    bool last_stage = stage + 1 == s->bpe->stage_count;
-    bool plain = data_bpe_pattern_plain(pattern, text, bytes);
-    int64_t at = 0, whole;
-    while (at < bytes) {
-        int64_t begin, end;
-        data_bpe_found found;
-        int64_t word = last_stage ? data_bpe_pattern_ascii_end(pattern, text, bytes, at) : 0;
-        if (word) {
-            TRY(put_piece(tokens, s, text + at, word - at));
-            at = word;
-            continue;
-        }
-        TRY(data_bpe_match(&found, &begin, &end, s->matcher, pattern, text, bytes, at, closed,
-                           plain));
-        if (found != DATA_BPE_MATCH) {
-            if (!closed) break;
-            begin = end = bytes;
-        }
-        for (int half = 0; half < 2; half++) {
-            int64_t from = half ? begin : at, to = half ? end : begin;
-            if (from == to) continue;
-            if (last_stage)
-                TRY(put_piece(tokens, s, text + from, to - from));
-            else
-                TRY(cut(tokens, &whole, s, stage + 1, text + from, to - from, true));
-        }
-        at = end;
-    }
-done:
-    *consumed = at;
-    return status;
-}
+    bool special;
+} call;
 
 /* How many bytes at the beginning are of no character; *decided is false where the run may go on
  * behind the text. */
@@ -136,21 +24,24 @@ static int64_t broken_run(bool *decided, const char *text, int64_t bytes, bool c
 
 /* Text between two literals. UTF-8 is cut by the patterns; what is not is a piece, as long as it
  * gets, and an end of text for the patterns on both its sides. */
-static kern_status encode_span(data_tokens *tokens, int64_t *consumed, scratch *s, const char *text,
-                               int64_t bytes, bool closed) {
+static kern_status encode_span(const call *c, int64_t *consumed, const char *text, int64_t bytes,
+                               bool closed) {
     kern_status status = KERN_OK;
+    data_bpe_scratch *s = c->scratch;
     int64_t at = 0, took;
     while (at < bytes) {
         int64_t valid = data_utf8_prefix(text + at, bytes - at), rest = bytes - at - valid;
         bool ends = closed || (rest && data_utf8_character(text + at + valid, rest) == 0);
-        TRY(cut(tokens, &took, s, 0, text + at, valid, ends));
+        s->goes_on = at > 0;
+        TRY(data_bpe_cut(c->tokens, &took, s, text + at, valid, ends));
         at += took;
         if (took < valid || at == bytes) break;
         bool decided;
         int64_t run = broken_run(&decided, text + at, bytes - at, closed);
         if (!decided) break;
-        TRY(put_piece(tokens, s, text + at, run));
+        TRY(data_bpe_put_piece(c->tokens, s, text + at, run));
         at += run;
+        data_bpe_note(s, c->tokens, text + at);
     }
 done:
     *consumed = at;
@@ -159,10 +50,24 @@ done:
 
 typedef enum { ABSENT, FOUND, UNDECIDED } literal_state;
 
+static bool is_wanted(const call *c, const data_bpe_literal *literal) {
+    return c->special || !literal->special;
+}
+
+/* The literals of a kind lie one behind the other. */
+static int64_t first_literal(const data_bpe *bpe, bool normalized) {
+    return normalized ? bpe->exact_count : 0;
+}
+
+static int64_t end_literal(const data_bpe *bpe, bool normalized) {
+    return normalized ? bpe->literal_count : bpe->exact_count;
+}
+
 /* The literal that text [bytes] begins with, the longest. */
-static literal_state literal_at(const data_bpe_literal **found, const data_bpe *bpe,
-                                const char *text, int64_t bytes, bool last, bool special) {
-    int64_t low = 0, high = bpe->literal_count;
+static literal_state literal_at(const data_bpe_literal **found, const call *c, const char *text,
+                                int64_t bytes, bool closed, bool normalized) {
+    const data_bpe *bpe = c->bpe;
+    int64_t low = first_literal(bpe, normalized), end = end_literal(bpe, normalized), high = end;
     while (low < high) {
         int64_t middle = (low + high) / 2;
         if ((unsigned char)*bpe->literals[middle].text < (unsigned char)*text)
@@ -170,57 +75,118 @@ static literal_state literal_at(const data_bpe_literal **found, const data_bpe *
         else
             high = middle;
     }
-    for (; low < bpe->literal_count && *bpe->literals[low].text == *text; low++) {
+    for (; low < end && *bpe->literals[low].text == *text; low++) {
         const data_bpe_literal *literal = &bpe->literals[low];
-        if (literal->special && !special) continue;
+        if (!is_wanted(c, literal)) continue;
         int64_t length = literal->length < bytes ? literal->length : bytes;
         if (memcmp(literal->text, text, (size_t)length)) continue;
         *found = literal;
         if (length == literal->length) return FOUND;
-        if (!last) return UNDECIDED;
+        if (!closed) return UNDECIDED;
     }
     return ABSENT;
 }
 
 /* Where in text [bytes] the next literal stands or may stand; bytes where none does. */
-static literal_state next_literal(int64_t *place, const data_bpe_literal **found,
-                                  const data_bpe *bpe, const char *text, int64_t bytes, bool last,
-                                  bool special) {
+static literal_state next_literal(int64_t *place, const data_bpe_literal **found, const call *c,
+                                  const char *text, int64_t bytes, bool closed, bool normalized) {
+    const data_bpe *bpe = c->bpe;
     bool begins[256] = {false};
-    bool any = false;
-    for (int64_t i = 0; i < bpe->literal_count; i++)
-        if (special || !bpe->literals[i].special)
-            any = begins[(unsigned char)*bpe->literals[i].text] = true;
-    for (int64_t at = 0; any && at < bytes; at++) {
-        if (!begins[(unsigned char)text[at]]) continue;
-        literal_state state = literal_at(found, bpe, text + at, bytes - at, last, special);
-        *place = at;
+    int64_t first_bytes = 0;
+    const char *text_end = text + bytes, *at = text;
+    unsigned char begin = 0;
+    for (int64_t i = first_literal(bpe, normalized); i < end_literal(bpe, normalized); i++) {
+        if (!is_wanted(c, &bpe->literals[i])) continue;
+        begin = (unsigned char)*bpe->literals[i].text;
+        first_bytes += !begins[begin];
+        begins[begin] = true;
+    }
+    for (; first_bytes && at < text_end; at++) {
+        if (first_bytes == 1) at = memchr(at, begin, (size_t)(text_end - at));
+        if (!at) break;
+        if (!begins[(unsigned char)*at]) continue;
+        literal_state state = literal_at(found, c, at, text_end - at, closed, normalized);
+        *place = at - text;
         if (state != ABSENT) return state;
     }
     *place = bytes;
     return ABSENT;
 }
 
-kern_status data_bpe_encode(data_tokens *tokens, int64_t *consumed,
-                            const data_vocabulary *vocabulary, void *opened, const char *text,
-                            int64_t bytes, bool last, bool special) {
+/* What is between two literals, on the way to its tokens. */
+typedef kern_status between(const call *c, int64_t *consumed, const char *text, int64_t bytes,
+                            bool closed);
+
+/* Looks for the literals of one kind, and leaves what is between them to `encode`. */
+static kern_status encode_literals(const call *c, int64_t *consumed, const char *text,
+                                   int64_t bytes, bool closed, bool normalized, between *encode) {
     kern_status status = KERN_OK;
-    const data_bpe *bpe = (const data_bpe *)vocabulary;
     int64_t at = 0, took;
-    for (int i = 0; i < bpe->stage_count && !last; i++)
-        if (data_bpe_pattern_looks_back(bpe->stages[i])) goto done;
     while (at < bytes) {
         const data_bpe_literal *literal = NULL;
         int64_t span;
         literal_state state =
-            next_literal(&span, &literal, bpe, text + at, bytes - at, last, special);
-        TRY(encode_span(tokens, &took, opened, text + at, span, last || state == FOUND));
+            next_literal(&span, &literal, c, text + at, bytes - at, closed, normalized);
+        TRY(encode(c, &took, text + at, span, closed || state == FOUND));
         at += took;
         if (took < span || state != FOUND) break;
-        tokens->ids[tokens->count++] = literal->id;
+        TRY(data_tokens_reserve(c->tokens, 1));
+        c->tokens->ids[c->tokens->count++] = literal->id;
         at += literal->length;
+        data_bpe_note(c->scratch, c->tokens, text + at);
     }
 done:
     *consumed = at;
     return status;
+}
+
+static kern_status encode_normalized(const call *c, int64_t *consumed, const char *text,
+                                     int64_t bytes, bool closed) {
+    return encode_literals(c, consumed, text, bytes, closed, true, encode_span);
+}
+
+static int64_t room_for(const data_bpe *bpe, int64_t bytes) {
+    return bpe->spaced ? 2 * bytes : bytes;
+}
+
+/* Brings text into its normal form first. Where that is another text and the end is not known, it
+ * is encoded up to a place that both have: a border of pieces where a cluster begins. */
+static kern_status encode_normal(const call *c, int64_t *consumed, const char *text, int64_t bytes,
+                                 bool closed) {
+    kern_status status = KERN_OK;
+    data_bpe_scratch *s = c->scratch;
+    int64_t whole = closed ? bytes : data_bpe_whole_clusters(text, bytes);
+    data_bpe_normal *normal = &s->normal;
+    *consumed = 0;
+    data_bpe_normalize(normal, text, whole);
+    /* Text before this may have taken more room than its bytes promised. */
+    TRY(data_tokens_reserve(c->tokens, room_for(c->bpe, normal->bytes)));
+    if (normal->bytes == whole && (whole == 0 || !memcmp(normal->text, text, (size_t)whole)))
+        return encode_normalized(c, consumed, text, whole, closed);
+    s->noting = !closed;
+    s->noted = normal->text;
+    s->noted_tokens = c->tokens->count;
+    s->end = normal->text + normal->bytes;
+    TRY(encode_normalized(c, consumed, normal->text, normal->bytes, closed));
+    *consumed = whole;
+    if (closed) goto done;
+    c->tokens->count = s->noted_tokens;
+    int64_t clusters = data_bpe_clusters(normal->text, s->noted - normal->text);
+    *consumed = s->noted > normal->text ? data_bpe_cluster_at(text, whole, clusters) : 0;
+done:
+    s->noting = false;
+    return status;
+}
+
+kern_status data_bpe_encode(data_tokens *tokens, int64_t *consumed,
+                            const data_vocabulary *vocabulary, void *opened, const char *text,
+                            int64_t bytes, bool last, bool special) {
+    const data_bpe *bpe = (const data_bpe *)vocabulary;
+    const call c = {tokens, opened, bpe, special};
+    *consumed = 0;
+    if (bpe->waits && !last) return KERN_OK;
+    kern_status status = data_tokens_reserve(tokens, room_for(bpe, bytes));
+    if (status != KERN_OK) return status;
+    return encode_literals(&c, consumed, text, bytes, last, false,
+                           bpe->normal ? encode_normal : encode_normalized);
 }

@@ -1,8 +1,7 @@
 /* tokenizer.json of Hugging Face, as far as it is byte-level BPE; what is not is refused by name.
  */
-#include "data/bpe_model.h"
-
-#include <jansson.h>
+#include "data/bpe_json.h"
+#include "data/json_fault.h"
 
 typedef struct {
     data_bpe *bpe;
@@ -15,93 +14,30 @@ static kern_status wrong(const reading *r, const char *what) {
     return kern_fail(KERN_ERR_DATA, "%s: %s", r->called, what);
 }
 
-static kern_status unsupported(const reading *r, const char *what, const char *name) {
-    return kern_fail(KERN_ERR_DATA, "%s: the %s %s is not supported", r->called, what,
+kern_status data_bpe_unsupported(const char *called, const char *what, const char *name) {
+    return kern_fail(KERN_ERR_DATA, "%s: the %s %s is not supported", called, what,
                      name ? name : "without a type");
 }
 
-static const char *text_of(const json_t *object, const char *key) {
-    return json_string_value(json_object_get(object, key));
-}
-
-/* Absent, null, false, 0 and "" ask for nothing. */
-static bool asks(const json_t *object, const char *key) {
+bool data_bpe_asks(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
     const char *text = json_string_value(value);
     bool zero = json_is_number(value) && json_number_value(value) == 0;
     return value && !json_is_null(value) && !json_is_false(value) && !zero && !(text && !*text);
 }
 
-static kern_status check_normalizer(const reading *r) {
-    const json_t *normalizer = json_object_get(r->root, "normalizer");
-    const char *type = text_of(normalizer, "type");
-    if (!normalizer || json_is_null(normalizer)) return KERN_OK;
-    const json_t *parts = json_object_get(normalizer, "normalizers");
-    if (type && !strcmp(type, "Sequence") && json_is_array(parts)) {
-        if (json_array_size(parts) == 0) return KERN_OK;
-        type = text_of(json_array_get(parts, 0), "type");
-    }
-    return unsupported(r, "normalizer", type);
-}
-
 static kern_status check_model(const reading *r) {
     static const char *const unknown[] = {"dropout", "continuing_subword_prefix",
                                           "end_of_word_suffix", "byte_fallback"};
-    const char *type = text_of(r->model, "type");
-    if (!json_is_object(r->model)) return wrong(r, "has no model");
+    const char *type = data_bpe_text_of(r->model, "type");
+    if (!json_is_object(r->model)) return data_bpe_no_model(r->root, r->called);
     /* Old files name no type; merges are BPE's alone. */
     if (type ? strcmp(type, "BPE") != 0 : !json_object_get(r->model, "merges"))
-        return unsupported(r, "model type", type);
+        return data_bpe_unsupported(r->called, "model type", type);
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        if (asks(r->model, unknown[i])) return unsupported(r, "model's option", unknown[i]);
+        if (data_bpe_asks(r->model, unknown[i]))
+            return data_bpe_unsupported(r->called, "model's option", unknown[i]);
     return KERN_OK;
-}
-
-static kern_status put_split(const reading *r, const json_t *part) {
-    const json_t *pattern = json_object_get(part, "pattern");
-    const char *regex = text_of(pattern, "Regex"), *behavior = text_of(part, "behavior");
-    bool inverted = json_is_true(json_object_get(part, "invert"));
-    if (!regex) return unsupported(r, "pre_tokenizer", "Split without a Regex");
-    /* What to remove where matches are kept: text that no pattern matches, which ours all do. */
-    bool isolated =
-        behavior && (!strcmp(behavior, "Isolated") || (inverted && !strcmp(behavior, "Removed")));
-    if (!isolated) return unsupported(r, "pre_tokenizer Split's behavior", behavior);
-    return data_bpe_put_stage(r->bpe, regex, r->called);
-}
-
-static kern_status put_pre_tokenizer(const reading *r, const json_t *part, bool *byte_level) {
-    const char *type = text_of(part, "type");
-    if (*byte_level || !type) return unsupported(r, "pre_tokenizer", type);
-    if (!strcmp(type, "Split")) return put_split(r, part);
-    if (!strcmp(type, "Digits")) {
-        bool each = json_is_true(json_object_get(part, "individual_digits"));
-        return data_bpe_put_stage(r->bpe, each ? "\\p{N}" : "\\p{N}+", r->called);
-    }
-    if (strcmp(type, "ByteLevel")) return unsupported(r, "pre_tokenizer", type);
-    if (asks(part, "add_prefix_space"))
-        return unsupported(r, "pre_tokenizer ByteLevel's", "add_prefix_space");
-    *byte_level = true;
-    const json_t *use_regex = json_object_get(part, "use_regex");
-    if (use_regex && json_is_false(use_regex)) return KERN_OK;
-    return data_bpe_put_stage(r->bpe, data_bpe_encoding_named("gpt2")->regex, r->called);
-}
-
-static kern_status read_pre_tokenizer(const reading *r) {
-    kern_status status = KERN_OK;
-    const json_t *pre = json_object_get(r->root, "pre_tokenizer");
-    const char *type = text_of(pre, "type");
-    bool byte_level = false;
-    if (type && !strcmp(type, "Sequence")) {
-        const json_t *parts = json_object_get(pre, "pretokenizers");
-        for (size_t i = 0; i < json_array_size(parts); i++)
-            TRY(put_pre_tokenizer(r, json_array_get(parts, i), &byte_level));
-    } else {
-        TRY(put_pre_tokenizer(r, pre, &byte_level));
-    }
-    if (!byte_level) TRY(unsupported(r, "pre_tokenizer without", "ByteLevel"));
-    if (r->bpe->stage_count == 0) TRY(wrong(r, "its pre_tokenizer has no pattern"));
-done:
-    return status;
 }
 
 /* The id, or -1. */
@@ -114,17 +50,20 @@ static kern_status read_added(const reading *r) {
     const json_t *added = json_object_get(r->root, "added_tokens");
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *token = json_array_get(added, i);
-        const char *content = text_of(token, "content");
+        const char *content = data_bpe_text_of(token, "content");
         int64_t id = id_of(json_object_get(token, "id"));
         bool special = json_is_true(json_object_get(token, "special"));
         if (!content || !*content || id < 0 || strlen(content) > DATA_BPE_LONGEST)
             return wrong(r, "an added token has no content or no id, or one too large");
-        if (asks(token, "single_word") || asks(token, "lstrip") || asks(token, "rstrip"))
+        if (data_bpe_asks(token, "single_word") || data_bpe_asks(token, "lstrip") ||
+            data_bpe_asks(token, "rstrip"))
             return kern_fail(KERN_ERR_DATA,
                              "%s: the added token %.200s asks for single_word, lstrip or rstrip, "
                              "which is not supported",
                              r->called, content);
-        data_bpe_put_literal(r->bpe, content, (int32_t)id, special);
+        const json_t *normalized = json_object_get(token, "normalized");
+        data_bpe_put_literal(r->bpe, content, (int32_t)id, special,
+                             normalized ? json_is_true(normalized) : !special);
         r->special[id] = r->special[id] || special;
     }
     return KERN_OK;
@@ -205,13 +144,8 @@ static kern_status put_added_text(const reading *r) {
 
 static kern_status read_root(const reading *r, const char *pattern) {
     kern_status status = KERN_OK;
-    if (!json_is_object(r->root)) TRY(wrong(r, "is not an object"));
     TRY(check_model(r));
-    TRY(check_normalizer(r));
-    if (pattern)
-        TRY(data_bpe_put_stage(r->bpe, pattern, r->called));
-    else
-        TRY(read_pre_tokenizer(r));
+    TRY(data_bpe_read_stages(r->bpe, r->root, pattern, r->called));
     TRY(read_added(r));
     TRY(read_vocabulary(r));
     TRY(read_merges(r));
@@ -226,7 +160,9 @@ kern_status data_bpe_read_json(data_bpe *bpe, const char *file, size_t bytes, co
     json_error_t error;
     reading r = {.bpe = bpe, .called = called};
     json_t *root = json_loadb(file, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return kern_fail(KERN_ERR_DATA, "%s: line %d: %s", called, error.line, error.text);
+    if (!root)
+        return kern_fail(KERN_ERR_DATA, "%s: line %d: %s", called, error.line,
+                         data_json_fault(&error));
     r.root = root;
     r.model = json_object_get(root, "model");
     TRY(kern_alloc_zero((void **)&r.special, DATA_BPE_MOST_IDS * sizeof *r.special, called));

@@ -4,20 +4,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-bool data_bpe_put_token(data_bpe *bpe, int64_t id, const char *bytes, int64_t length) {
-    ASSERT(length > 0 && length <= DATA_BPE_LONGEST);
+/* Room for the token; false where its id is another's or too large. */
+static bool take_id(data_bpe *bpe, int64_t id) {
     if (id < 0 || id >= DATA_BPE_MOST_IDS) return false;
     if (id >= bpe->ids) {
         bpe->tokens = kern_grow(bpe->tokens, &bpe->tokens_capacity, id + 1, sizeof *bpe->tokens);
         memset(bpe->tokens + bpe->ids, 0, (size_t)(id + 1 - bpe->ids) * sizeof *bpe->tokens);
         bpe->ids = id + 1;
     }
-    if (bpe->tokens[id].length) return false;
+    return !bpe->tokens[id].length && !(bpe->has_empty && id == bpe->empty);
+}
+
+bool data_bpe_put_token(data_bpe *bpe, int64_t id, const char *bytes, int64_t length) {
+    ASSERT(length > 0 && length <= DATA_BPE_LONGEST);
+    if (!take_id(bpe, id)) return false;
     bpe->pool = kern_grow(bpe->pool, &bpe->pool_capacity, bpe->pool_bytes + length, 1);
     memcpy(bpe->pool + bpe->pool_bytes, bytes, (size_t)length);
     bpe->tokens[id] = (data_bpe_token){bpe->pool_bytes, (int32_t)length};
     bpe->pool_bytes += length;
     bpe->token_count++;
+    return true;
+}
+
+bool data_bpe_put_empty(data_bpe *bpe, int64_t id) {
+    if (bpe->has_empty || !take_id(bpe, id)) return false;
+    bpe->has_empty = true;
+    bpe->empty = (int32_t)id;
     return true;
 }
 
@@ -110,27 +122,51 @@ void data_bpe_pair_by_rank(data_bpe *bpe) {
     }
 }
 
-void data_bpe_put_literal(data_bpe *bpe, const char *text, int32_t id, bool special) {
+void data_bpe_put_literal(data_bpe *bpe, const char *text, int32_t id, bool special,
+                          bool normalized) {
     int64_t at = bpe->literal_count++;
     bpe->literals = kern_grow(bpe->literals, &bpe->literals_capacity, bpe->literal_count,
                               sizeof *bpe->literals);
     char *copy = strdup(text);
     ASSERT(copy && *copy);
-    bpe->literals[at] = (data_bpe_literal){copy, (int32_t)strlen(copy), id, special};
+    bpe->literals[at] = (data_bpe_literal){copy, (int32_t)strlen(copy), id, special, normalized};
 }
 
-kern_status data_bpe_put_stage(data_bpe *bpe, const char *regex, const char *called) {
+/* Patterns of known vocabularies leave nothing between their matches to remove. */
+static bool is_plain(const data_bpe_stage *stage) {
+    bool kept = stage->matched == DATA_BPE_REMOVED && stage->inverted &&
+                data_bpe_encoding_like(stage->regex, 0);
+    return stage->regex && (stage->matched == DATA_BPE_ISOLATED || kept) && !stage->empty &&
+           !stage->spaced && !stage->in_letters;
+}
+
+kern_status data_bpe_put_stage(data_bpe *bpe, const data_bpe_stage *wanted, const char *called) {
+    kern_status status = KERN_OK;
     if (bpe->stage_count == DATA_BPE_STAGES)
         return kern_fail(KERN_ERR_DATA, "%s: has more than %d patterns one after the other", called,
                          DATA_BPE_STAGES);
-    kern_status status = data_bpe_pattern_create(&bpe->stages[bpe->stage_count], regex, called);
-    if (status == KERN_OK) bpe->stage_count++;
+    data_bpe_stage *stage = &bpe->stages[bpe->stage_count];
+    *stage = *wanted;
+    stage->pattern = NULL;
+    if (stage->regex) {
+        TRY(data_bpe_pattern_create(&stage->pattern, stage->regex, called));
+        stage->regex = data_bpe_pattern_regex(stage->pattern);
+        stage->empty = stage->empty && data_bpe_pattern_let_empty(stage->pattern);
+        bpe->waits = bpe->waits || data_bpe_pattern_looks_back(stage->pattern);
+    }
+    stage->plain = is_plain(stage);
+    bpe->spaced = bpe->spaced || stage->spaced;
+    bool undecided = !stage->regex || stage->empty || stage->spaced || stage->in_letters;
+    bpe->waits = bpe->waits || (bpe->stage_count == 0 && undecided);
+    bpe->stage_count++;
+done:
     return status;
 }
 
-/* By the first byte, as it is looked up; of one first byte the longest first. */
+/* By kind and the first byte, as it is looked up; of one first byte the longest first. */
 static int by_text(const void *left, const void *right) {
     const data_bpe_literal *a = left, *b = right;
+    if (a->normalized != b->normalized) return a->normalized ? 1 : -1;
     int first = (unsigned char)*a->text - (unsigned char)*b->text;
     if (first) return first;
     return a->length != b->length ? b->length - a->length : strcmp(a->text, b->text);
@@ -146,11 +182,13 @@ static kern_status finish_literals(data_bpe *bpe, const char *called) {
     data_vocabulary *vocabulary = &bpe->vocabulary;
     size_t count = (size_t)bpe->literal_count;
     if (count) qsort(bpe->literals, count, sizeof *bpe->literals, by_text);
-    TRY(kern_alloc((void **)&bpe->specials, count * sizeof *bpe->specials, "special tokens"));
+    TRY(kern_alloc((void **)&bpe->specials, (count + 1) * sizeof *bpe->specials, "special tokens"));
+    if (bpe->has_empty) bpe->specials[vocabulary->special_count++] = (data_special){bpe->empty, ""};
     for (size_t i = 0; i < count; i++) {
         const data_bpe_literal *literal = &bpe->literals[i];
         if (i && !strcmp(literal->text, literal[-1].text))
             TRY(kern_fail(KERN_ERR_DATA, "%s: two added tokens are %.200s", called, literal->text));
+        bpe->exact_count += !literal->normalized;
         if (literal->special)
             bpe->specials[vocabulary->special_count++] = (data_special){literal->id, literal->text};
         if (literal->id >= vocabulary->size) vocabulary->size = literal->id + 1;
@@ -182,6 +220,33 @@ static kern_status choose_beginning(data_bpe *bpe, const char *called, const cha
                      called);
 }
 
+/* What changes ids beyond the tokens, of vocabularies that have such things. Others have the hash
+ * of their tokens alone, whatever their pattern, as shards remember it. */
+static uint32_t hash_cutting(uint32_t crc, const data_bpe *bpe) {
+    static const char *const matched[] = {"isolated", "removed", "contiguous",
+                                          "merged with previous", "merged with next"};
+    bool more = bpe->normal;
+    for (int i = 0; i < bpe->stage_count; i++) {
+        const data_bpe_stage *stage = &bpe->stages[i];
+        bool isolated = stage->matched == DATA_BPE_ISOLATED ||
+                        (stage->matched == DATA_BPE_REMOVED && stage->inverted);
+        more = more || !isolated || !stage->regex || stage->empty || stage->spaced ||
+               stage->in_letters || stage->hashed;
+    }
+    if (!more) return crc;
+    if (bpe->normal) crc = data_crc32(crc, "NFC", 4);
+    for (int i = 0; i < bpe->stage_count; i++) {
+        const data_bpe_stage *stage = &bpe->stages[i];
+        const char *words[] = {stage->regex ? stage->regex : "",
+                               stage->regex ? matched[stage->matched] : "whole",
+                               stage->inverted ? "inverted" : "", stage->spaced ? "spaced" : "",
+                               stage->in_letters ? "in letters" : ""};
+        for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+            crc = data_crc32(crc, words[k], strlen(words[k]) + 1);
+    }
+    return crc;
+}
+
 static void hash_tokens(data_bpe *bpe) {
     uint32_t crc = 0;
     for (int64_t id = 0; id < bpe->vocabulary.size; id++) {
@@ -191,7 +256,7 @@ static void hash_tokens(data_bpe *bpe) {
         crc = data_crc32(crc, length, sizeof length);
         if (token.length) crc = data_crc32(crc, bpe->pool + token.begin, (size_t)token.length);
     }
-    snprintf(bpe->hash, sizeof bpe->hash, "%08x", crc);
+    snprintf(bpe->hash, sizeof bpe->hash, "%08x", hash_cutting(crc, bpe));
 }
 
 static kern_status keep_reached_words(data_bpe *bpe) {

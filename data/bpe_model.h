@@ -38,8 +38,33 @@ typedef struct {
 typedef struct {
     const char *text;
     int32_t length, id;
-    bool special; /* only where asked for */
+    bool special;    /* only where asked for */
+    bool normalized; /* looked for after the others, in what they leave, in its normal form */
 } data_bpe_literal;
+
+/* What becomes of what a pattern matches: a piece; nothing; with matches beside it a piece; a piece
+ * with what is before it, or behind it, and is none. */
+typedef enum {
+    DATA_BPE_ISOLATED,
+    DATA_BPE_REMOVED,
+    DATA_BPE_CONTIGUOUS,
+    DATA_BPE_WITH_PREVIOUS,
+    DATA_BPE_WITH_NEXT,
+} data_bpe_matched;
+
+/* How a text, or a piece of the stage before, is cut. */
+typedef struct {
+    const char *regex; /* as the file or the user wrote it; NULL: it is not cut */
+    data_bpe_matched matched;
+    bool inverted;   /* that is for what the pattern leaves between its matches */
+    bool empty;      /* matches may be empty: they end a piece */
+    bool spaced;     /* first of all a space is put before what does not begin with one */
+    bool in_letters; /* the pattern sees bytes as letters of GPT-2's alphabet */
+    bool hashed;     /* the hash of the vocabulary covers it; see hash_cutting */
+    /* Made of these: */
+    data_bpe_pattern *pattern;
+    bool plain; /* pieces are matches and what is between them: what encoding makes fast */
+} data_bpe_stage;
 
 typedef struct {
     data_vocabulary vocabulary; /* first: a pointer to it is a pointer to all */
@@ -54,13 +79,21 @@ typedef struct {
     uint64_t word_mask, pair_mask;
     int64_t word_count, pair_count;
     int32_t byte_ids[256];
-    data_bpe_pair *byte_pairs;  /* [256 * 256], of the tokens of two bytes; the key is unused */
-    data_bpe_literal *literals; /* [literal_count], by text, of one beginning the longest first */
+    data_bpe_pair *byte_pairs; /* [256 * 256], of the tokens of two bytes; the key is unused */
+    /* [literal_count] those that are not normalized first [exact_count]; by text, of one beginning
+     * the longest first */
+    data_bpe_literal *literals;
+    int64_t exact_count;
     int64_t literal_count, literals_capacity;
     data_special *specials;
+    bool has_empty; /* the token `empty` has no bytes: it decodes to nothing, and no text has it */
+    int32_t empty;
     bool whole_first; /* a piece that is a token is that token, whatever merging would give */
-    data_bpe_pattern *stages[DATA_BPE_STAGES]; /* each cuts the pieces of the one before */
+    bool normal;      /* text is brought into normal form C first */
+    data_bpe_stage stages[DATA_BPE_STAGES]; /* each cuts the pieces of the one before */
     int stage_count;
+    bool spaced; /* a stage puts spaces */
+    bool waits;  /* the beginning of a text cannot be cut before all of it is there */
 } data_bpe;
 
 static inline uint64_t data_bpe_mix(uint64_t x) {
@@ -125,16 +158,28 @@ static inline data_bpe_pair data_bpe_find_pair(const data_bpe *bpe, int32_t left
  * data_bpe_put_token where that is not so (the reader knows the line).
  * data_bpe_put_pair: `left` and `right` merge into `id`; the first of two equal pairs counts. */
 bool data_bpe_put_token(data_bpe *bpe, int64_t id, const char *bytes, int64_t length);
+/* The one token that has no bytes; false as above, or where there is one. */
+bool data_bpe_put_empty(data_bpe *bpe, int64_t id);
 kern_status data_bpe_index_tokens(data_bpe *bpe, const char *called);
 void data_bpe_put_pair(data_bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t id);
 /* Ranks are ids: every two tokens whose concatenation is a token merge into it. */
 void data_bpe_pair_by_rank(data_bpe *bpe);
-void data_bpe_put_literal(data_bpe *bpe, const char *text, int32_t id, bool special);
-/* Adds a stage; `regex` is what the file or the user wrote. */
-kern_status data_bpe_put_stage(data_bpe *bpe, const char *regex, const char *called);
+void data_bpe_put_literal(data_bpe *bpe, const char *text, int32_t id, bool special,
+                          bool normalized);
+/* Adds a stage. */
+kern_status data_bpe_put_stage(data_bpe *bpe, const data_bpe_stage *stage, const char *called);
 /* Completes the tables; where tokens are not found whole first, those that merging does not reach
  * leave the table of words, so that looking a piece up there is the same as merging it. */
 kern_status data_bpe_finish(data_bpe *bpe, const char *called, const char *begin);
+
+/* A line of a text file. */
+typedef struct {
+    const char *begin, *end; /* without the line's end */
+    int64_t number;
+} data_bpe_line;
+
+/* The next line from *at on that is not empty. */
+bool data_bpe_next_line(data_bpe_line *line, const char **at, const char *end);
 
 /* The readers: file [bytes] into an empty model. */
 kern_status data_bpe_read_ranks(data_bpe *bpe, const char *file, size_t bytes, const char *called);
@@ -142,11 +187,26 @@ kern_status data_bpe_read_merges(data_bpe *bpe, const char *file, size_t bytes, 
 kern_status data_bpe_read_json(data_bpe *bpe, const char *file, size_t bytes, const char *called,
                                const char *pattern);
 
+/* KERN_ERR_DATA where a file is of a known kind that is no vocabulary, or one that is not read:
+ * says which, and what to do. */
+kern_status data_bpe_check_kind(const char *file, size_t bytes, const char *called);
+
+/* merges [merges_bytes] and the vocab.json that gives their tokens ids as one tokenizer.json, to
+ * *json; free() it. Errors: KERN_ERR_DATA, naming `called`. */
+kern_status data_bpe_join(char **json, const char *merges, size_t merges_bytes, const char *vocab,
+                          size_t vocab_bytes, const char *called);
+/* Whether vocab.json says no more of these merges than is known without it. */
+bool data_bpe_agrees(const data_bpe *bpe, const char *vocab, size_t vocab_bytes);
+
 /* GPT-2's alphabet, in which files write bytes as characters. The i-th byte in its order; the bytes
  * that UTF-8 text [length] stands for to bytes [DATA_BPE_LONGEST], and their number, -1 where it
  * has a character that is none of them or is too long. */
 int data_bpe_alphabet_byte(int i);
 int64_t data_bpe_from_alphabet(char *bytes, const char *text, int64_t length);
+/* Any bytes [length] to text [2 * length] of that alphabet; returns its length. The same back, from
+ * text of the alphabet alone. */
+int64_t data_bpe_spell(char *text, const char *bytes, int64_t length);
+int64_t data_bpe_unspell(char *bytes, const char *text, int64_t length);
 
 /* Appends the tokens of one piece, merged from its bytes; tokens has room. A long piece is merged
  * in windows as small as its tokens allow: in linear time and no memory to speak of, as a rule; in
@@ -154,7 +214,7 @@ int64_t data_bpe_from_alphabet(char *bytes, const char *text, int64_t length);
 kern_status data_bpe_merge(data_tokens *tokens, const data_bpe *bpe, const char *piece,
                            int64_t bytes);
 
-/* The functions of the vocabulary (bpe_encode.c). */
+/* The functions of the vocabulary (bpe_cut.c, bpe_encode.c). */
 kern_status data_bpe_scratch_open(void **scratch, const data_vocabulary *vocabulary);
 void data_bpe_scratch_close(void *scratch);
 kern_status data_bpe_encode(data_tokens *tokens, int64_t *consumed,

@@ -15,6 +15,7 @@ struct data_bpe_pattern {
     pcre2_code *plain; /* without; NULL where it is the same */
     bool compiled;     /* both, to machine code */
     bool looks_back;
+    bool empty; /* matches may be */
     data_bpe_words words;
     unsigned char kinds[256]; /* data_bpe_ascii_kinds */
 };
@@ -24,6 +25,13 @@ struct data_bpe_matcher {
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
 };
+
+/* The library's reason for a fault, without its advice on flags of its own. */
+static void get_reason(char *reason, size_t room, int code) {
+    pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, room);
+    char *flag = strstr(reason, "PCRE2_"), *advice = strstr(reason, " (");
+    if (flag && advice && advice < flag) *advice = 0;
+}
 
 static kern_status compile(pcre2_code **code, data_bpe_pattern *pattern, const char *rewritten,
                            const char *called) {
@@ -40,7 +48,7 @@ static kern_status compile(pcre2_code **code, data_bpe_pattern *pattern, const c
     pcre2_compile_context_free(context);
     if (!*code) {
         char reason[256];
-        pcre2_get_error_message(error, (PCRE2_UCHAR *)reason, sizeof reason);
+        get_reason(reason, sizeof reason, error);
         return kern_fail(KERN_ERR_DATA, "%s: the pattern %.200s is not one: %s", called,
                          pattern->regex, reason);
     }
@@ -96,6 +104,12 @@ int64_t data_bpe_pattern_ascii_end(const data_bpe_pattern *pattern, const char *
     return data_bpe_ascii_end(pattern->words, pattern->kinds, text, bytes, at);
 }
 
+bool data_bpe_pattern_let_empty(data_bpe_pattern *pattern) {
+    uint32_t can = 0;
+    pcre2_pattern_info(pattern->code, PCRE2_INFO_MATCHEMPTY, &can);
+    return pattern->empty = can != 0;
+}
+
 bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern) {
     return pattern->looks_back;
 }
@@ -134,7 +148,7 @@ void data_bpe_matcher_destroy(data_bpe_matcher *matcher) {
 
 static kern_status failed(const data_bpe_pattern *pattern, int code) {
     char reason[256];
-    pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
+    get_reason(reason, sizeof reason, code);
     return kern_fail(KERN_ERR_DATA, "the pattern %.200s fails on this text: %s", pattern->regex,
                      reason);
 }
@@ -143,7 +157,7 @@ kern_status data_bpe_match(data_bpe_found *found, int64_t *begin, int64_t *end,
                            data_bpe_matcher *matcher, const data_bpe_pattern *pattern,
                            const char *text, int64_t bytes, int64_t at, bool closed, bool plain) {
     const pcre2_code *code = plain && pattern->plain ? pattern->plain : pattern->code;
-    uint32_t options = PCRE2_NOTEMPTY | (closed ? 0 : PCRE2_PARTIAL_HARD);
+    uint32_t options = (pattern->empty ? 0 : PCRE2_NOTEMPTY) | (closed ? 0 : PCRE2_PARTIAL_HARD);
     PCRE2_SPTR subject = (PCRE2_SPTR)text;
     int result = pattern->compiled
                      ? pcre2_jit_match(code, subject, (PCRE2_SIZE)bytes, (PCRE2_SIZE)at, options,

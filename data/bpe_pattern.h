@@ -42,6 +42,8 @@ kern_status data_bpe_pattern_create(data_bpe_pattern **pattern, const char *rege
                                     const char *called);
 void data_bpe_pattern_destroy(data_bpe_pattern *pattern); /* NULL is fine */
 const char *data_bpe_pattern_regex(const data_bpe_pattern *pattern);
+/* Lets matches be empty from now on, and returns whether any can be. */
+bool data_bpe_pattern_let_empty(data_bpe_pattern *pattern);
 /* It may look at characters before a piece. */
 bool data_bpe_pattern_looks_back(const data_bpe_pattern *pattern);
 
@@ -60,7 +62,8 @@ typedef enum { DATA_BPE_MATCH, DATA_BPE_NO_MATCH, DATA_BPE_NEEDS_MORE } data_bpe
  * the pattern has by a name and PCRE2's Unicode does not know. */
 bool data_bpe_pattern_plain(const data_bpe_pattern *pattern, const char *text, int64_t bytes);
 
-/* Looks for the first match, not empty, in text [bytes], which is UTF-8, from byte `at` on:
+/* Looks for the first match, not empty unless they are let, in text [bytes], which is UTF-8, from
+ * byte `at` on:
  * [*begin, *end). Unless `closed` the text goes on, and DATA_BPE_NEEDS_MORE says that what follows
  * would be looked at. `plain` is faster. Errors: KERN_ERR_DATA where the pattern takes too long or
  * too much memory. */

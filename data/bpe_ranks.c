@@ -3,13 +3,7 @@
 
 enum { BASE64_LONGEST = (DATA_BPE_LONGEST + 2) / 3 * 4 };
 
-typedef struct {
-    const char *begin, *end; /* without the line's end */
-    int64_t number;
-} line;
-
-/* The next line that is not empty. */
-static bool next_line(line *l, const char **at, const char *end) {
+bool data_bpe_next_line(data_bpe_line *l, const char **at, const char *end) {
     while (*at < end) {
         const char *newline = memchr(*at, '\n', (size_t)(end - *at));
         l->begin = *at;
@@ -22,7 +16,7 @@ static bool next_line(line *l, const char **at, const char *end) {
     return false;
 }
 
-static kern_status wrong(const char *called, const line *l, const char *what) {
+static kern_status wrong(const char *called, const data_bpe_line *l, const char *what) {
     return kern_fail(KERN_ERR_DATA, "%s: line %lld: %s", called, (long long)l->number, what);
 }
 
@@ -58,17 +52,25 @@ static int64_t number_of(const char *text, const char *end) {
     return number;
 }
 
+/* Padding and nothing else: Whisper's file has "=" for a token without bytes, which nothing is
+ * encoded to. */
+static bool is_empty(const char *text, const char *end) {
+    while (text < end && *text == '=') text++;
+    return text == end;
+}
+
 kern_status data_bpe_read_ranks(data_bpe *bpe, const char *file, size_t bytes, const char *called) {
     kern_status status = KERN_OK;
     const char *at = file;
     char token[BASE64_LONGEST];
-    for (line l = {0}; next_line(&l, &at, file + bytes);) {
+    for (data_bpe_line l = {0}; data_bpe_next_line(&l, &at, file + bytes);) {
         const char *space = memchr(l.begin, ' ', (size_t)(l.end - l.begin));
         int64_t length = space ? from_base64(token, l.begin, space - l.begin) : -1;
         int64_t rank = space ? number_of(space + 1, l.end) : -1;
-        if (length <= 0 || length > DATA_BPE_LONGEST || rank < 0)
+        bool empty = space > l.begin && is_empty(l.begin, space);
+        if ((length <= 0 && !empty) || length > DATA_BPE_LONGEST || rank < 0)
             TRY(wrong(called, &l, "is not a token in base64, a space and its rank"));
-        if (!data_bpe_put_token(bpe, rank, token, length))
+        if (!(empty ? data_bpe_put_empty(bpe, rank) : data_bpe_put_token(bpe, rank, token, length)))
             TRY(wrong(called, &l, "its rank is taken or too large"));
     }
     TRY(data_bpe_index_tokens(bpe, called));
@@ -80,7 +82,7 @@ done:
 
 /* A merge "a b": the bytes of both, one behind the other, and how many are the left one's. */
 static kern_status read_merge(char *bytes, int64_t *left, int64_t *length, const char *called,
-                              const line *l) {
+                              const data_bpe_line *l) {
     const char *space = memchr(l->begin, ' ', (size_t)(l->end - l->begin));
     int64_t right = -1;
     *left = space ? data_bpe_from_alphabet(bytes, l->begin, space - l->begin) : -1;
@@ -97,7 +99,7 @@ static kern_status read_all_merges(data_bpe *bpe, const char *file, size_t bytes
     char token[2 * DATA_BPE_LONGEST];
     const char *at = file;
     int64_t left = 0, length = 0, rank = 0;
-    for (line l = {0}; next_line(&l, &at, file + bytes);) {
+    for (data_bpe_line l = {0}; data_bpe_next_line(&l, &at, file + bytes);) {
         if (l.number == 1 && *l.begin == '#') continue;
         TRY(read_merge(token, &left, &length, called, &l));
         int32_t id = (int32_t)rank + 256;

@@ -1,53 +1,36 @@
 #include "data/documents.h"
 
-#include "data/utf8.h"
+#include "data/kinds.h"
 
-#include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <zlib.h>
 
-enum { PIECE = 1 << 16, MOST_AT_ONCE = 1 << 30 };
+enum { MOST_AT_ONCE = 1 << 30 };
 
 struct data_documents {
     char *const *paths;
     int64_t count, file; /* the file that is open or comes next */
-    const char *field;
+    data_documents_options options;
     int64_t size, closed; /* bytes on the disk: of all files, of those behind us */
-    gzFile opened;        /* NULL: none */
-    bool lines, begun;
-    /* Of .jsonl: bytes read and not yet taken, and the line that is handed out. */
-    char *held;
-    int64_t held_bytes, held_capacity, taken, line;
-    bool whole; /* the file is read to its end */
-    json_t *object;
-    const char *text;
+    data_stream *opened;  /* NULL: none */
+    bool by_line, begun;
+    data_lines lines;
+    const char *text; /* of the line that is handed out */
     int64_t text_bytes, text_taken;
+    data_bad_lines bad;
 };
 
-bool data_documents_are_lines(const char *path) {
-    size_t length = strlen(path);
-    if (length > 3 && !strcmp(path + length - 3, ".gz")) length -= 3;
-    return length > 6 && !memcmp(path + length - 6, ".jsonl", 6);
-}
-
-static int64_t size_on_disk(const char *path) {
-    struct stat about;
-    return !stat(path, &about) && S_ISREG(about.st_mode) ? about.st_size : 0;
-}
-
 kern_status data_documents_create(data_documents **out, char *const *paths, int64_t count,
-                                  const char *field) {
+                                  const data_documents_options *options) {
     data_documents *documents = NULL;
     kern_status status = kern_alloc_zero((void **)&documents, sizeof *documents, "a reader");
     *out = documents;
     if (status != KERN_OK) return status;
     documents->paths = paths;
     documents->count = count;
-    documents->field = field;
-    for (int64_t i = 0; i < count; i++) documents->size += size_on_disk(paths[i]);
+    documents->options = *options;
+    if (!options->field) documents->options.field = "text";
+    for (int64_t i = 0; i < count; i++) documents->size += data_stream_size(paths[i]);
     return KERN_OK;
 }
 
@@ -55,11 +38,14 @@ int64_t data_documents_size(const data_documents *documents) {
     return documents->size;
 }
 
+const data_bad_lines *data_documents_bad(const data_documents *documents) {
+    return &documents->bad;
+}
+
 void data_documents_destroy(data_documents *documents) {
     if (!documents) return;
-    if (documents->opened) gzclose(documents->opened);
-    json_decref(documents->object);
-    free(documents->held);
+    data_stream_destroy(documents->opened);
+    free(documents->lines.held);
     kern_free(documents);
 }
 
@@ -67,131 +53,109 @@ static const char *path_of(const data_documents *documents) {
     return documents->paths[documents->file];
 }
 
-static kern_status open_next(data_documents *documents) {
-    struct stat about;
-    const char *path = path_of(documents);
-    if (stat(path, &about))
-        return kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno));
-    if (S_ISDIR(about.st_mode))
-        return kern_fail(KERN_ERR_USAGE, "%s is a folder; name its files: '%s/*.txt'", path, path);
-    documents->opened = gzopen(path, "rb");
-    if (!documents->opened)
-        return kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno));
-    documents->lines = data_documents_are_lines(path);
-    documents->held_bytes = documents->taken = documents->line = 0;
-    documents->whole = documents->begun = false;
-    return KERN_OK;
-}
-
-static int64_t bytes_read(const data_documents *documents) {
-    int64_t here = documents->opened ? gzoffset(documents->opened) : 0;
-    return documents->closed + (here > 0 ? here : 0);
-}
-
-static void close_file(data_documents *documents) {
-    documents->closed = bytes_read(documents);
-    gzclose(documents->opened);
-    documents->opened = NULL;
-    documents->file++;
-}
-
-/* Up to `most` bytes of the file; fewer at its end alone. */
-static kern_status read_bytes(data_documents *documents, char *memory, int64_t most, int64_t *got) {
-    const char *path = path_of(documents);
-    int number = Z_OK;
-    *got = gzread(documents->opened, memory, (unsigned)(most < MOST_AT_ONCE ? most : MOST_AT_ONCE));
-    const char *reason = *got < most ? gzerror(documents->opened, &number) : NULL;
-    if (*got < 0 && number == Z_ERRNO)
-        return kern_fail(KERN_ERR_FILE, "%s: %s", path, strerror(errno));
-    if (*got < 0)
-        return kern_fail(KERN_ERR_DATA, "%s: its gzip data are damaged: %s", path, reason);
-    if (number == Z_BUF_ERROR)
-        return kern_fail(KERN_ERR_DATA, "%s: its gzip data end too early", path);
-    return KERN_OK;
-}
-
-/* The next line of the file, without its end; *line is NULL behind the last. */
-static kern_status next_line(data_documents *documents, char **line, int64_t *bytes) {
-    kern_status status = KERN_OK;
-    int64_t searched = 0, got;
-    *line = NULL;
-    for (;;) {
-        char *begin = documents->held + documents->taken;
-        int64_t there = documents->held_bytes - documents->taken;
-        char *end =
-            there > searched ? memchr(begin + searched, '\n', (size_t)(there - searched)) : NULL;
-        if (end || (documents->whole && there)) {
-            *bytes = end ? end - begin : there;
-            documents->taken += *bytes + (end != NULL);
-            documents->line++;
-            *line = begin;
-            int64_t mark = documents->line == 1 ? data_utf8_mark(begin, *bytes) : 0;
-            *line += mark;
-            *bytes -= mark;
-            break;
-        }
-        if (documents->whole) break;
-        searched = there;
-        if (there) memmove(documents->held, begin, (size_t)there);
-        documents->taken = 0;
-        documents->held_bytes = there;
-        documents->held = kern_grow(documents->held, &documents->held_capacity, there + PIECE, 1);
-        TRY(read_bytes(documents, documents->held + there, PIECE, &got));
-        documents->held_bytes += got;
-        documents->whole = got < PIECE;
+/* Whether the name ends like one of lines of JSON, with or without what a compressor adds. */
+static bool is_called_lines(const char *path) {
+    static const char *const ends[] = {".gz", ".zst", ".jsonl", ".ndjson"};
+    size_t length = strlen(path);
+    for (int i = 0; i < 4; i++) {
+        size_t end = strlen(ends[i]);
+        if (length <= end || memcmp(path + length - end, ends[i], end)) continue;
+        if (i > 1) return true;
+        length -= end;
     }
+    return false;
+}
+
+static kern_status find_input(data_documents *documents) {
+    kern_status status = KERN_OK;
+    char *head;
+    int64_t bytes;
+    documents->by_line =
+        documents->options.input == DATA_INPUT_LINES ||
+        (documents->options.input == DATA_INPUT_AUTO && is_called_lines(path_of(documents)));
+    if (documents->by_line || documents->options.input == DATA_INPUT_TEXT) return KERN_OK;
+    TRY(data_stream_peek(documents->opened, &head, &bytes, DATA_LINES_LOOKED_AT));
+    documents->by_line = data_lines_are_json(head, bytes);
+    if (!documents->by_line && data_kind_is_json_array(head, bytes))
+        TRY(kern_fail(KERN_ERR_DATA,
+                      "%s: is one JSON array of objects; make a line of each: jq -c '.[]' FILE "
+                      ">FILE.jsonl",
+                      data_stream_name(path_of(documents))));
 done:
     return status;
 }
 
-static kern_status wrong_line(const data_documents *documents, const char *what) {
-    return kern_fail(KERN_ERR_DATA, "%s: line %lld %s", path_of(documents),
-                     (long long)documents->line, what);
+static kern_status open_next(data_documents *documents) {
+    kern_status status = KERN_OK;
+    data_stream_options options = {.path = path_of(documents),
+                                   .any_kind = documents->options.input == DATA_INPUT_TEXT};
+    TRY(data_stream_open(&documents->opened, &options));
+    TRY(find_input(documents));
+    documents->lines.bytes = documents->lines.taken = documents->lines.number = 0;
+    documents->lines.whole = documents->begun = false;
+done:
+    return status;
 }
 
-static kern_status parse_line(data_documents *documents, const char *line, int64_t bytes) {
-    json_error_t error;
-    json_decref(documents->object);
-    documents->object = json_loadb(line, (size_t)bytes, JSON_ALLOW_NUL, &error);
-    if (!documents->object) {
-        wrong_line(documents, "is no JSON");
-        return kern_fail(KERN_ERR_DATA, "%s: %s at byte %d", kern_error(), error.text,
-                         error.position);
+static int64_t bytes_read(const data_documents *documents) {
+    return documents->closed + (documents->opened ? data_stream_consumed(documents->opened) : 0);
+}
+
+static void close_file(data_documents *documents) {
+    documents->closed = bytes_read(documents);
+    data_stream_destroy(documents->opened);
+    documents->opened = NULL;
+    documents->file++;
+}
+
+/* A line without the field's text: counted, or an error. */
+static kern_status take_fault(data_documents *documents, const data_line_fault *fault) {
+    data_bad_lines *bad = &documents->bad;
+    const char *hint = documents->options.hint;
+    if (!documents->options.skip_bad)
+        return kern_fail(KERN_ERR_DATA, "%s: line %lld, byte %lld: %s%s%s",
+                         data_stream_name(path_of(documents)), (long long)documents->lines.number,
+                         (long long)fault->byte, fault->reason, hint ? "; " : "", hint ? hint : "");
+    if (bad->count < DATA_BAD_LINES_KEPT) {
+        bad->first[bad->count].file = documents->file;
+        bad->first[bad->count].line = documents->lines.number;
+        bad->first[bad->count].fault = *fault;
     }
-    const json_t *text = json_object_get(documents->object, documents->field);
-    if (!json_is_string(text)) {
-        wrong_line(documents, "has no text in its field");
-        return kern_fail(KERN_ERR_DATA, "%s '%s'; --field names another", kern_error(),
-                         documents->field);
-    }
-    documents->text = json_string_value(text);
-    documents->text_bytes = (int64_t)json_string_length(text);
-    documents->text_taken = 0;
+    bad->count++;
     return KERN_OK;
 }
 
-static bool is_blank(const char *line, int64_t bytes) {
-    while (bytes && strchr(" \t\r", *line) && *line) line++, bytes--;
-    return bytes == 0;
+/* The next line that has the field's text; *more is false behind the last. */
+static kern_status next_document(data_documents *documents, bool *more) {
+    kern_status status = KERN_OK;
+    char *line, *text;
+    int64_t bytes;
+    data_line_fault fault;
+    for (;;) {
+        TRY(data_lines_next(&line, &bytes, &documents->lines, documents->opened));
+        *more = line != NULL;
+        if (!line || data_line_field(&text, &documents->text_bytes, &fault, line, bytes,
+                                     documents->options.field))
+            break;
+        TRY(take_fault(documents, &fault));
+    }
+    documents->text = line ? text : NULL;
+    documents->text_taken = 0;
+done:
+    return status;
 }
 
-/* A part of the open .jsonl; no part where it has no further line. */
+/* A part of the open file of lines; no part where it has no further line. */
 static kern_status read_line_part(data_document_part *part, char *text, data_documents *documents,
                                   int64_t most) {
     kern_status status = KERN_OK;
+    bool more = true;
     part->begins = !documents->begun;
-    if (part->begins) {
-        char *line;
-        int64_t bytes;
-        do TRY(next_line(documents, &line, &bytes));
-        while (line && is_blank(line, bytes));
-        if (!line) goto done;
-        TRY(parse_line(documents, line, bytes));
-    }
+    if (part->begins) TRY(next_document(documents, &more));
+    if (!more) goto done;
     int64_t rest = documents->text_bytes - documents->text_taken;
     part->file = documents->file;
-    part->path = path_of(documents);
-    part->line = documents->line;
+    part->line = documents->lines.number;
     part->bytes = rest < most ? rest : most;
     part->ends = rest <= most;
     memcpy(text, documents->text + documents->text_taken, (size_t)part->bytes);
@@ -205,25 +169,27 @@ kern_status data_documents_read(data_document_part *part, char *text, data_docum
                                 int64_t most) {
     kern_status status = KERN_OK;
     ASSERT(most > 0);
+    if (most > MOST_AT_ONCE) most = MOST_AT_ONCE;
     *part = (data_document_part){.file = -1};
     while (documents->file < documents->count) {
         if (!documents->opened) TRY(open_next(documents));
-        if (documents->lines) {
+        part->path = path_of(documents);
+        if (documents->by_line) {
             TRY(read_line_part(part, text, documents, most));
             if (part->file >= 0) break;
             close_file(documents);
             continue;
         }
-        TRY(read_bytes(documents, text, most, &part->bytes));
+        TRY(data_stream_fill(documents->opened, text, most, &part->bytes));
         part->file = documents->file;
-        part->path = path_of(documents);
         part->begins = !documents->begun;
-        part->ends = part->bytes < most && part->bytes < MOST_AT_ONCE;
+        part->ends = part->bytes < most;
         documents->begun = true;
         if (part->ends) close_file(documents);
         break;
     }
     part->read = bytes_read(documents);
+    part->bad = documents->bad.count;
 done:
     return status;
 }

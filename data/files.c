@@ -1,4 +1,5 @@
 #include "data/files.h"
+#include "data/json_fault.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -34,7 +35,7 @@ static kern_status add_index(data_files *files, const char *path) {
         TRY(kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno)));
     if (json_array_size(shards) == 0)
         TRY(kern_fail(KERN_ERR_DATA, "%s: is no index of shards%s%s", path, index ? "" : ": ",
-                      index ? "" : error.text));
+                      index ? "" : data_json_fault(&error)));
     for (size_t i = 0; i < json_array_size(shards); i++) {
         const char *name = json_string_value(json_object_get(json_array_get(shards, i), "file"));
         if (!name || !*name || strchr(name, '/'))
@@ -69,19 +70,46 @@ kern_status data_files_add(data_files *files, const char *pattern) {
     return status;
 }
 
+/* Moves the item that *list begins with to `item`, without its escapes and outer spaces, and *list
+ * behind the comma that follows. */
+static void take_item(char *item, const char **list) {
+    const char *at = *list + strspn(*list, " \t\n");
+    size_t length = 0, kept = 0; /* kept: without the spaces at the end */
+    for (; *at && *at != ','; at++) {
+        bool escaped = *at == '\\' && at[1] && strchr(",\\ ", at[1]);
+        if (escaped) at++;
+        item[length++] = *at;
+        if (escaped || !strchr(" \t\n", *at)) kept = length;
+    }
+    item[kept] = 0;
+    *list = *at ? at + 1 : at;
+}
+
 kern_status data_files_add_list(data_files *files, const char *list) {
     kern_status status = KERN_OK;
-    char *copy = strdup(list), *rest = NULL;
-    if (!copy) return kern_fail(KERN_ERR_MEMORY, "no memory for the names of files");
-    for (char *word = strtok_r(copy, ",", &rest); word && status == KERN_OK;
-         word = strtok_r(NULL, ",", &rest)) {
-        word += strspn(word, " \t\n");
-        size_t length = strlen(word);
-        while (length && strchr(" \t\n", word[length - 1])) word[--length] = 0;
-        if (*word) status = data_files_add(files, word);
+    char *item = malloc(strlen(list) + 1);
+    if (!item) return kern_fail(KERN_ERR_MEMORY, "no memory for the names of files");
+    while (*list && status == KERN_OK) {
+        take_item(item, &list);
+        if (*item) status = data_files_add(files, item);
     }
-    free(copy);
+    free(item);
     return status;
+}
+
+static int by_text(const void *left, const void *right) {
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+const char *data_files_twice(const data_files *files) {
+    const char *twice = NULL;
+    char **sorted = kern_array(files->count, sizeof *sorted);
+    for (int64_t i = 0; i < files->count; i++) sorted[i] = files->paths[i];
+    qsort(sorted, (size_t)files->count, sizeof *sorted, by_text);
+    for (int64_t i = 1; i < files->count && !twice; i++)
+        if (!strcmp(sorted[i - 1], sorted[i])) twice = sorted[i];
+    free(sorted);
+    return twice;
 }
 
 void data_files_clear(data_files *files) {

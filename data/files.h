@@ -17,8 +17,13 @@ typedef struct {
  * missing. */
 kern_status data_files_add(data_files *files, const char *pattern);
 
-/* Adds each of a list separated by commas; spaces around a comma do not count. Errors: as above. */
+/* Adds each of a list separated by commas; spaces around a comma do not count. A comma, a backslash
+ * or an outer space that belongs to a path has a backslash before it; other backslashes stand for
+ * themselves. Errors: as above. */
 kern_status data_files_add_list(data_files *files, const char *list);
+
+/* A path that is there twice, owned by `files`; NULL where each is there once. */
+const char *data_files_twice(const data_files *files);
 
 void data_files_clear(data_files *files);
 

@@ -1,24 +1,62 @@
 #include "data/h5.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MOST_TEXT_BYTES = 1 << 16 };
 
+/* What the system said when HDF5 failed: HDF5's own text has it, as "error message = 'No space left
+ * on device'", in one of its stack's rows; "" where it said nothing. HDF5 calls back whenever one
+ * of its functions fails, so what it is told has to be global; the first word after a message that
+ * was given counts, for what fails later may follow from it. */
+static char cause[128];
+
+static herr_t find_cause(unsigned number, const H5E_error2_t *row, void *context) {
+    static const char before[] = "error message = '";
+    (void)number, (void)context;
+    const char *said = row->desc ? strstr(row->desc, before) : NULL;
+    if (!said || *cause || strstr(said, "'Success'")) return 0;
+    said += strlen(before);
+    snprintf(cause, sizeof cause, ": %.*s", (int)strcspn(said, "'"), said);
+    return 0;
+}
+
+static herr_t failed(hid_t stack, void *context) {
+    H5Ewalk2(stack, H5E_WALK_UPWARD, find_cause, context);
+    return 0;
+}
+
+static void forget(void) {
+    *cause = 0;
+}
+
+/* The system's refusals are KERN_ERR_FILE, whatever HDF5 was asked for. */
+static kern_status refuse(kern_status status, const char *path, const char *what, const char *name,
+                          const char *reason) {
+    status = kern_fail(*cause ? KERN_ERR_FILE : status, "%s: %s '%s' %s%s", path, what, name,
+                       reason, cause);
+    forget();
+    return status;
+}
+
 static kern_status no_array(const char *path, const char *name, const char *reason) {
-    return kern_fail(KERN_ERR_DATA, "%s: dataset '%s' %s", path, name, reason);
+    return refuse(KERN_ERR_DATA, path, "dataset", name, reason);
 }
 
 static kern_status no_attribute(const char *path, const char *name) {
-    return kern_fail(KERN_ERR_DATA, "%s: attribute '%s' is missing or of another type", path, name);
+    return refuse(KERN_ERR_DATA, path, "attribute", name, "is missing or of another type");
 }
 
 static kern_status cannot_write(const char *path, const char *what) {
-    return kern_fail(KERN_ERR_FILE, "%s: HDF5 cannot write %s; is there room on its disk?", path,
-                     what);
+    kern_fail(KERN_ERR_FILE, "%s: HDF5 cannot write %s%s", path, what,
+              *cause ? cause : "; is there room on its disk?");
+    forget();
+    return KERN_ERR_FILE;
 }
 
 static hid_t access_without_locks(void) {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    H5Eset_auto2(H5E_DEFAULT, failed, NULL);
+    forget();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     if (access >= 0) H5Pset_file_locking(access, false, true);
     return access;
@@ -39,7 +77,10 @@ kern_status data_h5_open(hid_t *file, const char *path) {
     *file = access >= 0 ? H5Fopen(path, H5F_ACC_RDONLY, access) : -1;
     if (access >= 0) H5Pclose(access);
     if (*file >= 0) return KERN_OK;
-    return kern_fail(KERN_ERR_DATA, "%s: HDF5 cannot open it", path);
+    kern_status status =
+        kern_fail(*cause ? KERN_ERR_FILE : KERN_ERR_DATA, "%s: HDF5 cannot open it%s", path, cause);
+    forget();
+    return status;
 }
 
 kern_status data_h5_close(hid_t file, const char *path) {

@@ -1,6 +1,7 @@
 /* The few HDF5 calls that shards are made of, with errors that name the file. Internal to data/.
  * HDF5's serial library is not thread-safe: at most one thread of a process may be in any of these
- * functions. HDF5's own printing of errors is switched off. */
+ * functions. HDF5's own printing of errors is switched off; where the
+ * system was the cause, its words are in the message and the error is KERN_ERR_FILE. */
 #ifndef DATA_H5_H
 #define DATA_H5_H
 

@@ -16,7 +16,7 @@ typedef struct {
     int64_t output_count;
     int64_t length;        /* tokens of prompt and answer, as its maker counted them */
     int64_t length_w_temp; /* the same with the maker's chat template; equal to length here */
-    int64_t position;      /* tokens of the input before the first reference */
+    int64_t position;      /* tokens of the input before the first reference; -1: not known */
 } data_needle;
 
 void data_needle_clear(data_needle *sample); /* leaves zeros */
@@ -74,15 +74,16 @@ void data_needle_key(char *text, uint64_t *state);
 /* RULER's files. */
 typedef struct data_needle_reader data_needle_reader;
 
-/* Errors: KERN_ERR_FILE; *reader is then NULL. */
+/* Compressed or not. Errors: those of data_stream_open; *reader is then NULL. */
 kern_status data_needle_reader_open(data_needle_reader **reader, const char *path);
 void data_needle_reader_close(data_needle_reader *reader); /* NULL is fine */
 
 /* The next sample; *more is false behind the last. Empty lines do not count, fields beyond RULER's
- * are ignored, as is a byte order mark before the first line. Errors: KERN_ERR_DATA with path, line
- * number and field where a line is no JSON object with the fields index, input, outputs, length,
- * length_w_model_temp, answer_prefix and token_position_answer; KERN_ERR_FILE. *sample is then
- * empty. */
+ * are ignored, as is a byte order mark before the first line. Files of 2024 have no answer_prefix
+ * (then ""), length_w_model_temp (then length) and token_position_answer (then -1). Errors:
+ * KERN_ERR_DATA with path, line number and field where a line is no JSON object with the fields
+ * index, input, outputs, length and, where they are there, these three; those of
+ * data_stream_read. *sample is then empty. */
 kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader *reader);
 
 /* The sample as such a line, without its newline; free(). NULL: no memory. */

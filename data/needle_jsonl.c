@@ -1,17 +1,15 @@
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/json_fault.h"
+#include "data/lines.h"
 #include "data/needle.h"
-#include "data/utf8.h"
 
 struct data_needle_reader {
-    FILE *file;
-    char *path, *line;
-    size_t capacity;
-    int64_t number; /* of the line */
+    data_stream *stream;
+    data_lines lines;
+    char *path;
 };
 
 kern_status data_needle_reader_open(data_needle_reader **out, const char *path) {
@@ -21,9 +19,7 @@ kern_status data_needle_reader_open(data_needle_reader **out, const char *path) 
     TRY(kern_alloc_zero((void **)&reader, sizeof *reader, "a reader of needles"));
     reader->path = strdup(path);
     ASSERT(reader->path);
-    reader->file = fopen(path, "r");
-    if (!reader->file)
-        TRY(kern_fail(KERN_ERR_FILE, "%s cannot be read: %s", path, strerror(errno)));
+    TRY(data_stream_open(&reader->stream, &(data_stream_options){.path = reader->path}));
     *out = reader;
     reader = NULL;
 done:
@@ -33,9 +29,9 @@ done:
 
 void data_needle_reader_close(data_needle_reader *reader) {
     if (!reader) return;
-    if (reader->file) fclose(reader->file);
+    data_stream_destroy(reader->stream);
     free(reader->path);
-    free(reader->line);
+    free(reader->lines.held);
     kern_free(reader);
 }
 
@@ -43,9 +39,10 @@ static kern_status missing(const data_needle_reader *reader, const char *field, 
     return kern_fail(
         KERN_ERR_DATA,
         "%s, line %lld: no field \"%s\" that is %s; a line of RULER's needle tasks has "
-        "index, input, outputs, length, length_w_model_temp, answer_prefix and "
+        "index, input, outputs and length, and in newer files length_w_model_temp, answer_prefix "
+        "and "
         "token_position_answer",
-        reader->path, (long long)reader->number, field, kind);
+        reader->path, (long long)reader->lines.number, field, kind);
 }
 
 static kern_status take_text(char **text, const json_t *object, const char *field,
@@ -82,6 +79,25 @@ static kern_status take_outputs(data_needle *sample, const json_t *object,
     return KERN_OK;
 }
 
+/* What files of 2024 lack: their input ends with the answer's beginning. */
+static kern_status take_newer(data_needle *sample, const json_t *object,
+                              const data_needle_reader *reader) {
+    kern_status status = KERN_OK;
+    sample->length_w_temp = sample->length;
+    sample->position = -1;
+    if (json_object_get(object, "length_w_model_temp"))
+        TRY(take_number(&sample->length_w_temp, object, "length_w_model_temp", reader));
+    if (json_object_get(object, "token_position_answer"))
+        TRY(take_number(&sample->position, object, "token_position_answer", reader));
+    if (json_object_get(object, "answer_prefix"))
+        TRY(take_text(&sample->prefix, object, "answer_prefix", reader));
+    else
+        sample->prefix = strdup("");
+    ASSERT(sample->prefix);
+done:
+    return status;
+}
+
 static kern_status take(data_needle *sample, const json_t *object,
                         const data_needle_reader *reader) {
     kern_status status = KERN_OK;
@@ -90,46 +106,29 @@ static kern_status take(data_needle *sample, const json_t *object,
     if (!*sample->input) TRY(missing(reader, "input", "a text that is not empty"));
     TRY(take_outputs(sample, object, reader));
     TRY(take_number(&sample->length, object, "length", reader));
-    TRY(take_number(&sample->length_w_temp, object, "length_w_model_temp", reader));
-    TRY(take_text(&sample->prefix, object, "answer_prefix", reader));
-    TRY(take_number(&sample->position, object, "token_position_answer", reader));
+    TRY(take_newer(sample, object, reader));
 done:
     return status;
-}
-
-/* The bytes of *line, the next one that is not empty; -1 behind the last. */
-static ssize_t next_line(const char **line, data_needle_reader *reader) {
-    *line = NULL;
-    for (;;) {
-        ssize_t bytes = getline(&reader->line, &reader->capacity, reader->file);
-        if (bytes < 0) return bytes;
-        reader->number++;
-        ssize_t mark = reader->number == 1 ? data_utf8_mark(reader->line, bytes) : 0;
-        *line = reader->line + mark;
-        bytes -= mark;
-        if ((size_t)bytes != strspn(*line, " \t\r\n")) return bytes;
-    }
 }
 
 kern_status data_needle_read(data_needle *sample, bool *more, data_needle_reader *reader) {
     kern_status status = KERN_OK;
     json_t *object = NULL;
     json_error_t error;
-    const char *line;
+    char *line;
+    int64_t bytes;
     *sample = (data_needle){.index = 0};
-    errno = 0;
-    ssize_t bytes = next_line(&line, reader);
-    *more = bytes >= 0;
-    if (!*more && ferror(reader->file))
-        TRY(kern_fail(KERN_ERR_FILE, "%s cannot be read: %s", reader->path, strerror(errno)));
-    if (!*more) goto done;
+    *more = false;
+    TRY(data_lines_next(&line, &bytes, &reader->lines, reader->stream));
+    *more = line != NULL;
+    if (!line) goto done;
     object = json_loadb(line, (size_t)bytes, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(object))
         TRY(kern_fail(KERN_ERR_DATA,
                       "%s, line %lld is no JSON object%s%s; RULER's files have one "
                       "on each line",
-                      reader->path, (long long)reader->number, object ? "" : ": ",
-                      object ? "" : error.text));
+                      reader->path, (long long)reader->lines.number, object ? "" : ": ",
+                      object ? "" : data_json_fault(&error)));
     TRY(take(sample, object, reader));
 done:
     json_decref(object);

@@ -84,7 +84,7 @@ static kern_status read_text(data_needle_maker *maker, const char *path) {
     data_documents *documents = NULL;
     char *paths[] = {strdup(path)};
     ASSERT(paths[0]);
-    TRY(data_documents_create(&documents, paths, 1, "text"));
+    TRY(data_documents_create(&documents, paths, 1, &(data_documents_options){0}));
     for (;;) {
         data_document_part part;
         maker->text =

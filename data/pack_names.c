@@ -1,18 +1,25 @@
 #include "data/pack_parts.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/utf8.h"
 
-/* The file's name without folder, .gz and one more extension; free() it. */
+static void cut_end(char *name, const char *end) {
+    size_t length = strlen(name), bytes = strlen(end);
+    if (length > bytes && !strcmp(name + length - bytes, end)) name[length - bytes] = 0;
+}
+
+/* The file's name without folder, .gz or .zst, and one more extension; free() it. */
 static char *stem_of(const char *path) {
     const char *slash = strrchr(path, '/');
+    if (!strcmp(path, "-")) return strdup("stdin");
     char *stem = strdup(slash ? slash + 1 : path);
     if (!stem) return NULL;
-    size_t length = strlen(stem);
-    if (length > 3 && !strcmp(stem + length - 3, ".gz")) stem[length - 3] = 0;
+    cut_end(stem, ".gz");
+    cut_end(stem, ".zst");
     char *dot = strrchr(stem, '.');
     if (dot && dot != stem) *dot = 0;
     return stem;
@@ -29,26 +36,6 @@ static int by_stem(const void *left, const void *right) {
     return order ? order : (a->file > b->file) - (a->file < b->file);
 }
 
-static int by_text(const void *left, const void *right) {
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
-static kern_status refuse_equal_inputs(const data_files *files) {
-    kern_status status = KERN_OK;
-    char **sorted = NULL;
-    size_t count = (size_t)files->count;
-    TRY(kern_alloc((void **)&sorted, count * sizeof *sorted, "names of documents"));
-    memcpy(sorted, files->paths, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, by_text);
-    for (size_t i = 1; i < count && status == KERN_OK; i++)
-        if (!strcmp(sorted[i - 1], sorted[i]))
-            status = kern_fail(KERN_ERR_USAGE, "%s is named twice; a text must be packed once",
-                               sorted[i]);
-done:
-    kern_free(sorted);
-    return status;
-}
-
 static bool is_utf8(const char *name) {
     int64_t bytes = (int64_t)strlen(name);
     return data_utf8_prefix(name, bytes) == bytes;
@@ -60,7 +47,9 @@ kern_status data_pack_names(char ***out, const data_files *files) {
     char **names = NULL;
     int64_t count = files->count;
     *out = NULL;
-    TRY(refuse_equal_inputs(files));
+    const char *twice = data_files_twice(files);
+    if (twice)
+        TRY(kern_fail(KERN_ERR_USAGE, "%s is named twice; a text must be packed once", twice));
     TRY(kern_alloc_zero((void **)&list, (size_t)count * sizeof *list, "names of documents"));
     TRY(kern_alloc_zero((void **)&names, (size_t)count * sizeof *names, "names of documents"));
     for (int64_t i = 0; i < count; i++) {
@@ -92,10 +81,39 @@ void data_pack_names_free(char **names, int64_t count) {
     kern_free(names);
 }
 
-kern_status data_pack_shard_path(char **path, const char *out, int64_t i) {
+/* Bytes of OUT before its extension. */
+static int stem_bytes(const char *out) {
     const char *dot = strrchr(out, '.'), *slash = strrchr(out, '/');
-    int stem = (int)strlen(out), bytes;
-    if (dot && (!slash || dot > slash + 1)) stem = (int)(dot - out);
+    return (int)(dot && (!slash || dot > slash + 1) ? (size_t)(dot - out) : strlen(out));
+}
+
+kern_status data_pack_refuse_old(const char *out) {
+    const char *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out;
+    const char *end = out + stem_bytes(out);
+    size_t stem = (size_t)(end - name);
+    char *folder = strndup(out, (size_t)(name - out));
+    if (!folder) return kern_fail(KERN_ERR_MEMORY, "no memory for the name of a shard");
+    DIR *stream = opendir(*folder ? folder : ".");
+    int64_t first = INT64_MAX;
+    for (struct dirent *entry; stream && (entry = readdir(stream));) {
+        const char *number = entry->d_name + stem + 1;
+        if (strncmp(entry->d_name, name, stem) || entry->d_name[stem] != '-') continue;
+        if (strspn(number, "0123456789") != 5 || strcmp(number + 5, end)) continue;
+        int64_t found = strtoll(number, NULL, 10);
+        first = found < first ? found : first;
+    }
+    if (stream) closedir(stream);
+    kern_status status = KERN_OK;
+    if (first < INT64_MAX)
+        status = kern_fail(KERN_ERR_USAGE,
+                           "%.*s-%05lld%s is there from an earlier pack; remove its shards first",
+                           (int)(end - out), out, (long long)first, end);
+    free(folder);
+    return status;
+}
+
+kern_status data_pack_shard_path(char **path, const char *out, int64_t i) {
+    int stem = stem_bytes(out), bytes;
     *path = NULL;
     if (i >= 0)
         bytes = asprintf(path, "%.*s-%05lld%s", stem, out, (long long)i, out + stem);

@@ -11,9 +11,9 @@
 kern_status data_pack_names(char ***names, const data_files *files);
 void data_pack_names_free(char **names, int64_t count); /* NULL is fine */
 
-/* The path of shard i of several, OUT-00000.h5; of their index, OUT-index.json, for i = -1. free()
- * it. */
-kern_status data_pack_shard_path(char **path, const char *out, int64_t i);
+/* Refuses shards OUT-NNNNN.h5 that are there: those with higher numbers than ours would be read
+ * together with ours. Errors: KERN_ERR_USAGE. */
+kern_status data_pack_refuse_old(const char *out);
 
 /* Writes the index of shards [count], which are committed, beside them. */
 kern_status data_pack_write_index(const data_pack_options *options,

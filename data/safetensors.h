@@ -86,7 +86,8 @@ typedef struct data_safetensors_writer data_safetensors_writer;
  * *writer is then NULL. */
 kern_status data_safetensors_create(data_safetensors_writer **writer, const char *path);
 
-/* Declares a metadata string or a tensor; both copy what they are given. Legal only before the
+/* Declares a metadata string or a tensor; both copy what they are given. Where no "format" is
+ * declared it is "pt", which other programs ask for. Legal only before the
  * first write. Errors: KERN_ERR_USAGE for a name used twice, the name "__metadata__", text that is
  * not UTF-8, or a size beyond 2^63 bytes; the writer is unchanged. */
 kern_status data_safetensors_put_metadata(data_safetensors_writer *writer, const char *key,

@@ -1,3 +1,4 @@
+#include "data/json_fault.h"
 #include "data/safetensors.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ static kern_status parse_header(data_safetensors *file, size_t *begin) {
         json_loadb((const char *)bytes + SIZE_BYTES, (size_t)size, JSON_REJECT_DUPLICATES, &error);
     if (!file->header)
         return kern_fail(KERN_ERR_DATA, "%s: its header is not valid: %s (at byte %d)", file->path,
-                         error.text, error.position + SIZE_BYTES);
+                         data_json_fault(&error), error.position + SIZE_BYTES);
     *begin = SIZE_BYTES + (size_t)size;
     return KERN_OK;
 }

@@ -123,8 +123,12 @@ static int by_alignment(const void *left, const void *right) {
 static json_t *lay_out(data_safetensors_writer *writer) {
     json_t *header = json_object();
     int failed = header == NULL;
-    if (json_object_size(writer->metadata))
-        failed |= json_object_set(header, "__metadata__", writer->metadata);
+    /* Others refuse weights that do not say whose layout of memory they have; all of ours is
+     * PyTorch's.
+     */
+    if (!json_object_get(writer->metadata, "format"))
+        failed |= json_object_set_new(writer->metadata, "format", json_string("pt"));
+    failed |= json_object_set(header, "__metadata__", writer->metadata);
     if (writer->count)
         qsort(writer->entries, (size_t)writer->count, sizeof *writer->entries, by_alignment);
     size_t place = 0;

@@ -40,7 +40,7 @@ kern_status data_seal_write(data_aside *file, int64_t tokens_begin, int64_t toke
         status = kern_fail(KERN_ERR_FILE, "%s: cannot be read back: %s", path, strerror(errno));
         goto done;
     }
-    data_seal seal = {(int64_t)about.st_size, tokens_begin, tokens_bytes};
+    data_seal seal = {(int64_t)about.st_size, tokens_begin, tokens_bytes, 0};
     block written = {.version = VERSION};
     memcpy(written.magic, magic, sizeof magic);
     written.file_bytes = (uint64_t)seal.file_bytes;
@@ -89,10 +89,17 @@ kern_status data_seal_check(data_seal *seal, int descriptor, const char *path) {
         found.tokens_bytes > found.file_bytes - found.tokens_begin)
         return kern_fail(KERN_ERR_DATA, "%s: its tokens lie outside of it", path);
     *seal = (data_seal){(int64_t)found.file_bytes, (int64_t)found.tokens_begin,
-                        (int64_t)found.tokens_bytes};
+                        (int64_t)found.tokens_bytes, found.crc};
     TRY(crc_of_rest(&crc, descriptor, seal, path));
     if (crc != found.rest_crc)
         status = kern_fail(KERN_ERR_DATA, "%s: is damaged outside of its tokens (checksum)", path);
 done:
     return status;
+}
+
+bool data_seal_is(const void *context, int descriptor) {
+    const data_seal *seal = context;
+    uint32_t crc;
+    ssize_t got = pread(descriptor, &crc, sizeof crc, offsetof(block, crc));
+    return got == (ssize_t)sizeof crc && crc == seal->crc;
 }

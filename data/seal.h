@@ -21,6 +21,7 @@ enum { DATA_SEAL_BYTES = 512 };
 
 typedef struct {
     int64_t file_bytes, tokens_begin, tokens_bytes;
+    uint32_t crc; /* its last word, which names the contents but for the tokens' */
 } data_seal;
 
 /* Computes the checksum of what `file` holds and writes the seal over its first bytes. Errors:
@@ -30,5 +31,8 @@ kern_status data_seal_write(data_aside *file, int64_t tokens_begin, int64_t toke
 /* Reads and verifies the seal of an open file, everything but the tokens. Errors: KERN_ERR_DATA
  * (foreign, of another version, truncated, flipped), KERN_ERR_FILE, both naming `path`. */
 kern_status data_seal_check(data_seal *seal, int descriptor, const char *path);
+
+/* Whether the file that is open has this data_seal; nothing else of it is read. */
+bool data_seal_is(const void *seal, int descriptor);
 
 #endif

@@ -20,6 +20,8 @@ typedef struct {
     const char *split;  /* "train", "validation", "test" or a name of the user's */
     const char *source; /* what was packed, in the words of who packed it */
     int64_t tokens, documents;
+    int64_t bad_lines;          /* that were left out when it was packed */
+    const char *bad_lines_told; /* a line about each of the first; NULL: there are none */
 } data_shard_about;
 
 /* Opens a shard and verifies everything but the tokens' own checksums. Errors: KERN_ERR_FILE, and
@@ -63,6 +65,10 @@ void data_shard_drop_document(data_shard_writer *writer);
  * vocabulary, which has none begun. Errors as for data_shard_append, for either writer. */
 kern_status data_shard_move_document(data_shard_writer *to, data_shard_writer *from);
 
+/* Notes that so many lines of the texts were left out, and what is to be said of the first: whole
+ * lines, copied. Where there are none the shard says nothing of it. */
+kern_status data_shard_note_bad_lines(data_shard_writer *writer, int64_t count, const char *told);
+
 /* Tokens and documents kept so far; tokens of the begun document so far. */
 int64_t data_shard_kept_tokens(const data_shard_writer *writer);
 int64_t data_shard_kept_documents(const data_shard_writer *writer);
@@ -73,6 +79,9 @@ int64_t data_shard_begun_tokens(const data_shard_writer *writer);
  * untouched. */
 kern_status data_shard_complete(data_shard_writer *writer);
 kern_status data_shard_commit(data_shard_writer *writer);
+
+/* In between, for one of many: it takes no descriptor then, and no lock (data/aside.h). */
+kern_status data_shard_release(data_shard_writer *writer);
 
 /* Frees; what was not committed disappears. NULL is fine. */
 void data_shard_writer_destroy(data_shard_writer *writer);

@@ -1,21 +1,21 @@
 #include "data/checksum.h"
 #include "data/h5.h"
+#include "data/opened.h"
 #include "data/seal.h"
 #include "data/shard.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FORMAT_VERSION = 1, PIECE = 4096 };
 
 struct data_shard {
     data_shard_about about;
-    char *path, *tokenizer, *tokenizer_hash, *split, *source;
-    int descriptor;
+    char *path, *tokenizer, *tokenizer_hash, *split, *source, *bad_lines_told;
+    data_opened *opened;
+    data_seal seal;
     int64_t tokens_begin; /* in the file, bytes */
     size_t width;         /* bytes of a token: 2 or 4 */
     int64_t *offsets;     /* [documents + 1] */
@@ -50,11 +50,16 @@ static kern_status read_attributes(data_shard *shard, hid_t file) {
         status = damaged(shard, "its vocabulary cannot be");
         goto done;
     }
+    if (H5Aexists(file, "bad_lines") > 0) {
+        TRY(data_h5_get_number(&about->bad_lines, file, shard->path, "bad_lines"));
+        TRY(data_h5_get_text(&shard->bad_lines_told, file, shard->path, "bad_lines_told"));
+    }
     about->path = shard->path;
     about->tokenizer = shard->tokenizer;
     about->tokenizer_hash = shard->tokenizer_hash;
     about->split = shard->split;
     about->source = shard->source;
+    about->bad_lines_told = shard->bad_lines_told;
     about->bos = (int32_t)bos;
     shard->width = about->vocabulary <= 65536 ? 2 : 4;
 done:
@@ -81,9 +86,10 @@ done:
     return status;
 }
 
-static kern_status read_contents(data_shard *shard, hid_t file, const data_seal *seal) {
+static kern_status read_contents(data_shard *shard, hid_t file) {
     kern_status status = KERN_OK;
     int64_t blocks;
+    const data_seal *seal = &shard->seal;
     TRY(read_attributes(shard, file));
     TRY(data_h5_find_array(&shard->about.tokens, &shard->tokens_begin, file, shard->path, "tokens",
                            shard->width == 2 ? H5T_STD_U16LE : H5T_STD_U32LE));
@@ -107,26 +113,18 @@ done:
 kern_status data_shard_open(data_shard **out, const char *path) {
     kern_status status = KERN_OK;
     hid_t file = -1;
-    data_seal seal;
     data_shard *shard = NULL;
-    struct stat about;
+    int descriptor;
     *out = NULL;
     TRY(kern_alloc_zero((void **)&shard, sizeof *shard, path));
-    shard->descriptor = -1;
     TRY(kern_alloc((void **)&shard->path, strlen(path) + 1, path));
     memcpy(shard->path, path, strlen(path) + 1);
-    shard->descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (shard->descriptor < 0 || fstat(shard->descriptor, &about)) {
-        status = kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno));
-        goto done;
-    }
-    if (!S_ISREG(about.st_mode)) {
-        status = kern_fail(KERN_ERR_FILE, "%s: is not a file", path);
-        goto done;
-    }
-    TRY(data_seal_check(&seal, shard->descriptor, path));
+    TRY(data_opened_create(&shard->opened, &descriptor, path, data_seal_is, &shard->seal));
+    status = data_seal_check(&shard->seal, descriptor, path);
+    data_opened_give(shard->opened);
+    TRY(status);
     TRY(data_h5_open(&file, path));
-    TRY(read_contents(shard, file, &seal));
+    TRY(read_contents(shard, file));
     *out = shard;
     shard = NULL;
 done:
@@ -137,12 +135,13 @@ done:
 
 void data_shard_destroy(data_shard *shard) {
     if (!shard) return;
-    if (shard->descriptor >= 0) close(shard->descriptor);
+    data_opened_destroy(shard->opened);
     kern_free(shard->path);
     kern_free(shard->tokenizer);
     kern_free(shard->tokenizer_hash);
     kern_free(shard->split);
     kern_free(shard->source);
+    kern_free(shard->bad_lines_told);
     kern_free(shard->offsets);
     kern_free(shard->names);
     kern_free(shard->checksums);
@@ -176,12 +175,12 @@ static int64_t place_of(const data_shard *shard, int64_t i) {
     return shard->tokens_begin + i * (int64_t)shard->width;
 }
 
-static kern_status verify_block(data_shard *shard, int64_t block) {
+static kern_status verify_block(data_shard *shard, int descriptor, int64_t block) {
     kern_status status = KERN_OK;
     uint32_t crc = 0;
     int64_t begin = block * DATA_SHARD_BLOCK, end = begin + DATA_SHARD_BLOCK;
     if (end > shard->about.tokens) end = shard->about.tokens;
-    TRY(data_crc32_range(&crc, shard->descriptor, place_of(shard, begin), place_of(shard, end),
+    TRY(data_crc32_range(&crc, descriptor, place_of(shard, begin), place_of(shard, end),
                          shard->path));
     if (crc != shard->checksums[block])
         return kern_fail(KERN_ERR_DATA, "%s: tokens %lld to %lld are damaged (checksum)",
@@ -191,9 +190,10 @@ done:
     return status;
 }
 
-static kern_status read_bytes(const data_shard *shard, void *memory, int64_t place, size_t bytes) {
+static kern_status read_bytes(const data_shard *shard, int descriptor, void *memory, int64_t place,
+                              size_t bytes) {
     for (char *next = memory; bytes;) {
-        ssize_t got = pread(shard->descriptor, next, bytes, (off_t)place);
+        ssize_t got = pread(descriptor, next, bytes, (off_t)place);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return kern_fail(KERN_ERR_FILE, "%s: cannot be read: %s", shard->path, strerror(errno));
@@ -207,14 +207,14 @@ static kern_status read_bytes(const data_shard *shard, void *memory, int64_t pla
 }
 
 /* At most PIECE tokens. */
-static kern_status read_piece(int32_t *tokens, const data_shard *shard, int64_t begin,
-                              int64_t count) {
+static kern_status read_piece(int32_t *tokens, const data_shard *shard, int descriptor,
+                              int64_t begin, int64_t count) {
     union {
         uint16_t narrow[PIECE];
         uint32_t wide[PIECE];
     } stored;
-    kern_status status =
-        read_bytes(shard, &stored, place_of(shard, begin), (size_t)count * shard->width);
+    kern_status status = read_bytes(shard, descriptor, &stored, place_of(shard, begin),
+                                    (size_t)count * shard->width);
     if (status != KERN_OK) return status;
     for (int64_t i = 0; i < count; i++) {
         uint32_t token = shard->width == 2 ? stored.narrow[i] : stored.wide[i];
@@ -228,16 +228,19 @@ static kern_status read_piece(int32_t *tokens, const data_shard *shard, int64_t 
 }
 
 kern_status data_shard_read(int32_t *tokens, data_shard *shard, int64_t begin, int64_t count) {
-    kern_status status = KERN_OK;
+    int descriptor;
     ASSERT(begin >= 0 && count >= 0 && count <= shard->about.tokens - begin);
     if (count == 0) return KERN_OK;
+    kern_status status = data_opened_take(&descriptor, shard->opened);
+    if (status != KERN_OK) return status;
     int64_t last = (begin + count - 1) / DATA_SHARD_BLOCK;
     for (int64_t block = begin / DATA_SHARD_BLOCK; block <= last; block++)
         if (!atomic_load_explicit(&shard->known[block], memory_order_relaxed))
-            TRY(verify_block(shard, block));
+            TRY(verify_block(shard, descriptor, block));
     for (int64_t done = 0; done < count; done += PIECE)
-        TRY(read_piece(tokens + done, shard, begin + done,
+        TRY(read_piece(tokens + done, shard, descriptor, begin + done,
                        count - done < PIECE ? count - done : PIECE));
 done:
+    data_opened_give(shard->opened);
     return status;
 }

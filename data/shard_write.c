@@ -17,6 +17,8 @@ struct data_shard_writer {
     const data_vocabulary *vocabulary;
     data_aside *file;
     char *split, *source;
+    int64_t bad_lines;
+    char *bad_lines_told;
     int spool; /* nameless file of stored tokens: those kept, then those of the begun document */
     size_t width;
     int64_t documents, tokens; /* kept */
@@ -34,13 +36,13 @@ static kern_status copy_text(char **copy, const char *text) {
     return status;
 }
 
-/* The lock on the partial file makes the spool's name ours; without a name it dies with us. */
+/* A name that nobody has; without a name it dies with us. */
 static kern_status open_spool(data_shard_writer *writer) {
     char *name = NULL;
     const char *path = data_aside_path(writer->file);
-    if (asprintf(&name, "%s.spool", path) < 0)
+    if (asprintf(&name, "%s.spool-XXXXXX", path) < 0)
         return kern_fail(KERN_ERR_MEMORY, "%s: no memory for its name", path);
-    writer->spool = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    writer->spool = mkostemp(name, O_CLOEXEC);
     int error = errno;
     if (writer->spool >= 0) unlink(name);
     free(name);
@@ -78,6 +80,7 @@ void data_shard_writer_destroy(data_shard_writer *writer) {
     free(writer->offsets);
     kern_free(writer->split);
     kern_free(writer->source);
+    kern_free(writer->bad_lines_told);
     kern_free(writer);
 }
 
@@ -173,6 +176,12 @@ done:
     return status;
 }
 
+kern_status data_shard_note_bad_lines(data_shard_writer *writer, int64_t count, const char *told) {
+    kern_free(writer->bad_lines_told);
+    writer->bad_lines = count;
+    return copy_text(&writer->bad_lines_told, told);
+}
+
 int64_t data_shard_kept_tokens(const data_shard_writer *writer) {
     return writer->tokens;
 }
@@ -193,6 +202,10 @@ static kern_status put_attributes(const data_shard_writer *writer, hid_t file, c
     TRY(data_h5_put_number(file, path, "bos_id", vocabulary->bos));
     TRY(data_h5_put_text(file, path, "split", writer->split));
     TRY(data_h5_put_text(file, path, "source", writer->source));
+    if (writer->bad_lines) {
+        TRY(data_h5_put_number(file, path, "bad_lines", writer->bad_lines));
+        TRY(data_h5_put_text(file, path, "bad_lines_told", writer->bad_lines_told));
+    }
 done:
     return status;
 }
@@ -280,9 +293,15 @@ kern_status data_shard_complete(data_shard_writer *writer) {
     TRY(data_h5_close(closing, path));
     TRY(data_seal_write(writer->file, begin, writer->tokens * (int64_t)writer->width));
     TRY(data_aside_flush(writer->file));
+    close(writer->spool);
+    writer->spool = -1;
 done:
     if (file >= 0) H5Fclose(file);
     return status;
+}
+
+kern_status data_shard_release(data_shard_writer *writer) {
+    return data_aside_release(writer->file);
 }
 
 kern_status data_shard_commit(data_shard_writer *writer) {

@@ -42,15 +42,12 @@ static kern_status check_vocabulary(const data_source *source, const data_shard 
 static kern_status open_shards(data_source *source, const data_files *files) {
     kern_status status = KERN_OK;
     size_t count = (size_t)files->count;
+    const char *twice = data_files_twice(files);
+    if (twice) TRY(kern_fail(KERN_ERR_USAGE, "%s is named twice", twice));
     TRY(kern_alloc_zero((void **)&source->shards, count * sizeof *source->shards, "shards"));
     TRY(kern_alloc_zero((void **)&source->first_document,
                         (count + 1) * sizeof *source->first_document, "shards"));
     for (int64_t i = 0; i < files->count; i++) {
-        for (int64_t j = 0; j < i; j++)
-            if (!strcmp(files->paths[i], files->paths[j])) {
-                status = kern_fail(KERN_ERR_USAGE, "%s is named twice", files->paths[i]);
-                goto done;
-            }
         TRY(data_shard_open(&source->shards[i], files->paths[i]));
         source->shard_count = i + 1;
         TRY(check_vocabulary(source, source->shards[i]));
@@ -197,12 +194,15 @@ done:
  */
 static int64_t find_document(const data_source *source, int64_t i, int64_t *begin, int64_t *end) {
     ASSERT(i >= 0 && i < data_source_documents(source));
-    int64_t shard = 0;
-    while (source->first_document[shard + 1] <= i) shard++;
-    int64_t inside = i - source->first_document[shard];
-    *begin = data_shard_document_begin(source->shards[shard], inside);
-    *end = data_shard_document_begin(source->shards[shard], inside + 1);
-    return shard;
+    int64_t low = 0, high = source->shard_count; /* low's first document <= i < high's */
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        *(source->first_document[middle] <= i ? &low : &high) = middle;
+    }
+    int64_t inside = i - source->first_document[low];
+    *begin = data_shard_document_begin(source->shards[low], inside);
+    *end = data_shard_document_begin(source->shards[low], inside + 1);
+    return low;
 }
 
 kern_status data_source_read_document(int32_t *tokens, data_source *source, int64_t document,

@@ -22,15 +22,17 @@ typedef struct data_vocabulary data_vocabulary;
 struct data_vocabulary {
     const char *name; /* "byte", "llama3", ... */
     /* Eight hex digits: the CRC-32 of every token in the order of ids, each as the u32 number of
-     * its bytes (little-endian) and the bytes; a special token has none. */
+     * its bytes (little-endian) and the bytes; a special token has none. Behind them, where text is
+     * changed or cut in other ways than between matches of patterns, what says how. */
     const char *hash;
     int64_t size;                 /* ids are 0 .. size-1; not every one need be a token */
     int32_t bos;                  /* begin of document, a special token */
     const data_special *specials; /* [special_count] by id; bos need not be among them */
     int64_t special_count;
 
-    /* The file it was read from, whole, and the options it was read with: data_bpe_parse makes the
-     * same vocabulary of them again. NULL for the byte vocabulary. */
+    /* The file it was read from, whole (of two files, one that says the same), and the options it
+     * was read with: data_bpe_parse makes the same vocabulary of them again. NULL for the byte
+     * vocabulary. */
     const char *file;
     size_t file_bytes;
     const char *pattern; /* the option, or what was guessed where none was given */

@@ -149,7 +149,8 @@ infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value h
                              ad_value target, ad_value factor) {
     ad_graph *g = c->graph;
     int64_t rows = c->batch * c->rows, vocabulary = c->conf->model.vocab;
-    int64_t slices = kern_min(kern_divide_up(rows * vocabulary, SLICE_ELEMENTS), rows);
+    int64_t most = c->slice_elements ? c->slice_elements : SLICE_ELEMENTS;
+    int64_t slices = kern_min(kern_divide_up(rows * vocabulary, most), rows);
     infer_head_result result = {AD_NONE, AD_NONE};
     ad_scope_push(g, "head");
     for (int64_t s = 0; s < slices; s++) {

@@ -137,7 +137,7 @@ void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern
     for (int i = 0; i < p->count; i++) {
         const infer_parameter *item = &p->item[i];
         double piece[PIECE];
-        uint64_t state = 0xcbf29ce484222325u ^ (uint64_t)conf->train.seed;
+        uint64_t state = 0xcbf29ce484222325u ^ conf->train.seed;
         for (const char *at = item->name; *at; at++)
             state = (state ^ (uint64_t)(unsigned char)*at) * 0x100000001b3u;
         for (int64_t first = 0; first < item->elements; first += PIECE) {

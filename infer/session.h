@@ -109,7 +109,7 @@ typedef struct {
     double moved, size;
 } infer_state_move;
 typedef struct {
-    char weights[256], options[512];
+    char weights[256], *options;
     int64_t position, pending; /* tokens read, and of them those that wait for their chunk's end */
     infer_session_progress seen;
     int moves;

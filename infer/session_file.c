@@ -8,7 +8,8 @@
 #include "data/safetensors.h"
 #include "infer/session_state.h"
 
-#define FORMAT "ttt-state-1"
+#define FORMAT "ttt-state-2"
+#define FIRST_FORMAT "ttt-state-1"
 #define WAITING "waiting"
 /* moved.FAST WEIGHT [2]: how far it is from where it began, and its size there. */
 #define MOVED "moved."
@@ -30,54 +31,6 @@ typedef struct {
     entry *item;
     int count;
 } entries;
-
-/* What reading depends on besides weights, word by word; a state goes on under the same. */
-static void describe(char text[TEXT], const infer_session *s) {
-    const ttt_conf *conf = s->spec.conf;
-    const conf_model *m = &conf->model;
-    const conf_inner_loop *inner = &conf->inner;
-    int used = snprintf(text, TEXT,
-                        "inner=%s window=%lld attention=%d full_every=%lld rope=%.17g "
-                        "rope_full=%.17g eps=%.17g precision=%d",
-                        infer_session_fast(s) ? "on" : "off", (long long)m->window,
-                        (int)m->attention, (long long)m->full_every, m->rope_theta,
-                        m->rope_theta_full, m->norm_eps, (int)conf->train.precision);
-    if (infer_session_fast(s))
-        snprintf(text + used, (size_t)(TEXT - used),
-                 " suffix=%lld fast=%.100s separate=%d chunk=%lld lr=%.17g clip=%.17g",
-                 (long long)inner->suffix, inner->fast_blocks, inner->separate_mlp,
-                 (long long)inner->chunk, inner->lr, inner->clip);
-}
-
-/* The words of `text` that `other` does not have. */
-static void words_without(char words[TEXT], const char *text, const char *other) {
-    char copy[TEXT], padded[TEXT + 2], word[TEXT + 2], *rest = copy;
-    snprintf(copy, sizeof copy, "%s", text);
-    snprintf(padded, sizeof padded, " %s ", other);
-    words[0] = '\0';
-    for (char *next; (next = strsep(&rest, " "));) {
-        snprintf(word, sizeof word, " %s ", next);
-        if (strstr(padded, word)) continue;
-        if (words[0]) strcat(words, " ");
-        strcat(words, next); /* never more than text has */
-    }
-}
-
-static kern_status refuse_options(const char *path, const char *theirs, const char *ours) {
-    char differs[TEXT], instead[TEXT];
-    bool inner = !strncmp(theirs, "inner=on", strlen("inner=on"));
-    bool inner_here = !strncmp(ours, "inner=on", strlen("inner=on"));
-    if (inner != inner_here)
-        return kern_fail(KERN_ERR_CONFIG,
-                         "%s was read %s inner steps, and this session would go on %s; --no-ttt "
-                         "must be given for both or for neither",
-                         path, inner ? "with" : "without", inner_here ? "with them" : "without");
-    words_without(differs, theirs, ours);
-    words_without(instead, ours, theirs);
-    return kern_fail(KERN_ERR_CONFIG,
-                     "%s was read with %s, this session has %s; load it with the same options",
-                     path, differs, instead);
-}
 
 static void add(entries *list, const char *name, kern_dtype dtype, void *memory, int rank,
                 int64_t rows, int64_t columns, int64_t depth) {
@@ -207,10 +160,9 @@ enum { FORMAT_KEY, WEIGHTS_KEY, OPTIONS_KEY, TEXT_KEY, KEYS };
 static kern_status declare(data_safetensors_writer *file, const infer_session *s,
                            const entries *list, const char *identity) {
     kern_status status = KERN_OK;
-    char options[TEXT], text[TEXT], checksum[16];
+    char *options = infer_session_options(s), text[TEXT], checksum[16];
     const char *const value[KEYS] = {FORMAT, identity, options, text};
     uint32_t crc = 0;
-    describe(options, s);
     write_numbers(text, s);
     for (int i = 0; i < KEYS; i++) {
         TRY(data_safetensors_put_metadata(file, keys[i], value[i]));
@@ -224,6 +176,7 @@ static kern_status declare(data_safetensors_writer *file, const infer_session *s
     snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
     TRY(data_safetensors_put_metadata(file, "checksum", checksum));
 done:
+    free(options);
     return status;
 }
 
@@ -254,9 +207,11 @@ static kern_status open_state(data_safetensors **result, const char *value[KEYS]
     TRY(data_safetensors_open(&file, path));
     for (int i = 0; i < KEYS; i++) {
         value[i] = data_safetensors_metadata(file, keys[i]);
-        if (!value[i] || (i == FORMAT_KEY && strcmp(value[i], FORMAT)))
+        if (!value[i] ||
+            (i == FORMAT_KEY && strcmp(value[i], FORMAT) && strcmp(value[i], FIRST_FORMAT)))
             TRY(kern_fail(KERN_ERR_DATA,
-                          "%s is not the state of a session (" FORMAT "); ttt infer --save-state "
+                          "%s is not the state of a session (" FIRST_FORMAT " or " FORMAT
+                          "); ttt infer --save-state "
                           "writes one",
                           path));
         crc = data_crc32(crc, value[i], strlen(value[i]));
@@ -287,15 +242,14 @@ static bool make_sense(const numbers *found, int64_t chunk) {
 /* Whether the state is one of this session's. */
 static kern_status check_fits(const infer_session *s, const char *path, const char *const *value,
                               const numbers *found, const char *identity) {
-    char options[TEXT];
+    kern_status status = KERN_OK;
     if (strcmp(value[WEIGHTS_KEY], identity))
         return kern_fail(KERN_ERR_CONFIG,
                          "%s is the state of other weights (%s, these are %s); it goes on with the "
                          "checkpoint that it was read with only",
                          path, value[WEIGHTS_KEY], identity);
-    describe(options, s);
-    if (strcmp(value[OPTIONS_KEY], options))
-        return refuse_options(path, value[OPTIONS_KEY], options);
+    bool first = !strcmp(value[FORMAT_KEY], FIRST_FORMAT);
+    TRY(infer_session_check_options(s, path, value[OPTIONS_KEY], first));
     if (!make_sense(found, s->chunk))
         return kern_fail(KERN_ERR_DATA,
                          "%s is damaged: its numbers make no sense; read the text "
@@ -306,7 +260,8 @@ static kern_status check_fits(const infer_session *s, const char *path, const ch
                          "%s holds %lld tokens, this session has room for %lld; allow a longer "
                          "context (--context N)",
                          path, (long long)found->position, (long long)s->spec.limit);
-    return KERN_OK;
+done:
+    return status;
 }
 
 static kern_status check_tokens(const data_safetensors *file, const data_tensor *waiting,
@@ -365,7 +320,7 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     TRY(kern_finish(s->spec.device->stream)); /* the file is closed */
     s->position = found.position;
     s->pending = found.pending;
-    s->score = found.score;
+    s->score = (infer_score)found.score;
     s->next_nll = found.next_nll;
     s->seen = found.seen;
 done:
@@ -395,7 +350,8 @@ kern_status infer_state_read(infer_state *state, const char *path) {
         snprintf(move->name, sizeof move->name, "%s", tensor[i].name + strlen(MOVED));
     }
     snprintf(state->weights, sizeof state->weights, "%s", value[WEIGHTS_KEY]);
-    snprintf(state->options, sizeof state->options, "%s", value[OPTIONS_KEY]);
+    state->options = strdup(value[OPTIONS_KEY]);
+    ASSERT(state->options);
     state->position = found.position;
     state->pending = found.pending;
     state->seen = found.seen;
@@ -405,5 +361,6 @@ done:
 }
 
 void infer_state_clear(infer_state *state) {
+    free(state->options);
     free(state->move);
 }

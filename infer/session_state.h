@@ -38,6 +38,8 @@ enum {
 
 enum { SESSION_BUFFERS = 12 + 2 * INFER_KINDS };
 
+typedef enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } infer_score;
+
 struct infer_session {
     infer_session_spec spec;
     kern_dtype real, product;
@@ -71,11 +73,11 @@ struct infer_session {
     void *scores;                    /* [V] logits of the token that comes next */
     float *scores_f32;               /* the same; NULL: those are f32 */
     /* the text */
-    int64_t position; /* tokens read */
-    int64_t pending;  /* of them in the chunk that is not complete */
-    int32_t *waiting; /* [chunk] those */
-    enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } score; /* of the token that comes next */
-    double next_nll; /* SCORE_KNOWN: as the last target of a whole chunk, which was `next` */
+    int64_t position;  /* tokens read */
+    int64_t pending;   /* of them in the chunk that is not complete */
+    int32_t *waiting;  /* [chunk] those */
+    infer_score score; /* of the token that comes next */
+    double next_nll;   /* SCORE_KNOWN: as the last target of a whole chunk, which was `next` */
     int32_t next;
     infer_session_progress seen;
 };
@@ -91,5 +93,14 @@ void infer_session_bind(infer_session *session);
 void infer_session_round(infer_session *session);
 size_t infer_session_row_bytes(const infer_session *session); /* of keys, or of values */
 const infer_parameter *infer_session_fast_parameter(const infer_session *session, int fast);
+
+/* What reading depends on besides weights, a word an option: those of model.*, inner.* and
+ * train.precision that are not at their fallback, but for those of training alone. So a state knows
+ * nothing of options that came after it. The caller frees the text with free(). */
+char *infer_session_options(const infer_session *session);
+/* That the session reads as the state `path` was read, whose text of options is `theirs`; `first`:
+ * as the format ttt-state-1 had it. KERN_ERR_CONFIG naming what differs. */
+kern_status infer_session_check_options(const infer_session *session, const char *path,
+                                        const char *theirs, bool first);
 
 #endif

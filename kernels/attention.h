@@ -62,6 +62,10 @@ void kern_attention_vjp2(const kern_attention_shape *shape, void *ct_q, void *ct
                          const void *o, const void *lse, const void *ct_o, const void *a,
                          const void *b, const void *c, void *workspace);
 
+/* Parts that run side by side, in each pass of the stage after `past` rows: a function of the
+ * shape, never of the number of threads. */
+int64_t kern_attention_parts(const kern_attention_shape *shape, int stage, int64_t past);
+
 /* Visible (row, key) pairs, over batch and query heads: with keys of the past, or with new ones. A
  * stage's exact FLOPs are 2 head_size pairs products, with per pair 2 products in stage 0; in stage
  * 1 5, or 3 where cotangents of keys and values are not wanted; in stage 2 15 on new pairs, 10 on

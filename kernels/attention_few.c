@@ -34,6 +34,10 @@ static kern_attention_span span_of(const kern_attention_call *call) {
     return span;
 }
 
+int64_t kern_attention_few_parts(const kern_attention_call *call) {
+    return call->shape.batch * span_of(call).parts;
+}
+
 typedef struct {
     kern_attention_few_part *part;
     kern_attention_few_merge *merge;

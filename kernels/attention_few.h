@@ -31,6 +31,7 @@ static inline int64_t kern_attention_slot_elements(const kern_attention_slot *sl
 
 bool kern_attention_is_few(const kern_attention_shape *shape, int stage);
 size_t kern_attention_few_workspace(const kern_attention_shape *shape); /* bytes */
+int64_t kern_attention_few_parts(const kern_attention_call *call);
 void kern_attention_few_run(const kern_attention_call *call, void *workspace);
 
 /* Keys [begin, end) for item `batch`, into a slot. */

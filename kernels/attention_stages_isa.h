@@ -138,10 +138,11 @@ static vjp_rows load_vjp_rows(const row_tile *rows, scratch_areas *areas, real *
 static void vjp_tile(const row_tile *rows, scratch_areas areas) {
     const kern_attention_call *call = rows->call;
     real *ct_q = next_rows(&areas), *o = next_rows(&areas);
+    key_tile keys;
+    if (!key_tile_at(rows, 0, &keys)) return;
     vjp_rows side = load_vjp_rows(rows, &areas, o);
     real *k = next_keys(&areas), *v = next_keys(&areas), *sum = next_keys(&areas);
     real *scores = next_scores(&areas), *dp = next_scores(&areas);
-    key_tile keys;
     for (int64_t t = 0; key_tile_at(rows, t, &keys); t++) {
         bool want_k = wants_k(call, &keys), want_v = wants_v(call, &keys);
         bool want_ds = want_k || call->out_q;

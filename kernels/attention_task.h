@@ -22,13 +22,29 @@ typedef struct {
     void *out_lse, *out_o; /* stage 0 */
     void *out_q, *out_k, *out_v, *out_ct_o;
     kern_attention_past_ct out_past;
+    void *tau, *h; /* [B, C, H] between the passes of stage 2, where they are items of their own */
 } kern_attention_call;
 
-/* Rows [begin, end) of item `batch`: of query head `head` alone in stage 0, else of all query heads
- * of key head `head`, one after another. */
+/* What of a stage an item is. With a part of the keys, results of rows are added to. */
+typedef enum {
+    KERN_ATTENTION_WHOLE,      /* all keys that its rows see, both passes of stage 2 */
+    KERN_ATTENTION_FIRST_PASS, /* of stage 2, all keys */
+    KERN_ATTENTION_PART        /* the keys from key_begin to key_end; of stage 2 the second pass */
+} kern_attention_pass;
+
+/* Rows [begin, end) of item `batch`, of query heads from `head` on: of their row tiles, one head
+ * after another, those from tile_begin to tile_end. */
 typedef struct {
+    kern_attention_pass pass;
     int64_t batch, head, begin, end;
+    int64_t tile_begin, tile_end;
+    int64_t key_begin, key_end; /* of past ++ new */
 } kern_attention_item;
+
+/* Whether stage 2 is asked for more than the cotangent of ct_o. */
+static inline bool kern_attention_has_second_pass(const kern_attention_call *call) {
+    return call->out_q || call->out_k || call->out_v || call->out_past.k || call->out_past.v;
+}
 
 /* Areas of scratch, in elements. Width: the head size, padded so that vectors need no tail. */
 typedef struct {

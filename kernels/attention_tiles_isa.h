@@ -62,6 +62,8 @@ typedef struct {
     int64_t batch, head, group, first, count;
     int64_t padded; /* count, up to whole ROW_UNITs */
     int64_t width;
+    int64_t key_begin, key_end; /* keys beyond are not looked at */
+    bool part;                  /* results of rows are added to */
 } row_tile;
 
 static row_tile row_tile_of(const kern_attention_call *call, const kern_attention_item *item,
@@ -75,7 +77,10 @@ static row_tile row_tile_of(const kern_attention_call *call, const kern_attentio
                       .first = first,
                       .count = count,
                       .padded = (count + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT,
-                      .width = width};
+                      .width = width,
+                      .key_begin = item->key_begin,
+                      .key_end = item->key_end,
+                      .part = item->pass == KERN_ATTENTION_PART};
 }
 
 /* KEYS or fewer keys of one segment. Key i and row r of the tiles see each other iff
@@ -88,14 +93,15 @@ typedef struct {
 /* Puts the index-th key tile that the row tile sees into `tile`; false behind the last. */
 static bool key_tile_at(const row_tile *rows, int64_t index, key_tile *tile) {
     int64_t past = rows->call->past.past, window = rows->call->shape.window;
-    int64_t position = past + rows->first, end = position + rows->count;
-    int64_t begin = kern_max(0, position - window + 1);
-    int64_t past_tiles = begin < past ? (past - begin + KEYS - 1) / KEYS : 0;
+    int64_t position = past + rows->first, end = kern_min(rows->key_end, position + rows->count);
+    int64_t begin = kern_max(rows->key_begin, position - window + 1),
+            past_end = kern_min(past, end);
+    int64_t past_tiles = begin < past_end ? (past_end - begin + KEYS - 1) / KEYS : 0;
     tile->past = index < past_tiles;
     int64_t first =
         tile->past ? begin + index * KEYS : kern_max(begin, past) + (index - past_tiles) * KEYS;
     if (first >= end) return false;
-    tile->count = kern_min(KEYS, (tile->past ? past : end) - first);
+    tile->count = kern_min(KEYS, (tile->past ? past_end : end) - first);
     tile->first = tile->past ? first : first - past;
     tile->low = first - position;
     tile->high = tile->low + window - 1;
@@ -228,9 +234,11 @@ static void load_rows(real *packed, const void *tensor, kern_dtype dtype, const 
 static void store_rows(void *tensor, const real *packed, const row_tile *rows, double scale) {
     const kern_attention_shape *s = &rows->call->shape;
     real *to = (real *)tensor + row_offset(rows);
-    for (int64_t i = 0; i < rows->count; i++)
-        for (int64_t j = 0; j < s->head_size; j++)
-            to[i * s->heads * s->head_size + j] = (real)scale * packed[i * rows->width + j];
+    for (int64_t i = 0; i < rows->count; i++, to += s->heads * s->head_size)
+        for (int64_t j = 0; j < s->head_size; j++) {
+            real value = (real)scale * packed[i * rows->width + j];
+            to[j] = rows->part ? to[j] + value : value;
+        }
 }
 
 /* transposed [width, ROWS] = packed^T, zeros from `count` to `padded` rows. */
@@ -276,6 +284,11 @@ static void load_statistic(real *packed, const void *tensor, const row_tile *row
     const real *from = (const real *)tensor + statistic_offset(rows);
     for (int64_t i = 0; i < rows->padded; i++)
         packed[i] = i < rows->count ? from[i * rows->call->shape.heads] : 0;
+}
+
+static void store_statistic(void *tensor, const real *packed, const row_tile *rows) {
+    real *to = (real *)tensor + statistic_offset(rows);
+    for (int64_t i = 0; i < rows->count; i++) to[i * rows->call->shape.heads] = packed[i];
 }
 
 /* out[r] = sum over the head of a[r] b[r] */

@@ -156,8 +156,10 @@ static void second_pass(second *s) {
     }
 }
 
-static void vjp2_tile(const row_tile *rows, scratch_areas areas) {
+static void vjp2_tile(const row_tile *rows, scratch_areas areas, kern_attention_pass pass) {
     const kern_attention_call *call = rows->call;
+    key_tile keys;
+    if (!key_tile_at(rows, 0, &keys)) return;
     second s = {.rows = rows, .o = next_rows(&areas)};
     s.side = load_vjp_rows(rows, &areas, s.o);
     s.a = next_rows(&areas), s.a_transposed = next_rows(&areas);
@@ -167,38 +169,48 @@ static void vjp2_tile(const row_tile *rows, scratch_areas areas) {
     s.b = next_keys(&areas), s.c = next_keys(&areas);
     s.dp = next_scores(&areas), s.u = next_scores(&areas);
     int64_t slots = (areas.layout.scores - 2) / 2;
-    key_tile keys;
-    s.kept = !key_tile_at(rows, slots, &keys);
+    s.kept = pass == KERN_ATTENTION_WHOLE && !key_tile_at(rows, slots, &keys);
     s.p = areas.scores;
     s.t = areas.scores + slots * areas.layout.scores_area;
     if (call->a) {
         load_rows(s.a, call->a, call->shape.dtype, rows, call->shape.scale);
         transpose_rows(s.a_transposed, s.a, rows);
     }
-    first_pass(&s);
-    if (call->out_ct_o) store_rows(call->out_ct_o, s.ct_ct_o, rows, 1);
-    if (!call->out_q && !call->out_k && !call->out_v && !call->out_past.k && !call->out_past.v)
+    if (pass == KERN_ATTENTION_PART) {
+        load_statistic(s.tau, call->tau, rows);
+        load_statistic(s.h, call->h, rows);
+    } else {
+        first_pass(&s);
+        if (call->out_ct_o) store_rows(call->out_ct_o, s.ct_ct_o, rows, 1);
+    }
+    if (pass == KERN_ATTENTION_FIRST_PASS) {
+        store_statistic(call->tau, s.tau, rows);
+        store_statistic(call->h, s.h, rows);
         return;
+    }
+    if (!kern_attention_has_second_pass(call)) return;
     second_pass(&s);
     if (call->out_q) store_rows(call->out_q, s.ct_q, rows, call->shape.scale);
+}
+
+static void run_tile(const kern_attention_call *call, const kern_attention_item *item, int64_t head,
+                     int64_t first, scratch_areas areas) {
+    row_tile rows = row_tile_of(call, item, head, first, areas.layout.width);
+    if (call->stage == 0)
+        forward_tile(&rows, areas);
+    else if (call->stage == 1)
+        vjp_tile(&rows, areas);
+    else
+        vjp2_tile(&rows, areas, item->pass);
 }
 
 /* One item, stage by stage of the call. */
 static void run_item(const kern_attention_call *call, const kern_attention_item *item,
                      void *scratch) {
-    const kern_attention_shape *s = &call->shape;
     scratch_areas areas = areas_of(call, scratch);
-    int64_t share = call->stage == 0 ? 1 : s->heads / s->groups;
-    for (int64_t h = item->head * share; h < (item->head + 1) * share; h++)
-        for (int64_t first = item->begin; first < item->end; first += ROWS) {
-            row_tile rows = row_tile_of(call, item, h, first, areas.layout.width);
-            if (call->stage == 0)
-                forward_tile(&rows, areas);
-            else if (call->stage == 1)
-                vjp_tile(&rows, areas);
-            else
-                vjp2_tile(&rows, areas);
-        }
+    int64_t tiles = (item->end - item->begin + ROWS - 1) / ROWS;
+    for (int64_t i = item->tile_begin; i < item->tile_end; i++)
+        run_tile(call, item, item->head + i / tiles, item->begin + i % tiles * ROWS, areas);
 }
 
 #endif

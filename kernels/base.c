@@ -1,5 +1,6 @@
 #include "kernels/base.h"
 
+#include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { MESSAGE_BYTES = 2048, HUGE_PAGE = 2 << 20 };
+enum { MESSAGE_BYTES = 2048, HUGE_PAGE = 2 << 20, SHARED_BYTES = 16 << 20 };
 static _Thread_local char message[MESSAGE_BYTES];
 
 kern_status kern_fail(kern_status status, const char *format, ...) {
@@ -72,7 +73,14 @@ kern_status kern_alloc(void **memory, size_t bytes, const char *what) {
 
 kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what) {
     kern_status status = kern_alloc(memory, bytes, what);
-    if (status == KERN_OK) memset(*memory, 0, bytes);
+    if (status != KERN_OK) return status;
+    int shares = bytes < SHARED_BYTES ? 1 : omp_get_max_threads();
+#pragma omp parallel for schedule(static) if (shares > 1)
+    for (int share = 0; share < shares; share++) {
+        size_t begin = bytes / (size_t)shares * (size_t)share;
+        size_t end = share + 1 < shares ? begin + bytes / (size_t)shares : bytes;
+        memset((char *)*memory + begin, 0, end - begin);
+    }
     return status;
 }
 

@@ -18,7 +18,7 @@ typedef enum {
     KERN_ERR_MEMORY,      /* does not fit */
     KERN_ERR_NUMERIC,     /* a value that must be finite is not */
     KERN_ERR_GRAPH,       /* a graph that could not be built or compiled */
-    KERN_ERR_INTERRUPTED, /* SIGINT or SIGTERM; work was saved */
+    KERN_ERR_INTERRUPTED, /* a signal asked to stop; work was saved */
 } kern_status;
 
 /* Remembers a message (one per thread: cause, then hint) and returns `status`. The message is
@@ -87,6 +87,8 @@ static inline size_t kern_align(size_t bytes) {
 /* `bytes` of memory aligned to 64 bytes, contents undefined; `what` names it in the error. Free
  * with kern_free (NULL is fine). Zero bytes give a valid pointer. */
 kern_status kern_alloc(void **memory, size_t bytes, const char *what);
+/* Large memory is zeroed by OpenMP's threads, each a run of it in order, as kern_rows_run shares
+ * its elements: where memory is near some processors, a thread's run is near the thread. */
 kern_status kern_alloc_zero(void **memory, size_t bytes, const char *what);
 void kern_free(void *memory);
 

@@ -83,12 +83,20 @@ static void *watch(void *context) {
     return NULL;
 }
 
+/* Begun once per process, by its main function. */
+static bool watching;
+
+int kern_watch_threads(void) {
+    return watching ? omp_get_num_procs() + 1 : 0;
+}
+
 void kern_watch_crowding(void) {
     pthread_t thread;
     sigset_t all, before;
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
     sigfillset(&all); /* signals are for threads that know what to do */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, NULL, watch, NULL) == 0) pthread_detach(thread);
+    watching = pthread_create(&thread, NULL, watch, NULL) == 0;
+    if (watching) pthread_detach(thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -15,4 +15,7 @@ double kern_waiting_seconds(void);
  * exist. */
 void kern_watch_crowding(void);
 
+/* Threads that watching may begin later. */
+int kern_watch_threads(void);
+
 #endif

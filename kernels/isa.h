@@ -11,6 +11,16 @@
 
 typedef enum { KERN_ISA_V2, KERN_ISA_V3, KERN_ISA_V4, KERN_ISAS } kern_isa_level;
 
+#if defined(__x86_64__)
+/* What cpuid and xgetbv say: of a processor, and of what the system saves when threads change. */
+typedef struct {
+    unsigned leaf1_ecx, leaf7_ebx, extended1_ecx, xcr0;
+} kern_isa_features;
+
+/* The best variant whose -march has nothing that these features lack; v2 if there is none. */
+kern_isa_level kern_isa_of(const kern_isa_features *features);
+#endif
+
 /* The variant in use. An unknown or unsupported TTT_ISA is ignored with a line on stderr. */
 kern_isa_level kern_isa(void);
 

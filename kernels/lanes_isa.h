@@ -62,11 +62,26 @@ static inline __attribute__((always_inline)) void vec_store_some(real *to, vec x
     for (int64_t i = 0; i < count; i++) to[i] = lanes[i];
 }
 
+/* Lane l: lane from[l] of x, or from LANES on of y. `from` is known when this is compiled; Clang
+ * makes one instruction of the loop then and has no __builtin_shuffle, GCC before 12 nothing but
+ * that. */
+static inline __attribute__((always_inline)) vec vec_shuffle(vec x, vec y, vec_int from) {
+#if defined(__clang__)
+    vec shuffled = x;
+#pragma GCC unroll 16
+    for (int l = 0; l < (int)LANES; l++)
+        shuffled[l] = from[l] < (real_int)LANES ? x[from[l]] : y[from[l] - (real_int)LANES];
+    return shuffled;
+#else
+    return __builtin_shuffle(x, y, from);
+#endif
+}
+
 /* Lane l: of x if l has no bit `half`, else of y; the lane itself plus its neighbour l ^ half. */
 static inline __attribute__((always_inline)) vec add_neighbours(vec x, vec y, int half) {
     vec_int lane = vec_lanes();
     vec_int of_y = ((lane & half) != 0) & LANES;
-    return __builtin_shuffle(x, y, lane + of_y) + __builtin_shuffle(x, y, (lane ^ half) + of_y);
+    return vec_shuffle(x, y, lane + of_y) + vec_shuffle(x, y, (lane ^ half) + of_y);
 }
 
 /* Lane l < count: the sum of all lanes of x[l], in the same order whatever the count (a power of
@@ -90,7 +105,7 @@ static inline vec largest_lane(vec x) {
     vec_int lane = vec_lanes();
 #pragma GCC unroll 4
     for (int half = 1; half < (int)LANES; half *= 2) {
-        vec other = __builtin_shuffle(x, lane ^ half);
+        vec other = vec_shuffle(x, x, lane ^ half);
         x = vec_select(x != x, x, vec_max(x, other));
     }
     return x;

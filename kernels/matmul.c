@@ -46,7 +46,22 @@ static tile_limits limits_of(const kern_matmul_shape *shape) {
     return (tile_limits){128, 400, 32, 192, 12e6};
 }
 
-/* Halves tiles while there are few of them and they stay worth a thread's while. A pure function of
+enum {
+    PARTS = 256, /* wanted */
+    FEW_PARTS = 32,
+    MANY_MIN_M = 64, /* tiles are not made lower than this beyond that many */
+};
+
+static void cut_into(kern_matmul *matmul, int64_t parts_m, int64_t parts_n) {
+    const kern_matmul_shape *s = &matmul->shape;
+    matmul->tile_m = kern_divide_up(s->m, parts_m);
+    matmul->tile_n = kern_min(s->n, kern_divide_up(kern_divide_up(s->n, parts_n), 16) * 16);
+    matmul->parts_m = kern_divide_up(s->m, matmul->tile_m);
+    matmul->parts_n = kern_divide_up(s->n, matmul->tile_n);
+}
+
+/* Halves tiles while there are few of them and they stay worth a thread's while: while there are
+ * very few the side that a product's speed depends on less, then the longer one. A pure function of
  * the shape: the bits of the result may depend on the tiles. */
 static void partition(kern_matmul *matmul) {
     const kern_matmul_shape *s = &matmul->shape;
@@ -56,21 +71,21 @@ static void partition(kern_matmul *matmul) {
     /* A product of few rows is bound by reading b: its bytes count, as 8 rows' FLOPs would. */
     double flops = 2.0 * (double)(s->m < 8 ? 8 : s->m) * (double)s->n * (double)s->k;
     for (;;) {
+        cut_into(matmul, parts_m, parts_n);
         int64_t parts = s->batch * parts_m * parts_n;
         int64_t tile_m = kern_divide_up(s->m, parts_m), tile_n = kern_divide_up(s->n, parts_n);
         double tile_flops = flops / (double)(parts_m * parts_n);
-        if (parts >= 32 || (parts >= 2 && tile_flops < 2 * limits.flops) || tile_flops < 1e6) break;
-        if (tile_m >= 2 * limits.min_m && (!s->transpose_b || tile_n < 2 * limits.min_n))
+        if (s->batch * matmul->parts_m * matmul->parts_n >= PARTS) return;
+        if ((parts >= 2 && tile_flops < 2 * limits.flops) || tile_flops < 1e6) return;
+        bool few = parts < FEW_PARTS;
+        int64_t min_m = few || limits.min_m > MANY_MIN_M ? limits.min_m : MANY_MIN_M;
+        bool can_m = tile_m >= 2 * min_m, can_n = tile_n >= 2 * limits.min_n;
+        if (!can_m && !can_n) return;
+        if (can_m && (!can_n || (few ? !s->transpose_b : tile_m > tile_n)))
             parts_m *= 2;
-        else if (tile_n >= 2 * limits.min_n)
-            parts_n *= 2;
         else
-            break;
+            parts_n *= 2;
     }
-    matmul->tile_m = kern_divide_up(s->m, parts_m);
-    matmul->tile_n = kern_min(s->n, kern_divide_up(kern_divide_up(s->n, parts_n), 16) * 16);
-    matmul->parts_m = kern_divide_up(s->m, matmul->tile_m);
-    matmul->parts_n = kern_divide_up(s->n, matmul->tile_n);
 }
 
 /* A batch that shares b is one taller product. */
@@ -145,6 +160,12 @@ void kern_matmul_destroy(kern_matmul *matmul) {
     if (!matmul) return;
     for (int i = 0; i < 4; i++) kern_bf16_destroy(matmul->products[i / 2][i % 2]);
     free(matmul);
+}
+
+int64_t kern_matmul_parts(const kern_matmul *matmul) {
+    const kern_few_cut *cut = &matmul->cut;
+    return matmul->shape.batch *
+           (matmul->few ? cut->parts_n * cut->parts_k : matmul->parts_m * matmul->parts_n);
 }
 
 size_t kern_matmul_workspace(const kern_matmul *matmul, int threads) {
@@ -294,10 +315,12 @@ static double seconds_of(const kern_matmul *matmul, void *memory, size_t matrix,
 
 double kern_matmul_peak(kern_dtype dtype, int threads) {
     static const int64_t sizes[] = {512, 768, 1152};
+    const char *brief = getenv("TTT_BRIEF_PEAK");
+    bool whole = !brief || !*brief;
     int before = omp_get_max_threads();
     omp_set_num_threads(threads);
     double peak = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    for (size_t i = 0; i < (whole ? sizeof sizes / sizeof *sizes : 1); i++) {
         int64_t n = sizes[i];
         kern_matmul_shape shape = {.dtype = dtype, .batch = 1, .m = n, .n = n, .k = n};
         size_t matrix = (size_t)(n * n) * 8;
@@ -308,7 +331,7 @@ double kern_matmul_peak(kern_dtype dtype, int threads) {
                        "measuring the peak") == KERN_OK) {
             memset(memory, 0x3c, 3 * matrix); /* 0.01 in every dtype */
             double flops = 2.0 * (double)n * (double)n * (double)n;
-            double rate = flops / seconds_of(matmul, memory, matrix, 0.1);
+            double rate = flops / seconds_of(matmul, memory, matrix, whole ? 0.1 : 0);
             if (rate > peak) peak = rate;
         }
         kern_free(memory);

@@ -22,11 +22,14 @@ typedef struct kern_matmul kern_matmul; /* prepared; immutable, shareable */
 kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *shape);
 void kern_matmul_destroy(kern_matmul *matmul);
 size_t kern_matmul_workspace(const kern_matmul *matmul, int threads); /* bytes */
+/* Parts that a run is cut into, a function of the shape: so many threads have work. */
+int64_t kern_matmul_parts(const kern_matmul *matmul);
 void kern_matmul_run(const kern_matmul *matmul, void *c, const void *a, const void *b,
                      void *workspace);
 
 /* The machine's matrix-product peak with `threads` threads and this dtype: the best of a few square
- * products that fit the cache, FLOP/s. Takes about 0.3 s; measured anew at each call. */
+ * products that fit the cache, FLOP/s. Takes about 0.3 s; measured anew at each call. With
+ * TTT_BRIEF_PEAK=1, for tests that start many short runs, it is a rough number in a hundredth. */
 double kern_matmul_peak(kern_dtype dtype, int threads);
 
 /* True where the processor multiplies bf16 natively (AVX512-BF16 or AMX). */

@@ -91,6 +91,9 @@ size_t kern_rows_workspace(const kern_rows *rows, int threads);
  * UNPICK an all-zero row. */
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace);
 
+/* Parts that a run is cut into, a function of the program: so many threads have work. */
+int64_t kern_rows_parts(const kern_rows *rows);
+
 /* The operation's name in printed programs ("exp"), and how many register sources it takes. */
 const char *kern_row_op_name(kern_row_op op);
 int kern_row_op_sources(kern_row_op op);

@@ -5,6 +5,12 @@
 #include "kernels/vector_math.h"
 
 #define INLINE inline __attribute__((always_inline))
+/* Iterations of the loop that follows do not wait for each other. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
 
 static inline int64_t row_offset(const kern_row_step *s, const int64_t *index) {
     int64_t offset = 0;

@@ -69,9 +69,7 @@ static void make_plans(kern_rows *rows) {
     int *same = allocate(rows->program.operands, sizeof *same);
     kern_row_plan_make(&rows->plan, &rows->shape, &rows->program, NULL);
     kern_row_plan_make(&rows->safe, &rows->shape, &rows->program, same);
-    rows->thread_bytes = rows->plan.thread_bytes > rows->safe.thread_bytes
-                             ? rows->plan.thread_bytes
-                             : rows->safe.thread_bytes;
+    rows->thread_bytes = kern_max_bytes(rows->plan.thread_bytes, rows->safe.thread_bytes);
     free(same);
 }
 
@@ -118,6 +116,10 @@ void kern_rows_destroy(kern_rows *rows) {
     free(rows->loaded);
     free(rows->stored);
     free(rows);
+}
+
+int64_t kern_rows_parts(const kern_rows *rows) {
+    return rows->shape.parts;
 }
 
 static int threads_for(const kern_rows *rows, int threads) {
@@ -236,7 +238,7 @@ static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *co
                         char *partials) {
     const kern_row_shape *shape = &rows->shape;
     enum { COLUMNS = 1024 };
-    int64_t width = sum->wide ? shape->n : 1, slices = (width + COLUMNS - 1) / COLUMNS;
+    int64_t width = sum->wide ? shape->n : 1, slices = kern_divide_up(width, COLUMNS);
     int64_t group = shape->blocks / sum->blocks * shape->pieces;
     double work = (double)(shape->blocks * shape->pieces) * (double)width;
 #pragma omp parallel for schedule(static) if (work >= PARALLEL_WORK)

@@ -9,7 +9,7 @@ static INLINE REAL TYPED(apply)(int op, REAL a, REAL b, REAL c) {
     case KERN_ROW_SUB: return a - b;
     case KERN_ROW_MUL: return a * b;
     case KERN_ROW_DIV: return a / b;
-    case KERN_ROW_MAX: return (a > b) | (a != a) ? a : b;
+    case KERN_ROW_MAX: return ((a > b) | (a != a)) ? a : b;
     case KERN_ROW_NEG: return -a;
     case KERN_ROW_ABS: return a < 0 ? -a : a + 0; /* + 0 turns -0 into 0 */
     case KERN_ROW_EXP: return TYPED(kern_exp)(a);
@@ -22,12 +22,12 @@ static INLINE REAL TYPED(apply)(int op, REAL a, REAL b, REAL c) {
     }
 }
 
-/* The destination may be a source (same elements), hence ivdep and not restrict. */
+/* The destination may be a source (same elements), hence INDEPENDENT and not restrict. */
 static INLINE void TYPED(unary)(int op, const kern_row_step *s, const kern_row_tile *t) {
     REAL *d = t->slot[s->d];
     const REAL *a = t->slot[s->a];
     int64_t count = s->wide ? t->rows * t->cols : t->rows;
-#pragma GCC ivdep
+    INDEPENDENT
     for (int64_t i = 0; i < count; i++) d[i] = TYPED(apply)(op, a[i], 0, 0);
 }
 
@@ -35,7 +35,7 @@ static INLINE void TYPED(binary_vv)(int op, const kern_row_step *s, const kern_r
     REAL *d = t->slot[s->d];
     const REAL *a = t->slot[s->a], *b = t->slot[s->b];
     int64_t count = s->wide ? t->rows * t->cols : t->rows;
-#pragma GCC ivdep
+    INDEPENDENT
     for (int64_t i = 0; i < count; i++) d[i] = TYPED(apply)(op, a[i], b[i], 0);
 }
 
@@ -48,7 +48,7 @@ static INLINE void TYPED(binary_s)(int op, bool first, const kern_row_step *s,
     int64_t rows = s->per_row ? t->rows : 1, cols = s->per_row ? t->cols : count;
     for (int64_t r = 0; r < rows; r++, d += cols, vector += cols) {
         REAL value = scalar[r];
-#pragma GCC ivdep
+        INDEPENDENT
         for (int64_t i = 0; i < cols; i++)
             d[i] = first ? TYPED(apply)(op, value, vector[i], 0)
                          : TYPED(apply)(op, vector[i], value, 0);
@@ -61,7 +61,7 @@ static INLINE void TYPED(select)(int b_step, int c_step, const kern_row_step *s,
     const REAL *a = t->slot[s->a], *b = t->slot[s->b], *c = t->slot[s->c];
     int64_t count = s->wide ? t->rows * t->cols : t->rows;
     REAL b0 = *b, c0 = *c;
-#pragma GCC ivdep
+    INDEPENDENT
     for (int64_t i = 0; i < count; i++)
         d[i] = TYPED(apply)(KERN_ROW_SELECT, a[i], b_step ? b[i] : b0, c_step ? c[i] : c0);
 }
@@ -79,7 +79,7 @@ static INLINE void TYPED(chain)(int op, bool b_vector, bool c_vector, const kern
     int64_t rows = by_row ? t->rows : 1, cols = by_row ? t->cols : count;
     for (int64_t r = 0; r < rows; r++, d += cols, a += cols) {
         REAL b0 = *b, c0 = *c;
-#pragma GCC ivdep
+        INDEPENDENT
         for (int64_t i = 0; i < cols; i++) {
             REAL link = TYPED(linked)(op / 4, a[i], b_vector ? b[i] : b0);
             d[i] = TYPED(linked)(op % 4, link, c_vector ? c[i] : c0);
@@ -204,11 +204,11 @@ static void TYPED(store_run)(void *dst, kern_dtype dtype, const void *src, int64
     const REAL *a = src;
     if (dtype == KERN_F32) {
         float *d = dst;
-#pragma GCC ivdep
+        INDEPENDENT
         for (int64_t i = 0; i < count; i++) d[i] = (float)a[i];
     } else if (dtype == KERN_F64) {
         double *d = dst;
-#pragma GCC ivdep
+        INDEPENDENT
         for (int64_t i = 0; i < count; i++) d[i] = (double)a[i];
     } else {
         uint16_t *restrict d = dst;

@@ -2,6 +2,7 @@
 
 #include "configs/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -32,9 +33,23 @@ static void print_help(const launch_syntax *syntax) {
     print_option("help", NULL, "print this and stop");
 }
 
-static kern_status unknown_option(const launch_syntax *syntax, const char *name) {
+static bool takes_config(const launch_syntax *syntax) {
+    return strstr(syntax->words, "key=value") != NULL;
+}
+
+/* An option of the configuration, which is set without dashes. */
+static kern_status belongs_to_config(const char *name, const char *option, const char *value) {
+    return kern_fail(KERN_ERR_USAGE, "no option --%s; did you mean %s=%.200s?", name, option,
+                     value ? value : "VALUE");
+}
+
+/* `value`: what the command line gives it; NULL: nothing. */
+static kern_status unknown_option(const launch_syntax *syntax, const char *name,
+                                  const char *value) {
     const char *names[MOST_OPTIONS];
     int64_t count = 0;
+    bool config = takes_config(syntax);
+    if (config && conf_option_find(name)) return belongs_to_config(name, name, value);
     for (const launch_option *option = syntax->options; option && option->name; option++) {
         ASSERT(count < MOST_OPTIONS - 1);
         names[count++] = option->name;
@@ -43,8 +58,18 @@ static kern_status unknown_option(const launch_syntax *syntax, const char *name)
     const char *nearest = conf_nearest(name, names, count);
     if (nearest)
         return kern_fail(KERN_ERR_USAGE, "no option --%s; did you mean --%s?", name, nearest);
+    nearest = config ? conf_option_nearest(name) : NULL;
+    if (nearest) return belongs_to_config(name, nearest, value);
     return kern_fail(KERN_ERR_USAGE, "no option --%s; ttt %s --help lists them", name,
                      syntax->command);
+}
+
+/* Paths behind "--name=", where most shells leave a tilde as it is. */
+static bool is_path(const launch_option *option) {
+    static const char *const operands[] = {"FILE", "RUN", "SHARD", "SHARDS"};
+    for (size_t i = 0; i < sizeof operands / sizeof *operands; i++)
+        if (!strcmp(option->operand, operands[i])) return true;
+    return false;
 }
 
 static kern_status store(const launch_option *option, const char *text) {
@@ -68,6 +93,14 @@ static kern_status store(const launch_option *option, const char *text) {
         *(int64_t *)option->value = count;
         return KERN_OK;
     }
+    case LAUNCH_SEED: {
+        unsigned long long seed = strtoull(text, &end, 10);
+        if (!isdigit((unsigned char)*text) || *end || errno)
+            return kern_fail(KERN_ERR_USAGE, "--%s takes a whole number from 0 to %llu, not '%s'",
+                             option->name, (unsigned long long)UINT64_MAX, text);
+        *(uint64_t *)option->value = seed;
+        return KERN_OK;
+    }
     case LAUNCH_REAL: {
         double real = strtod(text, &end);
         if (end == text || *end || !isfinite(real))
@@ -76,8 +109,26 @@ static kern_status store(const launch_option *option, const char *text) {
         return KERN_OK;
     }
     }
-    ASSERT(!"a kind without a rule");
+    ASSERT(false && "a kind without a rule");
     return KERN_OK;
+}
+
+/* The texts made of "~/x": whoever is given them keeps them to the end. */
+static launch_texts expanded;
+
+static kern_status store_behind_equals(const launch_option *option, const char *text) {
+    kern_status status = KERN_OK;
+    if (*text && is_path(option)) {
+        char *path;
+        TRY(conf_expand_home(&path, text, !strcmp(option->operand, "SHARDS")));
+        expanded.item =
+            kern_grow(expanded.item, &expanded.capacity, expanded.count + 1, sizeof *expanded.item);
+        expanded.item[expanded.count++] = path;
+        text = path;
+    }
+    TRY(store(option, text));
+done:
+    return status;
 }
 
 /* The option at argv[*at], which begins with "--"; *at is left at the last word used. */
@@ -91,12 +142,13 @@ static kern_status read_option(const launch_syntax *syntax, int argc, char **arg
     name[length] = 0;
     const launch_option *option = syntax->options;
     while (option && option->name && strcmp(option->name, name)) option++;
-    if (!option || !option->name) return unknown_option(syntax, name);
+    const char *next = *at + 1 < argc && argv[*at + 1][0] != '-' ? argv[*at + 1] : NULL;
+    if (!option || !option->name) return unknown_option(syntax, name, equals ? equals + 1 : next);
     if (option->kind == LAUNCH_FLAG) {
         if (equals) return kern_fail(KERN_ERR_USAGE, "--%s takes no value", name);
         return store(option, NULL);
     }
-    if (equals) return store(option, equals + 1);
+    if (equals) return store_behind_equals(option, equals + 1);
     if (*at + 1 == argc || !strncmp(argv[*at + 1], "--", 2))
         return kern_fail(KERN_ERR_USAGE, "--%s needs a value: --%s %s", name, name,
                          option->operand);
@@ -127,6 +179,8 @@ int launch_parse(const launch_syntax *syntax, int *argc, char **argv) {
             return 0;
         } else if (!strcmp(word, "--")) {
             options = false;
+        } else if (word[1] != '-' && word[2]) {
+            TRY(unknown_option(syntax, word + 1, NULL));
         } else if (word[1] != '-') {
             TRY(kern_fail(KERN_ERR_USAGE, "no option %s; options begin with two dashes", word));
         } else {

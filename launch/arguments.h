@@ -8,13 +8,15 @@
 
 typedef enum {
     LAUNCH_FLAG,  /* bool: false until the option is there; takes no value */
-    LAUNCH_TEXT,  /* const char *: points into argv */
+    LAUNCH_TEXT,  /* const char *: there to the end; "~/x" behind = is $HOME/x where the operand is
+                   * FILE, RUN, SHARD or SHARDS */
     LAUNCH_TEXTS, /* launch_texts: one more each time the option is given */
     LAUNCH_COUNT, /* int64_t, at least 0 */
+    LAUNCH_SEED,  /* uint64_t */
     LAUNCH_REAL,  /* double, finite */
 } launch_kind;
 
-/* Begins as zeros; free(item). The texts point into argv. */
+/* Begins as zeros; free(item). The texts are as LAUNCH_TEXT's. */
 typedef struct {
     const char **item;
     int64_t count, capacity;

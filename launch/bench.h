@@ -18,6 +18,7 @@ kern_status launch_bench_ops(int threads, bool json);
 typedef struct {
     int words; /* CONFIG [key=value...] */
     char *const *word;
+    bool force;                 /* the picture may replace another file */
     const char *contexts, *png; /* "1024,2048"; NULL: no picture */
     int64_t tokens;             /* read one by one at each length */
     bool json, profile;

@@ -11,6 +11,7 @@
 #include "kernels/bandwidth.h"
 #include "launch/bench.h"
 #include "launch/gnuplot.h"
+#include "launch/outputs.h"
 #include "launch/profile.h"
 #include "launch/report.h"
 #include "train/fit.h"
@@ -365,6 +366,15 @@ static kern_status draw(const bench *b, const char *path) {
     return status;
 }
 
+static kern_status check_place(const launch_bench_infer *given) {
+    launch_outputs outputs = {0};
+    launch_outputs_read(&outputs, given->word[0]);
+    launch_outputs_write(&outputs, LAUNCH_PICTURE, given->png);
+    kern_status status = launch_outputs_check(&outputs, given->force);
+    launch_outputs_clear(&outputs);
+    return status;
+}
+
 kern_status launch_bench_reading(const launch_bench_infer *given) {
     kern_status status = KERN_OK;
     bench b = {.given = given};
@@ -373,8 +383,8 @@ kern_status launch_bench_reading(const launch_bench_infer *given) {
                       "bench infer needs a configuration, such as: ttt bench infer bench-small"));
     if (given->tokens < 4) TRY(kern_fail(KERN_ERR_USAGE, "--tokens is at least 4"));
     TRY(parse_lengths(&b, given->contexts));
+    TRY(check_place(given));
     if (given->png) TRY(launch_gnuplot_check());
-    TRY(launch_check_place(given->png));
     b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
     ASSERT(b.point);
     for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));

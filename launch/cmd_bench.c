@@ -5,6 +5,7 @@
 #include "launch/arguments.h"
 #include "launch/bench.h"
 #include "launch/commands.h"
+#include "launch/outputs.h"
 #include "launch/profile.h"
 #include "launch/report.h"
 #include "train/fit.h"
@@ -178,6 +179,7 @@ int launch_bench(int argc, char **argv) {
          "infer: lengths of text (1024,2048,4096,8192)"},
         {"tokens", LAUNCH_COUNT, &reading.tokens, "N", "infer: read one by one at each (32)"},
         {"png", LAUNCH_TEXT, &reading.png, "FILE", "infer: draw a picture"},
+        LAUNCH_FORCE(&reading.force),
         LAUNCH_JSON(&b.json),
         {NULL, LAUNCH_FLAG, NULL, NULL, NULL},
     };

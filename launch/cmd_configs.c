@@ -61,14 +61,17 @@ static json_t *value_of(const ttt_conf *conf, const conf_option *option) {
     case CONF_REAL:
     case CONF_BYTES: return launch_json_number(*(const double *)at);
     case CONF_BOOLEAN: return json_boolean(*(const bool *)at);
-    case CONF_TEXT: return json_string(*(const char *const *)at);
+    case CONF_SEED: return launch_json_seed(*(const uint64_t *)at);
+    case CONF_TEXT:
+    case CONF_PATH:
+    case CONF_LIST: return json_string(*(const char *const *)at);
     case CONF_CHOICE: {
         int choice;
         memcpy(&choice, at, sizeof choice);
         return json_string(option->choices[choice]);
     }
     }
-    ASSERT(!"a type without a rule");
+    ASSERT(false && "a type without a rule");
     return NULL;
 }
 

@@ -3,6 +3,7 @@
 
 #include "launch/commands.h"
 #include "launch/eval.h"
+#include "launch/outputs.h"
 
 static const char about_eval[] =
     "Measures how well trained runs predict texts that they have not seen. Of each\n"
@@ -85,6 +86,7 @@ int launch_eval(int argc, char **argv) {
         {"png", LAUNCH_TEXT, &chosen.png, "FILE", "draw the loss by position or length"},
         {"off", LAUNCH_FLAG, &chosen.off, NULL, "with inner steps off only"},
         {"save", LAUNCH_FLAG, &chosen.save, NULL, "also write RUN/eval/step-NUMBER.json"},
+        LAUNCH_FORCE(&chosen.force),
         {"text", LAUNCH_TEXTS, &chosen.text, "FILE", "read this text instead of shards"},
         {"sum", LAUNCH_FLAG, &chosen.sum, NULL, "of a text, one line instead of one per token"},
         LAUNCH_JSON(&chosen.json),

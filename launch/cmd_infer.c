@@ -8,6 +8,7 @@
 #include "infer/generate.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/outputs.h"
 #include "launch/prompt.h"
 #include "launch/report.h"
 #include "launch/trained.h"
@@ -34,9 +35,10 @@ static const char about_infer[] =
 
 typedef struct {
     const char *prompt, *prompt_file, *save_state, *load_state;
-    int64_t tokens, context, seed;
+    int64_t tokens, context;
     infer_sampling sampling;
     launch_texts stop;
+    bool force;
     bool no_ttt, chat, json; /* json: the text is not shown as it comes, but in an object */
 } choices;
 
@@ -51,7 +53,7 @@ typedef struct {
     double read_seconds, write_seconds;
     infer_end end;
     int broken;   /* errno of the output, 0: it works */
-    json_t *text; /* with --json: what was written */
+    json_t *text; /* with --json: what was written; counts and times are then of one answer */
 } inference;
 
 static kern_status check_choices(const choices *chosen) {
@@ -150,38 +152,6 @@ done:
     return status;
 }
 
-/* One line of standard input, one line of answer, until the input ends. The answer goes on in the
- * prompt's line; what ends it early is followed by a line's end, as every other line is. */
-static kern_status chat(inference *all) {
-    kern_status status = KERN_OK;
-    launch_lines lines = {0};
-    const char *line;
-    int64_t bytes;
-    bool open = false; /* the last line has no end in what was read */
-    launch_prompt prompt = {
-        .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
-    while (!all->broken && !train_signals_received()) {
-        TRY(launch_prompt_line(&line, &bytes, &lines));
-        if (!line) break;
-        int64_t before = infer_session_position(all->session);
-        double start = kern_seconds();
-        if (open) TRY(launch_prompt_text(&prompt, "\n"));
-        TRY(launch_prompt_bytes(&prompt, line, bytes));
-        all->read += infer_session_position(all->session) - before;
-        all->read_seconds += kern_seconds() - start;
-        TRY(generate(all));
-        open = all->end != INFER_END_STOP;
-        if (all->text) {
-            launch_json_add(all->text, json_string("\n"));
-        } else if (putchar('\n') < 0 || fflush(stdout)) {
-            all->broken = errno;
-        }
-    }
-done:
-    free(lines.bytes);
-    return status;
-}
-
 /* Positions that must have room where a block attends to everything. */
 static kern_status find_limit(int64_t *limit, const inference *all) {
     kern_status status = KERN_OK;
@@ -262,6 +232,50 @@ static kern_status print_json(const inference *all) {
     return launch_print_json(object);
 }
 
+/* Ends an answer: a line's end, or with --json an object of its own, which begins anew. */
+static kern_status end_answer(inference *all) {
+    kern_status status = KERN_OK;
+    if (all->text) {
+        TRY(print_json(all));
+        json_array_clear(all->text);
+        all->read = all->written = 0;
+        all->read_seconds = all->write_seconds = 0;
+    } else {
+        putchar('\n');
+    }
+    if (fflush(stdout) || ferror(stdout)) all->broken = errno;
+done:
+    return status;
+}
+
+/* One line of standard input, one line of answer, until the input ends. The answer goes on in the
+ * prompt's line; what ends it early is followed by a line's end, as every other line is. */
+static kern_status chat(inference *all) {
+    kern_status status = KERN_OK;
+    launch_lines lines = {0};
+    const char *line;
+    int64_t bytes;
+    bool open = false; /* the last line has no end in what was read */
+    launch_prompt prompt = {
+        .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
+    while (!all->broken && !train_signals_received()) {
+        TRY(launch_prompt_line(&line, &bytes, &lines));
+        if (!line) break;
+        int64_t before = infer_session_position(all->session);
+        double start = kern_seconds();
+        if (open) TRY(launch_prompt_text(&prompt, "\n"));
+        TRY(launch_prompt_bytes(&prompt, line, bytes));
+        all->read += infer_session_position(all->session) - before;
+        all->read_seconds += kern_seconds() - start;
+        TRY(generate(all));
+        open = all->end != INFER_END_STOP;
+        TRY(end_answer(all));
+    }
+done:
+    free(lines.bytes);
+    return status;
+}
+
 static void print_summary(const inference *all) {
     infer_session_progress seen = infer_session_seen(all->session);
     fprintf(stderr, "\nread %lld tokens in %.1f s", (long long)all->read, all->read_seconds);
@@ -274,13 +288,25 @@ static void print_summary(const inference *all) {
     fputc('\n', stderr);
 }
 
+/* A state is replaced when it has been read, so going on with it in its own file does no harm where
+ * the user says so. */
+static kern_status check_place(const choices *chosen) {
+    launch_outputs outputs = {0};
+    if (!chosen->force) launch_outputs_read(&outputs, chosen->load_state);
+    launch_outputs_read(&outputs, chosen->prompt_file);
+    launch_outputs_write(&outputs, LAUNCH_STATE, chosen->save_state);
+    kern_status status = launch_outputs_check(&outputs, chosen->force);
+    launch_outputs_clear(&outputs);
+    return status;
+}
+
 static kern_status run_all(const choices *chosen, const char *word) {
     kern_status status = KERN_OK;
     train_signals signals;
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
-    train_signals_install_saying(&signals, "stopping; once more ends at once\n");
+    train_signals_install_saying(&signals, "stopping");
     TRY(check_choices(chosen));
-    TRY(launch_check_place(chosen->save_state));
+    TRY(check_place(chosen));
     TRY(launch_trained_open(&all.run, word, 0));
     TRY(open_session(&all));
     int64_t began = infer_session_position(all.session);
@@ -291,7 +317,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     if (all.broken && all.broken != EPIPE)
         TRY(kern_fail(KERN_ERR_FILE, "the output could not be written: %s", strerror(all.broken)));
     if (train_signals_received()) all.end = INFER_END_ASKED;
-    if (chosen->json) TRY(print_json(&all));
+    if (chosen->json && !chosen->chat) TRY(print_json(&all));
     if (train_signals_received()) TRY(interrupted(&all));
     if (!chosen->json && !all.broken) print_summary(&all);
 done:
@@ -331,21 +357,22 @@ int launch_infer(int argc, char **argv) {
          "lowers scores of recent tokens; 1: not at all (1)"},
         {"repetition-window", LAUNCH_COUNT, &chosen.sampling.repetition_window, "N",
          "tokens that are recent (64)"},
-        {"seed", LAUNCH_COUNT, &chosen.seed, "N", "of the choices (0)"},
+        {"seed", LAUNCH_SEED, &chosen.sampling.seed, "N", "of the choices (0)"},
         {"no-ttt", LAUNCH_FLAG, &chosen.no_ttt, NULL, "take no inner steps"},
         {"save-state", LAUNCH_TEXT, &chosen.save_state, "FILE", "write the state at the end"},
         {"load-state", LAUNCH_TEXT, &chosen.load_state, "FILE", "go on from this state"},
+        {"force", LAUNCH_FLAG, &chosen.force, NULL,
+         "replace the state that was loaded, or a file of another kind"},
         {"context", LAUNCH_COUNT, &chosen.context, "N",
          "room for N tokens where attention is full"},
         {"json", LAUNCH_FLAG, &chosen.json, NULL,
-         "print the text in a JSON object at the end, not as it comes"},
+         "print an object, of each answer with --chat, not the text"},
         {0},
     };
     const launch_syntax syntax = {"infer", "RUN", about_infer, options, 1, 1};
     int code = launch_parse(&syntax, &argc, argv);
     if (code < 0) {
         if (greedy) chosen.sampling.temperature = 0;
-        chosen.sampling.seed = (uint64_t)chosen.seed;
         code = launch_report("infer", run_all(&chosen, argv[1]));
     }
     free(chosen.stop.item);

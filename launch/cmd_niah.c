@@ -9,6 +9,7 @@
 #include "launch/commands.h"
 #include "launch/gnuplot.h"
 #include "launch/niah.h"
+#include "launch/outputs.h"
 #include "launch/progress_line.h"
 #include "launch/report.h"
 #include "launch/trained.h"
@@ -37,8 +38,9 @@ static const char about_niah[] =
 typedef struct {
     const char *text, *lengths, *tasks, *write, *csv, *png;
     launch_texts ruler;
-    int64_t depths, samples, answer_tokens, seed;
-    bool off, json;
+    int64_t depths, samples, answer_tokens;
+    uint64_t seed;
+    bool off, force, json;
 } choices;
 
 static bool has_inner(const launch_trained *run) {
@@ -163,7 +165,7 @@ static kern_status ask_runs(launch_niah_report *report, launch_niah_samples *sam
     kern_status status = KERN_OK;
     train_signals signals;
     omp_set_num_threads(train_threads(runs[0].conf));
-    train_signals_install_saying(&signals, "\nttt: stopping; the same again ends at once\n");
+    train_signals_install_saying(&signals, "\nttt: stopping");
     for (int64_t i = 0; i < count; i++) {
         bool inner = has_inner(&runs[i]);
         infer_readers readers = {.plain = true, .stepping = inner && !chosen->off};
@@ -180,13 +182,16 @@ done:
 
 /* Whether what is asked for can be written. */
 static kern_status check_places(const choices *chosen) {
-    kern_status status = KERN_OK;
-    if (chosen->png) TRY(launch_gnuplot_check());
-    TRY(launch_check_place(chosen->csv));
-    TRY(launch_check_place(chosen->png));
-    TRY(launch_check_place(chosen->write));
-done:
-    return status;
+    launch_outputs outputs = {0};
+    launch_outputs_read(&outputs, chosen->text);
+    for (int64_t i = 0; i < chosen->ruler.count; i++)
+        launch_outputs_read(&outputs, chosen->ruler.item[i]);
+    launch_outputs_write(&outputs, LAUNCH_NIAH_CSV, chosen->csv);
+    launch_outputs_write(&outputs, LAUNCH_PICTURE, chosen->png);
+    launch_outputs_write(&outputs, LAUNCH_SAMPLES, chosen->write);
+    kern_status status = launch_outputs_check(&outputs, chosen->force);
+    launch_outputs_clear(&outputs);
+    return status == KERN_OK && chosen->png ? launch_gnuplot_check() : status;
 }
 
 /* The numbers are shown before files are written: a disk that is full loses none of them. */
@@ -239,7 +244,7 @@ static kern_status make_plan(launch_niah_plan *plan, int64_t **tasks, int64_t **
     *plan = (launch_niah_plan){.text = chosen->text,
                                .samples = chosen->samples,
                                .depths = most_depths(chosen),
-                               .seed = (uint64_t)chosen->seed};
+                               .seed = chosen->seed};
     TRY(parse_list(tasks, &plan->task_count, "tasks", task_list, DATA_NEEDLE_TASKS));
     TRY(parse_list(lengths, &plan->length_count, "lengths",
                    chosen->lengths ? chosen->lengths : context, LONGEST));
@@ -265,10 +270,10 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     int64_t *tasks = NULL, *lengths = NULL;
     launch_trained *runs = calloc((size_t)count, sizeof *runs);
     ASSERT(runs);
+    TRY(check_places(chosen));
     for (int64_t i = 0; i < count; i++) TRY(launch_trained_open(&runs[i], words[i], 0));
     TRY(check_vocabularies(runs, count));
     TRY(make_plan(&plan, &tasks, &lengths, chosen, &runs[0]));
-    TRY(check_places(chosen));
     spec.vocabulary = runs[0].vocabulary;
     spec.begin = runs[0].conf->model.bos >= 0;
     TRY(data_encoder_create(&spec.encoder, spec.vocabulary));
@@ -288,7 +293,7 @@ done:
 int launch_niah(int argc, char **argv) {
     choices chosen = {.depths = 40, .samples = 40, .answer_tokens = 128};
     const launch_option options[] = {
-        {"text", LAUNCH_TEXT, &chosen.text, "FILE", "the text of tasks 2 and 3"},
+        {"text", LAUNCH_TEXT, &chosen.text, "FILE", "required for tasks 2 and 3: their text"},
         {"lengths", LAUNCH_TEXT, &chosen.lengths, "N,...",
          "tokens of a sample; the first run's context"},
         {"tasks", LAUNCH_TEXT, &chosen.tasks, "N,...", "1, 2, 3; all that have a text"},
@@ -296,7 +301,7 @@ int launch_niah(int argc, char **argv) {
         {"samples", LAUNCH_COUNT, &chosen.samples, "N", "of each task and length (40)"},
         {"answer-tokens", LAUNCH_COUNT, &chosen.answer_tokens, "N",
          "room for the answer, inside the length (128)"},
-        {"seed", LAUNCH_COUNT, &chosen.seed, "N", "of keys, values and places in the text (0)"},
+        {"seed", LAUNCH_SEED, &chosen.seed, "N", "of keys, values and places in the text (0)"},
         {"ruler", LAUNCH_TEXTS, &chosen.ruler, "FILE",
          "ask a jsonl file of RULER's instead; several times"},
         {"write", LAUNCH_TEXT, &chosen.write, "FILE",
@@ -304,6 +309,7 @@ int launch_niah(int argc, char **argv) {
         {"off", LAUNCH_FLAG, &chosen.off, NULL, "with inner steps off only"},
         {"csv", LAUNCH_TEXT, &chosen.csv, "FILE", "write accuracy by length and depth"},
         {"png", LAUNCH_TEXT, &chosen.png, "FILE", "draw it as heat maps (needs gnuplot)"},
+        LAUNCH_FORCE(&chosen.force),
         LAUNCH_JSON(&chosen.json),
         {0},
     };

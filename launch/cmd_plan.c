@@ -3,11 +3,13 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/report.h"
+#include "train/disk.h"
 #include "train/fit.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A way of running the step: with everything kept, with the least memory, or as training would. */
 typedef struct {
@@ -25,6 +27,7 @@ typedef struct {
     way way[WAYS];
     double parameters, fast_parameters;
     double kind[5];
+    train_disk disk;
 } plan;
 
 static const char *const parameter_kind[] = {"embedding", "attention", "fast_mlp", "mlp", "norms"};
@@ -52,6 +55,13 @@ static void count_parameters(plan *to, const infer_parameters *parameters) {
     }
 }
 
+static train_disk find_disk(const plan *of, const infer_model *model) {
+    struct stat about;
+    const char *tokenizer = of->conf->data.tokenizer;
+    int64_t bytes = *tokenizer && !stat(tokenizer, &about) ? about.st_size : 0;
+    return train_disk_plan(of->conf, infer_model_parameters(model), infer_model_real(model), bytes);
+}
+
 /* One way, found within a limit; unknown where nothing fits unless the least was asked for. */
 static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
@@ -59,8 +69,10 @@ static kern_status find_way(plan *to, int which, double limit) {
     way *found = &to->way[which];
     TRY(train_fit_find(&step, &found->fit, to->conf, limit, to->threads, false));
     found->known = step || which == WAY_LEAST;
-    if (step && to->parameters == 0)
+    if (step && to->parameters == 0) {
         count_parameters(to, infer_model_parameters(train_step_model(step)));
+        to->disk = find_disk(to, train_step_model(step));
+    }
 done:
     train_step_destroy(step);
     return status;
@@ -116,8 +128,19 @@ static void print_work(const plan *of) {
     double flops = train_model_flops(of->conf);
     char step[32], token[32];
     printf("tokens       %.0f a step\n", tokens_of(of));
-    printf("model work   %s a step, %s a token\n\n", launch_scaled(step, flops, "FLOP"),
+    printf("model work   %s a step, %s a token\n", launch_scaled(step, flops, "FLOP"),
            launch_scaled(token, flops / tokens_of(of), "FLOP"));
+}
+
+static void print_disk(const plan *of) {
+    const train_disk *disk = &of->disk;
+    char one[32], all[32];
+    train_bytes_text(one, disk->checkpoint);
+    train_bytes_text(all, disk->run);
+    printf("disk         %s a checkpoint; %s a run of %lld steps, with %lld checkpoint%s at a "
+           "time\n\n",
+           one, all, (long long)of->conf->train.steps, (long long)disk->checkpoints,
+           disk->checkpoints == 1 ? "" : "s");
 }
 
 typedef struct {
@@ -254,11 +277,14 @@ static kern_status print_plan_json(const plan *of) {
                                      (json_int_t)of->fast_parameters);
     for (int kind = 0; kind < KINDS; kind++)
         launch_json_set(parameters, parameter_kind[kind], json_integer((json_int_t)of->kind[kind]));
-    json_t *object = launch_json(
-        "{s:o,s:o,s:I,s:f,s:f,s:b,s:o,s:f}", "name", launch_json_text(of->conf->name), "parameters",
-        parameters, "tokens_per_step", (json_int_t)tokens, "model_flops_per_step", flops,
-        "model_flops_per_token", flops / tokens, "fits", of->way[WAY_HERE].known, "limit_bytes",
-        launch_json_number(of->limit), "compile_seconds", of->compile_seconds);
+    json_t *object =
+        launch_json("{s:o,s:o,s:I,s:f,s:f,s:b,s:o,s:f,s:{s:I,s:I,s:I}}", "name",
+                    launch_json_text(of->conf->name), "parameters", parameters, "tokens_per_step",
+                    (json_int_t)tokens, "model_flops_per_step", flops, "model_flops_per_token",
+                    flops / tokens, "fits", of->way[WAY_HERE].known, "limit_bytes",
+                    launch_json_number(of->limit), "compile_seconds", of->compile_seconds, "disk",
+                    "checkpoint_bytes", (json_int_t)of->disk.checkpoint, "checkpoints",
+                    (json_int_t)of->disk.checkpoints, "run_bytes", (json_int_t)of->disk.run);
     for (int w = 0; w < WAYS; w++) launch_json_set(object, way_name[w], json_way(of, &of->way[w]));
     return launch_print_json(object);
 }
@@ -269,8 +295,8 @@ int launch_plan(int argc, char **argv) {
     const launch_syntax syntax = {
         "plan",
         "CONFIG [key=value...]",
-        "Prints what training CONFIG would need: parameters, work per step and token, and the\n"
-        "peak memory by kind; nothing is run and the memory is not needed. Columns:\n"
+        "Prints what training CONFIG would need: parameters, work per step and token, disk, and\n"
+        "the peak memory by kind; nothing is run and the memory is not needed. Columns:\n"
         "  here      as training would run within train.memory_limit (0: what is free now)\n"
         "  least     as little memory as possible: much is computed again in the reverse pass\n"
         "  all kept  nothing that products made is computed again\n"
@@ -289,6 +315,7 @@ int launch_plan(int argc, char **argv) {
     TRY(make_plan(&of));
     print_model(&of);
     print_work(&of);
+    print_disk(&of);
     print_head(&of);
     print_memory(&of);
     print_choices(&of);

@@ -51,6 +51,8 @@ static kern_status print_state_json(const infer_state *state) {
     launch_json_set(object, "loss", launch_json_number(seen->nll / (double)seen->counted));
     launch_json_set(object, "first_chunk_loss", launch_json_number(seen->first_loss));
     launch_json_set(object, "last_chunk_loss", launch_json_number(seen->last_loss));
+    launch_json_set(object, "first_chunk_norm", launch_json_number(seen->first_norm));
+    launch_json_set(object, "last_chunk_norm", launch_json_number(seen->last_norm));
     for (int i = 0; i < state->moves; i++) {
         json_t *move = json_object();
         launch_json_set(move, "moved", launch_json_number(state->move[i].moved));

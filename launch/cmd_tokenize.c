@@ -1,5 +1,6 @@
 /* ttt tokenize: text -> token ids and back. */
 #include "data/bpe.h"
+#include "data/stream.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 
@@ -19,8 +20,9 @@ static const char about_tokenize[] =
     "    ttt tokenize --tokenizer vocab.bpe <book.txt >ids.txt\n"
     "    ttt tokenize --tokenizer vocab.bpe --decode <ids.txt >book.txt\n"
     "\n"
-    "Any bytes are text and survive. Names of special tokens are ordinary text unless\n"
-    "--special is given.";
+    "Text may be compressed with gzip or zstd. Any bytes are text and survive, but files\n"
+    "that are known to be none (a PDF, UTF-16) are refused. Names of special tokens are\n"
+    "ordinary text unless --special is given.";
 
 enum { BLOCK = 1 << 18, DIGITS = 12 };
 
@@ -31,7 +33,7 @@ typedef struct {
 } choices;
 
 /* At most `bytes` from the standard input; fewer at its end alone. */
-static kern_status read_input(char *text, int64_t bytes, int64_t *got) {
+static kern_status read_ids(char *text, int64_t bytes, int64_t *got) {
     for (*got = 0; *got < bytes;) {
         ssize_t more = read(STDIN_FILENO, text + *got, (size_t)(bytes - *got));
         if (more < 0 && errno == EINTR) continue;
@@ -61,16 +63,18 @@ static kern_status encode(const choices *chosen, const data_vocabulary *vocabula
     kern_status status = KERN_OK;
     data_encoder *encoder = NULL;
     data_tokens tokens = {0};
+    data_stream *stream = NULL;
     char *text = NULL;
     int64_t capacity = 0, held = 0, got, consumed;
     double seconds = 0;
     long long bytes = 0, count = 0;
     bool first = true;
     TRY(data_encoder_create(&encoder, vocabulary));
+    TRY(data_stream_open(&stream, &(data_stream_options){.path = "-"}));
     if (chosen->json) putchar('[');
     for (bool last = false; !last;) {
         text = kern_grow(text, &capacity, held + BLOCK, 1);
-        TRY(read_input(text + held, capacity - held, &got));
+        TRY(data_stream_fill(stream, text + held, capacity - held, &got));
         last = got < capacity - held;
         held += got;
         tokens.count = 0;
@@ -89,6 +93,7 @@ static kern_status encode(const choices *chosen, const data_vocabulary *vocabula
         fprintf(stderr, "%lld bytes, %lld tokens, %.3f s to encode, %.1f MB/s\n", bytes, count,
                 seconds, seconds > 0 ? (double)bytes / seconds / 1e6 : 0.0);
 done:
+    data_stream_destroy(stream);
     free(text);
     free(tokens.ids);
     data_encoder_destroy(encoder);
@@ -115,7 +120,7 @@ static kern_status decode(const data_vocabulary *vocabulary) {
     char text[4096];
     int64_t got = 1, id = -1, open = 0;
     while (got > 0) {
-        TRY(read_input(text, (int64_t)sizeof text, &got));
+        TRY(read_ids(text, (int64_t)sizeof text, &got));
         for (int64_t i = 0; i < got; i++) {
             if (text[i] >= '0' && text[i] <= '9') {
                 if (id <= INT32_MAX) id = (id < 0 ? 0 : id * 10) + (text[i] - '0');
@@ -155,7 +160,7 @@ done:
 int launch_tokenize(int argc, char **argv) {
     choices chosen = {0};
     const launch_option options[] = {
-        {"tokenizer", LAUNCH_TEXT, &chosen.tokenizer, "FILE", "the vocabulary"},
+        {"tokenizer", LAUNCH_TEXT, &chosen.tokenizer, "FILE", "required: the vocabulary"},
         {"pattern", LAUNCH_TEXT, &chosen.how.pattern, "NAME", "what cuts text into pieces"},
         {"begin", LAUNCH_TEXT, &chosen.how.begin, "NAME", "the token that begins a document"},
         {"special", LAUNCH_FLAG, &chosen.special, NULL, "recognise names of special tokens"},
@@ -164,7 +169,7 @@ int launch_tokenize(int argc, char **argv) {
         {"json", LAUNCH_FLAG, &chosen.json, NULL, "print the ids as one array"},
         {0},
     };
-    const launch_syntax syntax = {"tokenize", "", about_tokenize, options, 0, 0};
+    const launch_syntax syntax = {"tokenize", "--tokenizer FILE", about_tokenize, options, 0, 0};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
     return launch_report("tokenize", run(&chosen));

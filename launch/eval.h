@@ -11,7 +11,7 @@ typedef struct {
     const char *context, *csv, *png; /* as written; NULL: not given */
     launch_texts text;
     int64_t windows, place;
-    bool books, by_position, by_token, off, save, json, sum;
+    bool books, by_position, by_token, off, save, force, json, sum;
 } launch_eval_choices;
 
 /* Reads the windows of shards with all runs and prints, writes and draws their losses. Nothing is

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/report.h"
 #include "train/files.h"
+#include "train/terminal.h"
 
 enum { NAME_WIDTH = 28, CELL_WIDTH = 17, HEAD_BYTES = 96 };
 
@@ -64,8 +66,10 @@ static void print_cell(infer_mean mean) {
 
 static void print_head(const launch_eval_report *report, const char *what) {
     printf("\n%-*s", NAME_WIDTH, what);
-    for (int64_t i = 0; i < report->columns; i++)
-        printf(" %*s", CELL_WIDTH - 1, report->column[i].label);
+    for (int64_t i = 0; i < report->columns; i++) {
+        putchar(' ');
+        launch_print_name(report->column[i].label, -(CELL_WIDTH - 1));
+    }
     printf("\n");
 }
 
@@ -78,7 +82,9 @@ static void print_row(const launch_eval_report *report, launch_eval_place place)
 static void print_document(const launch_eval_report *report, int64_t document) {
     const char *name = "all documents";
     if (document != INFER_ALL) name = data_source_document(report->source, document).name;
-    printf("%-*.*s", NAME_WIDTH, NAME_WIDTH, name);
+    char *plain = train_terminal_plain(name);
+    launch_print_name(train_terminal_cut(plain, NAME_WIDTH), NAME_WIDTH);
+    free(plain);
 }
 
 static void print_length(const launch_eval_report *report, int64_t length) {
@@ -151,10 +157,12 @@ static void print_verdict(const launch_eval_report *report, launch_eval_pair pai
         better += mean.mean < -mean.standard_error;
         of++;
     }
-    if (of)
-        printf("%s is lower than %s by more than the standard error in %d of the %d bins from "
-               "position %lld on\n",
-               a->label, report->column[pair.b].label, better, of, 2 * (long long)a->chunk);
+    if (!of) return;
+    launch_print_name(a->label, 0);
+    printf(" is lower than ");
+    launch_print_name(report->column[pair.b].label, 0);
+    printf(" by more than the standard error in %d of the %d bins from position %lld on\n", better,
+           of, 2 * (long long)a->chunk);
 }
 
 static void print_pair(const launch_eval_report *report, launch_eval_pair pair,
@@ -167,8 +175,11 @@ static void print_pair(const launch_eval_report *report, launch_eval_pair pair,
 
 static void print_difference(const launch_eval_report *report, launch_eval_pair pair,
                              bool by_position) {
-    printf("\n%s - %s\n", report->column[pair.a].label, report->column[pair.b].label);
-    printf("%-*s%*s%*s\n", NAME_WIDTH, "whole windows", CELL_WIDTH, "nats per token", CELL_WIDTH,
+    putchar('\n');
+    launch_print_name(report->column[pair.a].label, 0);
+    printf(" - ");
+    launch_print_name(report->column[pair.b].label, 0);
+    printf("\n%-*s%*s%*s\n", NAME_WIDTH, "whole windows", CELL_WIDTH, "nats per token", CELL_WIDTH,
            "bits per byte");
     for (int64_t l = 0; l < report->lengths; l++) {
         print_length(report, l);

@@ -9,12 +9,14 @@
 #include "launch/eval.h"
 #include "launch/eval_report.h"
 #include "launch/gnuplot.h"
+#include "launch/outputs.h"
 #include "launch/progress_line.h"
 #include "launch/report.h"
 #include "train/dataset.h"
 #include "train/files.h"
 #include "train/fit.h"
 #include "train/signals.h"
+#include "train/state.h"
 #include "train/vocabulary.h"
 
 kern_status launch_eval_lengths(int64_t **lengths, int64_t *count, const char *text) {
@@ -49,7 +51,7 @@ bool launch_eval_has_inner(const launch_trained *run) {
 static train_signals handlers;
 
 void launch_eval_signals_begin(void) {
-    train_signals_install_saying(&handlers, "\nttt: stopping; the same again ends at once\n");
+    train_signals_install_saying(&handlers, "\nttt: stopping");
     /* Who reads our output may go away: that ends us quietly. */
     ASSERT(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
 }
@@ -65,6 +67,7 @@ typedef struct {
     launch_trained *runs;
     int64_t *lengths; /* [report.lengths] */
     data_source *source;
+    launch_outputs outputs;
     launch_eval_report report;
 } evaluation;
 
@@ -203,9 +206,9 @@ done:
 }
 
 /* Where a run's results are saved, in a folder that is made. free(*path). */
-static kern_status find_saved(char **path, const launch_trained *run) {
+static kern_status find_saved(char **path, const launch_trained *run, int64_t step) {
     char *folder = train_text("%s/eval", run->dir);
-    *path = train_text("%s/step-%08lld.json", folder, (long long)run->step);
+    *path = train_text("%s/step-%08lld.json", folder, (long long)step);
     kern_status status = train_make_directory(folder);
     free(folder);
     return status;
@@ -217,7 +220,7 @@ static kern_status save(const launch_eval_report *report, int64_t index,
     json_t *object = launch_eval_json(report, index);
     char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), *path = NULL;
     ASSERT(text);
-    TRY(find_saved(&path, run));
+    TRY(find_saved(&path, run, run->step));
     TRY(train_write_file(path, text, strlen(text)));
 done:
     json_decref(object);
@@ -226,21 +229,48 @@ done:
     return status;
 }
 
-/* Whether what is asked for can be written. */
-static kern_status check_places(const evaluation *e) {
+/* What the command line says that is read and written. */
+static void list_files(launch_outputs *outputs, const launch_eval_choices *chosen) {
+    if (chosen->data) launch_outputs_read_list(outputs, chosen->data);
+    launch_outputs_write(outputs, LAUNCH_EVAL_CSV, chosen->csv);
+    launch_outputs_write(outputs, LAUNCH_PICTURE, chosen->png);
+}
+
+/* Where results of a run whose weights are not loaded yet will be saved. */
+static kern_status list_saved(launch_outputs *outputs, const launch_trained *run) {
     kern_status status = KERN_OK;
-    char *path = NULL;
-    if (e->chosen->png) TRY(launch_gnuplot_check());
-    TRY(launch_check_place(e->chosen->csv));
-    TRY(launch_check_place(e->chosen->png));
-    for (int64_t i = 0; i < e->count && e->chosen->save; i++) {
-        TRY(find_saved(&path, &e->runs[i]));
-        TRY(launch_check_place(path));
-        free(path);
-        path = NULL;
-    }
+    train_state state;
+    train_state_file files[TRAIN_STATE_FILES];
+    char *path = NULL, *about = NULL;
+    if (run->alone)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "--save writes into the run's directory, and %s is a checkpoint that lies in "
+                      "no run; --json and --csv FILE keep the numbers elsewhere",
+                      run->dir));
+    about = train_text("%s/state.json", run->checkpoint);
+    TRY(train_state_read(&state, files, about));
+    TRY(find_saved(&path, run, state.step));
+    launch_outputs_write(outputs, LAUNCH_SAVED, path);
 done:
+    free(about);
     free(path);
+    return status;
+}
+
+/* Whether what is asked for can be written, now that all that is read is known. */
+static kern_status check_places(evaluation *e) {
+    kern_status status = KERN_OK;
+    const char *before = NULL;
+    for (int64_t i = 0; i < data_source_documents(e->source); i++) {
+        const char *path = data_source_document(e->source, i).path;
+        if (path != before) launch_outputs_read(&e->outputs, path);
+        before = path;
+    }
+    for (int64_t i = 0; i < e->count && e->chosen->save; i++)
+        TRY(list_saved(&e->outputs, &e->runs[i]));
+    TRY(launch_outputs_check(&e->outputs, e->chosen->force));
+    if (e->chosen->png) TRY(launch_gnuplot_check());
+done:
     return status;
 }
 
@@ -348,6 +378,8 @@ kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *w
     e.runs = calloc((size_t)count, sizeof *e.runs);
     e.report.column = calloc((size_t)count * 2, sizeof *e.report.column);
     ASSERT(e.runs && e.report.column);
+    list_files(&e.outputs, chosen);
+    TRY(launch_outputs_check(&e.outputs, chosen->force));
     TRY(open_runs(&e, words));
     TRY(open_source(&e));
     TRY(check_places(&e));
@@ -355,6 +387,7 @@ kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *w
     TRY(present(&e));
 done:
     launch_eval_report_clear(&e.report);
+    launch_outputs_clear(&e.outputs);
     data_source_destroy(e.source);
     for (int64_t i = 0; i < count; i++) launch_trained_close(&e.runs[i]);
     free(e.runs);

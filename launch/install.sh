@@ -1,19 +1,22 @@
 #!/bin/bash
 # Installs what building, testing and the quick start need, on Debian 12 and 13, Ubuntu 22.04 and
 # newer. Touches neither the network nor any package when all is there.
+#   --clang        also Clang and its OpenMP, which launch/test.sh --clang needs
 #   --no-install   only names what is missing; exit 1 if anything is
 set -euo pipefail
 
 usage() {
-    sed -n '2,4s/^# \{0,1\}//p' "$0"
+    sed -n '2,5s/^# \{0,1\}//p' "$0"
 }
 
 install=yes
+clang=no
 for word in "$@"; do
     case $word in
+        --clang) clang=yes ;;
         --no-install) install=no ;;
         -h | --help) usage; exit 0 ;;
-        *) echo "install.sh: no option '$word'; there is --no-install" >&2; exit 2 ;;
+        *) echo "install.sh: no option '$word'; there are --clang and --no-install" >&2; exit 2 ;;
     esac
 done
 
@@ -33,7 +36,9 @@ hdf5.h libhdf5-dev
 libfyaml.h libfyaml-dev
 jansson.h libjansson-dev
 pcre2.h libpcre2-dev
+utf8proc.h libutf8proc-dev
 zlib.h zlib1g-dev
+zstd.h libzstd-dev
 cmocka.h libcmocka-dev
 "
 
@@ -54,6 +59,10 @@ missing_packages() {
     while read -r thing package; do
         [ -z "$thing" ] || have_header "$thing" || echo "$package"
     done <<<"$headers"
+    if [ $clang = yes ]; then
+        command -v clang >/dev/null || echo clang
+        echo '#include <omp.h>' | clang -fopenmp -E -x c - >/dev/null 2>&1 || echo libomp-dev
+    fi
     command -v ninja >/dev/null || command -v make >/dev/null || echo ninja-build
     python3 -c 'import gzip, struct, zlib' 2>/dev/null || echo python3
 }
@@ -65,7 +74,7 @@ if [ -z "$packages" ]; then
 fi
 echo "install: missing: $packages"
 if [ $install = no ]; then
-    echo "install: bash launch/install.sh installs them; by hand: apt-get install $packages"
+    echo "install: bash launch/install.sh$([ $clang = no ] || echo " --clang") installs them; by hand: apt-get install $packages"
     exit 1
 fi
 if ! command -v apt-get >/dev/null; then

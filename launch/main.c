@@ -3,10 +3,14 @@
 #include "kernels/crowding.h"
 #include "launch/commands.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <ttt_commit.h>
 
 #define VERSION "0.1.0"
 
@@ -25,13 +29,13 @@ static const command commands[] = {
     {"infer", "reads a text with inner steps, and writes on", launch_infer},
     {"state", "shows what a saved state has learned", launch_state},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
-    {"plan", "what a configuration needs: parameters, work, memory", launch_plan},
+    {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan},
     {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench},
     {NULL, NULL, NULL},
 };
 
 enum { MOST_COMMANDS = 32 };
-_Static_assert(sizeof commands / sizeof *commands <= MOST_COMMANDS, "nearest name has no room");
+_Static_assert(sizeof commands / sizeof *commands < MOST_COMMANDS, "nearest name has no room");
 
 static void print_usage(FILE *to) {
     fprintf(to, "usage: ttt COMMAND [words and options]\n\n"
@@ -40,7 +44,7 @@ static void print_usage(FILE *to) {
     for (const command *row = commands; row->name; row++)
         fprintf(to, "  %-10s %s\n", row->name, row->summary);
     fprintf(to, "  %-10s %s\n", "help", "what a command does and its options: ttt help COMMAND");
-    fprintf(to, "\nttt --version prints the version.\n");
+    fprintf(to, "\nttt --version prints the version and its commit.\n");
 }
 
 static const command *find_command(const char *name) {
@@ -50,13 +54,18 @@ static const command *find_command(const char *name) {
 }
 
 static int unknown_command(const char *name) {
+    static const char version[] = "version";
     const char *names[MOST_COMMANDS];
+    const char *word = name + strspn(name, "-");
     int64_t count = 0;
     for (const command *row = commands; row->name; row++) names[count++] = row->name;
     names[count++] = "help";
-    const char *nearest = conf_nearest(name, names, count);
+    names[count++] = version;
+    const char *nearest = strcasecmp(word, "v") ? conf_nearest(word, names, count) : version;
     fprintf(stderr, "ttt: no command '%s'; ", name);
-    if (nearest)
+    if (nearest == version)
+        fprintf(stderr, "did you mean 'ttt --version'?\n");
+    else if (nearest)
         fprintf(stderr, "did you mean '%s'?\n", nearest);
     else
         fprintf(stderr, "ttt --help lists them\n");
@@ -84,7 +93,7 @@ static int dispatch(int argc, char **argv) {
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
         return help(argc - 1, argv + 1);
     if (!strcmp(name, "--version")) {
-        printf("ttt " VERSION "\n");
+        printf("ttt " VERSION " (commit " TTT_COMMIT ")\n");
         return 0;
     }
     const command *row = find_command(name);
@@ -99,10 +108,27 @@ static int close_output(int code) {
     return code ? code : 1;
 }
 
+/* What a shell gives (1024, often) is there for programs of long ago, and may be raised freely. */
+static void raise_open_files(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* where that is refused, what there was has to do */
+}
+
+/* malloc reserves 64 MB for the heap of each thread, which a limit on addresses counts. */
+static void share_one_heap(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return;
+    mallopt(M_ARENA_MAX, 1);
+}
+
 int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    raise_open_files();
+    share_one_heap();
     omp_set_dynamic(0); /* a team whose size changes is ended and started over */
     kern_watch_crowding();
     return close_output(dispatch(argc, argv));

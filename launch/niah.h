@@ -70,8 +70,8 @@ typedef struct {
 launch_niah_scores *launch_niah_cell(const launch_niah_report *report, int64_t column,
                                      int64_t group, int64_t depth);
 double launch_niah_mean(launch_niah_scores scores); /* NAN where there are none */
-/* The end of a label that is too long for a table. */
-const char *launch_niah_shortened(const char *label);
+/* A label in one line, of one that is too long for a table the end; free(). */
+char *launch_niah_shortened(const char *label);
 
 /* Adds a score to the last column. */
 void launch_niah_add(launch_niah_report *report, int64_t group, int64_t depth, double score);

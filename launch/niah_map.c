@@ -71,8 +71,9 @@ static void put_map(FILE *file, const launch_niah_report *report, int64_t column
         }
     }
     if (boxes == 0) fputs("NaN NaN NaN\n", file);
-    char *title = train_text("%s, task %s", report->column[column].label,
-                             launch_niah_shortened(group->label));
+    char *label = launch_niah_shortened(group->label);
+    char *title = train_text("%s, task %s", report->column[column].label, label);
+    free(label);
     fputs("EOD\nset title ", file);
     launch_gnuplot_quote(file, title);
     fprintf(file, "\nplot $map using 1:2:(0.5):(%.9g):3 with boxxyerror linecolor palette\n",

@@ -6,6 +6,7 @@
 #include "launch/niah.h"
 #include "launch/report.h"
 #include "train/files.h"
+#include "train/terminal.h"
 
 enum { NAME_WIDTH = 20, CELL_WIDTH = 17, BANDS = 5, PERCENTS = 101 };
 
@@ -66,15 +67,19 @@ static void print_cell(launch_niah_scores s) {
         printf("%*.4f \u00b1%6.4f", CELL_WIDTH - 8, launch_niah_mean(s), standard_error(s));
 }
 
-const char *launch_niah_shortened(const char *label) {
-    size_t length = strlen(label);
-    return length > NAME_WIDTH ? label + length - NAME_WIDTH : label;
+char *launch_niah_shortened(const char *label) {
+    char *plain = train_terminal_plain(label);
+    char *end = train_text("%s", train_terminal_tail(plain, NAME_WIDTH));
+    free(plain);
+    return end;
 }
 
 static void print_head(const launch_niah_report *report, const char *first, const char *second) {
     printf("%-*s %8s %8s", NAME_WIDTH, first, second, "samples");
-    for (int64_t c = 0; c < report->columns; c++)
-        printf(" %*s", CELL_WIDTH - 1, report->column[c].label);
+    for (int64_t c = 0; c < report->columns; c++) {
+        putchar(' ');
+        launch_print_name(report->column[c].label, -(CELL_WIDTH - 1));
+    }
     printf("\n");
 }
 
@@ -101,8 +106,10 @@ void launch_niah_print(const launch_niah_report *report) {
     print_head(report, "task", "length");
     for (int64_t g = 0; g < launch_niah_groups(report->samples); g++) {
         const launch_niah_group *group = launch_niah_group_of(report->samples, g);
-        printf("%-*s %8lld %8lld", NAME_WIDTH, launch_niah_shortened(group->label),
-               (long long)group->length, (long long)group->samples);
+        char *label = launch_niah_shortened(group->label);
+        launch_print_name(label, NAME_WIDTH);
+        free(label);
+        printf(" %8lld %8lld", (long long)group->length, (long long)group->samples);
         for (int64_t c = 0; c < report->columns; c++) print_cell(all_depths(report, c, g));
         printf("\n");
     }
@@ -140,8 +147,8 @@ json_t *launch_niah_json(const launch_niah_report *report) {
                                             (json_int_t)column->step, "inner_steps",
                                             (int)column->inner, "results", results));
     }
-    return launch_json("{s:I, s:I, s:o}", "seed", (json_int_t)report->plan->seed, "answer_tokens",
-                       (json_int_t)report->spec->answer_tokens, "models", models);
+    return launch_json("{s:o, s:I, s:o}", "seed", launch_json_seed(report->plan->seed),
+                       "answer_tokens", (json_int_t)report->spec->answer_tokens, "models", models);
 }
 
 kern_status launch_niah_write_csv(const launch_niah_report *report, const char *path) {

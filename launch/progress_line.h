@@ -1,5 +1,5 @@
 /* A line on stderr that tells how far long work is and when it will end: rewritten on a terminal,
- * printed now and then elsewhere. */
+ * no wider than that is, printed now and then elsewhere. */
 #ifndef LAUNCH_PROGRESS_LINE_H
 #define LAUNCH_PROGRESS_LINE_H
 

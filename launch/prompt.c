@@ -1,12 +1,12 @@
 #include "launch/prompt.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/stream.h"
 #include "launch/progress_line.h"
 #include "train/signals.h"
 
@@ -71,61 +71,56 @@ kern_status launch_prompt_text(const launch_prompt *prompt, const char *text) {
     return launch_prompt_bytes(prompt, text, (int64_t)strlen(text));
 }
 
-static kern_status open_file(int *descriptor, int64_t *bytes, const char *path) {
-    struct stat info;
-    *descriptor = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
-    if (*descriptor < 0 || fstat(*descriptor, &info))
-        return kern_fail(KERN_ERR_FILE, "cannot open %s: %s", path, strerror(errno));
-    *bytes = S_ISREG(info.st_mode) ? info.st_size : 0;
-    return KERN_OK;
-}
-
-static void close_file(int descriptor) {
-    if (descriptor > STDIN_FILENO) close(descriptor);
-}
-
 kern_status launch_prompt_size(int64_t *bytes, const char *path) {
-    int descriptor;
+    kern_status status = KERN_OK;
+    data_stream *stream = NULL;
     struct stat info;
-    *bytes = 0;
-    /* Who writes into a named pipe would meet the end of this look into it. */
-    if (strcmp(path, "-") && !stat(path, &info) && S_ISFIFO(info.st_mode)) return KERN_OK;
-    kern_status status = open_file(&descriptor, bytes, path);
-    close_file(descriptor);
+    if (!strcmp(path, "-")) path = "/dev/stdin"; /* opened anew: it is only looked at */
+    *bytes = data_stream_size(path);
+    /* Looking into a pipe would take bytes out of it, or meet its writer's end. */
+    if (!stat(path, &info) && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) goto done;
+    TRY(data_stream_open(&stream, &(data_stream_options){.path = path}));
+    if (data_stream_is_compressed(stream)) *bytes = 0;
+done:
+    data_stream_destroy(stream);
     return status;
-}
-
-/* The next bytes, 0 at the end; a signal is an end, too. */
-static kern_status next_bytes(int64_t *got, char *to, int descriptor, const char *path) {
-    struct pollfd wait = {.fd = descriptor, .events = POLLIN};
-    *got = 0;
-    while (poll(&wait, 1, PATIENCE_MS) <= 0)
-        if (train_signals_received()) return KERN_OK;
-    ssize_t count = read(descriptor, to, BLOCK);
-    if (count < 0) return kern_fail(KERN_ERR_FILE, "cannot read %s: %s", path, strerror(errno));
-    *got = count;
-    return KERN_OK;
 }
 
 kern_status launch_prompt_file(const launch_prompt *prompt, const char *path) {
     kern_status status = KERN_OK;
     infer_reader *reader = NULL;
+    data_stream *stream = NULL;
     reading r = {.given = prompt};
     static char block[BLOCK];
-    int descriptor = -1;
     int64_t got = 1;
-    TRY(open_file(&descriptor, &r.bytes, path));
-    TRY(begin(&reader, &r, strcmp(path, "-") ? path : "standard input"));
+    TRY(launch_prompt_size(&r.bytes, path));
+    TRY(data_stream_open(&stream, &(data_stream_options){path, false, train_signals_received}));
+    TRY(begin(&reader, &r, data_stream_name(path)));
     while (got > 0) {
-        TRY(next_bytes(&got, block, descriptor, path));
+        status = data_stream_read(stream, block, BLOCK, &got);
+        if (status != KERN_ERR_INTERRUPTED) TRY(status);
+        if (status != KERN_OK) got = 0; /* what came before the signal is read to its end */
         TRY(infer_reader_push(reader, block, got, got == 0));
     }
     TRY(stop_if_asked());
 done:
     launch_progress_clear(&r.line);
-    close_file(descriptor);
+    data_stream_destroy(stream);
     infer_reader_destroy(reader);
     return settle(status, prompt);
+}
+
+/* The next bytes of the standard input, 0 at the end; a signal is an end, too. */
+static kern_status next_bytes(int64_t *got, char *to) {
+    struct pollfd wait = {.fd = STDIN_FILENO, .events = POLLIN};
+    *got = 0;
+    while (poll(&wait, 1, PATIENCE_MS) <= 0)
+        if (train_signals_received()) return KERN_OK;
+    ssize_t count = read(STDIN_FILENO, to, BLOCK);
+    if (count < 0)
+        return kern_fail(KERN_ERR_FILE, "cannot read the standard input: %s", strerror(errno));
+    *got = count;
+    return KERN_OK;
 }
 
 kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines) {
@@ -143,7 +138,7 @@ kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *
         searched = lines->count;
         lines->bytes = kern_grow(lines->bytes, &lines->capacity, lines->count + BLOCK, 1);
         int64_t got;
-        TRY(next_bytes(&got, lines->bytes + lines->count, STDIN_FILENO, "the standard input"));
+        TRY(next_bytes(&got, lines->bytes + lines->count));
         TRY(stop_if_asked());
         lines->count += got;
         lines->ended = got == 0;

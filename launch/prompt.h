@@ -19,7 +19,7 @@ typedef struct {
 } launch_prompt;
 
 /* Read a prompt whole. A signal (train/signals.h) stops between pieces: KERN_ERR_INTERRUPTED; what
- * was read until then stays read. Errors: KERN_ERR_FILE, those of infer_reader_push; but for
+ * was read until then stays read. Errors: those of data/stream.h, of infer_reader_push; but for
  * KERN_ERR_NUMERIC the session can then be saved, and any text can follow. "-" is the standard
  * input. */
 kern_status launch_prompt_file(const launch_prompt *prompt, const char *path);
@@ -38,8 +38,8 @@ typedef struct {
  * came first. */
 kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines);
 
-/* The size of a file; 0 where nobody knows it, as of a pipe. KERN_ERR_FILE where it cannot be
- * opened. */
+/* The bytes of text in a file; 0 where nobody knows, as of a pipe or what is compressed. Errors:
+ * those of data_stream_open. */
 kern_status launch_prompt_size(int64_t *bytes, const char *path);
 
 #endif

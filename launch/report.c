@@ -5,16 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/aside.h"
 #include "data/utf8.h"
-
-kern_status launch_check_place(const char *path) {
-    data_aside *file = NULL;
-    if (!path) return KERN_OK;
-    kern_status status = data_aside_create(&file, path);
-    data_aside_destroy(file);
-    return status;
-}
+#include "train/terminal.h"
 
 json_t *launch_json(const char *format, ...) {
     json_error_t error;
@@ -59,6 +51,13 @@ json_t *launch_json_text(const char *text) {
     return string;
 }
 
+json_t *launch_json_seed(uint64_t seed) {
+    char digits[24];
+    if (seed <= INT64_MAX) return json_integer((json_int_t)seed);
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)seed);
+    return json_string(digits);
+}
+
 kern_status launch_print_json(json_t *object) {
     ASSERT(object);
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -76,6 +75,14 @@ const char *launch_scaled(char text[32], double value, const char *unit) {
     int digits = value >= 99.95 || p == 0 ? 0 : value >= 9.995 ? 1 : 2;
     snprintf(text, 32, "%.*f %s%s", digits, value, prefix[p], unit);
     return text;
+}
+
+void launch_print_name(const char *name, int width) {
+    char *plain = train_terminal_plain(name);
+    int blanks = abs(width) - train_terminal_columns(plain);
+    if (blanks < 0) blanks = 0;
+    printf("%*s%s%*s", width < 0 ? blanks : 0, "", plain, width < 0 ? 0 : blanks, "");
+    free(plain);
 }
 
 void launch_csv_field(FILE *file, const char *text) {

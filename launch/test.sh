@@ -1,27 +1,47 @@
 #!/bin/bash
 # Installs what is missing, builds with warnings as errors, runs every test.
 #   --sanitize     an AddressSanitizer and UndefinedBehaviorSanitizer build, in build-sanitize
+#   --clang        a build by Clang, in build-clang: the tests of the kernels and of the engine
+#   --isa LEVEL    those tests with no more than this instruction set: v2, v3 or v4
 #   --no-install   stop, with their names, if packages are missing
 # What else is there goes to ctest: bash launch/test.sh -R attention
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=build
-sanitize=OFF
+options=()
 install_options=()
 ctest_options=()
-for word in "$@"; do
-    case $word in
-        --sanitize) folder=build-sanitize sanitize=ON ;;
-        --no-install) install_options=(--no-install) ;;
-        -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) ctest_options+=("$word") ;;
+targets=()
+engine() { # the labels and the targets of the kernels' and the engine's tests
+    ctest_options+=(--label-regex '^(kernels|autodiff)$')
+    targets=(ttt tests_kernels tests_autodiff)
+}
+while [ $# -gt 0 ]; do
+    case $1 in
+        --sanitize) folder=build-sanitize options=(-DTTT_SANITIZE=ON) ;;
+        --clang)
+            folder=build-clang options=(-DCMAKE_C_COMPILER=clang)
+            install_options+=(--clang)
+            engine
+            ;;
+        --isa)
+            [[ ${2-} =~ ^v[234]$ ]] || { echo "test.sh: --isa needs v2, v3 or v4" >&2; exit 2; }
+            export TTT_ISA=$2
+            engine
+            shift
+            ;;
+        --no-install) install_options+=(--no-install) ;;
+        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) ctest_options+=("$1") ;;
     esac
+    shift
 done
 
 bash launch/install.sh ${install_options[@]+"${install_options[@]}"}
 start=$SECONDS
-bash launch/build.sh $folder -DTTT_WERROR=ON -DTTT_TESTS=ON -DTTT_SANITIZE=$sanitize
+bash launch/build.sh $folder -DTTT_WERROR=ON -DTTT_TESTS=ON ${options[@]+"${options[@]}"} \
+    ${targets[@]+-- "${targets[@]}"}
 built=$SECONDS
 
 # Several tests run at once, so threads that wait must not spin.

@@ -6,11 +6,12 @@
 
 #include "configs/conf.h"
 #include "train/checkpoint.h"
+#include "train/course.h"
 #include "train/files.h"
 #include "train/history.h"
 #include "train/vocabulary.h"
 
-/* Its directory's last name; with the step where a checkpoint was named. */
+/* Its directory's last name; with the step where a checkpoint of a run was named. */
 static char *label_of(const launch_trained *run, const char *word) {
     char *path = realpath(run->dir, NULL), *step = strstr(run->checkpoint, "step-");
     const char *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : run->dir;
@@ -22,12 +23,30 @@ static char *label_of(const launch_trained *run, const char *word) {
     return label;
 }
 
+static kern_status accept(void *context, const char *checkpoint) {
+    kern_status status = KERN_OK;
+    launch_trained *run = context;
+    train_state state;
+    data_vocabulary_destroy(run->vocabulary);
+    run->vocabulary = NULL;
+    TRY(train_checkpoint_vocabulary(&run->vocabulary, &state, checkpoint));
+    TRY(train_course_check(&state, run->conf, NULL, run->config, checkpoint));
+    TRY(train_vocabulary_fit(run->vocabulary, &run->conf->model, checkpoint));
+    free(run->checkpoint);
+    run->checkpoint = train_text("%s", checkpoint);
+done:
+    return status;
+}
+
 kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context) {
     kern_status status = KERN_OK;
-    char *config = NULL, *assignment = NULL;
-    TRY(train_history_run(&run->dir, word));
-    config = train_text("%s/config.yaml", run->dir);
-    TRY(conf_load(&run->conf, config, 0, NULL));
+    char *assignment = NULL;
+    run->word = train_text("%s", word);
+    TRY(train_history_config(&run->config, &run->dir, word));
+    run->alone = !run->dir;
+    if (run->alone) run->dir = train_text("%s", word);
+    TRY(conf_load(&run->conf, run->config, 0, NULL));
+    TRY(train_history_use(word, accept, run));
     if (context) {
         assignment = train_text("train.context=%lld", (long long)context);
         TRY(conf_set(run->conf, assignment));
@@ -35,18 +54,15 @@ kern_status launch_trained_open(launch_trained *run, const char *word, int64_t c
             TRY(kern_fail_context(KERN_ERR_USAGE, "%s in windows of %lld tokens", word,
                                   (long long)context));
     }
-    TRY(train_history_locate(&run->checkpoint, word));
     run->label = label_of(run, word);
-    TRY(train_checkpoint_vocabulary(&run->vocabulary, run->checkpoint));
-    TRY(train_vocabulary_fit(run->vocabulary, &run->conf->model, run->checkpoint));
 done:
-    free(config);
     free(assignment);
     return status;
 }
 
-kern_status launch_trained_load(launch_trained *run, infer_readers readers) {
+static kern_status load(void *context, const char *checkpoint) {
     kern_status status = KERN_OK;
+    launch_trained *run = context;
     kern_dtype dtype = run->conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     train_state state;
     uint32_t crc;
@@ -60,14 +76,21 @@ kern_status launch_trained_load(launch_trained *run, infer_readers readers) {
             .name = p->name, .dtype = dtype, .rank = p->rank, .shape = {p->dim[0], p->dim[1]}};
     }
     train_tensors tensors = {.count = run->layout->count, .items = items};
-    TRY(train_checkpoint_open(&file, &state, &crc, run->checkpoint, &tensors));
-    TRY(infer_values_open(&run->values, run->conf, readers, kern_device_cpu(), file));
+    TRY(train_checkpoint_open(&file, &state, &crc, checkpoint, &tensors));
+    TRY(infer_values_open(&run->values, run->conf, run->readers, kern_device_cpu(), file));
     run->step = state.step;
     snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
              (unsigned)crc);
+    free(run->checkpoint);
+    run->checkpoint = train_text("%s", checkpoint);
 done:
     free(items);
     return status;
+}
+
+kern_status launch_trained_load(launch_trained *run, infer_readers readers) {
+    run->readers = readers;
+    return train_history_use(run->word, load, run);
 }
 
 void launch_trained_unload(launch_trained *run) {
@@ -76,6 +99,8 @@ void launch_trained_unload(launch_trained *run) {
 }
 
 void launch_trained_close(launch_trained *run) {
+    free(run->word);
+    free(run->config);
     free(run->dir);
     free(run->checkpoint);
     free(run->label);

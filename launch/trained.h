@@ -8,26 +8,31 @@
 
 /* Begins as zeros. Everything in it belongs to it. */
 typedef struct {
-    char *dir, *checkpoint; /* paths */
-    char *label;            /* the directory's last name; NAME@STEP where a checkpoint was named */
+    char *word;                      /* as it was named */
+    char *dir, *config, *checkpoint; /* paths; dir: of the run */
+    bool alone;                      /* a checkpoint that lies in no run: dir is the checkpoint */
+    char *label; /* the directory's last name; NAME@STEP where a checkpoint of a run was named */
     ttt_conf *conf;
     const data_vocabulary *vocabulary; /* that its checkpoint carries; fits the model */
     /* From launch_trained_load on: */
     infer_parameters *layout;
+    infer_readers readers;
     infer_values *values;
     int64_t step;      /* outer steps done */
     char identity[64]; /* names the weights: step and checksum of their file */
 } launch_trained;
 
 /* Finds and checks what a user's word names: a run directory, whose newest checkpoint is taken, or
- * one of its checkpoints. Reads its vocabulary, but no weights. context: replaces train.context; 0:
- * the run's own. Errors: those of train_history_run, train_history_locate, conf_load,
- * train_checkpoint_vocabulary and train_vocabulary_fit; KERN_ERR_USAGE where the configuration does
- * not allow that context. launch_trained_close is due in any case. */
+ * one of its checkpoints. Reads its vocabulary, but no weights. The configuration must be the one
+ * that the checkpoint was trained with. context: replaces train.context; 0: the run's own. Errors:
+ * those of train_history_config, train_history_use, conf_load, train_checkpoint_vocabulary,
+ * train_course_check and train_vocabulary_fit; KERN_ERR_USAGE where the configuration does not
+ * allow that context. launch_trained_close is due in any case. */
 kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context);
 
-/* Reads the weights, for these readers. Errors: those of train_checkpoint_open and
- * infer_values_open. */
+/* Reads the weights, for these readers; of the run's newest checkpoint by now, where the one that
+ * was found at first is gone, since the run may be trained meanwhile. Errors: those of
+ * train_history_use, train_checkpoint_open and infer_values_open. */
 kern_status launch_trained_load(launch_trained *run, infer_readers readers);
 void launch_trained_unload(launch_trained *run); /* the weights alone */
 

@@ -61,10 +61,25 @@ done:
     return status;
 }
 
+static kern_status write_configuration(train_state_file *file, const char *aside,
+                                       const ttt_conf *conf) {
+    kern_status status = KERN_OK;
+    char *text = NULL,
+         *path = train_text("%s/%s", aside, train_state_file_names[TRAIN_STATE_CONFIG]);
+    TRY(conf_text(&text, conf));
+    size_t bytes = strlen(text);
+    TRY(train_write_file(path, text, bytes));
+    *file = (train_state_file){.bytes = (int64_t)bytes, .crc = data_crc32(0, text, bytes)};
+done:
+    free(text);
+    free(path);
+    return status;
+}
+
 /* All files of the checkpoint into the directory `aside`, which is created. */
 static kern_status write_files(const char *aside, const train_state *state,
                                const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES],
-                               const data_vocabulary *vocabulary) {
+                               const data_vocabulary *vocabulary, const ttt_conf *conf) {
     kern_status status = KERN_OK;
     train_state_file files[TRAIN_STATE_FILES];
     char *path = train_text("%s/state.json", aside);
@@ -77,6 +92,7 @@ static kern_status write_files(const char *aside, const train_state *state,
         if (status != KERN_OK) goto done;
     }
     TRY(train_vocabulary_write(&files[TRAIN_STATE_VOCABULARY], aside, vocabulary));
+    TRY(write_configuration(&files[TRAIN_STATE_CONFIG], aside, conf));
     TRY(train_state_write(path, state, files));
 done:
     free(path);
@@ -85,13 +101,13 @@ done:
 
 kern_status train_checkpoint_save(const char *directory, const train_state *state,
                                   const train_tensors *parameters, const train_tensors *moments,
-                                  const data_vocabulary *vocabulary) {
+                                  const data_vocabulary *vocabulary, const ttt_conf *conf) {
     kern_status status = KERN_OK;
     struct stat info;
     const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
     char *path = train_text("%s/step-%08lld", directory, (long long)state->step);
     char *aside = train_text("%s.tmp", path), *old = train_text("%s.old", path);
-    status = write_files(aside, state, lists, vocabulary);
+    status = write_files(aside, state, lists, vocabulary, conf);
     if (status != KERN_OK) {
         /* The first failure is the one to report; what cannot be removed now is at the next start.
          */
@@ -153,11 +169,11 @@ kern_status train_checkpoint_verify(train_state *state, const char *path) {
     return status;
 }
 
-kern_status train_checkpoint_vocabulary(const data_vocabulary **vocabulary, const char *path) {
-    train_state state;
+kern_status train_checkpoint_vocabulary(const data_vocabulary **vocabulary, train_state *state,
+                                        const char *path) {
     train_state_file files[TRAIN_STATE_FILES];
     *vocabulary = NULL;
-    kern_status status = verify(&state, files, path, TRAIN_STATE_VOCABULARY);
+    kern_status status = verify(state, files, path, TRAIN_STATE_VOCABULARY);
     if (status != KERN_OK) return status;
     if (files[TRAIN_STATE_VOCABULARY].bytes >= 0)
         return train_vocabulary_read(vocabulary, path, files[TRAIN_STATE_TOKENIZER].bytes >= 0);

@@ -1,10 +1,11 @@
 /* One checkpoint: a directory with model.safetensors (parameters), optimizer.safetensors (moments),
- * vocabulary.json and tokenizer (what the tokens stand for) and state.json. It gets its name only
- * when it is complete and on the disk, so a directory without the suffix .tmp is whole. Which
- * checkpoints a run has is the matter of train/history.h. */
+ * vocabulary.json and tokenizer (what the tokens stand for), config.yaml and state.json. It gets
+ * its name only when it is complete and on the disk, so a directory without the suffix .tmp is
+ * whole. Which checkpoints a run has is the matter of train/history.h. */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
+#include "configs/conf.h"
 #include "data/safetensors.h"
 #include "data/vocabulary.h"
 #include "kernels/device.h"
@@ -35,14 +36,14 @@ kern_status train_tensor_read(const train_tensor *tensor, const kern_device *dev
                               train_tensor_taker take, void *context);
 
 /* Writes DIRECTORY/step-00000400 (the number is state->step); DIRECTORY must exist. The vocabulary
- * goes into it whole, so that it needs no other file. A checkpoint of
+ * and the configuration go into it whole, so that it needs no other file. A checkpoint of
  * the same step that is there is replaced, and kept until the new one is complete. Errors:
  * KERN_ERR_FILE naming the file (disk full, ...); the checkpoints that were there are then as
  * before and nothing of the new one is left (it is complete where only the last sync, of DIRECTORY
  * itself, failed). */
 kern_status train_checkpoint_save(const char *directory, const train_state *state,
                                   const train_tensors *parameters, const train_tensors *moments,
-                                  const data_vocabulary *vocabulary);
+                                  const data_vocabulary *vocabulary, const ttt_conf *conf);
 
 /* Reads the checkpoint directory `path` into the tensors' memory. `moments` may be NULL: the
  * weights alone are wanted, as for fine-tuning. All is verified before any memory is overwritten:
@@ -64,10 +65,11 @@ kern_status train_checkpoint_open(data_safetensors **weights, train_state *state
  * for train_checkpoint_load; *state is then unchanged. */
 kern_status train_checkpoint_verify(train_state *state, const char *path);
 
-/* The vocabulary that the checkpoint directory `path` carries; end it with data_vocabulary_destroy.
- * Checkpoints of format version 1 have none: they are of bytes. Reads and verifies no tensors.
- * Errors: KERN_ERR_DATA where its files are damaged, KERN_ERR_FILE where they cannot be read;
- * *vocabulary is then NULL. */
-kern_status train_checkpoint_vocabulary(const data_vocabulary **vocabulary, const char *path);
+/* The state of the checkpoint directory `path` and the vocabulary that it carries; end that with
+ * data_vocabulary_destroy. Checkpoints of format version 1 have none: they are of bytes. Verifies
+ * all files but those of tensors. Errors: KERN_ERR_DATA where its files are damaged, KERN_ERR_FILE
+ * where they cannot be read; *vocabulary is then NULL. */
+kern_status train_checkpoint_vocabulary(const data_vocabulary **vocabulary, train_state *state,
+                                        const char *path);
 
 #endif

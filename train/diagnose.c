@@ -20,13 +20,13 @@ static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
                              .gradient_norm = b->gradient_norm};
         kern_status status = train_gradient_add(gradient, b->gradient, &batch);
         if (status != KERN_OK)
-            return kern_fail_context(status, "outer step %lld, sequence %lld", (long long)number,
-                                     (long long)s);
+            return kern_fail_context(status, "outer step %lld, sequence %lld",
+                                     (long long)number + 1, (long long)s);
     }
     return kern_fail(KERN_ERR_NUMERIC,
                      "outer step %lld: the loss or the gradient is not finite although every value "
                      "of each sequence is; their sum overflowed",
-                     (long long)number);
+                     (long long)number + 1);
 }
 
 /* Every value is kept, which takes far more than a step does; the system would rather end the
@@ -71,6 +71,6 @@ done:
         return kern_fail_context(KERN_ERR_NUMERIC,
                                  "outer step %lld: loss or gradient is not finite, and there is no "
                                  "memory to find the op",
-                                 (long long)number);
+                                 (long long)number + 1);
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "train/step.h"
 
-/* Runs the batch of outer step `number` again, one sequence at a time, with plans that keep and
+/* Runs the batch after `number` outer steps again, one sequence at a time, with plans that keep and
  * check every value. Returns KERN_ERR_NUMERIC with a message that names the step, the sequence, the
  * first op, its scope and its shapes. The parameters are only read; buffers->gradient is
  * overwritten. */

@@ -136,7 +136,7 @@ static kern_status next_time(int64_t *seconds, const char *directory) {
     return KERN_OK;
 }
 
-kern_status train_events_open(train_events **events, const char *directory, int64_t first_step) {
+kern_status train_events_open(train_events **events, const char *directory, int64_t again) {
     kern_status status = KERN_OK;
     int64_t seconds = 0, capacity = 0;
     char host[256] = "localhost";
@@ -156,11 +156,11 @@ kern_status train_events_open(train_events **events, const char *directory, int6
     }
     put(&text, "brain.Event:2", 13);
     TRY(write_event(made, 0, 3, &text)); /* file_version */
-    if (first_step > 0) {
+    if (again > 0) {
         text.count = 0;
-        put_key(&text, 1, VARINT); /* SessionLog.status = START: steps from here on come again */
+        put_key(&text, 1, VARINT); /* SessionLog.status = START */
         put_varint(&text, 1);
-        TRY(write_event(made, first_step, 7, &text));
+        TRY(write_event(made, again, 7, &text));
     }
     *events = made;
 done:

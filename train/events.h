@@ -9,9 +9,9 @@
 typedef struct train_events train_events;
 
 /* Creates the next event file in `directory` (which is created where missing), later in the order
- * of names than those that are there. `first_step` is the next step to be done; beyond 0 the mark
- * is written. KERN_ERR_FILE. Close with train_events_close. */
-kern_status train_events_open(train_events **events, const char *directory, int64_t first_step);
+ * of names than those that are there. `again`: steps from this number on come again, which a mark
+ * says; 0: none do. KERN_ERR_FILE. Close with train_events_close. */
+kern_status train_events_open(train_events **events, const char *directory, int64_t again);
 void train_events_close(train_events *events);
 
 /* Appends one event with a scalar (rounded to float) per value, tagged by its name, and hands it to

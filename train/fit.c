@@ -95,15 +95,17 @@ static kern_status try_budget(candidate *best, const fit_problem *problem, doubl
 /* The step with everything kept; or, where that does not fit, with the largest of some budgets that
  * does; or the smallest that was found. What a budget does not buy is computed again in the
  * workspace, which grows by that, in jumps: so the budget is found by trying. The smallest step is
- * one of the first few; where even nothing kept is far too much, the others need not be tried. */
-static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch) {
+ * one of the first few; where even nothing kept is far too much, the others need not be tried,
+ * unless there is no smaller micro-batch: the least that is `last` does not depend on the limit. */
+static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch,
+                               bool last) {
     kern_status status = KERN_OK;
     TRY(create(best, problem, micro_batch, HUGE_VAL));
     if (fits(best, problem)) return KERN_OK;
     double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
     for (int share = 0; share < SMALL_BUDGETS; share++) {
         TRY(try_budget(best, problem, kept * share / BUDGETS));
-        if ((double)best->fit.memory.total > FAR_TOO_MUCH * problem->limit) break;
+        if (!last && (double)best->fit.memory.total > FAR_TOO_MUCH * problem->limit) break;
     }
     for (int share = BUDGETS - 1; share >= SMALL_BUDGETS && fits(best, problem); share--) {
         double budget = kept * share / BUDGETS;
@@ -122,7 +124,7 @@ static double cost(const candidate *made, const fit_problem *problem) {
 }
 
 static bool better(const candidate *a, const candidate *b, const fit_problem *problem) {
-    if (!fits(b, problem)) return a->fit.memory.total < b->fit.memory.total;
+    if (!fits(b, problem)) return true; /* fewer sequences need less */
     return fits(a, problem) && cost(a, problem) < cost(b, problem);
 }
 
@@ -175,7 +177,7 @@ static bool enough(const fit_problem *problem, const char *assignment) {
         fit_problem smaller = *problem;
         smaller.conf = changed;
         int64_t micro_batch = changed->train.micro_batch ? changed->train.micro_batch : 1;
-        yes = best_budget(&made, &smaller, micro_batch) == KERN_OK && fits(&made, &smaller);
+        yes = best_budget(&made, &smaller, micro_batch, false) == KERN_OK && fits(&made, &smaller);
     }
     train_step_destroy(made.step);
     conf_destroy(changed);
@@ -231,11 +233,11 @@ kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *co
     *step = NULL;
     int64_t micro = train_preferred_micro_batch(conf);
     TRY(kern_device_open(&problem.device, conf->train.device));
-    TRY(best_budget(&best, &problem, micro));
+    TRY(best_budget(&best, &problem, micro, conf->train.micro_batch || micro == 1));
     while (!conf->train.micro_batch && micro > 1 &&
            (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
         micro = divisor_below(conf->train.batch, micro - 1);
-        TRY(best_budget(&next, &problem, micro));
+        TRY(best_budget(&next, &problem, micro, micro == 1));
         if (better(&next, &best, &problem)) replace(&best, &next);
         train_step_destroy(next.step);
         next.step = NULL;

@@ -12,7 +12,9 @@ typedef struct {
 } train_fit;
 
 /* Bytes that this process may still take: what the machine has available, or the control group that
- * the process is in still allows, less a twentieth left for everyone else. 0 if unknown. */
+ * the process is in still allows, or its own limits on address space and data (ulimit -v, -d), less
+ * a twentieth left for everyone else. 0 if unknown. Where such limits are, OpenMP's threads are
+ * begun, so their number is to be set before. */
 double train_free_memory(void);
 
 /* train.memory_limit, or where that is 0 train_free_memory(), or HUGE_VAL if that is unknown. */

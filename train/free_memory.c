@@ -1,12 +1,16 @@
-/* Memory that is left: of the machine, and of the control groups that the process is in. */
+/* Memory that is left: of the machine, of the control groups that the process is in, and of its own
+ * limits (ulimit -v, -d). */
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "kernels/crowding.h"
 #include "train/fit.h"
 
-enum { PATH_BYTES = 4096, LINE_BYTES = 4200 };
+enum { PATH_BYTES = 4096, LINE_BYTES = 4200, BORDERS = 32 << 20 };
 
 /* The number that a one-line file holds; -1 where there is none ("max", no such file). */
 static double number_in(const char *directory, const char *name) {
@@ -84,11 +88,42 @@ static double control_groups_left(void) {
     return left;
 }
 
+/* What a limit of this process leaves of it. */
+static double limit_left(int resource, const char *used) {
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) || limit.rlim_cur == RLIM_INFINITY) return HUGE_VAL;
+    return fmax(0, (double)limit.rlim_cur - number_after("/proc/self/status", used) * 1024);
+}
+
+static double stack_bytes(void) {
+    pthread_attr_t attributes;
+    size_t bytes = 0;
+    ASSERT(!pthread_getattr_default_np(&attributes));
+    ASSERT(!pthread_attr_getstacksize(&attributes, &bytes));
+    pthread_attr_destroy(&attributes);
+    return (double)bytes;
+}
+
+/* Of address space (ulimit -v) and private memory (ulimit -d). Such limits are on what is reserved,
+ * used or not: stacks of threads count whole, so they are made before and those to come counted;
+ * and large buffers begin at a border of 2 MB. */
+static double own_limits_left(void) {
+    if (!isfinite(limit_left(RLIMIT_AS, "VmSize:")) &&
+        !isfinite(limit_left(RLIMIT_DATA, "VmData:")))
+        return HUGE_VAL;
+    int threads = 0;
+#pragma omp parallel reduction(+ : threads)
+    threads++;
+    ASSERT(threads > 0);
+    double left = fmin(limit_left(RLIMIT_AS, "VmSize:"), limit_left(RLIMIT_DATA, "VmData:"));
+    return fmax(0, left - kern_watch_threads() * stack_bytes() - BORDERS);
+}
+
 double train_free_memory(void) {
     double machine = number_after("/proc/meminfo", "MemAvailable:") * 1024;
-    double groups = control_groups_left();
-    double left = machine < 0 ? groups : fmin(machine, groups);
-    return isfinite(left) ? left * 0.95 : 0;
+    double left = fmin(control_groups_left(), own_limits_left());
+    if (machine >= 0) left = fmin(left, machine);
+    return isfinite(left) ? fmax(1, left * 0.95) : 0; /* nothing left is not unknown */
 }
 
 double train_memory_limit(const ttt_conf *conf) {

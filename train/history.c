@@ -8,6 +8,10 @@
 #include "train/files.h"
 
 static const char PREFIX[] = "step-";
+/* Whoever trains has made a newer one before it deletes one: so many times it does not outrun us.
+ * A listing may lack a name that was given and the one that was taken away meanwhile: that there is
+ * none is believed when it was seen so often. */
+enum { MOST_TIMES = 1000, SURE = 3 };
 
 static char *step_path(const char *directory, int64_t step) {
     return train_text("%s/%s%08lld", directory, PREFIX, (long long)step);
@@ -48,6 +52,13 @@ static kern_status list_steps(int64_t **steps, int64_t *count, const char *direc
     return KERN_OK;
 }
 
+kern_status train_history_count(int64_t *count, const char *directory) {
+    int64_t *steps;
+    kern_status status = list_steps(&steps, count, directory);
+    free(steps);
+    return status;
+}
+
 /* The error for the damaged newest checkpoint, whose reason is the message that is there. */
 static kern_status refuse(const char *directory, const int64_t *steps, int64_t count) {
     train_state state;
@@ -76,25 +87,54 @@ static kern_status refuse(const char *directory, const int64_t *steps, int64_t c
     return status;
 }
 
+/* What a directory is, whatever its name: another one of that name is not the same. */
+typedef struct {
+    bool there;
+    dev_t device;
+    ino_t inode;
+} identity;
+
+static identity identity_of(const char *path) {
+    struct stat info;
+    if (stat(path, &info)) return (identity){.there = false};
+    return (identity){true, info.st_dev, info.st_ino};
+}
+
+static bool unchanged(const identity *found, const char *path) {
+    identity now = identity_of(path);
+    return found->there && now.there && now.device == found->device && now.inode == found->inode;
+}
+
+/* The newest of the steps; *status says whether it is intact. False: it went away meanwhile. */
+static bool verify_newest(char **checkpoint, kern_status *status, const char *directory,
+                          const int64_t *steps, int64_t count) {
+    train_state state;
+    char *newest = step_path(directory, steps[0]);
+    identity found = identity_of(newest);
+    *status = train_checkpoint_verify(&state, newest);
+    bool there = *status == KERN_OK || unchanged(&found, newest);
+    if (*status == KERN_OK && state.step != steps[0])
+        *status = kern_fail(KERN_ERR_DATA, "its state.json is of step %lld", (long long)state.step);
+    if (*status == KERN_OK)
+        *checkpoint = newest;
+    else
+        free(newest);
+    if (there && *status != KERN_OK) *status = refuse(directory, steps, count);
+    return there;
+}
+
 kern_status train_history_latest(char **checkpoint, const char *directory) {
     int64_t *steps, count;
-    train_state state;
+    bool there = false;
+    kern_status status = KERN_OK;
     *checkpoint = NULL;
-    kern_status status = list_steps(&steps, &count, directory);
-    if (status != KERN_OK) return status;
-    if (count) {
-        char *newest = step_path(directory, steps[0]);
-        status = train_checkpoint_verify(&state, newest);
-        if (status == KERN_OK && state.step != steps[0])
-            status =
-                kern_fail(KERN_ERR_DATA, "its state.json is of step %lld", (long long)state.step);
-        if (status == KERN_OK)
-            *checkpoint = newest;
-        else
-            free(newest);
-        if (status != KERN_OK) status = refuse(directory, steps, count);
+    for (int again = 0; !there && again < MOST_TIMES; again++) {
+        status = list_steps(&steps, &count, directory);
+        if (status != KERN_OK) return status;
+        there =
+            count ? verify_newest(checkpoint, &status, directory, steps, count) : again + 1 >= SURE;
+        free(steps);
     }
-    free(steps);
     return status;
 }
 
@@ -130,29 +170,68 @@ kern_status train_history_locate(char **checkpoint, const char *source) {
     return status;
 }
 
-kern_status train_history_run(char **run, const char *source) {
-    *run = NULL;
-    if (holds(source, "config.yaml")) {
-        *run = train_text("%s", source);
-        return KERN_OK;
+kern_status train_history_use(const char *source,
+                              kern_status (*use)(void *context, const char *checkpoint),
+                              void *context) {
+    kern_status status = KERN_OK;
+    bool there = false;
+    for (int again = 0; !there && again < MOST_TIMES; again++) {
+        char *checkpoint;
+        status = train_history_locate(&checkpoint, source);
+        if (status != KERN_OK) return status;
+        identity found = identity_of(checkpoint);
+        status = use(context, checkpoint);
+        there = status == KERN_OK || unchanged(&found, checkpoint);
+        free(checkpoint);
     }
+    return status;
+}
+
+/* The run that the checkpoint lies in, NULL: in none. */
+static char *run_around(const char *checkpoint) {
     /* Resolved first, so that "." and links lead to where the checkpoint really lies. */
-    char *path = holds(source, "state.json") ? realpath(source, NULL) : NULL;
+    char *path = realpath(checkpoint, NULL);
     char *end = path ? strstr(path, "/checkpoints/") : NULL;
     for (char *next = end; next; next = strstr(next + 1, "/checkpoints/")) end = next;
     if (end && !strchr(end + strlen("/checkpoints/"), '/')) {
         *end = 0;
-        if (holds(path, "config.yaml")) {
-            *run = path;
-            return KERN_OK;
-        }
+        if (holds(path, "config.yaml")) return path;
     }
     free(path);
+    return NULL;
+}
+
+static char *run_of(const char *source) {
+    if (holds(source, "state.json")) return run_around(source);
+    return holds(source, "config.yaml") ? train_text("%s", source) : NULL;
+}
+
+kern_status train_history_run(char **run, const char *source) {
+    *run = run_of(source);
+    if (*run) return KERN_OK;
+    if (holds(source, "state.json"))
+        return kern_fail(KERN_ERR_USAGE,
+                         "%s is a checkpoint that lies in no run (RUN/checkpoints/step-...), so "
+                         "there is none to go on with; a new run can take its weights: ttt train "
+                         "CONFIG train.init_from=%s",
+                         source, source);
     return kern_fail(KERN_ERR_USAGE,
-                     "%s is neither a run (no config.yaml) nor a checkpoint within one "
-                     "(RUN/checkpoints/step-...)%s; weights alone are taken over by "
-                     "train.init_from",
+                     "%s is neither a run (no config.yaml) nor a checkpoint (no state.json)%s",
                      source, if_missing(source));
+}
+
+kern_status train_history_config(char **config, char **run, const char *source) {
+    *config = NULL;
+    *run = run_of(source);
+    if (*run || (holds(source, "state.json") && holds(source, "config.yaml"))) {
+        *config = train_text("%s/config.yaml", *run ? *run : source);
+        return KERN_OK;
+    }
+    if (!holds(source, "state.json")) return train_history_run(run, source);
+    return kern_fail(KERN_ERR_USAGE,
+                     "%s lies in no run (RUN/checkpoints/step-...) and has no config.yaml, as is "
+                     "so for those of early programs: copy its run's config.yaml into it",
+                     source);
 }
 
 /* Takes the name away first, so that no half deleted directory looks like a checkpoint. */

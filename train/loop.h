@@ -6,12 +6,12 @@
 #include "configs/conf.h"
 
 /* Trains `conf` (checked) as a new run in conf->run.dir (empty: runs/NAME), from random weights or
- * from the checkpoint that train.init_from names. What cannot be trained (data, memory, weights to
- * start from, a directory in use) is refused before anything is created. KERN_ERR_INTERRUPTED after
- * SIGINT or SIGTERM: everything is saved and the message says how to go on. KERN_ERR_NUMERIC where
- * loss, gradient or updated weights are not finite: names step, op and scope; the last checkpoint
- * stays. Other errors: as their sources say; the run's last checkpoint is intact whatever happens,
- * and the message names it. */
+ * from the checkpoint that train.init_from names. What cannot be trained (data, memory, disk,
+ * weights to start from, a directory in use) is refused before anything is created.
+ * KERN_ERR_INTERRUPTED after a signal (train/signals.h): everything is saved and the message says
+ * how to go on. KERN_ERR_NUMERIC where loss, gradient or updated weights are not finite: names
+ * step, op and scope; the last checkpoint stays. Other errors: as their sources say; the run's last
+ * checkpoint is intact whatever happens, and the message names it. */
 kern_status train_loop_new(const ttt_conf *conf);
 
 /* Goes on with the run (or from the checkpoint of it) at `source`; where all steps are done, says

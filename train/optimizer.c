@@ -82,8 +82,7 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
 }
 
 static size_t arena_bytes(const train_optimizer *o) {
-    return kern_align(
-        kern_max_bytes(ad_plan_arena_bytes(o->norm), ad_plan_arena_bytes(o->update)));
+    return kern_align(kern_max_bytes(ad_plan_arena_bytes(o->norm), ad_plan_arena_bytes(o->update)));
 }
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "train/terminal.h"
+
 struct train_progress {
     FILE *out;
     bool terminal, pending; /* pending: `line` has not been shown */
@@ -47,24 +49,35 @@ static void format_time(char *text, size_t bytes, double seconds) {
         snprintf(text, bytes, "%llds", whole);
 }
 
-void train_progress_format(char *text, size_t bytes, const train_progress_line *line) {
-    char rate[32], peak[32] = "", left[48] = "";
-    format_rate(rate, sizeof rate, line->tokens_per_second);
-    if (line->peak_fraction >= 0)
+/* The line without the first `dropped` of what it can best do without: the share of the peak, the
+ * speed, the time left. */
+static void format(char *text, size_t bytes, const train_progress_line *line, int dropped) {
+    char number[32], peak[48] = "", rate[48] = "", left[48] = "";
+    if (dropped < 1 && line->peak_fraction >= 0)
         snprintf(peak, sizeof peak, "  %.0f %% of peak", 100 * line->peak_fraction);
-    /* A century is no estimate; the bound also keeps the conversion to whole seconds defined. */
-    if (line->seconds_left >= 0 && line->seconds_left < 3e9) {
-        char time[32];
-        format_time(time, sizeof time, line->seconds_left);
-        snprintf(left, sizeof left, "  %s left", time);
+    if (dropped < 2) {
+        format_rate(number, sizeof number, line->tokens_per_second);
+        snprintf(rate, sizeof rate, "  %s tokens/s", number);
     }
-    snprintf(text, bytes, "step %lld/%lld  loss %.4f  %s tokens/s%s%s", (long long)line->step,
+    /* A century is no estimate; the bound also keeps the conversion to whole seconds defined. */
+    if (dropped < 3 && line->seconds_left >= 0 && line->seconds_left < 3e9) {
+        format_time(number, sizeof number, line->seconds_left);
+        snprintf(left, sizeof left, "  %s left", number);
+    }
+    snprintf(text, bytes, "step %lld/%lld  loss %.4f%s%s%s", (long long)line->step,
              (long long)line->total_steps, line->loss, rate, peak, left);
+}
+
+void train_progress_format(char *text, size_t bytes, const train_progress_line *line, int room) {
+    int dropped = 0;
+    do format(text, bytes, line, dropped++);
+    while (dropped <= 3 && train_terminal_columns(text) > room);
+    train_terminal_cut(text, room);
 }
 
 static void print(train_progress *progress) {
     char text[256];
-    train_progress_format(text, sizeof text, &progress->line);
+    train_progress_format(text, sizeof text, &progress->line, train_terminal_room(progress->out));
     if (progress->terminal)
         fprintf(progress->out, "\r%s\033[K", text);
     else

@@ -1,5 +1,6 @@
-/* The progress line of a training run. On a terminal one line is rewritten in place; elsewhere (a
- * file, a pipe) a line is printed now and then, so that a log stays readable. */
+/* The progress line of a training run. On a terminal one line is rewritten in place, no wider
+ * than the terminal is; elsewhere (a file, a pipe) a line is printed now and then, so that a log
+ * stays readable. */
 #ifndef TRAIN_PROGRESS_H
 #define TRAIN_PROGRESS_H
 
@@ -34,7 +35,8 @@ void train_progress_show(train_progress *progress, int64_t step, double loss,
 void train_progress_clear(train_progress *progress);
 
 /* "step 120/400  loss 2.3456  12.3k tokens/s  61 % of peak  3m 20s left", 0-terminated, cut at
- * `bytes`. */
-void train_progress_format(char *text, size_t bytes, const train_progress_line *line);
+ * `bytes`. Where that is wider than `room` columns it is shortened: without the share of the peak,
+ * the speed, the time left, and at last cut. */
+void train_progress_format(char *text, size_t bytes, const train_progress_line *line, int room);
 
 #endif

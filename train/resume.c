@@ -44,17 +44,15 @@ void train_resume_close(train_resume *resume) {
 }
 
 kern_status train_resume_load(train_state *state, const train_checkpoint_tensors *tensors,
-                              const train_resume *resume) {
+                              const train_resume *resume, const ttt_conf *conf,
+                              uint32_t data_fingerprint) {
     kern_status status = KERN_OK;
-    const char *checkpoint = resume->checkpoint;
-    uint64_t course = state->config_hash;
-    TRY(train_checkpoint_load(state, checkpoint, &tensors->parameters, &tensors->moments));
-    if (state->config_hash != course)
-        TRY(kern_fail(KERN_ERR_CONFIG,
-                      "%s was trained with other options or on other data than %s says; a run "
-                      "that goes on keeps its course (to fine-tune instead, begin a new one with "
-                      "train.init_from=%s)",
-                      checkpoint, resume->run->config, checkpoint));
+    train_state read;
+    TRY(train_checkpoint_load(&read, resume->checkpoint, &tensors->parameters, &tensors->moments));
+    TRY(train_course_check(&read, conf, &data_fingerprint, resume->run->config,
+                           resume->checkpoint));
+    read.config_hash = state->config_hash;
+    *state = read;
 done:
     return status;
 }

@@ -25,12 +25,13 @@ kern_status train_resume_open(train_resume *resume, const char *source, int over
                               const char *const *override);
 void train_resume_close(train_resume *resume);
 
-/* Reads the checkpoint, which must be there, into the tensors' memory and *state, whose config_hash
- * is to hold the course that the configuration and the data have (train_course_hash). Errors: those
- * of train_checkpoint_load; KERN_ERR_CONFIG where the checkpoint is of another course: the tensors'
- * memory is then overwritten. */
+/* Reads the checkpoint, which must be there, into the tensors' memory and *state, but for
+ * config_hash, which is the caller's. `conf` is resume->conf with what was chosen at start filled
+ * in. Errors: those of train_checkpoint_load and train_course_check; the tensors' memory is then
+ * perhaps overwritten. */
 kern_status train_resume_load(train_state *state, const train_checkpoint_tensors *tensors,
-                              const train_resume *resume);
+                              const train_resume *resume, const ttt_conf *conf,
+                              uint32_t data_fingerprint);
 
 /* Whether no step is left after `step` of them; then says so, and how to do more. */
 bool train_resume_done(const train_resume *resume, int64_t step);

@@ -7,31 +7,57 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Handlers have no argument of their own: what they need has to be global. */
-static volatile sig_atomic_t received;
-static const char *first_message;
+/* What asks to stop. A notice is sent by what owns the machine (a terminal that closes, a queue
+ * whose time runs out), often more than once, so only what a person or a queue sends to mean it
+ * ends the process the second time. */
+static const struct {
+    int number;
+    bool notice;
+} asks[TRAIN_SIGNALS] = {{SIGINT, false}, {SIGTERM, false}, {SIGQUIT, false}, {SIGHUP, true},
+                         {SIGUSR1, true}, {SIGUSR2, true},  {SIGXCPU, true}};
 
-static void on_signal(int number) {
-    if (received) {
+/* Handlers have no argument of their own: what they need has to be global. */
+static volatile sig_atomic_t received, demanded;
+static const char *message;
+
+static void say(const char *text) {
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written; /* nothing could be done about a closed stderr */
+}
+
+static void on_notice(int number) {
+    if (received) return;
+    int saved_errno = errno;
+    received = number;
+    say(message);
+    say("\n");
+    errno = saved_errno;
+}
+
+static void on_demand(int number) {
+    if (demanded) {
         /* Blocked while this handler runs, so it is delivered when the handler returns. */
         signal(number, SIG_DFL);
         raise(number);
         return;
     }
-    received = number;
     int saved_errno = errno;
-    ssize_t written = write(STDERR_FILENO, first_message, strlen(first_message));
-    (void)written; /* nothing could be done about a closed stderr */
+    received = demanded = number;
+    say(message);
+    say("; the same again ends at once\n");
     errno = saved_errno;
+}
+
+static void fill_set(sigset_t *set) {
+    sigemptyset(set);
+    for (int i = 0; i < TRAIN_SIGNALS; i++) sigaddset(set, asks[i].number);
 }
 
 enum { STACK_BYTES = 1 << 18 }; /* the frame of a signal holds all vector and tile registers */
 
 static void mask_workers(int how) {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
+    fill_set(&set);
 #pragma omp parallel
     if (omp_get_thread_num()) pthread_sigmask(how, &set, NULL);
 }
@@ -48,31 +74,33 @@ static void separate_stack(train_signals *saved) {
 }
 
 void train_signals_install(train_signals *saved) {
-    train_signals_install_saying(saved, "\nttt: finishing this step, then saving; the same again "
-                                        "ends at once, without saving\n");
+    train_signals_install_saying(saved, "\nttt: finishing this step, then saving");
 }
 
-void train_signals_install_saying(train_signals *saved, const char *message) {
-    received = 0;
-    first_message = message;
+void train_signals_install_saying(train_signals *saved, const char *text) {
+    received = demanded = 0;
+    message = text;
     separate_stack(saved);
     struct sigaction action, ignore;
     memset(&action, 0, sizeof action);
     memset(&ignore, 0, sizeof ignore);
-    action.sa_handler = on_signal;
     action.sa_flags = SA_RESTART | SA_ONSTACK; /* a write in progress goes on */
-    sigemptyset(&action.sa_mask);
+    fill_set(&action.sa_mask);
     ignore.sa_handler = SIG_IGN;
     sigemptyset(&ignore.sa_mask);
-    ASSERT(!sigaction(SIGINT, &action, &saved->interrupt));
-    ASSERT(!sigaction(SIGTERM, &action, &saved->terminate));
+    for (int i = 0; i < TRAIN_SIGNALS; i++) {
+        action.sa_handler = asks[i].notice ? on_notice : on_demand;
+        ASSERT(!sigaction(asks[i].number, &action, &saved->asks[i]));
+        if (asks[i].number == SIGHUP && saved->asks[i].sa_handler == SIG_IGN) /* nohup */
+            ASSERT(!sigaction(SIGHUP, &ignore, NULL));
+    }
     ASSERT(!sigaction(SIGXFSZ, &ignore, &saved->file_size));
     ASSERT(!sigaction(SIGPIPE, &ignore, &saved->pipe));
 }
 
 void train_signals_restore(const train_signals *saved) {
-    ASSERT(!sigaction(SIGINT, &saved->interrupt, NULL));
-    ASSERT(!sigaction(SIGTERM, &saved->terminate, NULL));
+    for (int i = 0; i < TRAIN_SIGNALS; i++)
+        ASSERT(!sigaction(asks[i].number, &saved->asks[i], NULL));
     ASSERT(!sigaction(SIGXFSZ, &saved->file_size, NULL));
     ASSERT(!sigaction(SIGPIPE, &saved->pipe, NULL));
     mask_workers(SIG_UNBLOCK);

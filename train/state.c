@@ -10,10 +10,13 @@
 #include "train/files.h"
 
 const char *const train_state_file_names[TRAIN_STATE_FILES] = {
-    "model.safetensors", "optimizer.safetensors", "vocabulary.json", "tokenizer"};
+    "model.safetensors", "optimizer.safetensors", "vocabulary.json", "tokenizer", "config.yaml"};
 
 static const char FORMAT[] = "ttt checkpoint";
-enum { VERSION = 2, WITHOUT_VOCABULARY = 1, LIMIT_BYTES = 1 << 16 };
+enum { VERSION = 3, EARLY_HASH = 2, LIMIT_BYTES = 1 << 16 };
+/* How many of the files each version knows. */
+static const int files_of[VERSION + 1] = {0, TRAIN_STATE_VOCABULARY, TRAIN_STATE_CONFIG,
+                                          TRAIN_STATE_FILES};
 
 /* What follows the checksummed bytes. */
 static char *tail_text(uint32_t crc) {
@@ -69,7 +72,7 @@ static bool hexadecimal(uint64_t *value, const char *text, size_t digits) {
 /* Exactly the files that a checkpoint of this version has. */
 static bool unpack_files(train_state_file *files, json_t *object, int version) {
     size_t found = 0;
-    int most = version == WITHOUT_VOCABULARY ? TRAIN_STATE_TENSOR_FILES : TRAIN_STATE_FILES;
+    int most = files_of[version];
     for (int i = 0; i < TRAIN_STATE_FILES; i++) {
         json_t *file = i < most ? json_object_get(object, train_state_file_names[i]) : NULL;
         json_int_t bytes;
@@ -100,6 +103,7 @@ static bool unpack(train_state *state, train_state_file *files, json_t *object) 
     if (step < 0 || samples < 0 || tokens < 0 || !(seconds >= 0)) return false;
     if (!hexadecimal(&state->config_hash, hash, 16)) return false;
     if (!unpack_files(files, list, version)) return false;
+    state->early_hash = version <= EARLY_HASH;
     state->step = step;
     state->samples = samples;
     state->tokens = tokens;
@@ -126,7 +130,7 @@ static kern_status check_version(const json_t *object, const char *path) {
     if (!format || strcmp(format, FORMAT) != 0)
         return kern_fail(KERN_ERR_DATA, "%s is no checkpoint's state.json", path);
     json_int_t version = json_integer_value(json_object_get(object, "version"));
-    if (version != VERSION && version != WITHOUT_VOCABULARY)
+    if (version < 1 || version > VERSION)
         return kern_fail(KERN_ERR_DATA,
                          "%s has format version %lld, this program reads up to version %d; use the "
                          "program that wrote it",

@@ -11,16 +11,19 @@ typedef struct {
     int64_t samples;      /* samples consumed since the run began: where the data order goes on */
     int64_t tokens;       /* trained on since the run began */
     double seconds;       /* spent training since the run began */
-    uint64_t config_hash; /* of the resolved configuration, as the caller computes it */
+    uint64_t config_hash; /* of the course (train/course.h) */
+    bool early_hash;      /* as programs made it that wrote format version 1 or 2; read only */
 } train_state;
 
-/* The files beside state.json: tensors, then what the tokens stand for (train/vocabulary.h). */
+/* The files beside state.json: tensors, what the tokens stand for (train/vocabulary.h), and what
+ * the model is. */
 enum {
     TRAIN_STATE_MODEL,
     TRAIN_STATE_OPTIMIZER,
     TRAIN_STATE_TENSOR_FILES,
     TRAIN_STATE_VOCABULARY = TRAIN_STATE_TENSOR_FILES,
     TRAIN_STATE_TOKENIZER,
+    TRAIN_STATE_CONFIG, /* the resolved configuration */
     TRAIN_STATE_FILES
 };
 extern const char *const train_state_file_names[TRAIN_STATE_FILES];
@@ -35,10 +38,10 @@ typedef struct {
 kern_status train_state_write(const char *path, const train_state *state,
                               const train_state_file files[TRAIN_STATE_FILES]);
 
-/* Reads what train_state_write wrote, also in format version 1, which has no file of a vocabulary.
- * KERN_ERR_FILE where it cannot be read; KERN_ERR_DATA, naming
- * the file and the reason, where it is torn, changed, or of a format version that this program does
- * not know. *state and files are then unchanged. */
+/* Reads what train_state_write wrote, also in format versions 1, which has no file of a vocabulary,
+ * and 2, which has none of a configuration. KERN_ERR_FILE where it cannot be read; KERN_ERR_DATA,
+ * naming the file and the reason, where it is torn, changed, or of a format version that this
+ * program does not know. *state and files are then unchanged. */
 kern_status train_state_read(train_state *state, train_state_file files[TRAIN_STATE_FILES],
                              const char *path);
 

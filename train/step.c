@@ -25,6 +25,10 @@ struct train_step {
 /* Pages of the product library that running it touches, and code that it generates. */
 static const size_t LIBRARY_BYTES = 10 << 20;
 
+/* What the heap needs for the same objects differs by some kB with what it held before; so that the
+ * least that is needed can be told, whole pieces are counted. */
+static const size_t PROGRAM_PIECE = 1 << 20;
+
 static size_t heap_bytes(void) {
     struct mallinfo2 heap = mallinfo2();
     return heap.uordblks + heap.hblkhd;
@@ -60,7 +64,8 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
                                step->buffers.dtype, step->buffers.layout->elements, spec->threads));
     size_t after = heap_bytes();
-    step->program = (after > before ? after - before : 0) + LIBRARY_BYTES;
+    size_t program = (after > before ? after - before : 0) + LIBRARY_BYTES;
+    step->program = (program + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
     *result = step;
     step = NULL;
 done:

@@ -37,7 +37,8 @@ cached() { # the value of a CMake variable
 flags=(-std=c11 -O1 -D_GNU_SOURCE -DTESTS_DIR='""' -fopenmp -ffp-contract=off -fno-math-errno
        -fno-trapping-math -I.)
 [ "$(cached TTT_SANITIZE)" != ON ] || flags+=(-fsanitize=address,undefined)
-export compile="gcc ${flags[*]@Q} -c"
+compiler=$(cached CMAKE_C_COMPILER)
+export compile="$compiler ${flags[*]@Q} -c"
 
 compile_all() { # sources
     # shellcheck disable=SC2016  # expands in that shell
@@ -46,7 +47,7 @@ compile_all() { # sources
 }
 
 run_test() { # links and runs; the output into the file `output`
-    gcc "${flags[@]}" objects/*.o "$build/libttt_kernels.a" "$(cached DNNL_LIBRARY)" -lcmocka -lm \
+    "$compiler" "${flags[@]}" objects/*.o "$build/libttt_kernels.a" "$(cached DNNL_LIBRARY)" -lcmocka -lm \
         -o test_ops
     ./test_ops >output 2>&1
 }
@@ -63,7 +64,7 @@ must_fail() { # sed command, test case, text
     cp kept.c autodiff/ops/softplus.c
 }
 
-gcc "${flags[@]}" -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only \
+"$compiler" "${flags[@]}" -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only \
     autodiff/ops/softplus.c || fault "the file of the page has warnings"
 compile_all autodiff/*.c autodiff/ops/*.c tests/autodiff/test_ops.c
 run_test || { cat output; fault "the operation of the page does not pass"; }

@@ -21,6 +21,89 @@ static void values_arrive(void **state) {
     conf_destroy(conf);
 }
 
+/* Where a stream may begin and end, by YAML 1.2; each holds 3 steps or nothing. */
+static void streams(void **state) {
+    (void)state;
+    const char *const three[] = {
+        "\xef\xbb\xbftrain: {steps: 3}",
+        "\xef\xbb\xbf# c\n%YAML 1.2\n---\ntrain: {steps: 3}\n",
+        "%YAML 1.2 # c\n---\ntrain: {steps: 3}\n...\n",
+        "%YAML 1.1\n--- # c\ntrain: {steps: 3}\n... # c\n# c\n",
+        "%TAG ! tag:example.org,2000:\n--- {train: {steps: 3}}\n",
+        "\n# c\n...\n...\n---\n{\"train\": {\"steps\": 3}}\n...\n...\n",
+        " train:\r\n   steps:\t3\r\n",
+        "? train\n: 'steps': 3\n",
+    };
+    const char *const nothing[] = {"\xef\xbb\xbf", "---",    "---\n...\n",    "...\n",
+                                   "--- ~\n",      "Null\n", "train: NULL\n", "train: Null\n"};
+    for (size_t i = 0; i < sizeof three / sizeof *three; i++) {
+        ttt_conf *conf = loaded(three[i]);
+        assert_int_equal(conf->train.steps, 3);
+        conf_destroy(conf);
+    }
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
+        ttt_conf *conf = loaded(nothing[i]);
+        assert_int_equal(conf->train.steps, 1000);
+        conf_destroy(conf);
+    }
+    refused("---\n---\ntrain: {steps: 3}\n", "second document", NULL);
+    refused("train: {steps: 3}\n...\ntrain: {steps: 3}\n", "second document", NULL);
+    refused("train: {steps: 3}\n...\n---\n", "second document", NULL);
+    refused("%YAML 2.0\n---\ntrain: {steps: 3}\n", "bad.yaml", "YAML 1.2", NULL);
+    refused("train:\n  \xef\xbb\xbfsteps: 3\n", "line 2", "0xef", NULL);
+    refused("\xff\xfet", "bad.yaml", "UTF-16", NULL);
+    refused("\xfe\xff", "bad.yaml", "UTF-16", NULL);
+}
+
+static void core_schema(void **state) {
+    (void)state;
+    ttt_conf *conf = loaded("train: {steps: 0x10, batch: 0o17, lr: 1e-2, clip: .5, seed: 0017}\n"
+                            "model: {tied: FALSE, qk_norm: False, pre_norm: TRUE}\n"
+                            "data: {train: \"null\", valid: '~', pattern: True}\n");
+    assert_int_equal(conf->train.steps, 16);
+    assert_int_equal(conf->train.batch, 15);
+    assert_int_equal(conf->train.seed, 17);
+    assert_false(conf->model.tied || conf->model.qk_norm);
+    assert_true(conf->model.pre_norm);
+    assert_string_equal(conf->data.train, "null"); /* in quotes it is a text */
+    assert_string_equal(conf->data.pattern, "True");
+    conf_destroy(conf);
+    refused("data: {train: Null}\n", "data.train", "no value", NULL);
+    refused("data: {train: NULL}\n", "data.train", "no value", NULL);
+    refused("train: {clip: .inf}\n", "train.clip", "out of bounds", NULL);
+    refused("model: {tied: yes}\n", "model.tied", "neither true nor false", NULL);
+}
+
+/* Each item of a sequence is one path whatever is in it, and config.yaml keeps it so. */
+static void lists(void **state) {
+    (void)state;
+    char path[256];
+    ttt_conf *again;
+    assert_int_equal(setenv("HOME", "/h", 1), 0);
+    ttt_conf *conf = loaded("data:\n  train: [a.h5, \"b,c.h5\", ' d ', e\\f]\n"
+                            "  valid:\n  - ~/x.h5\n  - ./~/y.h5\n  test: []\n"
+                            "model: {blocks: 12}\n"
+                            "inner: {mode: e2e, suffix: 6, fast_blocks: [9, 11]}\n");
+    assert_string_equal(conf->data.train, "a.h5,b\\,c.h5,\\ d\\ ,e\\\\f");
+    assert_string_equal(conf->data.valid, "/h/x.h5,./~/y.h5");
+    assert_string_equal(conf->data.test, "");
+    assert_true(conf_fast_block(conf, 9) && conf_fast_block(conf, 11));
+    assert_false(conf_fast_block(conf, 10));
+    snprintf(path, sizeof path, "%s/again.yaml", scratch);
+    assert_int_equal(conf_write(conf, path), KERN_OK);
+    assert_int_equal(conf_load(&again, path, 0, NULL), KERN_OK);
+    assert_string_equal(again->data.train, conf->data.train);
+    assert_string_equal(again->data.valid, conf->data.valid);
+    assert_string_equal(again->inner.fast_blocks, "9,11");
+    conf_destroy(again);
+    conf_destroy(conf);
+    refused("data:\n  train: [a, '']\n", "bad.yaml:2", "data.train", "an item", "empty", NULL);
+    refused("data:\n  train: [a, ~]\n", "bad.yaml:2", "data.train", "an item", "no value", NULL);
+    refused("data:\n  train: [a, [b]]\n", "bad.yaml:2", "data.train", "an item", "a list", NULL);
+    refused("data:\n  train: !!seq [a]\n", "bad.yaml:2", "data.train", "a tag", NULL);
+    refused("data:\n  tokenizer: [a]\n", "data.tokenizer", "a list", NULL);
+}
+
 static void mistakes_are_placed(void **state) {
     (void)state;
     refused("model:\n  dim: 64\n  haeds: 4\n", "bad.yaml:3", "model.haeds", "model.heads?", NULL);
@@ -182,10 +265,17 @@ static void full_disk_leaves_the_old_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_arrive),    cmocka_unit_test(mistakes_are_placed),
-        cmocka_unit_test(twice_is_refused), cmocka_unit_test(malformed_yaml_is_placed),
-        cmocka_unit_test(includes),         cmocka_unit_test(files_that_are_none),
-        cmocka_unit_test(compositions),     cmocka_unit_test(full_disk_leaves_the_old_file),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(core_schema),
+        cmocka_unit_test(lists),
+        cmocka_unit_test(values_arrive),
+        cmocka_unit_test(mistakes_are_placed),
+        cmocka_unit_test(twice_is_refused),
+        cmocka_unit_test(malformed_yaml_is_placed),
+        cmocka_unit_test(includes),
+        cmocka_unit_test(files_that_are_none),
+        cmocka_unit_test(compositions),
+        cmocka_unit_test(full_disk_leaves_the_old_file),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

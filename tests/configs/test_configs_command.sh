@@ -60,6 +60,28 @@ refused 1 "gone.yaml: No such file" gone.yaml
 refused 2 "goes with --options" --markdown
 refused 2 "takes no CONFIG" --options quickstart
 
+# Paths in a home, paths with commas, seeds of 64 bits: as they are written, so they are read.
+HOME=/h "$ttt" configs quickstart 'data.train=~/a.h5,b\,c.h5' train.seed=18446744073709551615 >mine.yaml
+grep -qxF '  train: "/h/a.h5,b\\,c.h5"' mine.yaml || fault "data.train is: $(grep ' train:' mine.yaml)"
+grep -qxF '  seed: 18446744073709551615' mine.yaml || fault "the seed is: $(grep seed: mine.yaml)"
+"$ttt" configs mine.yaml | cmp -s - mine.yaml || fault "the same, read back, is different"
+"$ttt" configs mine.yaml --json | tail -n 1 >json
+grep -qF '"train.seed":"18446744073709551615"' json ||
+    fault "--json loses a seed"
+refused 1 "did you mean train.lr?" quickstart learning_rate=3
+refused 2 "did you mean train.steps=3?" quickstart --train.steps=3
+
+# An installed program has configurations of its own, wherever its prefix is put later.
+cmake --install "$(dirname "$ttt")" --prefix "$scratch/first" >installed || fault "cmake --install: $(cat installed)"
+mv first second
+[ "$(second/bin/ttt configs | wc -l)" = 109 ] || fault "the installed program lists other configurations"
+(cd second/share/ttt/configs && find . -type f | sort) >files
+(cd "$source/configs" && find . -name '*.yaml' | sort) | cmp - files || fault "installed: $(cat files)"
+second/bin/ttt plan quickstart >plan || fault "an installed program plans nothing"
+echo 'model: {dim: 48}' >second/share/ttt/configs/quickstart.yaml
+second/bin/ttt configs quickstart >resolved
+grep -q '^  dim: 48$' resolved || fault "an installed program reads another tree's"
+
 # The program finds its configurations from anywhere, and those of TTT_CONFIGS before them.
 mkdir other && echo 'model: {dim: 48}' >other/quickstart.yaml
 TTT_CONFIGS=other "$ttt" configs quickstart >resolved

@@ -11,7 +11,7 @@ static char *printed(const ttt_conf *conf, const conf_option *option) {
     assert_non_null(to);
     conf_option_print(to, conf, option);
     fclose(to);
-    if (option->type == CONF_TEXT) { /* the quotes are YAML's */
+    if (conf_option_is_text(option)) { /* the quotes are YAML's */
         text[strlen(text) - 1] = 0;
         memmove(text, text + 1, strlen(text));
     }
@@ -40,7 +40,8 @@ static void table_covers_the_struct(void **state) {
     (void)state;
     int64_t count, covered = 0;
     static const size_t bytes[] = {sizeof(int64_t), sizeof(double),         sizeof(double),
-                                   sizeof(bool),    sizeof(conf_attention), sizeof(char *)};
+                                   sizeof(bool),    sizeof(conf_attention), sizeof(char *),
+                                   sizeof(char *),  sizeof(char *),         sizeof(uint64_t)};
     const conf_option *options = conf_options(&count);
     for (int64_t i = 0; i < count; i++) {
         assert_non_null(strchr(options[i].name, '.'));
@@ -115,7 +116,13 @@ static void numbers_are_plain(void **state) {
     const char *const junk[] = {"",
                                 " 8",
                                 "8 ",
-                                "0x10",
+                                "-0x10",
+                                "0x",
+                                "0x0x1",
+                                "0X10",
+                                "0o8",
+                                "0b1",
+                                ".inf",
                                 "1.5",
                                 "nan",
                                 "inf",
@@ -132,6 +139,132 @@ static void numbers_are_plain(void **state) {
     not_set(conf, "train.lr", "nan", "is not a number");
     not_set(conf, "train.lr", "0x1p3", "is not a number");
     conf_destroy(conf);
+}
+
+/* Numbers and truths in the forms of YAML 1.2's core schema, and not in those of 1.1 (017 is no
+ * octal number, yes no truth). */
+static void core_schema(void **state) {
+    (void)state;
+    ttt_conf *conf;
+    const struct {
+        const char *text;
+        int64_t number;
+    } whole[] = {{"0x1F", 31}, {"0o17", 15}, {"017", 17}, {"+8", 8}, {"1e3", 1000}, {"2.0", 2}};
+    const struct {
+        const char *text;
+        double number;
+    } reals[] = {{"0x1f", 31}, {"0o17", 15}, {".5", 0.5}, {"+2.", 2}, {"1E-2", 0.01}, {"-0.0", 0}};
+    const char *const truths[] = {"false", "true", "False", "True", "FALSE", "TRUE"};
+    const char *const infinite[] = {".inf", "+.Inf", "-.INF"};
+    const char *const words[] = {"yes", "off", "tRUE", "1", "y"};
+    assert_int_equal(conf_create(&conf), KERN_OK);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        set(conf, "train.steps", whole[i].text);
+        assert_int_equal(conf->train.steps, whole[i].number);
+    }
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        set(conf, "train.end_lr", reals[i].text);
+        assert_true(conf->train.end_lr == reals[i].number);
+    }
+    for (int i = 0; i < 6; i++) {
+        set(conf, "model.tied", truths[i]);
+        assert_int_equal(conf->model.tied, i % 2);
+    }
+    set(conf, "train.memory_limit", "0x10");
+    assert_true(conf->train.memory_limit == 16);
+    for (int i = 0; i < 3; i++) not_set(conf, "train.lr", infinite[i], "out of bounds");
+    for (int i = 0; i < 5; i++) not_set(conf, "model.tied", words[i], "neither true nor false");
+    not_set(conf, "train.lr", ".nan", "is not a number");
+    conf_destroy(conf);
+}
+
+static void seeds_have_64_bits(void **state) {
+    (void)state;
+    ttt_conf *conf, *other;
+    const char *const same[] = {"0",          "9007199254740993",     "9223372036854775808",
+                                "1000000007", "18446744073709551614", "18446744073709551615"};
+    assert_int_equal(conf_create(&conf), KERN_OK);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        set(conf, "train.seed", same[i]);
+        assert_true(conf->train.seed == strtoull(same[i], NULL, 10));
+        char *text = printed(conf, conf_option_find("train.seed"));
+        assert_string_equal(text, same[i]);
+        free(text);
+        assert_int_equal(conf_check(conf), KERN_OK);
+    }
+    assert_int_equal(conf_copy(&other, conf), KERN_OK);
+    assert_true(conf_equal(conf, other));
+    set(other, "train.seed", "18446744073709551614");
+    assert_false(conf_equal(conf, other));
+    set(conf, "train.seed", "0xffffffffffffffff");
+    assert_true(conf->train.seed == UINT64_MAX);
+    set(conf, "train.seed", "1e19");
+    assert_true(conf->train.seed == UINT64_C(10000000000000000000));
+    not_set(conf, "train.seed", "18446744073709551616", "allowed: 0 to 18446744073709551615");
+    not_set(conf, "train.seed", "2e19", "out of bounds");
+    not_set(conf, "train.seed", "-1", "out of bounds");
+    not_set(conf, "train.seed", "1.5", "not a whole number");
+    conf_destroy(conf);
+    conf_destroy(other);
+}
+
+static void home_is_expanded(void **state) {
+    (void)state;
+    ttt_conf *conf;
+    assert_int_equal(setenv("HOME", "/home/a,b", 1), 0);
+    const struct {
+        const char *option, *text, *value;
+    } cases[] = {{"run.dir", "~/x", "/home/a,b/x"},
+                 {"run.dir", "~", "/home/a,b"},
+                 {"run.dir", "./~/x", "./~/x"},
+                 {"run.dir", "~x/y", "~x/y"},
+                 {"run.dir", "a/~/b,~/c", "a/~/b,~/c"},
+                 {"train.init_from", "~/x", "/home/a,b/x"},
+                 {"data.tokenizer", "~/x", "/home/a,b/x"},
+                 {"data.pattern", "~/x", "~/x"},
+                 {"data.train", "~/x,b, ~/c\\,d", "/home/a\\,b/x,b, /home/a\\,b/c\\,d"},
+                 {"data.valid", "a\\,~/b,\\ ~/c,~", "a\\,~/b,\\ ~/c,/home/a\\,b"}};
+    assert_int_equal(conf_create(&conf), KERN_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const conf_option *option = conf_option_find(cases[i].option);
+        set(conf, option->name, cases[i].text);
+        assert_string_equal(*(const char **)(void *)((char *)conf + option->offset),
+                            cases[i].value);
+    }
+    assert_int_equal(unsetenv("HOME"), 0);
+    not_set(conf, "run.dir", "~/x", "$HOME, which is not set");
+    set(conf, "run.dir", "x");
+    conf_destroy(conf);
+}
+
+/* The option that a wrong name means; NULL: nobody knows. */
+static void nearest(void **state) {
+    (void)state;
+    const struct {
+        const char *word, *option;
+    } cases[] = {{"learning_rate", "train.lr"},
+                 {"learning-rate", "train.lr"},
+                 {"train.learning_rate", "train.lr"},
+                 {"inner.learning_rate", "inner.lr"},
+                 {"lr", "train.lr"},
+                 {"stesp", "train.steps"},
+                 {"train.stesp", "train.steps"},
+                 {"max_steps", "train.steps"},
+                 {"n_layer", "model.blocks"},
+                 {"vocab_size", "model.vocab"},
+                 {"size", "model.head_size"},
+                 {"train.prec", "train.precision"},
+                 {"prec", "train.precision"},
+                 {"train", "data.train"},
+                 {"model.head", "model.heads"},
+                 {"p", NULL},
+                 {"nothing", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *found = conf_option_nearest(cases[i].word);
+        if (!found || !cases[i].option ? found != cases[i].option
+                                       : strcmp(found, cases[i].option) != 0)
+            fail_msg("%s is taken for %s", cases[i].word, found ? found : "nothing");
+    }
 }
 
 static void sizes_have_units(void **state) {
@@ -223,6 +356,10 @@ int main(void) {
         cmocka_unit_test(bounds_hold_on_both_sides),
         cmocka_unit_test(print_and_set_are_inverse),
         cmocka_unit_test(numbers_are_plain),
+        cmocka_unit_test(core_schema),
+        cmocka_unit_test(seeds_have_64_bits),
+        cmocka_unit_test(home_is_expanded),
+        cmocka_unit_test(nearest),
         cmocka_unit_test(sizes_have_units),
         cmocka_unit_test(names_and_truths),
         cmocka_unit_test(overrides),

@@ -43,6 +43,22 @@ static void test_link(void **state) {
     assert_holds(in_folder("real"), "two");
 }
 
+/* A link to a file that is not there yet makes that file, also over several links and folders. */
+static void test_link_to_nothing(void **state) {
+    (void)state;
+    assert_int_equal(mkdir(in_folder("there"), 0700), 0);
+    assert_int_equal(symlink("there/second", in_folder("first")), 0);
+    assert_int_equal(symlink("../new", in_folder("there/second")), 0);
+    put(in_folder("first"), "one");
+    assert_true(kind_of(in_folder("first")) == S_IFLNK);
+    assert_true(kind_of(in_folder("there/second")) == S_IFLNK);
+    assert_true(kind_of(in_folder("new")) == S_IFREG);
+    assert_holds(in_folder("new"), "one");
+    put(in_folder("first"), "two");
+    assert_holds(in_folder("new"), "two");
+    assert_true(kind_of(in_folder("new")) == S_IFREG);
+}
+
 static void test_no_file(void **state) {
     (void)state;
     data_aside *file;
@@ -65,11 +81,42 @@ static void test_no_file(void **state) {
     assert_false(exists(in_folder("pipe.partial")));
 }
 
+/* Released: no descriptor and no lock; committed only where it is what was written. */
+static void test_released(void **state) {
+    (void)state;
+    data_aside *file, *other;
+    for (int taken = 0; taken < 2; taken++) {
+        put(in_folder("late"), "old");
+        assert_ok(data_aside_create(&file, in_folder("late")));
+        assert_failure(data_aside_create(&other, in_folder("late")), KERN_ERR_FILE,
+                       "another process is writing it", NULL);
+        assert_ok(data_aside_write(file, 0, "new", 3));
+        assert_ok(data_aside_release(file));
+        assert_int_equal(data_aside_descriptor(file), -1);
+        assert_holds(in_folder("late"), "old");
+        if (taken) {
+            assert_ok(data_aside_create(&other, in_folder("late")));
+            assert_failure(data_aside_commit(file), KERN_ERR_FILE, "another process has begun",
+                           NULL);
+            data_aside_destroy(file);
+            assert_true(exists(in_folder("late.partial"))); /* the other's */
+            data_aside_destroy(other);
+        } else {
+            assert_ok(data_aside_commit(file));
+            data_aside_destroy(file);
+        }
+        assert_holds(in_folder("late"), taken ? "old" : "new");
+        assert_false(exists(in_folder("late.partial")));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_link),
+        cmocka_unit_test(test_link_to_nothing),
         cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_released),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -149,13 +149,6 @@ static json_t *json_of_gpt2(const data_vocabulary *gpt2, bool pairs) {
                      "BPE", "vocab", vocab, "merges", merges);
 }
 
-static kern_status parse_json(data_vocabulary **vocabulary, const json_t *value) {
-    char *text = json_dumps(value, JSON_COMPACT);
-    kern_status status = data_bpe_parse(vocabulary, text, strlen(text), "made.json", NULL);
-    free(text);
-    return status;
-}
-
 static void test_tokenizer_json_of_gpt2(void **state) {
     (void)state;
     data_vocabulary *gpt2 = open_tokenizer("gpt2_vocab.bpe.gz", NULL);
@@ -237,6 +230,10 @@ static void test_refuses_by_name(void **state) {
     json_t *file = load_json("splits.json"), *base = json_object_get(file, "tokenizer");
     refused(base, "normalizer", json_pack("{s:s}", "type", "NFKC"), "normalizer NFKC");
     refused(base, "normalizer",
+            json_pack("{s:s,s:[{s:s},{s:s}]}", "type", "Sequence", "normalizers", "type", "NFC",
+                      "type", "Prepend"),
+            "normalizer Prepend");
+    refused(base, "normalizer",
             json_pack("{s:s,s:[{s:s}]}", "type", "Sequence", "normalizers", "type", "Lowercase"),
             "normalizer Lowercase");
     refused(base, "model/type", json_string("Unigram"), "model type Unigram");
@@ -246,7 +243,10 @@ static void test_refuses_by_name(void **state) {
     refused(base, "pre_tokenizer", json_pack("{s:s}", "type", "Metaspace"), "Metaspace");
     refused(base, "pre_tokenizer", json_null(), "pre_tokenizer");
     refused(base, "pre_tokenizer",
-            json_pack("{s:s,s:b}", "type", "ByteLevel", "add_prefix_space", 1), "add_prefix_space");
+            json_pack("{s:s,s:[{s:s},{s:s}]}", "type", "Sequence", "pretokenizers", "type",
+                      "ByteLevel", "type", "Metaspace"),
+            "pre_tokenizer Metaspace");
+    refused(base, "pre_tokenizer", json_pack("{s:s}", "type", "Digits"), "without ByteLevel");
     refused(base, "pre_tokenizer",
             json_pack("{s:s,s:{s:s},s:s}", "type", "Split", "pattern", "Regex", "[a&&b]",
                       "behavior", "Isolated"),
@@ -257,8 +257,8 @@ static void test_refuses_by_name(void **state) {
             "parenthesis");
     refused(base, "pre_tokenizer",
             json_pack("{s:s,s:{s:s},s:s}", "type", "Split", "pattern", "Regex", "a", "behavior",
-                      "MergedWithNext"),
-            "MergedWithNext");
+                      "MergedWithAll"),
+            "MergedWithAll");
     refused(base, "model/merges", json_pack("[s]", "zz qq"), "merge 0");
     refused(base, "added_tokens",
             json_pack("[{s:i,s:s,s:b}]", "id", 3, "content", "x", "lstrip", 1), "lstrip");

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A hundred megabytes without a line's end, in little memory: as text, as a line of JSON, to tokens
+# Twenty-five megabytes without a line's end, in little memory: as text, as a line of JSON, to tokens
 # and back; of one letter, which is one piece; and the smallest texts there are. Arguments: the program, the source directory.
 set -euo pipefail
 program=$(realpath "$1")
@@ -7,7 +7,7 @@ gpt2=$(realpath "$2")/tests/data/tokenizer/gpt2_vocab.bpe.gz
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-bytes=100000000
+bytes=25000000
 
 fault() {
     echo "test_long_line: $*" >&2
@@ -32,15 +32,15 @@ for ((i = 0; i < 1000; i++)); do printf '%s\xff' "$part"; done >piece
 for ((i = 0; i < bytes / 100000; i++)); do cat piece; done >line.txt
 [ "$(LC_ALL=C wc -lc <line.txt | xargs)" = "0 $bytes" ] || fault "the line is $(wc -lc <line.txt)"
 
-limited 400000 "$program" tokenize --tokenizer "$gpt2" <line.txt |
-    limited 400000 "$program" tokenize --tokenizer "$gpt2" --decode | cmp - line.txt ||
+limited 180000 "$program" tokenize --tokenizer "$gpt2" <line.txt |
+    limited 180000 "$program" tokenize --tokenizer "$gpt2" --decode | cmp - line.txt ||
     fault 'tokens of the line are another text'
 "$program" tokenize --tokenizer "$gpt2" <piece >piece.ids
 count=$(($(wc -l <piece.ids) * (bytes / 100000) + 1)) # a byte that is no UTF-8 is a border
-limited 600000 "$program" pack --tokenizer "$gpt2" --threads 2 --out line.h5 line.txt >out.txt
+limited 320000 "$program" pack --tokenizer "$gpt2" --threads 2 --out line.h5 line.txt >out.txt
 grep -q "line.h5: split train, 1 documents, $count tokens of $bytes bytes" out.txt ||
     fault "packed: $(cat out.txt), expected $count tokens"
-limited 400000 "$program" pack --out bytes.h5 line.txt >out.txt
+limited 180000 "$program" pack --out bytes.h5 line.txt >out.txt
 grep -q "1 documents, $((bytes + 1)) tokens" out.txt || fault "packed as bytes: $(cat out.txt)"
 "$program" pack --check bytes.h5 >out.txt
 rm ./*.h5
@@ -52,9 +52,9 @@ rm bytes.h5 line.txt line.jsonl
 # One letter, in tokens of four: a byte for the text and one for tokens, and untouched room for a
 # token a byte.
 head -c "$bytes" /dev/zero | tr '\0' a >letter.txt
-count=$(limited 1000000 "$program" tokenize --tokenizer "$gpt2" <letter.txt | uniq -c | xargs)
+count=$(limited 560000 "$program" tokenize --tokenizer "$gpt2" <letter.txt | uniq -c | xargs)
 [ "$count" = "$((bytes / 4)) 24794" ] || fault "tokens of a letter: $count"
-limited 1000000 "$program" pack --tokenizer "$gpt2" --threads 2 --out letter.h5 letter.txt >out.txt
+limited 660000 "$program" pack --tokenizer "$gpt2" --threads 2 --out letter.h5 letter.txt >out.txt
 grep -q "1 documents, $((bytes / 4 + 1)) tokens" out.txt || fault "a letter packed: $(cat out.txt)"
 rm letter.h5 letter.txt
 

@@ -271,6 +271,26 @@ static void test_ruler(void **state) {
                    NULL);
 }
 
+/* Files of 2024: the input ends with the beginning of the answer. */
+static void test_ruler_of_2024(void **state) {
+    (void)state;
+    static const char text[] = "{\"index\": 3, \"input\": \"What? It is\", \"outputs\": [\"42\"], "
+                               "\"length\": 4050, \"truncation\": -1}\n";
+    data_needle_reader *reader;
+    data_needle s;
+    bool more;
+    write_file(in_folder("old.jsonl"), text, sizeof text - 1);
+    assert_ok(data_needle_reader_open(&reader, in_folder("old.jsonl")));
+    assert_ok(data_needle_read(&s, &more, reader));
+    char *prompt = data_needle_prompt(&s);
+    assert_string_equal(prompt, "What? It is");
+    free(prompt);
+    assert_int_equal(s.length_w_temp, 4050);
+    assert_int_equal(s.position, -1);
+    data_needle_clear(&s);
+    data_needle_reader_close(reader);
+}
+
 /* How many samples a file of this text has, and that nothing else is wrong with it. */
 static int count_samples(const char *text, size_t bytes) {
     data_needle_reader *reader;
@@ -355,9 +375,10 @@ static void test_damaged_lines(void **state) {
         {"[\"z\"]", "[\"z\", 3]", "\"outputs\""},
         {"[\"z\"]", "\"z\"", "\"outputs\""},
         {"\"length\": 1", "\"length\": \"1\"", "\"length\""},
-        {"\"length_w_model_temp\"", "\"length_w\"", "\"length_w_model_temp\""},
-        {"\"answer_prefix\"", "\"prefix\"", "\"answer_prefix\""},
-        {"\"token_position_answer\"", "\"position\"", "\"token_position_answer\""},
+        {"\"length_w_model_temp\": 1", "\"length_w_model_temp\": \"1\"", "\"length_w_model_temp\""},
+        {"\"answer_prefix\": \"\"", "\"answer_prefix\": null", "\"answer_prefix\""},
+        {"\"token_position_answer\": 0", "\"token_position_answer\": 0.5",
+         "\"token_position_answer\""},
         {"{\"extra\"", "[{\"extra\"", "no JSON"},
         {"\"index\": 0}", "\"index\": 0", "no JSON"},
         {"\"index\": 0}", "\"index\": 0, \"index\": 1}", "no JSON"},
@@ -423,12 +444,12 @@ static void test_mutations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),    cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_noise),      cmocka_unit_test(test_haystack),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_score),
-        cmocka_unit_test(test_ruler),      cmocka_unit_test(test_mark),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damaged_lines),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_samples),       cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_noise),         cmocka_unit_test(test_haystack),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_score),
+        cmocka_unit_test(test_ruler),         cmocka_unit_test(test_ruler_of_2024),
+        cmocka_unit_test(test_mark),          cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_damaged_lines), cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -110,6 +110,13 @@ static void test_shards_of_bounded_size(void **state) {
     data_shard_destroy(shard);
     assert_failure(pack(&report, in_folder("bound.h5"), 2, 2000, inputs), KERN_ERR_USAGE,
                    "bound-00000.h5", "earlier", NULL);
+    /* A number that ours may reach is enough; another name is another file. */
+    write_file(in_folder("gap-00007.h5"), "mine", 4);
+    write_file(in_folder("gapped-00000.h5"), "mine", 4);
+    assert_failure(pack(&report, in_folder("gap.h5"), 2, 2000, inputs), KERN_ERR_USAGE,
+                   "gap-00007.h5", NULL);
+    assert_int_equal(unlink(in_folder("gap-00007.h5")), 0);
+    assert_ok(pack(&report, in_folder("gap.h5"), 2, 2000, inputs));
     for (int i = 0; i < 5; i++) free(texts[i]);
 }
 

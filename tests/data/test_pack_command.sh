@@ -43,6 +43,58 @@ refused 1 'z.txt' "$program" pack --out y.h5 z.txt
 refused 1 'a.txt: is no shard' "$program" pack --check a.txt
 [ ! -e y.h5 ] || fault "a refused pack left y.h5"
 
+# No text is written over, whatever it is called, and no file of another kind without --force.
+mkdir texts
+cp a.txt texts/in.txt
+ln -s in.txt texts/link
+ln texts/in.txt texts/hard
+for out in in.txt link hard ./in.txt; do
+    for how in --force --min-tokens=2; do
+        refused 2 "$out: writing it would destroy" "$program" pack $how --out texts/$out texts/in.txt
+    done
+done
+cp a.txt texts/y.h5.partial
+refused 2 'would destroy' "$program" pack --out texts/y.h5 texts/y.h5.partial
+refused 2 'would destroy' "$program" pack --out a.txt - <a.txt
+refused 2 'c.txt: is there and is not a shard' "$program" pack --out c.txt a.txt
+refused 2 'z-index.json: is there and is not an index' bash -c "echo mine >z-index.json; '$program' pack --out z.h5 --shard-tokens 9 a.txt"
+rm z-index.json
+cmp a.txt texts/in.txt && cmp a.txt texts/y.h5.partial && [ "$(cat c.txt)" = hi ] || fault "a text was written over"
+"$program" pack --out texts/hi --force a.txt >out.txt
+ln -s there.h5 texts/to-come
+"$program" pack --out texts/to-come a.txt >out.txt
+[ -L texts/to-come ] && [ ! -L texts/there.h5 ] || fault "a dangling link is not followed"
+"$program" pack --check texts/there.h5 >out.txt
+
+# What a file is shows in its contents.
+printf '\3757zXZ\0abcdefgh' >texts/k.txt
+refused 1 'k.txt: is an xz file, not text; .*xz -dc' "$program" pack --out y.h5 texts/k.txt
+refused 1 'is a shard' "$program" pack --out y.h5 x.h5
+"$program" pack --out texts/k.h5 --input text texts/k.txt >out.txt
+gzip -c a.txt >texts/k.txt
+"$program" pack --out texts/k.h5 --json texts/k.txt >out.txt
+tail -n 1 out.txt | grep -q "\"bytes\":$(wc -c <a.txt)," || fault "gzip under another name: $(cat out.txt)"
+"$program" pack --out texts/k.h5 --json - <texts/k.txt >out.txt
+tail -n 1 out.txt | grep -q "\"bytes\":$(wc -c <a.txt),.*\"name\":\"stdin\"" || fault "the standard input: $(cat out.txt)"
+cat a.txt | "$program" pack --out texts/k.h5 --json - >out.txt
+tail -n 1 out.txt | grep -q "\"bytes\":$(wc -c <a.txt)," || fault "a pipe: $(cat out.txt)"
+
+# Lines of JSON under any name, and bad ones among them.
+printf '{"text":"one"}\n{"text":null}\n{"text":"caf\351"}\n{"text":"two"}\n{"text":"cut' >texts/k.txt
+refused 1 'k.txt: line 2, byte 9: has null.*--bad-lines skip' "$program" pack --out y.h5 texts/k.txt
+refused 2 '--bad-lines takes stop, skip, not' "$program" pack --out y.h5 --bad-lines often texts/k.txt
+refused 2 '--input takes auto, text, jsonl, not' "$program" pack --out y.h5 --input csv texts/k.txt
+"$program" pack --out texts/k.h5 --bad-lines skip --json texts/k.txt >out.txt
+grep -q 'lines left out: 3' out.txt && grep -q 'k.txt: line 3, byte 13: has a byte 0xE9' out.txt ||
+    fault "bad lines are not told: $(cat out.txt)"
+tail -n 1 out.txt | grep -q '"documents":2,.*"bad_lines":3,"bad_list":\[{"file":"texts/k.txt","line":2,"byte":9,"reason"' ||
+    fault "bad lines are not in the JSON: $(tail -n 1 out.txt)"
+"$program" pack --check texts/k.h5 >out.txt
+grep -q 'lines left out: 3' out.txt && grep -q '^k:5, byte 13: ends inside' out.txt ||
+    fault "bad lines are not in the shard: $(cat out.txt)"
+"$program" pack --out texts/k.h5 --input text texts/k.txt | grep -q '1 documents' || fault "--input text"
+rm -r texts
+
 cp x.h5 cut.h5
 truncate -s 100000 cut.h5
 refused 1 'cut.h5: .*truncated' "$program" pack --check cut.h5

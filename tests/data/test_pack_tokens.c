@@ -17,7 +17,7 @@ static kern_status pack(data_pack_report *report, const char *out, int64_t shard
         .vocabulary = gpt2,
         .split = "train",
         .source = "",
-        .field = field,
+        .how = {.field = field},
         .min_tokens = 2,
         .shard_tokens = shard_tokens,
         .threads = threads,
@@ -59,8 +59,8 @@ static void assert_same_files(const char *left, const char *right) {
 
 static char *make_words(const char *name, int64_t bytes, uint64_t seed) {
     static const char *const words[] = {
-        " the", " whale",        "\n",           " 1851",   "  ", "'s", " \xC3\xA9t\xC3\xA9",
-        ",",    "<|endoftext|>", "aaaaaaaaaaaa", "\xFF\xFE"};
+        " the", " whale",        "\n",           " 1851",       "  ", "'s", " \xC3\xA9t\xC3\xA9",
+        ",",    "<|endoftext|>", "aaaaaaaaaaaa", "\xFF\xFF\xFE"};
     char *text = malloc((size_t)bytes + 16);
     int64_t at = 0;
     while (at < bytes) {
@@ -131,14 +131,14 @@ static void test_lines(void **state) {
     data_shard_destroy(shard);
     const char *first[] = {in_folder("lines.jsonl"), NULL};
     assert_failure(pack(&report, in_folder("lines.h5"), 0, 1, "body", first), KERN_ERR_DATA,
-                   "lines.jsonl", "line 1", "'body'", NULL);
+                   "lines.jsonl", "line 1, byte 1", "'body'", NULL);
     write_file(in_folder("bad.jsonl"), "{\"text\": \"a\"}\n{\"text\": \n", 25);
     const char *bad[] = {in_folder("bad.jsonl"), NULL};
     assert_failure(pack(&report, in_folder("lines.h5"), 0, 1, NULL, bad), KERN_ERR_DATA,
-                   "bad.jsonl", "line 2", NULL);
+                   "bad.jsonl", "line 2, byte 10", "ends inside of a value", NULL);
     write_file(in_folder("bad.jsonl"), "{\"text\": \"a\xFF\"}\n", 15);
     assert_failure(pack(&report, in_folder("lines.h5"), 0, 1, NULL, bad), KERN_ERR_DATA,
-                   "bad.jsonl", "line 1", NULL);
+                   "bad.jsonl", "line 1, byte 12", "0xFF", NULL);
 }
 
 static void test_index_of_shards(void **state) {

@@ -22,7 +22,7 @@ static void write_tensors(const char *path, const char *header, size_t data_byte
 /* Two halves and four floats, laid out as the format's rules say. */
 static const char by_hand[] =
     "\0\0\0\0\0\0\0\0"
-    "{\"__metadata__\":{\"made by\":\"hand \\\"\xc3\xa9\\\"\"},"
+    "{\"__metadata__\":{\"made by\":\"hand \\\"\xc3\xa9\\\"\",\"format\":\"pt\"},"
     "\"w\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
     "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[16,20]},"
     "\"none\":{\"dtype\":\"U8\",\"shape\":[0,3],\"data_offsets\":[20,20]}}";

@@ -1,4 +1,5 @@
 /* Shards: what was written is read, and whatever is not whole and ours is refused by name. */
+#include "data/h5.h"
 #include "data/seal.h"
 #include "data/shard.h"
 #include "tests/data/shards.h"
@@ -209,6 +210,48 @@ static void test_full_disk_keeps_the_old_shard(void **state) {
     assert_int_equal(run_with_file_limit(write_large_shard, 2000000), 1); /* it can succeed */
 }
 
+/* HDF5 fails behind a call of its own: what the system said is in the message. */
+static int write_with_hdf5(void) {
+    static int64_t values[1 << 16];
+    hid_t file, dataset = -1;
+    kern_status status = data_h5_create(&file, in_folder("cause.h5"), DATA_SEAL_BYTES);
+    if (status == KERN_OK)
+        status = data_h5_create_array(&dataset, file, "cause.h5", "x", H5T_STD_I64LE, 1 << 16);
+    if (status == KERN_OK)
+        status = data_h5_write_range(dataset, "cause.h5", H5T_STD_I64LE, 0, 1 << 16, values);
+    return status == KERN_ERR_FILE && strstr(kern_error(), "cause.h5: HDF5 cannot write") &&
+                   strstr(kern_error(), ": File too large")
+               ? 0
+               : 1;
+}
+
+static int open_with_hdf5(void) {
+    hid_t file;
+    struct rlimit none = {4, 4};
+    while (dup(2) >= 0 && dup(2) < 64) continue;
+    if (setrlimit(RLIMIT_NOFILE, &none)) return 9;
+    return data_h5_open(&file, in_folder("whole.h5")) == KERN_ERR_FILE &&
+                   strstr(kern_error(), "whole.h5: HDF5 cannot open it: Too many open files")
+               ? 0
+               : 1;
+}
+
+static void test_says_what_the_system_said(void **state) {
+    (void)state;
+    hid_t file;
+    assert_int_equal(run_with_file_limit(write_with_hdf5, 100000), 0);
+    assert_int_equal(run_with_file_limit(open_with_hdf5, 100000), 0);
+    assert_failure(data_h5_create(&file, folder, 0), KERN_ERR_FILE, folder, ": Is a directory",
+                   NULL);
+    assert_failure(data_h5_open(&file, in_folder("absent")), KERN_ERR_FILE,
+                   "absent: HDF5 cannot open it: No such file or directory", NULL);
+    /* What was told once is not told of another file. */
+    write_file(in_folder("text"), "Call me Ishmael.", 16);
+    assert_failure(data_h5_open(&file, in_folder("text")), KERN_ERR_DATA, "HDF5 cannot open it",
+                   NULL);
+    assert_null(strstr(kern_error(), "No such file"));
+}
+
 static void test_drops_and_moves_documents(void **state) {
     (void)state;
     data_shard_writer *one, *two;
@@ -293,6 +336,7 @@ int main(void) {
         cmocka_unit_test(test_refuses_foreign_files),
         cmocka_unit_test(test_refuses_flipped_tokens_where_they_are),
         cmocka_unit_test(test_full_disk_keeps_the_old_shard),
+        cmocka_unit_test(test_says_what_the_system_said),
         cmocka_unit_test(test_drops_and_moves_documents),
         cmocka_unit_test(test_byte_vocabulary),
     };

@@ -1,4 +1,5 @@
 /* The sampler against a plain model of what a sample is, and its order as a function. */
+#include "data/opened.h"
 #include "data/order.h"
 #include "data/source.h"
 #include "tests/data/shards.h"
@@ -202,6 +203,19 @@ static void test_names_shards_in_many_ways(void **state) {
     assert_ok(data_source_open(&part, in_folder("s0.h5"), T, false));
     assert_int_not_equal(data_source_fingerprint(glob), data_source_fingerprint(turned));
     assert_int_not_equal(data_source_fingerprint(glob), data_source_fingerprint(part));
+    /* A comma, a backslash and outer spaces of a path, each behind a backslash. */
+    data_source *odd;
+    char link[300];
+    snprintf(link, sizeof link, "%s", in_folder("a,b\\c "));
+    assert_int_equal(symlink("s1.h5", link), 0);
+    snprintf(names, sizeof names, "%s , %s ", in_folder("s0.h5"), in_folder("a\\,b\\\\c\\ "));
+    assert_ok(data_source_open(&odd, names, T, false));
+    assert_int_equal(data_source_fingerprint(glob), data_source_fingerprint(odd));
+    data_source_destroy(odd);
+    snprintf(names, sizeof names, "%s,%s", in_folder("s0.h5"), in_folder("a\\,b\\c\\ "));
+    assert_ok(data_source_open(&odd, names, T, false)); /* other backslashes are themselves */
+    data_source_destroy(odd);
+    assert_int_equal(unlink(link), 0);
     data_source_destroy(glob);
     data_source_destroy(list);
     data_source_destroy(turned);
@@ -235,6 +249,70 @@ static void test_refuses(void **state) {
                    "01234567", NULL);
 }
 
+/* More shards than may be open at a time, read by threads in any order. */
+static void test_few_of_many_are_open(void **state) {
+    (void)state;
+    enum { SHARDS = 21, READS = 400, MAY_BE_OPEN = 24 };
+    struct rlimit before, small;
+    data_source *source;
+    int64_t wrong = 0;
+    int most_open = 0;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int i = 0; i < SHARDS; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s/many-%02d.h5", folder, i);
+        make_shard(name, data_vocabulary_byte(), i, (int64_t[]){T + 1, 0});
+    }
+    small = (struct rlimit){.rlim_cur = MAY_BE_OPEN, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+    assert_int_equal(data_opened_most(), MAY_BE_OPEN / 4);
+    assert_ok(data_source_open(&source, in_folder("many-*.h5"), T, false));
+    assert_int_equal(data_source_documents(source), SHARDS);
+#pragma omp parallel for num_threads(4) schedule(dynamic) reduction(+ : wrong) \
+    reduction(max : most_open)
+    for (int64_t i = 0; i < READS; i++) {
+        int32_t tokens[T];
+        int64_t document = i * 8 % SHARDS;
+        bool read = data_source_read_document(tokens, source, document, 1, T) == KERN_OK;
+        for (int64_t t = 0; read && t < T; t++) read = tokens[t] == expected_token(document, t + 1);
+        wrong += !read;
+        int open_now = data_opened_count();
+        most_open = open_now > most_open ? open_now : most_open;
+    }
+    assert_int_equal(wrong, 0);
+    assert_int_equal(most_open, data_opened_most());
+    data_source_destroy(source);
+    assert_int_equal(data_opened_count(), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* A shard that was closed and is there no more, or another: not read as if it were the same. */
+static void test_replaced_shard(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    data_source *source;
+    int32_t tokens[T];
+    char path[128], aside[160];
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 20, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+    assert_ok(data_source_open(&source, in_folder("many-*.h5"), T, false));
+    for (int64_t d = 1; d < 20; d++) assert_ok(data_source_read_document(tokens, source, d, 0, T));
+    snprintf(path, sizeof path, "%s/many-00.h5", folder);
+    snprintf(aside, sizeof aside, "%s.aside", path);
+    assert_int_equal(rename(path, aside), 0);
+    assert_failure(data_source_read_document(tokens, source, 0, 0, T), KERN_ERR_FILE,
+                   "many-00.h5: cannot be opened: No such file", NULL);
+    make_shard(path, data_vocabulary_byte(), 77, (int64_t[]){T + 1, 0});
+    assert_failure(data_source_read_document(tokens, source, 0, 0, T), KERN_ERR_DATA,
+                   "many-00.h5: was replaced while in use", NULL);
+    assert_int_equal(rename(aside, path), 0);
+    assert_ok(data_source_read_document(tokens, source, 0, 0, T));
+    assert_int_equal(tokens[1], expected_token(0, 1));
+    data_source_destroy(source);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_is_a_bijection),
@@ -247,6 +325,8 @@ int main(void) {
         cmocka_unit_test(test_documents),
         cmocka_unit_test(test_names_shards_in_many_ways),
         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_few_of_many_are_open),
+        cmocka_unit_test(test_replaced_shard),
     };
     return cmocka_run_group_tests(tests, make_shards, remove_folder);
 }

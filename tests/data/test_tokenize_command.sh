@@ -43,6 +43,85 @@ printf 'then' | ids '83 71 68 77' --tokenizer "$gpt2" --pattern '[a-z]'
 printf "  a'S 1234\n" | ids '220 264 13575 220 4513 19 198' \
     --tokenizer "$files/cl100k_base.part.tiktoken.gz" --pattern cl100k_base
 
+# merges.txt with the ids of the vocab.json beside it, here of a vocabulary that begins with <s>, <pad>,
+# </s>, <unk>, <mask>; expected ids are those of the Python package tokenizers.
+roberta="hello the world's <s> quick 1234 fox"
+expected='294 277 293 11 87 225 32 87 34 292 287 24 290 203'
+mkdir beside
+cp "$files/roberta-merges.txt" beside/merges.txt
+cp "$files/roberta-vocab.json" beside/vocab.json
+echo "$roberta" | ids "$expected" --tokenizer beside/merges.txt
+echo "$roberta" | ids "$expected" --tokenizer "$files/roberta-merges.txt"
+echo "$roberta" | ids '294 277 293 11 87 225 0 292 287 24 290 203' --special --tokenizer beside/merges.txt
+mv beside/merges.txt beside/other.txt
+gzip beside/vocab.json
+echo "$roberta" | ids "$expected" --tokenizer beside/other.txt
+"$program" tokenize --tokenizer beside/other.txt --decode <<<"$expected" | cmp - <(echo "$roberta") ||
+    fault 'ids of vocab.json came back as another text'
+rm beside/vocab.json.gz
+echo '{"h": 0, "e": 1}' >beside/vocab.json
+refused 1 'beside/other.txt with beside/vocab.json: ' "$program" tokenize --tokenizer beside/other.txt
+echo '[1]' >beside/vocab.json
+refused 1 'no JSON object of tokens and their ids' "$program" tokenize --tokenizer beside/other.txt
+# One that says what is known anyway changes nothing: what was packed without it stays valid.
+letters() { # the byte alphabet in the order of ids, as JSON names
+    local i
+    for ((i = 0; i < 256; i++)); do
+        if ((i < 94)); then printf '\\u%04x\n' $((33 + i))
+        elif ((i < 106)); then printf '\\u%04x\n' $((161 + i - 94))
+        elif ((i < 188)); then printf '\\u%04x\n' $((174 + i - 106))
+        else printf '\\u%04x\n' $((256 + i - 188)); fi
+    done
+}
+printf '#version: 0.2\nh e\nl l\n' >beside/merges.txt
+{
+    letters | awk '{ printf "%s\"%s\": %d", (NR > 1 ? ", " : "{"), $0, NR - 1 }'
+    echo ', "he": 256, "ll": 257, "<|endoftext|>": 258}'
+} >beside/vocab.json
+printf 'hell' >beside/text
+"$program" pack --tokenizer beside/merges.txt --out with.h5 beside/text >with.txt
+mv beside/vocab.json beside/kept.json
+"$program" pack --tokenizer beside/merges.txt --out without.h5 beside/text >without.txt
+[ "$("$program" pack --check with.h5 | grep ^vocabulary)" = "$("$program" pack --check without.h5 | grep ^vocabulary)" ] ||
+    fault 'a vocab.json that says nothing new made another vocabulary'
+
+# Whisper's file of ranks ends with a token that has no bytes.
+{ zcat "$files/llama3.part.tiktoken.gz"; echo '= 128000'; } >whisper.tiktoken
+printf 'Hello' | ids 9906 --tokenizer whisper.tiktoken --pattern llama3
+echo '9906 128000 9906' | "$program" tokenize --tokenizer whisper.tiktoken --pattern llama3 --decode | cmp - <(printf HelloHello) ||
+    fault 'a token without bytes'
+echo '= 128001' >>whisper.tiktoken
+refused 1 'its rank is taken' "$program" tokenize --tokenizer whisper.tiktoken --pattern llama3
+
+# What is no vocabulary is called what it is.
+kind() { # KIND BYTES: of a file that begins so
+    printf "$2" >kind.bin
+    refused 1 "kind.bin: is $1" "$program" tokenize --tokenizer kind.bin
+}
+kind 'a SentencePiece model' '\n\016\n\005<unk>\025\0\0\0\0\030\002\n\014'
+kind 'a GGUF model' 'GGUF\003\0\0\0'
+kind 'a safetensors file' '\020\0\0\0\0\0\0\0{"a": 1}        '
+kind 'a ZIP archive' 'PK\003\004'
+kind 'an HDF5 file' '\211HDF\r\n\032\n'
+kind 'a Python pickle' '\200\004x'
+kind 'compressed by zstd' '\050\265\057\375'
+kind 'a pointer of Git LFS' 'version https://git-lfs.github.com/spec/v1\n'
+kind 'a web page' '<!DOCTYPE html>\n'
+kind 'a list of words' '[PAD]\n[unused0]\n'
+kind 'a list with tabs' '<unk>\t0\n<s>\t0\n'
+kind "RWKV's vocabulary" "1 '\\\\x00' 1\\n"
+kind 'a binary file' 'x\0y'
+kind 'a vocab.json' '{"a": 0, "b": 1}'
+kind 'a tokenizer_config.json' '{"tokenizer_class": "GPT2Tokenizer"}'
+kind "Mistral's tekken.json" '{"config": {}, "vocab": []}'
+kind 'JSON, but no tokenizer.json' '{"x": []}'
+printf '{"model": "\\u0000"}' >kind.bin
+refused 1 'the character U+0000' "$program" tokenize --tokenizer kind.bin
+printf '{"model": {"type": "WordPiece"}}' >kind.bin
+refused 1 'the model type WordPiece is not supported' "$program" tokenize --tokenizer kind.bin
+refused 1 'have the same name' "$program" tokenize --tokenizer "$gpt2" --pattern '(?<a>x)(?<a>y)'
+grep -q PCRE2_ err.txt && fault "a flag of a library's: $(cat err.txt)"
+
 # Any bytes come back, as a list or an array, in one piece or through a slow pipe.
 head -c 300000 /dev/urandom >any
 for json in '' --json; do

@@ -104,6 +104,13 @@ static inline json_t *load_json(const char *name) {
     return value;
 }
 
+static inline kern_status parse_json(data_vocabulary **vocabulary, const json_t *value) {
+    char *text = json_dumps(value, JSON_COMPACT);
+    kern_status status = data_bpe_parse(vocabulary, text, strlen(text), "made.json", NULL);
+    free(text);
+    return status;
+}
+
 /* free() it. */
 static inline char *from_hex(const char *hex, int64_t *bytes) {
     *bytes = (int64_t)strlen(hex) / 2;

@@ -1,25 +1,8 @@
 /* Reading in any pieces gives the numbers of one pass: a session against the model that training
  * differentiates, whole, token by token, cut at random, through files. */
-#include "tests/infer/tiny.h"
-
-#include <stdio.h>
-#include <unistd.h>
-
-#include "data/checksum.h"
-#include "data/safetensors.h"
-#include "infer/session.h"
+#include "tests/infer/session_fixture.h"
 
 enum { MOST = 2048 };
-
-static infer_session *begin_session(const tiny *m, bool inner, int64_t limit) {
-    infer_session *session;
-    infer_session_spec spec = {
-        .conf = m->conf, .device = test_device(), .inner = inner, .limit = limit, .threads = 1};
-    omp_set_num_threads(1);
-    assert_ok(infer_session_create(&session, &spec));
-    infer_session_set_values(session, tiny_values(m));
-    return session;
-}
 
 /* The loss of each token but the first, as the model of one pass has it; bos or not. */
 static void reference(tiny *m, double *nll, const int32_t *tokens, bool off) {
@@ -54,7 +37,7 @@ static void read_in(infer_session *session, const int32_t *tokens, int64_t count
                     int64_t (*size)(double, int64_t), uint64_t seed) {
     for (int64_t at = 0; at < count;) {
         int64_t n = size(tiny_random(&seed), count - at);
-        assert_ok(infer_session_read(session, tokens + at, n, nll + at));
+        assert_ok(infer_session_read(session, tokens + at, n, nll ? nll + at : NULL));
         at += n;
     }
     assert_int_equal(infer_session_position(session), count);
@@ -70,6 +53,9 @@ static void test_pieces_do_not_matter(void **state) {
         tiny_begin(&m, tiny_variants[v]);
         enum { T = 64 };
         set_context(&m, T);
+        /* Steps of 0.7 blow rounding up 150 times over these chunks where the window is 3, as they
+         * do a change of the weights' last bits: nll is then right to 1e-12 only by luck. */
+        tiny_set(m.conf, "inner.lr=0.3");
         tiny_tokens(&m, tokens, T + 1, 5);
         for (int off = !tiny_has_inner(&m); off < 2; off++) {
             reference(&m, expected, tokens, off);
@@ -78,7 +64,7 @@ static void test_pieces_do_not_matter(void **state) {
                 infer_session_reset(session);
                 read_in(session, tokens, T + 1, nll, sizes[i], 7 + i);
                 assert_true(isnan(nll[0]));
-                tiny_assert_close(nll + 1, expected, T, 1e-12, tiny_variants[v]);
+                tiny_assert_close(nll + 1, expected, T, 5e-13, tiny_variants[v]);
             }
             infer_session_destroy(session);
         }
@@ -118,14 +104,14 @@ static void test_long_texts(void **state) {
     }
 }
 
-static void state_path(char path[64]) {
-    snprintf(path, 64, "/tmp/test_session_%d.safetensors", (int)getpid());
-}
-
 /* Saved at any place and loaded into a new session, reading goes on with the same bits. */
 static void test_saved_states_go_on(void **state) {
     (void)state;
-    enum { T = 96 };
+#ifdef __SANITIZE_ADDRESS__
+    enum { T = 96, STRIDE = 39 }; /* in a chunk and between two */
+#else
+    enum { T = 96, STRIDE = 13 };
+#endif
     static int32_t tokens[T + 1];
     static double expected[T + 1], nll[T + 1];
     char path[64];
@@ -134,7 +120,7 @@ static void test_saved_states_go_on(void **state) {
         tiny m;
         tiny_begin(&m, tiny_variants[v]);
         tiny_tokens(&m, tokens, T + 1, 11);
-        for (int64_t cut = 1; cut < T; cut += 13) {
+        for (int64_t cut = 1; cut < T; cut += STRIDE) {
             infer_session *session = begin_session(&m, tiny_has_inner(&m), T + 1);
             assert_ok(infer_session_read(session, tokens, cut, expected));
             assert_ok(infer_session_save(session, path, "these weights"));
@@ -153,14 +139,6 @@ static void test_saved_states_go_on(void **state) {
         tiny_end(&m);
     }
     unlink(path);
-}
-
-static void refused(infer_session *session, const char *path, const char *identity,
-                    kern_status expected, const char *named) {
-    int64_t position = infer_session_position(session);
-    assert_int_equal(infer_session_load(session, path, identity), expected);
-    assert_non_null(strstr(kern_error(), named));
-    assert_int_equal(infer_session_position(session), position);
 }
 
 static void test_foreign_states_are_refused(void **state) {
@@ -236,76 +214,6 @@ static void test_damaged_states(void **state) {
     infer_session_destroy(session);
     tiny_end(&m);
     unlink(path);
-}
-
-/* Writes the state again as `to` with another text or another waiting token (-1: as it is), and a
- * checksum that is right. */
-static void forge(const char *to, const char *from, const char *text, int32_t token) {
-    static const char *const keys[] = {"format", "weights", "options", "text"};
-    data_safetensors *file;
-    data_safetensors_writer *forged;
-    char checksum[16];
-    uint32_t crc = 0;
-    assert_ok(data_safetensors_open(&file, from));
-    assert_ok(data_safetensors_create(&forged, to));
-    for (int i = 0; i < 4; i++) {
-        const char *value = i == 3 && text ? text : data_safetensors_metadata(file, keys[i]);
-        assert_ok(data_safetensors_put_metadata(forged, keys[i], value));
-        crc = data_crc32(crc, value, strlen(value));
-    }
-    const data_tensor *tensor = data_safetensors_tensors(file);
-    for (int64_t i = 0; i < data_safetensors_count(file); i++) {
-        bool other = token >= 0 && !strcmp(tensor[i].name, "waiting");
-        assert_ok(data_safetensors_declare(forged, tensor[i].name, tensor[i].dtype, tensor[i].rank,
-                                           tensor[i].shape));
-        crc = data_crc32(crc, other ? &token : tensor[i].data,
-                         other ? sizeof token : tensor[i].bytes);
-    }
-    snprintf(checksum, sizeof checksum, "%08x", (unsigned)crc);
-    assert_ok(data_safetensors_put_metadata(forged, "checksum", checksum));
-    for (int64_t i = 0; i < data_safetensors_count(file); i++) {
-        bool other = token >= 0 && !strcmp(tensor[i].name, "waiting");
-        assert_ok(data_safetensors_write(forged, tensor[i].name, other ? &token : tensor[i].data,
-                                         tensor[i].bytes));
-    }
-    assert_ok(data_safetensors_finish(forged, NULL, NULL));
-    data_safetensors_writer_destroy(forged);
-    data_safetensors_destroy(file);
-}
-
-/* Numbers and tokens that reading never leaves behind are refused, whatever the checksum says. */
-static void test_forged_states(void **state) {
-    (void)state;
-    static const char *const texts[] = {
-        "36 1 2 0 8 1 1 1 1 1 36",  /* 36 = 9 chunks: 4 tokens wait, not one */
-        "37 1 1 0 9 1 1 1 1 1 37",  /* between a chunk and the token after it */
-        "37 1 0 0 9 1 1 1 1 1 37",  /* no scores */
-        "37 1 7 0 9 1 1 1 1 1 37",  /* scores of no kind */
-        "37 37 2 0 9 1 1 1 1 1 37", /* more tokens wait than a chunk has */
-        "37 -3 2 0 9 1 1 1 1 1 37", "9223372036854775805 1 2 0 9 1 1 1 1 1 37", "37 1 2 0 9 1",
-        "37 1 2 0 9 1 1 1 1 1 37 1"};
-    char path[64], forged[80];
-    state_path(path);
-    snprintf(forged, sizeof forged, "%s.forged", path);
-    tiny m;
-    int32_t tokens[37];
-    tiny_begin(&m, "");
-    tiny_tokens(&m, tokens, 37, 1);
-    infer_session *session = begin_session(&m, true, 1);
-    assert_ok(infer_session_read(session, tokens, 37, NULL));
-    assert_ok(infer_session_save(session, path, "a"));
-    forge(forged, path, "37 1 2 0 9 1 1 1 1 1 37", 18);
-    assert_ok(infer_session_load(session, forged, "a"));
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        forge(forged, path, texts[i], -1);
-        refused(session, forged, "a", KERN_ERR_DATA, "damaged");
-    }
-    forge(forged, path, NULL, 19); /* one more than the vocabulary has */
-    refused(session, forged, "a", KERN_ERR_DATA, "token 19");
-    infer_session_destroy(session);
-    tiny_end(&m);
-    unlink(path);
-    unlink(forged);
 }
 
 /* Memory is what was planned at creation, whatever was read. A sanitizer keeps what was freed. */
@@ -389,6 +297,39 @@ static void test_precisions(void **state) {
     tiny_end(&m);
 }
 
+/* Loading rounds the fast weights that it read; reading rounds them in the step. A copy that is one
+ * step behind would show here, and is hidden by the bound above. */
+static void test_rounded_weights_are_of_the_last_step(void **state) {
+    (void)state;
+    enum { T = 75, CUT = 41 };
+    int32_t tokens[T];
+    double expected[T], nll[T];
+    char path[64];
+    state_path(path);
+    tiny m;
+    tiny_begin(&m, "inner.chunk=8 train.precision=bf16");
+    tiny_tokens(&m, tokens, T, 5);
+    float *narrow = malloc((size_t)m.layout->elements * sizeof *narrow);
+    assert_non_null(narrow);
+    for (int64_t i = 0; i < m.layout->elements; i++) narrow[i] = (float)m.parameters[i];
+    infer_values_destroy(m.values);
+    assert_ok(infer_values_view(&m.values, m.conf, narrow));
+    for (int single_tokens = 0; single_tokens < 2; single_tokens++) {
+        infer_session *session = begin_session(&m, true, 1), *other = begin_session(&m, true, 1);
+        read_in(session, tokens, CUT, NULL, single_tokens ? single : whole, 1);
+        assert_ok(infer_session_save(session, path, "a"));
+        assert_ok(infer_session_load(other, path, "a"));
+        assert_ok(infer_session_read(session, tokens + CUT, T - CUT, expected));
+        assert_ok(infer_session_read(other, tokens + CUT, T - CUT, nll));
+        assert_memory_equal(nll, expected, (T - CUT) * sizeof *nll);
+        infer_session_destroy(session);
+        infer_session_destroy(other);
+    }
+    free(narrow);
+    tiny_end(&m);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces_do_not_matter),
@@ -396,10 +337,10 @@ int main(void) {
         cmocka_unit_test(test_saved_states_go_on),
         cmocka_unit_test(test_foreign_states_are_refused),
         cmocka_unit_test(test_damaged_states),
-        cmocka_unit_test(test_forged_states),
         cmocka_unit_test(test_memory_stays),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_precisions),
+        cmocka_unit_test(test_rounded_weights_are_of_the_last_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

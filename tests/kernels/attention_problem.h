@@ -265,7 +265,7 @@ static inline void rerun_with_isa(const char *isa) {
 
 static inline void test_other_instruction_sets(void **state) {
     (void)state;
-    if (getenv("TEST_ATTENTION_CHILD")) skip();
+    if (getenv("TEST_ATTENTION_CHILD") || getenv("TTT_ISA")) skip();
     rerun_with_isa("v2");
     rerun_with_isa("v3");
 }

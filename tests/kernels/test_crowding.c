@@ -44,7 +44,8 @@ static void stop(pthread_t *threads) {
 }
 
 static void pause_for(double seconds) {
-    nanosleep(&(struct timespec){(time_t)seconds, (long)(1e9 * (seconds - (long)seconds))}, NULL);
+    nanosleep(&(struct timespec){(time_t)seconds, (long)(1e9 * (seconds - (double)(long)seconds))},
+              NULL);
 }
 
 static void test_waiting_is_seen(void **state) {
@@ -86,12 +87,17 @@ static void test_team_sleeps_while_crowded(void **state) {
     int64_t before = count_threads();
     kern_watch_crowding();
     assert_int_equal(count_threads(), before + 1);
+#if defined(__clang__)
+    int64_t kept = omp_get_num_procs(); /* LLVM's OpenMP keeps a team's threads for the next one */
+#else
+    int64_t kept = 0;
+#endif
     for (int i = 0; i < 2; i++) {
         start(threads);
         /* More threads of OpenMP than processors, in a thread that waits for them. */
         assert_true(comes_to(before + 1 + THREADS + omp_get_num_procs() + 1));
         stop(threads);
-        assert_true(comes_to(before + 1));
+        assert_true(comes_to(before + 1 + kept));
     }
 }
 

@@ -5,10 +5,13 @@ ttt=$(realpath "$1")
 test_name=$2
 # shellcheck source=tests/launch/numbers.sh
 . "$(dirname "${BASH_SOURCE[0]}")/numbers.sh" "$1"
+# shellcheck source=tests/launch/waiting.sh
+. "$(dirname "${BASH_SOURCE[0]}")/waiting.sh"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit
 export OMP_NUM_THREADS=1
+export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
 
 fault() {
     echo "$test_name: $*" >&2
@@ -40,18 +43,12 @@ told() { # ttt eval has said something, and so has begun
 # interrupted BEGUN WORD WORDS...: ttt eval WORDS, stopped with Ctrl-C as soon as the command BEGUN
 # succeeds, ends with a message that contains WORD. Leaves its output in out.txt.
 interrupted() {
-    local begun=$1 word=$2 code=0 process
+    local begun=$1 word=$2 code pid
     shift 2
-    : >err.txt # what an earlier command said is no progress
-    "$ttt" eval "$@" >out.txt 2>err.txt &
-    process=$!
-    for i in $(seq 600); do
-        ! "$begun" || break
-        [ "$i" -lt 600 ] || fault "ttt eval $* does not begin"
-        sleep 0.05
-    done
-    kill -INT $process || fault "ttt eval $* was over before it could be stopped"
-    wait $process || code=$?
+    begin out.txt err.txt "$ttt" eval "$@"
+    await "ttt eval $*" "$begun"
+    kill -INT "$pid" || fault "ttt eval $* was over before it could be stopped"
+    ended
     [ $code = 130 ] || fault "stopped, it ended with $code: $(cat err.txt)"
     grep -q -- "$word" err.txt || fault "stopped, it says nothing like '$word': $(cat err.txt)"
 }

@@ -161,12 +161,12 @@ refused 2 'the run swa has no checkpoint yet' swa "${data[@]}"
 cp -r runs/swa torn
 head -c 5000 runs/swa/checkpoints/step-00000003/model.safetensors >torn/checkpoints/step-00000003/model.safetensors
 refused 1 'is damaged' torn "${data[@]}"
-cp -r runs/swa foreign
-sed -i 's/vocab: 257/vocab: 200/; s/bos: 256/bos: 100/' foreign/config.yaml
+sed 's/vocab: 257/vocab: 200/; s/bos: 256/bos: 100/' runs/swa/config.yaml >foreign.yaml
+"$(dirname "$ttt")/tests/write_run" ./foreign.yaml foreign
 refused 1 'vocabulary byte of foreign.* has 257 ids and the model 200' foreign "${data[@]}"
 cp -r runs/swa other
 sed -i 's/mlp: 24/mlp: 25/' other/config.yaml
-refused 1 'mlp.w1' other "${data[@]}"
+refused 1 'other/config.yaml says, model.mlp=25 instead of model.mlp=24; to put it back: cp ' other "${data[@]}"
 
 # What cannot be written is refused before anything is read, and named once.
 mkdir taken
@@ -181,6 +181,31 @@ for place in "${!word[@]}"; do
     ! grep -q windows err.txt || fault "$place is refused late: $(cat err.txt)"
     [ "$(grep -o no-folder/x err.txt | wc -l)" -le 1 ] || fault "a place is named twice: $(cat err.txt)"
 done
+# Nothing that is read, no part of a run and no other kind of file is written over; what is left of
+# the files is seen at once.
+weights=$(ls -d runs/swa/checkpoints/step-* | tail -n 1)/model.safetensors
+before=$(cat test.h5 runs/swa/config.yaml "$weights" | sha256sum)
+ln -s test.h5 link.csv
+echo mine >notes.txt
+for force in '' --force; do
+    # shellcheck disable=SC2086  # an option or none
+    {
+        refused 2 'test.h5: writing it would destroy test.h5' runs/swa "${data[@]}" --png test.h5 $force
+        refused 2 'link.csv: writing it would destroy' runs/swa "${data[@]}" --csv link.csv $force
+        refused 2 'config.yaml: belongs to the run' runs/swa "${data[@]}" --csv runs/swa/config.yaml $force
+        refused 2 'belongs to the run' runs/e2e "${data[@]}" --csv "$weights" $force
+        refused 2 'are one file' runs/swa "${data[@]}" --csv x.csv --png x.csv $force
+        refused 2 'are one file' runs/swa runs/swa "${data[@]}" --save $force
+    }
+done
+refused 2 'link.csv: writing it would destroy' runs/swa --windows 3 --csv link.csv --force # of data.test
+refused 2 'notes.txt: is there and is not a table' runs/swa "${data[@]}" --csv notes.txt
+[ "$(cat notes.txt)" = mine ] || fault "notes.txt was written over"
+evaluate runs/swa "${data[@]}" --csv notes.txt --force
+says notes.txt '^model,bin_start'
+evaluate runs/swa "${data[@]}" --csv notes.txt
+[ "$(cat test.h5 runs/swa/config.yaml "$weights" | sha256sum)" = "$before" ] ||
+    fault "a file was written over"
 # A disk that fills up later loses no number: all are printed before.
 code=0
 (
@@ -192,4 +217,24 @@ code=0
 says out.txt '^256 tokens +[0-9.]+ ±'
 says out.txt '^\{"tokenizer":"byte",.*\}$'
 [ ! -e full.csv ] || fault "a torn CSV"
+
+# A name is one cell of a table whatever is in it, and whole in JSON.
+cp b.txt $'odd\nn\tame\033 and more of it.txt'
+cp b.txt Läufe.txt
+"$ttt" pack --out odd.h5 --split test $'odd\nn\tame\033 and more of it.txt' Läufe.txt >out.txt
+says out.txt '^  odd\\nn\\tame\\x1b and more of it {9} +[0-9]+ tokens$'
+says out.txt '^  Läufe {35} +[0-9]+ tokens$'
+"$ttt" pack --check odd.h5 >out.txt
+says out.txt '^  odd\\nn\\tame\\x1b and more of it {9} +[0-9]+ tokens$'
+evaluate runs/e2e --data odd.h5 --windows 1 --books --json
+says out.txt '^odd\\nn\\tame\\x1b and more of {4}[0-9.]+ '
+says out.txt '^Läufe {26}[0-9.]+ '
+[ "$(tail -n 1 out.txt | json_get 'contexts/0/models/0/documents/0' name)" = $'odd\nn\tame\033 and more of it' ] ||
+    fault "JSON has another name: $(tail -n 1 out.txt)"
+echo '{"index": 0, "input": "1 2 3", "outputs": ["4"], "length": 9}' >$'needle\n\n\n\n\n.jsonl'
+"$ttt" niah runs/e2e --off --answer-tokens 4 --ruler $'needle\n\n\n\n\n.jsonl' --csv odd.csv >out.txt 2>err.txt ||
+    fault "ttt niah: $(cat err.txt)"
+says out.txt '^edle(\\n){5}.jsonl +[0-9]+ +1 '
+[ "$(sed 1d odd.csv | head -n 1)" = 'e2e-off,"needle' ] || fault "CSV: $(cat odd.csv)"
+
 echo "test_eval: tables, CSV, JSON and refusals are as they should be"

@@ -9,8 +9,8 @@ source=$(realpath "$2")
 train runs/e2e
 train runs/swa inner.mode=off inner.suffix=0
 train runs/full inner.mode=off inner.suffix=0 model.attention=full train.steps=1
-cp -r runs/swa runs/plain
-sed -i 's/bos: 256/bos: -1/' runs/plain/config.yaml
+sed 's/bos: 256/bos: -1/' runs/swa/config.yaml >plain.yaml
+"$(dirname "$ttt")/tests/write_run" ./plain.yaml runs/plain
 
 tokens() { # FILE: the tokens of JSON lines, which have numbers in order
     json_get --numbers . token <"$1"
@@ -161,8 +161,15 @@ code=0
 
 evaluate runs/full --text a.txt --sum # longer than its training context
 refused 2 'more' runs/full --text a.txt --sum --context 100
-refused 1 'cannot open gone.txt' runs/e2e --text one.txt --text gone.txt
-refused 1 'cannot read .*directory' runs/e2e --text runs --sum
+evaluate runs/e2e --text a.txt --sum
+mv out.txt plain.txt
+gzip -k a.txt
+evaluate runs/e2e --text a.txt.gz --sum
+cmp <(sed 's/"file":"[^"]*"//' plain.txt) <(sed 's/"file":"[^"]*"//' out.txt) || fault "a gzipped text is another one"
+refused 1 'gone.txt: cannot be opened' runs/e2e --text one.txt --text gone.txt
+refused 2 'runs is a folder' runs/e2e --text runs --sum
+printf '%%PDF-1.4' >paper.txt
+refused 1 'paper.txt: is a PDF file, not text' runs/e2e --text one.txt --text paper.txt
 refused 2 'one run at a time' runs/e2e runs/swa --text one.txt
 refused 2 'one at a time' runs/e2e --text one.txt --data valid.h5
 refused 2 'go with --data' runs/e2e --text one.txt --csv x.csv

@@ -72,6 +72,26 @@ printf '1 2 3\n4 5 6 \n' | "$ttt" infer run --chat --tokens 20 --greedy >chat.ou
 
 printf '1 2 3\r\n4 5 6 \r\n' | "$ttt" infer run --chat --tokens 20 --greedy | cmp - chat.out || fault "lines of Windows read otherwise"
 
+# With --json an object for each answer, there before the next prompt is asked for.
+mkfifo questions answers
+"$ttt" infer run --chat --tokens 20 --greedy --json <questions >answers 2>log &
+pid=$!
+exec 3>questions 4<answers
+: >chat.json
+for prompt in '1 2 3' '4 5 6 '; do
+    echo "$prompt" >&3
+    read -r -t 60 -u 4 object || fault "no object came for the prompt '$prompt': $(cat log)"
+    printf '%s\n' "$object" >>chat.json
+done
+exec 3>&-
+if read -r -t 60 -u 4 object; then fault "behind the last answer came: $object"; fi
+exec 4<&-
+wait $pid || fault "a conversation in JSON fails: $(cat log)"
+json_get . text <chat.json | cmp - chat.out ||
+    fault "answers in JSON are others: $(cat chat.json)"
+[ "$(sed 's/.*"tokens_written":\([0-9]*\).*/\1/' chat.json | sort -n | tail -n 1)" -le 20 ] ||
+    fault "tokens are not counted by answer: $(cat chat.json)"
+
 # What ends a conversation early does not cost what was learned.
 code=0
 seq 1 400 | "$ttt" infer full --chat --tokens 5 --context 300 --save-state short.state >out 2>log || code=$?
@@ -87,32 +107,27 @@ infer out full --load-state short.state --context 1000 --tokens 5
 
 # Ctrl-C while it waits for a prompt: stops at once, and saves.
 mkfifo prompts
-"$ttt" infer run --chat --tokens 3 --greedy --save-state chat.state <prompts >chat.out 2>log &
-pid=$!
-exec 3>prompts
+exec 3<>prompts
+begin chat.out log "$ttt" infer run --chat --tokens 3 --greedy --save-state chat.state <prompts
 echo 1 2 3 >&3
-for _ in $(seq 100); do
-    [ ! -s chat.out ] || break
-    sleep 0.1
-done
-kill -INT $pid
-code=0
-wait $pid || code=$?
+await "an answer" test -s chat.out
+kill -INT "$pid"
+ended
 exec 3>&-
 [ $code = 130 ] || fault "exit code $code after SIGINT in a conversation: $(cat log)"
 infer out run --load-state chat.state --tokens 5
 
 # Ctrl-C while a text comes, behind whole chunks: any other text can follow.
-rm -f slow
 mkfifo slow
-"$ttt" infer run --prompt-file slow --tokens 3 --save-state slow.state 2>log >out &
-pid=$!
-exec 3>slow
+exec 3<>slow
+taken() { # the pipe is empty, and what was in it is read: the process waits for more
+    ! read -r -t 0 -u 3 && idle "$pid"
+}
 head -c 600 whole.txt >&3
-sleep 0.5
-kill -INT $pid
-code=0
-wait $pid || code=$?
+begin out log "$ttt" infer run --prompt-file slow --tokens 3 --save-state slow.state
+await "the text to be read" taken
+kill -INT "$pid"
+ended
 exec 3>&-
 [ $code = 130 ] || fault "exit code $code after SIGINT while it reads: $(cat log)"
 infer out run --load-state slow.state --tokens 5
@@ -128,7 +143,16 @@ refused 1 'other weights' infer other --load-state c.state --prompt 1
 refused 1 'read with inner steps.* without; --no-ttt' infer run --load-state c.state --prompt 1 --no-ttt
 cp -r run wider
 sed -i 's/window: 32/window: 48/; s/clip: 1$/clip: 2/' wider/config.yaml
-refused 1 'read with window=32 clip=1, this session has window=48 clip=2; load' infer wider --load-state c.state --prompt 1
+refused 1 'wider/config.yaml says, model.window=48 instead of model.window=32; ' infer wider --load-state c.state --prompt 1
+# The same weights in two ways of reading.
+for way in narrow wide; do
+    sed -E "s/window: 32/window: $([ $way = wide ] && echo 48 || echo 32)/; s/clip: 1\$/clip: $([ $way = wide ] && echo 2 || echo 1)/" \
+        run/config.yaml >$way.yaml
+    "$(dirname "$ttt")/tests/write_run" ./$way.yaml $way
+done
+infer narrow.out narrow --prompt-file head.txt --tokens 0 --save-state narrow.state
+refused 1 'read with model.window=32 inner.clip=1, this session has model.window=48 inner.clip=2; load' \
+    infer wide --load-state narrow.state --prompt 1
 head -c 3000 c.state >torn.state
 refused 1 'torn.state' infer run --load-state torn.state --prompt 1
 refused 1 'torn.state' state show torn.state
@@ -146,6 +170,14 @@ refused 1 "reading takes .* are free" infer tight --prompt 1
 refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --context 4611686018427387904
 refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --tokens 9223372036854775807
 refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
+sums=$(cat whole.txt c.state run/config.yaml | sha256sum)
+refused 2 'whole.txt: writing it would destroy' infer run --prompt-file whole.txt --save-state whole.txt --force
+refused 2 'c.state: writing it would destroy' infer run --load-state c.state --prompt 1 --save-state c.state
+refused 2 'config.yaml: belongs to the run' infer run --prompt 1 --save-state run/config.yaml --force
+refused 2 'head.txt: is there and is not the state of' infer run --prompt 1 --save-state head.txt
+[ "$(cat whole.txt c.state run/config.yaml | sha256sum)" = "$sums" ] || fault "a file was written over"
+cp c.state mine.state
+infer out run --load-state mine.state --prompt 1 --tokens 3 --save-state mine.state --force
 mkdir folder
 refused 1 'folder: is a folder' infer run --prompt 1 --save-state folder
 refused 1 'folder/: is a folder' infer run --prompt 1 --save-state folder/
@@ -161,21 +193,18 @@ infer out run --tokens 5 --prompt-file noise
 [ ! -s log ] || fault "a closed pipe makes it say: $(cat log)"
 
 # Ctrl-C while it writes: stops, saves, and the state goes on.
-rm out
-"$ttt" infer run --prompt 1 --tokens 100000000 --save-state stopped.state >out 2>log &
-pid=$!
-for _ in $(seq 100); do
-    [ ! -s out ] || break # it writes
-    sleep 0.1
-done
-kill -INT $pid
-code=0
-wait $pid || code=$?
+begin out log "$ttt" infer run --prompt 1 --tokens 100000000 --save-state stopped.state
+await "a text" test -s out
+kill -INT "$pid"
+ended
 [ $code = 130 ] || fault "exit code $code after SIGINT: $(cat log)"
 says log 'stopped after [0-9]+ tokens; the state is in stopped.state'
 infer out run --load-state stopped.state --tokens 5
-code=0
-timeout --foreground -s INT 2 "$ttt" infer run --prompt 1 --tokens 100000000 --json >out 2>log || code=$?
-[ $code = 124 ] || fault "exit code $code where timeout interrupts: $(cat log)"
+for seconds in 1 2 4 8 16 32; do # as many as it takes to begin
+    code=0
+    timeout --foreground -s INT $seconds "$ttt" infer run --prompt 1 --tokens 100000000 --json >out 2>log || code=$?
+    [ $code = 124 ] || fault "exit code $code where timeout interrupts: $(cat log)"
+    ! grep -q '"tokens_written":[1-9]' out || break
+done
 says out '^\{"text":".+","end":"interrupted".*"tokens_written":[1-9]'
 echo "test_infer: passed"

@@ -30,7 +30,7 @@ home_of() {
         hdf5*) echo data tests ;;
         libfyaml*) echo configs ;;
         jansson*) echo data configs train launch tests ;;
-        pcre2* | zlib*) echo data tests ;;
+        pcre2* | zlib* | zstd* | utf8proc*) echo data tests ;;
         cmocka*) echo tests ;;
         mpi* | nccl*) echo launch ;;
         cuda* | cublas* | cudnn* | nvrtc*) echo kernels ;;
@@ -127,7 +127,7 @@ declared_names() { # room
     local file
     find "$1" -name '*.h' -print0 | xargs -0r cat
     find "$1" -name '*.h' | sed 's/.*/#include "&"/' | gcc -E -P -I. -D_GNU_SOURCE - 2>/dev/null || true
-    find "$1" -name '*.c' | while read -r file; do
+    { grep -rlw --include='*.c' extern "$1" || true; } | while read -r file; do
         gcc -E -P -I. -D_GNU_SOURCE "$file" 2>/dev/null | grep -E '^ *extern' || true
     done
 }

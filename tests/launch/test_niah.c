@@ -99,8 +99,8 @@ static void assert_model(const json_t *object, size_t i, const char *name, int i
 static void test_scores(void **state) {
     (void)state;
     write_runs();
-    assert_niah("e2e full deaf --text book.txt --lengths 480,1000 --samples 5 --depths 5 "
-                "--csv cells.csv --png map.png --json");
+    assert_niah("e2e full deaf --text book.txt --lengths 440,520 --samples 5 --depths 5 "
+                "--answer-tokens 60 --csv cells.csv --png map.png --json");
     json_t *object = result();
     assert_int_equal(json_array_size(json_object_get(object, "models")), 4);
     assert_model(object, 0, "e2e", 1, 1, 6, 5);
@@ -109,11 +109,11 @@ static void test_scores(void **state) {
     assert_model(object, 3, "deaf", 0, 0, 6, 5);
     json_decref(object);
     assert_contains("out",
-                    "\n3                        1000        5   1.0000 \u00b10.0000   1.0000");
+                    "\n3                         520        5   1.0000 \u00b10.0000   1.0000");
     assert_contains("err", "full: 30/30 samples  0 s left\n");
     assert_contains("cells.csv", "model,task,length,depth,samples,accuracy\n"
-                                 "e2e,1,480,0,1,1.000000\ne2e,1,480,25,1,1.000000\n");
-    assert_contains("cells.csv", "\ndeaf,3,1000,100,1,0.000000\n");
+                                 "e2e,1,440,0,1,1.000000\ne2e,1,440,25,1,1.000000\n");
+    assert_contains("cells.csv", "\ndeaf,3,520,100,1,0.000000\n");
     assert_contains("out", "\n\ndepth in percent               samples              e2e");
     /* Five depths of five: one for each task and length. */
     assert_contains("out",
@@ -202,6 +202,10 @@ static void test_refused(void **state) {
     assert_refused(1, "gone.txt", "full --text gone.txt");
     assert_refused(2, "one of them without begin", "full foreign");
     assert_refused(1, "no-folder", "full --write no-folder/x.jsonl --lengths 400");
+    assert_int_equal(train_write_file(in_scratch("mine"), "a text", 6), KERN_OK);
+    assert_refused(2, "would destroy mine", "full --text mine --write mine --force");
+    assert_refused(2, "would destroy mine", "full --ruler mine --csv mine --force");
+    assert_refused(2, "is there and is not a table", "full --csv mine");
     /* Before anything is asked. */
     static const char *const places[] = {"--csv no-folder/x", "--png no-folder/x", "--csv ."};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
@@ -220,6 +224,7 @@ static void test_interrupt(void **state) {
     write_runs();
     pid_t child = fork();
     if (child == 0) {
+        alarm(300); /* no test that fails waits for ever */
         if (chdir(scratch) || !freopen("out", "w", stdout) || !freopen("err", "w", stderr))
             _exit(99);
         execl(TTT_PROGRAM, "ttt", "niah", "full", "--samples", "100000", "--csv", "cells.csv",

@@ -47,18 +47,18 @@ plan_holds() {
         END { exit failed }' || fault "plan $1: $(tail -n 1 out)"
 }
 
-# Shipped configurations: plan says what they need; the program itself stays small meanwhile. Of the
-# sizes above the smallest, those between the shortest and the longest context differ in numbers
-# alone. A sanitizer reserves more and is slower: then without that limit, and every tenth.
+# Shipped configurations: plan says what they need; the program itself stays small meanwhile. Those
+# of one method differ in numbers alone: of the paper's, each method at its smallest, and the largest.
+# A sanitizer reserves more and is slower: then without that limit, and every third.
 "$ttt" configs | awk 'NR > 1 { print $1 }' >all
 [ "$(wc -l <all)" -ge 103 ] || fault "only $(wc -l <all) configurations"
-grep -vE '^(350m|760m|1b|3b)-' all >names
-grep -E '^(350m|760m|1b|3b)-(.*-8k|(e2e|full)-128k)$' all >>names
-[ "$(wc -l <names)" -ge 52 ] || fault "only $(wc -l <names) configurations are planned"
+grep -vE '^(125m|350m|760m|1b|3b)-' all >names
+grep -E '^(125m-.*-8k|3b-(e2e|full)-128k)$' all >>names
+[ "$(wc -l <names)" -ge 14 ] || fault "only $(wc -l <names) configurations are planned"
 most=4000000
 if grep -q __asan_init "$ttt"; then
     most=unlimited
-    awk 'NR % 10 == 1' names >some && mv some names
+    awk 'NR % 3 == 1' names >some && mv some names
 fi
 while read -r name; do
     (ulimit -v $most && "$ttt" plan "$name" train.memory_limit=1000TB --json) >out 2>err ||
@@ -142,6 +142,8 @@ done
 tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":0\.[0-9]' || tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":[0-9.]+e-' ||
     fault "bench infer: no step: $(tail -n 1 out)"
 refused 1 'no-folder/x.png: cannot be written' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png no-folder/x.png
+echo mine >notes.txt
+refused 2 'notes.txt: is there and is not a PNG' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png notes.txt
 [ ! -s out ] && ! grep -q 'tokens read' err || fault "bench infer refuses late: $(cat out err)"
 
 "$ttt" bench ops --threads 1 --json >out
@@ -152,11 +154,16 @@ for op in matmul attention "attention''" rms_norm swiglu cross_entropy adamw gat
     done
 done
 # Gather reads a few rows of its table, not all of it; a row's product reads its matrix from memory.
-tail -n 1 out | grep -oE '"op":"(gather|matmul row|matmul row NT)"[^}]*"fraction":[0-9.]+' >fractions
-[ "$(grep -c . fractions)" = 6 ] || fault "bench ops: $(cat fractions)"
-while IFS= read -r line; do
-    holds "${line##*:} > 0.02 && ${line##*:} < 4" || fault "bench ops: $line"
-done <fractions
+# A machine that does other things meanwhile is asked again.
+likely() { # the fractions in `out`
+    tail -n 1 out | grep -oE '"op":"(gather|matmul row|matmul row NT)"[^}]*"fraction":[0-9.]+' >fractions
+    [ "$(grep -c . fractions)" = 6 ] && awk -F: '!($NF > 0.02 && $NF < 4) { exit 1 }' fractions
+}
+for try in 1 2 3; do
+    ! likely || break
+    [ $try -lt 3 ] || fault "bench ops: $(cat fractions)"
+    "$ttt" bench ops --threads 1 --json >out
+done
 
 [ $faults = 0 ] || exit 1
 echo "test_plan_command: fine"

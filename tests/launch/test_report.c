@@ -1,4 +1,4 @@
-/* What commands print: JSON that loses nothing, places that are checked, lines of progress. */
+/* What commands print: JSON that loses nothing, lines of progress. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -77,34 +77,6 @@ static void test_json_refuses(void **state) {
     }
 }
 
-static void assert_refused(const char *path, const char *word) {
-    assert_int_equal(launch_check_place(path), KERN_ERR_FILE);
-    if (!strstr(kern_error(), word)) fail_msg("'%s' is not in: %s", word, kern_error());
-    const char *once = strstr(kern_error(), path);
-    assert_non_null(once);
-    assert_null(strstr(once + 1, path));
-}
-
-static void test_places(void **state) {
-    (void)state;
-    char path[128], partial[160];
-    assert_int_equal(launch_check_place(NULL), KERN_OK);
-    assert_refused("/dev/null", "is a device");
-    assert_refused(scratch, "is a folder");
-    snprintf(path, sizeof path, "%s/none/x.csv", scratch);
-    assert_refused(path, "cannot be written: No such file");
-    snprintf(path, sizeof path, "%s/x.csv", scratch);
-    snprintf(partial, sizeof partial, "%s.partial", path);
-    assert_int_equal(launch_check_place(path), KERN_OK);
-    assert_int_equal(access(path, F_OK), -1);
-    assert_int_equal(train_write_file(path, "old", 3), KERN_OK);
-    assert_int_equal(launch_check_place(path), KERN_OK);
-    struct stat info;
-    assert_int_equal(stat(path, &info), 0);
-    assert_int_equal(info.st_size, 3);
-    assert_int_equal(access(partial, F_OK), -1);
-}
-
 /* A picture that has no place names it once, one that is not drawn names it, too. */
 static void test_picture_place(void **state) {
     (void)state;
@@ -153,8 +125,8 @@ static void test_progress(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_text),    cmocka_unit_test(test_json_number),
-        cmocka_unit_test(test_json_refuses), SCRATCH_TEST(test_places),
-        SCRATCH_TEST(test_picture_place),    SCRATCH_TEST(test_progress),
+        cmocka_unit_test(test_json_refuses), SCRATCH_TEST(test_picture_place),
+        SCRATCH_TEST(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

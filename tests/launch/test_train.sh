@@ -21,7 +21,7 @@ json_get --numbers --has loss . step loss outer_grad_norm inner_grad_norm learni
 check '
     { loss[NR] = $2; rate = $5; tokens = $7; peak = $9; seconds = $10; reading = $11 }
     {
-        demand($1 == NR - 1 && tokens == NR * 4 * 64, $0)
+        demand($1 == NR && tokens == NR * 4 * 64, $0)
         demand(peak > 0 && seconds >= reading && reading >= 0, $0)
     }
     # Warm-up from 0 to step 5, then a cosine to end_lr; the inner one is done after 5 steps.
@@ -39,14 +39,14 @@ check '
         demand(last < 1.6, "the last losses are " last)
     }' steps || fault "steps: $(tail -n 3 steps)"
 json_get --numbers --has validation_loss . step validation_loss validation_standard_error <a/metrics.jsonl >held
-[ "$(cut -f 1 held | xargs)" = "19 39 59 79 99 119 139 149" ] || fault "validated at $(cut -f 1 held | xargs)"
+[ "$(cut -f 1 held | xargs)" = "20 40 60 80 100 120 140 150" ] || fault "validated at $(cut -f 1 held | xargs)"
 check '
     { demand($3 > 0, "standard error " $3) }
     NR == 1 { first = $2 }
     END { demand($2 < first && first < log(257), "from " first " to " $2) }' held || fault "validation"
 json_get . step <a/metrics.jsonl | uniq -c >order
 check '
-    { demand($2 == NR - 1 && $1 == 1 + ($2 % 20 == 19 || $2 == 149), $1 " lines of step " $2) }
+    { demand($2 == NR && $1 == 1 + ($2 % 20 == 0 || $2 == 150), $1 " lines of step " $2) }
     END { demand(NR == 150, NR " steps") }' order || fault "the order of lines"
 check '/validation_loss/ { demand(!/"loss"/ && before ~ /"loss"/, "validation before its step") } { before = $0 }' \
     a/metrics.jsonl || fault "the order of lines"
@@ -55,7 +55,7 @@ check '/validation_loss/ { demand(!/"loss"/ && before ~ /"loss"/, "validation be
 [ "$(ls -A a | xargs)" = "checkpoints config.yaml eval events lock metrics.jsonl" ] || fault "$(ls a)"
 [ "$(ls -A a/checkpoints | xargs)" = "step-00000100 step-00000150" ] || fault "$(ls a/checkpoints)"
 for checkpoint in a/checkpoints/*; do
-    [ "$(ls -A "$checkpoint" | xargs)" = "model.safetensors optimizer.safetensors state.json vocabulary.json" ] ||
+    [ "$(ls -A "$checkpoint" | xargs)" = "config.yaml model.safetensors optimizer.safetensors state.json vocabulary.json" ] ||
         fault "$checkpoint: $(ls -A "$checkpoint")"
 done
 last=a/checkpoints/step-00000150
@@ -82,9 +82,9 @@ refused 0 'a has done 150 of 150 steps: nothing is left' --resume a
 refused 0 'step 152/152' --resume a train.steps=152 train.total_steps=150
 refused 0 'nothing is left' --resume a
 
-# Logging: steps 0, 7, 14, ... and the last.
+# Logging: steps 7, 14, ... and the last.
 train b run.log_every=7 train.steps=20
-[ "$(sed 's/^{"step": \([0-9]*\),.*/\1/' b/metrics.jsonl | xargs)" = "0 7 14 19" ] ||
+[ "$(sed 's/^{"step": \([0-9]*\),.*/\1/' b/metrics.jsonl | xargs)" = "7 14 20" ] ||
     fault "run.log_every=7: $(cut -c1-20 b/metrics.jsonl | xargs)"
 
 # run.dir left out: runs/NAME.
@@ -119,4 +119,27 @@ refused 1 'train.init_from=a: .*tensor embed.weight: expected F32 \[257, 48\], t
 refused 1 'unexpected tensor blocks.1.fast' ./tiny.yaml run.dir=h train.init_from=a inner.mode=off inner.suffix=0
 refused 2 'train.init_from=nowhere: nowhere is neither a run' ./tiny.yaml run.dir=h train.init_from=nowhere
 [ ! -e h ] || fault "a run that was refused left a directory"
+refused 2 'a/checkpoints/h: belongs to the run' ./tiny.yaml run.dir=a/checkpoints/h
+[ ! -e a/checkpoints/h ] || fault "a run inside of another's checkpoints"
+
+# inner_grad_norm is the mean over sequences and chunks but the last (whose step nobody sees) of the
+# norms that reading the same texts finds. A warm-up step has the rate 0, so it keeps the weights.
+head -c 64 train.txt >one.txt
+tail -c 64 train.txt >two.txt
+"$ttt" pack --out both.h5 one.txt two.txt >log
+train norms data.train=both.h5 train.batch=2 train.steps=1 train.total_steps=30 inner.warmup_steps=0
+for text in one two; do
+    for chunks in 1 2 3; do
+        head -c $((16 * chunks)) $text.txt >part.txt
+        "$ttt" infer norms --prompt-file part.txt --tokens 0 --save-state part.state 2>log || fault "$(cat log)"
+        "$ttt" state show part.state --json | tail -n 1 | json_get --numbers . inner_steps last_chunk_norm
+    done
+done >read
+json_get --numbers . inner_grad_norm <norms/metrics.jsonl >trained
+check '
+    FNR == NR { demand(NF == 2 && $1 == 1 + (NR - 1) % 3 && $2 > 0, $0); mean += $2 / 6; next }
+    { demand(near($1, mean, 1e-5 * mean), $1 " in training, " mean " in reading") }
+    END { demand(FNR == 1 && NR == 7, NR " lines") }' read trained || fault "$(cat read trained)"
+train plain data.train=both.h5 train.steps=1 train.total_steps=30 inner.mode=off inner.suffix=0
+grep -q '"inner_grad_norm": 0.0,' plain/metrics.jsonl || fault "$(cat plain/metrics.jsonl)"
 echo "test_train: runs, logs, checkpoints and fine-tuning are as they should be"

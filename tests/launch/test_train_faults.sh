@@ -18,6 +18,15 @@ part=(train.steps=10 train.total_steps=30)
 rest=(train.steps=30 train.total_steps=30)
 train ten "${part[@]}"
 
+# What plan says that a checkpoint takes, and how many there are, is so.
+"$ttt" plan ./tiny.yaml --json >log
+planned=$(tail -n 1 log | json_get --numbers disk checkpoint_bytes)
+written=$(cat "$(newest whole)"/* | wc -c)
+[ "$planned" -ge "$written" ] && [ "$planned" -le $((written + 24576)) ] ||
+    fault "a checkpoint of $written bytes is planned as $planned"
+[ "$(tail -n 1 log | json_get --numbers disk checkpoints)" = $(($(ls whole/checkpoints | wc -l) + 1)) ] ||
+    fault "of $(ls whole/checkpoints | xargs) and one more is planned: $(tail -n 1 log)"
+
 # ---- a full disk: the second tensor file of step 15 does not fit any more ----
 cp -r ten full
 code=0
@@ -38,9 +47,29 @@ says log 'tight/config.yaml'
 train tight
 same whole tight
 
+# A line of metrics that has no room costs no step: the checkpoint does have room, and keeps the line.
+cp -r ten heavy
+size=$(stat -c %s heavy/metrics.jsonl)
+{ head -n 9 ten/metrics.jsonl && printf '%s%*s\n' "$(tail -n 1 ten/metrics.jsonl)" $((300 * 1024 - 900 - size)) ''; } >heavy/metrics.jsonl
+code=0
+(ulimit -f 300 && exec "$ttt" train --resume heavy "${rest[@]}") >log 2>&1 || code=$?
+[ $code = 1 ] || fault "no room for metrics: exit code $code: $(cat log)"
+says log 'cannot write heavy/metrics.jsonl: File too large; make room.*; to go on from step 13: ttt train --resume heavy$'
+[ "$(newest heavy)" = heavy/checkpoints/step-00000013 ] || fault "$(ls heavy/checkpoints)"
+advice
+same whole heavy
+same_metrics whole heavy
+
 mkdir small
 if mount -t tmpfs -o size=1000k none small 2>/dev/null; then
+    truncate -s 700k small/file
+    fallocate -l 700k small/file
+    refused 1 'No space left on device for a checkpoint: one takes 393 kB, and 30. kB are free where small/run is; make room or choose' \
+        ./tiny.yaml run.dir=small/run
+    [ ! -e small/run ] || fault "a run that was refused left a directory"
+    rm small/file
     refused 1 'checkpoint of step 15 not saved: .*step-00000015.tmp.*No space left' ./tiny.yaml run.dir=small/run
+    says log '^warning: the run may not fit on its disk: 3 more checkpoints of 393 kB at a time, 1.20 MB with its metrics, and 1.02 MB are free'
     says log 'make room'
     [ "$(ls small/run/checkpoints | xargs)" = "step-00000005 step-00000010" ] || fault "$(ls small/run/checkpoints)"
     refused 1 'No space left' --resume small/run
@@ -48,6 +77,17 @@ if mount -t tmpfs -o size=1000k none small 2>/dev/null; then
     advice
     same whole small/run
     same_metrics whole small/run
+    umount small
+    # Events that have no room: as metrics.
+    mount -t tmpfs -o size=4k none small
+    cp -r ten mute
+    rm -r mute/events
+    ln -s ../small mute/events
+    refused 1 'cannot write mute/events/events.*: No space left.*; to go on from step 2[0-9]: ttt train --resume mute$' --resume mute "${rest[@]}"
+    mount -o remount,size=1m small
+    advice
+    same whole mute
+    same_metrics whole mute
     umount small
 else
     echo "no mount here: the small disk is left out"
@@ -108,7 +148,7 @@ done
 # Checksums are compared as tokens are read.
 refused 1 'flipped.h5: tokens .* are damaged \(checksum\); flipped1 has no checkpoint yet' \
     ./tiny.yaml run.dir=flipped1 data.train=flipped.h5
-refused 1 'validation after outer step 5: flipped.h5: .*checksum.*to go on from step 5' \
+refused 1 'validation after outer step 6: flipped.h5: .*checksum.*to go on from step 5' \
     ./tiny.yaml run.dir=flipped2 data.valid=flipped.h5 run.eval_every=6
 refused 0 'step 30/30' --resume flipped2 data.valid=
 same whole flipped2
@@ -134,7 +174,19 @@ cp -r ten moved
 cp train.h5 elsewhere.h5
 refused 0 'step 30/30' --resume moved "${rest[@]}" data.train=elsewhere.h5
 same whole moved
-refused 1 'trained with other options or on other data' --resume ten "${rest[@]}" data.train=valid.h5
+refused 1 'trained on other data than data.train=valid.h5; name the shards' --resume ten "${rest[@]}" data.train=valid.h5
+
+# ---- more shards than files may be open: packed, trained on, evaluated and checked all the same ----
+for k in $(seq 1 40); do echo "{\"text\": \"$(seq -s ' ' "$k" $((k + 29)))\"}"; done >many.jsonl
+mkdir many
+if ! (
+    ulimit -n 24
+    "$ttt" pack --out many/m.h5 --shard-tokens 60 many.jsonl &&
+        "$ttt" train ./tiny.yaml run.dir=crowd 'data.train=many/m-*.h5' data.valid=many/m-index.json run.eval_every=1 \
+            train.context=16 "${one[@]}" && "$ttt" eval crowd --data 'many/m-*.h5' &&
+        "$ttt" pack --check many/m-*.h5
+) >log 2>&1; then fault "40 shards of 24 files: $(cat log)"; fi
+[ "$(grep -c ': sound; ' log)" = 40 ] || fault "of 40 shards are sound: $(cat log)"
 
 # ---- options ----
 refused 1 'train.steps' ./tiny.yaml run.dir=new train.steps=0
@@ -190,15 +242,15 @@ refused 1 'validation takes' ./tiny.yaml run.dir=new "${part[@]}" "${valid[@]}" 
 train enough "${part[@]}" "${valid[@]}" train.memory_limit=$((enough + enough / 50))
 
 # ---- values that are not finite ----
-refused 1 'outer step 0, sequence 0: .*\(f32\[.*\) in [a-z]+\.block\.[01].* not finite; hot has no checkpoint yet' ./tiny.yaml \
+refused 1 'outer step 1, sequence 0: .*\(f32\[.*\) in [a-z]+\.block\.[01].* not finite; hot has no checkpoint yet' ./tiny.yaml \
     run.dir=hot model.init_std=100 model.post_norm=false model.pre_norm=false inner.lr=1e6 inner.clip=1e30 inner.warmup_steps=0
 # Weights that an update ruins: the checkpoint right after it must not push out the one before.
 refused 1 'outer step [0-9]+, sequence [0-3]: .* in [a-z]+\.block\.[01].* not finite; no step has gone well since the last checkpoint' ./tiny.yaml run.dir=ruined \
     train.warmup_steps=20 train.lr=1000 train.eps=1e-30 train.weight_decay=1000 run.save_every=1 run.keep_last=1
 [ "$(ls ruined/checkpoints | wc -l)" = 2 ] || fault "the last good checkpoint is gone: $(ls ruined/checkpoints)"
 step=$(sed -n 's/.*outer step \([0-9]*\), seq.*/\1/p' log)
-[ "$(newest ruined)" = ruined/checkpoints/step-$(printf %08d "$step") ] || fault "$(ls ruined/checkpoints): $(cat log)"
-[ "$(wc -l <ruined/metrics.jsonl)" = "$step" ] || fault "the metrics have lines of steps that failed"
+[ "$(newest ruined)" = ruined/checkpoints/step-$(printf %08d $((step - 1))) ] || fault "$(ls ruined/checkpoints): $(cat log)"
+[ "$(wc -l <ruined/metrics.jsonl)" = $((step - 1)) ] || fault "the metrics have lines of steps that failed"
 refused 1 "outer step $step, .*not finite" --resume ruined
-train tamed train.init_from=ruined/checkpoints/step-$(printf %08d $((step - 1))) "${part[@]}"
+train tamed train.init_from=ruined/checkpoints/step-$(printf %08d $((step - 2))) "${part[@]}"
 echo "test_train_faults: refusals name their cause, checkpoints are unharmed, advice works"

@@ -25,16 +25,10 @@ start() { # the run $1, or on with it, in the background: its process is $pid
 
 # Waits until the run $1 has more than $2 lines of metrics; false where its process ended before.
 wait_for_lines() {
-    while [ "$(lines "$1")" -le "$2" ]; do
-        kill -0 "$pid" 2>/dev/null || return 1
-        sleep 0.005
-    done
+    await "a line of $1/metrics.jsonl" more_lines_or_gone "$@" && [ "$(lines "$1")" -gt "$2" ]
 }
-
-# The exit code of $pid in $code.
-ended() {
-    code=0
-    wait "$pid" 2>/dev/null || code=$?
+more_lines_or_gone() {
+    [ "$(lines "$1")" -gt "$2" ] || gone "$pid"
 }
 
 pause() { # up to $1 thousandths of a second
@@ -79,21 +73,23 @@ done
 [ "$(ls whole/checkpoints | xargs)" = "$(ls killed0/checkpoints | xargs)" ] ||
     fault "checkpoints are left over: $(ls killed0/checkpoints | xargs)"
 
-# SIGINT and SIGTERM: saved, 130, how to go on; the same as if nothing had happened.
-for signal in INT TERM; do
+# Asked to stop: saved, 130, how to go on; the same as if nothing had happened.
+for signal in INT TERM HUP USR1; do
     run=asked$signal
     start $run
     wait_for_lines $run 5 || fault "$(cat $run.log)"
     kill -$signal $pid
     ended
     [ $code = 130 ] || fault "SIG$signal: exit code $code: $(cat $run.log)"
-    says $run.log 'finishing this step, then saving; the same again ends at once'
+    again='; the same again ends at once'
+    case $signal in HUP | USR1) again= ;; esac
+    says $run.log "finishing this step, then saving$again\$"
     says $run.log "stopped and saved at step [0-9]+ of 120; to go on: ttt train --resume $run$"
     step=$(sed -n 's/.*saved at step \([0-9]*\) of.*/\1/p' $run.log)
     [ "$(newest $run)" = "$run/checkpoints/step-$(printf %08d "$step")" ] ||
         fault "SIG$signal: the newest checkpoint is not of step $step"
-    [ "$(sed '$!d; s/^{"step": \([0-9]*\),.*/\1/' $run/metrics.jsonl)" = $((step - 1)) ] ||
-        fault "SIG$signal: the metrics end elsewhere than at step $((step - 1))"
+    [ "$(sed '$!d; s/^{"step": \([0-9]*\),.*/\1/' $run/metrics.jsonl)" = "$step" ] ||
+        fault "SIG$signal: the metrics end elsewhere than at step $step"
     eval "$(sed -n 's/.*to go on: ttt/"$ttt"/p' $run.log)" >log 2>&1 || fault "$(cat log)"
     same whole $run
     same_metrics whole $run
@@ -104,8 +100,7 @@ evaluation=("${options[@]}" run.eval_windows=0 run.eval_every=60 train.steps=60 
 for k in 1 2 3 4; do cp valid.h5 valid$k.h5; done
 long=$(printf 'valid%d.h5,' 1 2 3 4)
 train evaluated "${evaluation[@]}" "data.valid=${long%,}"
-"$ttt" train ./tiny.yaml run.dir=stopped "${evaluation[@]}" "data.valid=${long%,}" >stopped.log 2>&1 &
-pid=$!
+begin stopped.log stopped.log "$ttt" train ./tiny.yaml run.dir=stopped "${evaluation[@]}" "data.valid=${long%,}"
 wait_for_lines stopped 59 || fault "$(cat stopped.log)"
 kill -INT $pid
 ended
@@ -120,15 +115,11 @@ same evaluated stopped
 same_metrics evaluated stopped
 
 # A second signal ends at once and saves nothing.
-"$ttt" train ./tiny.yaml run.dir=twice train.batch=64 train.context=512 train.threads=1 run.save_every=0 >twice.log 2>&1 &
-pid=$!
+begin twice.log twice.log "$ttt" train ./tiny.yaml run.dir=twice train.batch=64 train.context=512 train.threads=1 run.save_every=0
 wait_for_lines twice 0 || fault "$(cat twice.log)"
 kill -INT $pid
-until grep -q 'finishing this step' twice.log; do # two that wait together would be one
-    kill -0 $pid 2>/dev/null || fault "after one signal: $(cat twice.log)"
-    sleep 0.005
-done
-kill -INT $pid 2>/dev/null || true
+await "the first signal to be seen" says_or_gone twice.log 'finishing this step' # two that wait together would be one
+kill -INT $pid 2>/dev/null || fault "after one signal: $(cat twice.log)"
 ended
 [ $code = 130 ] || fault "after two signals: exit code $code: $(cat twice.log)"
 if grep -q 'stopped and saved' twice.log; then fault "the second signal waited for the step"; fi
@@ -139,7 +130,7 @@ if grep -q 'stopped and saved' twice.log; then fault "the second signal waited f
 mkfifo pipe
 "$ttt" train ./tiny.yaml run.dir=deaf "${options[@]}" run.save_every=0 >pipe 2>&1 &
 pid=$!
-head -n 1 <pipe >log
+timeout 120 head -n 1 <pipe >log
 wait_for_lines deaf 5 || fault "$(cat log)"
 kill -INT $pid
 ended
@@ -149,10 +140,14 @@ ended
 same whole deaf
 same_metrics whole deaf
 
-# One process at a time.
-"$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0 >busy.log 2>&1 &
-pid=$!
+# One process at a time; it may open as many files as the machine allows, whatever its shell says,
+# and under nohup a terminal that closes is nothing.
+begin busy.log busy.log bash -c 'ulimit -Sn 100 && trap "" HUP && exec "$@"' - \
+    "$ttt" train ./tiny.yaml run.dir=busy train.steps=100000 train.total_steps=100000 run.save_every=0
 wait_for_lines busy 0 || fault "$(cat busy.log)"
+kill -HUP $pid
+files=$(sed -n 's/^Max open files *//p' /proc/$pid/limits)
+[ "$(cut -d ' ' -f 1 <<<"$files")" = "$(ulimit -Hn)" ] || fault "may open $files, not $(ulimit -Hn)"
 refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy \
     train.steps=1 train.total_steps=100000
 refused 2 'busy holds a run already; go on with it by .ttt train --resume busy.' ./tiny.yaml run.dir=busy

@@ -54,7 +54,7 @@ near() { # TOLERANCE RUN OTHER: losses and gradient norms agree, relative to the
     done
     paste "near.$2" "near.$3" | check '
         {
-            demand(NF == 8 && $1 == NR - 1 && $5 == $1, "steps " $1 " and " $5)
+            demand(NF == 8 && $1 == NR && $5 == $1, "steps " $1 " and " $5)
             for (i = 2; i <= 4; i++) {
                 demand($i > 0 && $(i + 4) > 0, "a norm is " $i " or " $(i + 4))
                 far = $i / $(i + 4) - 1

@@ -73,8 +73,7 @@ for ((start = 0; start < 60; start++)); do
         sleep 0.$((RANDOM % 7 + 3))
         kill -9 $pid 2>/dev/null || true
     fi
-    code=0
-    wait $pid 2>/dev/null || code=$?
+    ended
     [ $code = 0 ] && break
     [ $code = 137 ] || fault "after $kills kills: $(cat killed.log)"
     kills=$((kills + 1))
@@ -116,7 +115,9 @@ code=0
 [ $code = 2 ] && grep -q 'packed with the vocabulary gpt2 .* bytes has byte' log || fault "eval: $code: $(cat log)"
 
 # ---- checkpoints of format version 1 had no vocabulary: they are of bytes ----
-for checkpoint in bytes/checkpoints/step-????????; do
+cp -r "$source/tests/old/run" early # of version 2
+cp "$source/tests/old/train.h5" early.h5
+for checkpoint in early/checkpoints/step-????????; do
     state=$checkpoint/state.json
     files=$(json_get --without vocabulary.json files <"$state")
     rest=$(json_get --without version,files,crc32 . <"$state")
@@ -125,9 +126,10 @@ for checkpoint in bytes/checkpoints/step-????????; do
     printf '%s,\n  "crc32": "%s"\n}\n' "$body" "${crc// /}" >"$state"
     rm "$checkpoint/vocabulary.json"
 done
-"$ttt" pack --out valid-bytes.h5 valid.txt >log
-"$ttt" eval bytes --data valid-bytes.h5 --windows 1 >log 2>&1 || fault "format version 1: $(cat log)"
-refused 0 'nothing is left' --resume bytes
-"$ttt" train ./bytes.yaml run.dir=after train.init_from=bytes >log 2>&1 || fault "format version 1: $(cat log)"
+"$ttt" pack --split validation --out valid-bytes.h5 valid.txt >log
+"$ttt" eval early --data valid-bytes.h5 --windows 1 >log 2>&1 || fault "format version 1: $(cat log)"
+refused 0 'nothing is left' --resume early data.train=early.h5 data.valid=
+refused 0 'step 9/9' --resume early data.train=early.h5 data.valid= train.steps=9
+"$ttt" train early/config.yaml run.dir=after train.init_from=early >log 2>&1 || fault "format version 1: $(cat log)"
 [ ! -e new ] || fault "a run that was refused left a directory"
 echo "test_train_tokens: $kills kills; checkpoints carry the vocabulary, others are refused"

@@ -4,9 +4,12 @@ ttt=$(realpath "$1")
 test=$2
 # shellcheck source=tests/launch/numbers.sh
 . "$(dirname "${BASH_SOURCE[0]}")/numbers.sh" "$1"
+# shellcheck source=tests/launch/waiting.sh
+. "$(dirname "${BASH_SOURCE[0]}")/waiting.sh"
 folder=$(mktemp -d)
 cd "$folder"
 export OMP_WAIT_POLICY=passive # several tests may run at once
+export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
 unset OMP_NUM_THREADS
 
 # Whatever ends the test, no child stays and nothing is left mounted.

@@ -6,6 +6,7 @@
 #include "infer/parameters.h"
 #include "tests/train/scratch.h"
 #include "train/checkpoint.h"
+#include "train/course.h"
 
 /* Writes the run `dir`, with f32 weights by the layout. */
 static inline void write_run(const char *dir, const ttt_conf *conf, const infer_parameters *layout,
@@ -25,8 +26,9 @@ static inline void write_run(const char *dir, const ttt_conf *conf, const infer_
                                   .data = weights + p->offset};
     }
     const train_tensors parameters = {.count = layout->count, .items = items}, moments = {0};
-    const train_state state = {.step = 1};
-    assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary));
+    train_state state = {.step = 1};
+    assert_ok(train_course_hash(&state.config_hash, conf, 0));
+    assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary, conf));
     free(items);
     free(checkpoints);
     free(config);

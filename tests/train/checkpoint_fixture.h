@@ -55,10 +55,17 @@ static inline train_state state_of(int64_t step) {
                          .config_hash = 0xfedcba9876543210u};
 }
 
+/* A configuration, whatever it says. */
+static inline const ttt_conf *any_conf(void) {
+    static ttt_conf *conf;
+    if (!conf) assert_ok(conf_create(&conf));
+    return conf;
+}
+
 static inline void save(const model *m, int64_t step) {
     const train_state state = state_of(step);
     assert_ok(train_checkpoint_save(scratch, &state, &m->parameters, &m->moments,
-                                    data_vocabulary_byte()));
+                                    data_vocabulary_byte(), any_conf()));
 }
 
 static inline char *step_of(int64_t step) {

@@ -181,7 +181,7 @@ static void full_disk_harms_nothing(void **state) {
     save(&saved, 1);
     char *first = step_of(1), *second = step_of(2);
     int failures = 0;
-    for (rlim_t limit = 0; limit < 900; limit += 37) {
+    for (rlim_t limit = 0; limit < 6000; limit += limit < 900 ? 37 : 500) {
         fflush(NULL);
         pid_t child = fork();
         if (!child) {
@@ -189,10 +189,12 @@ static void full_disk_harms_nothing(void **state) {
             train_state at = state_of(2);
             signal(SIGXFSZ, SIG_IGN);
             if (setrlimit(RLIMIT_FSIZE, &sizes)) _exit(1);
-            kern_status status = train_checkpoint_save(scratch, &at, &saved.parameters,
-                                                       &saved.moments, data_vocabulary_byte());
+            kern_status status =
+                train_checkpoint_save(scratch, &at, &saved.parameters, &saved.moments,
+                                      data_vocabulary_byte(), any_conf());
             if (status == KERN_OK) _exit(0);
-            bool named = strstr(kern_error(), ".safetensors") || strstr(kern_error(), "state.json");
+            bool named = strstr(kern_error(), ".safetensors") ||
+                         strstr(kern_error(), "config.yaml") || strstr(kern_error(), "state.json");
             _exit(status == KERN_ERR_FILE && named && strstr(kern_error(), scratch) ? 2 : 3);
         }
         int code;
@@ -235,7 +237,7 @@ static void killed_at_any_moment(void **state) {
                 train_state now = state_of(i);
                 fill(&at, i);
                 if (train_checkpoint_save(scratch, &now, &at.parameters, &at.moments,
-                                          data_vocabulary_byte()) != KERN_OK ||
+                                          data_vocabulary_byte(), any_conf()) != KERN_OK ||
                     train_history_prune(scratch, i, 2, 0) != KERN_OK ||
                     write(ends[1], &i, sizeof i) != sizeof i)
                     _exit(1);

@@ -83,7 +83,7 @@ static void a_bad_weight_is_found_in_its_scope(void **state) {
         begin(&w, "");
         *weight(&w, cases[i].weight) = i % 2 ? (double)INFINITY : (double)NAN;
         fail_and_diagnose(&w, 41);
-        assert_says("outer step 41, sequence 0: ");
+        assert_says("outer step 42, sequence 0: ");
         assert_says(cases[i].scope);
         assert_says("f64[");
         assert_says("not finite");
@@ -101,7 +101,7 @@ static void the_sequence_is_named(void **state) {
     w.tokens[2 * (T + 1) + 5] = 11;
     weight(&w, "embed.weight")[11 * w.model.conf->model.dim] = (double)NAN;
     fail_and_diagnose(&w, 3);
-    assert_says("outer step 3, sequence 2: ");
+    assert_says("outer step 4, sequence 2: ");
     assert_says("prefix");
     end(&w);
 }
@@ -117,7 +117,7 @@ static void a_sum_that_overflows_is_told_apart(void **state) {
     for (int64_t i = 0; i < tiny_find(&w.model, "lm_head.weight")->elements; i++)
         weight(&w, "lm_head.weight")[i] *= 1e200;
     fail_and_diagnose(&w, 9);
-    assert_says("outer step 9");
+    assert_says("outer step 10:");
     assert_says("overflowed");
     end(&w);
 }

@@ -75,8 +75,8 @@ static void failing_sync_is_an_error(void **state) {
     for (int i = 0; i < 4; i++) {
         const train_state at = state_of(5);
         failing = places[i];
-        kern_status status =
-            train_checkpoint_save(scratch, &at, &m.parameters, &m.moments, data_vocabulary_byte());
+        kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments,
+                                                   data_vocabulary_byte(), any_conf());
         failing = NULL;
         assert_int_equal(status, KERN_ERR_FILE);
         assert_says(strerror(EIO));
@@ -84,8 +84,8 @@ static void failing_sync_is_an_error(void **state) {
     }
     const train_state at = state_of(5); /* the parent: the name is there, but might not last */
     failing = scratch;
-    kern_status status =
-        train_checkpoint_save(scratch, &at, &m.parameters, &m.moments, data_vocabulary_byte());
+    kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments,
+                                               data_vocabulary_byte(), any_conf());
     failing = NULL;
     assert_int_equal(status, KERN_ERR_FILE);
     assert_says(strerror(EIO));
@@ -95,7 +95,7 @@ static void metrics_are_on_disk_when_told(void **state) {
     (void)state;
     train_metrics *metrics;
     char *path = train_text("%s/metrics.jsonl", scratch);
-    static const char text[] = "{\"step\": 0}\n{\"step\": 1}\n";
+    static const char text[] = "{\"step\": 1}\n{\"step\": 2}\n";
     spill(path, text, sizeof text - 1);
     records = 0;
     assert_ok(train_metrics_open(&metrics, path, 1));

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -115,6 +116,27 @@ static void what_cannot_fit_is_refused_with_numbers(void **state) {
     assert_int_equal(fit_of(&fit, limit, longer, NULL), KERN_ERR_MEMORY);
 }
 
+/* What is needed is a matter of the configuration: the same whatever there is, until it is enough.
+ */
+static void the_least_does_not_depend_on_the_limit(void **state) {
+    (void)state;
+    train_fit fit;
+    static const char *const batches[] = {"train.micro_batch=0", "train.micro_batch=2"};
+    for (int b = 0; b < 2; b++) {
+        static const double shares[] = {0, 0.1, 0.5, 0.8, 0.9, 0.97, 0.999999};
+        double needed = 0;
+        for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+            kern_status status =
+                fit_of(&fit, shares[i] * needed, "train.memory_limit=1 TB", batches[b]);
+            assert_int_equal(status, KERN_ERR_MEMORY);
+            double now = number_after(kern_error(), "train.memory_limit of ");
+            if (i == 0) needed = now;
+            assert_true(now == needed);
+        }
+        assert_int_equal(fit_of(&fit, needed, "train.memory_limit=1 TB", batches[b]), KERN_OK);
+    }
+}
+
 /* Where weights alone are too much, no shorter context is proposed. */
 static void nothing_useless_is_proposed(void **state) {
     (void)state;
@@ -153,6 +175,44 @@ static void the_limit_is_the_configurations_or_the_machines(void **state) {
     assert_true(left > 0 && left < total * 1024);
 }
 
+static double used(const char *name) {
+    char line[256];
+    double kilobytes = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        if (!strncmp(line, name, strlen(name))) kilobytes = strtod(line + strlen(name), NULL);
+    fclose(file);
+    assert_true(kilobytes > 0);
+    return kilobytes * 1024;
+}
+
+/* ulimit -v and -d are on what is reserved: what is left of them, not what the machine has. */
+static void own_limits_count(void **state) {
+    (void)state;
+    static const struct {
+        int resource;
+        const char *used;
+    } cases[] = {{RLIMIT_AS, "VmSize:"}, {RLIMIT_DATA, "VmData:"}};
+    double machine = train_free_memory(), room = machine / 2;
+    for (int i = 0; i < 2; i++) {
+        struct rlimit before, limit;
+        assert_int_equal(getrlimit(cases[i].resource, &before), 0);
+        limit = before;
+        limit.rlim_cur = (rlim_t)(used(cases[i].used) + room);
+        assert_int_equal(setrlimit(cases[i].resource, &limit), 0);
+        double left = train_free_memory();
+        limit.rlim_cur = (rlim_t)used(cases[i].used);
+        assert_int_equal(setrlimit(cases[i].resource, &limit), 0);
+        double nothing = train_free_memory();
+        assert_int_equal(setrlimit(cases[i].resource, &before), 0);
+        assert_true(left <= 0.95 * room);
+        assert_true(left > 0.8 * (room - 100e6));
+        assert_true(nothing == 1); /* 0 would mean that nobody knows */
+    }
+    assert_true(train_free_memory() > 1.2 * room);
+}
+
 static void bytes_have_three_digits(void **state) {
     (void)state;
     char text[32];
@@ -174,9 +234,11 @@ int main(void) {
         cmocka_unit_test(with_room_all_is_kept),
         cmocka_unit_test(less_memory_costs_work),
         cmocka_unit_test(what_cannot_fit_is_refused_with_numbers),
+        cmocka_unit_test(the_least_does_not_depend_on_the_limit),
         cmocka_unit_test(nothing_useless_is_proposed),
         cmocka_unit_test(fewer_sequences_where_they_help),
         cmocka_unit_test(the_limit_is_the_configurations_or_the_machines),
+        cmocka_unit_test(own_limits_count),
         cmocka_unit_test(bytes_have_three_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

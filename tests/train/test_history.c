@@ -1,5 +1,8 @@
 #include "scratch.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "checkpoint_fixture.h"
 #include "train/history.h"
 
@@ -170,8 +173,8 @@ static void a_path_means_a_run_or_a_checkpoint(void **state) {
     fill(&m, 7);
     const train_state at = state_of(7);
     assert_ok(train_make_directory(checkpoints));
-    assert_ok(
-        train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments, data_vocabulary_byte()));
+    assert_ok(train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments,
+                                    data_vocabulary_byte(), any_conf()));
     assert_ok(train_history_locate(&found, scratch));
     assert_string_equal(found, checkpoint);
     free(found);
@@ -206,6 +209,92 @@ static void a_path_means_a_run_or_a_checkpoint(void **state) {
     free(config);
 }
 
+/* What a reader finds that is slower than the run: the first two are gone when it reads them. */
+typedef struct {
+    int64_t seen[4];
+    int calls;
+    const char *checkpoints;
+    bool damaged;
+} reader;
+
+static kern_status read_slowly(void *context, const char *checkpoint) {
+    reader *r = context;
+    train_state state;
+    int64_t step = strtoll(strstr(checkpoint, "step-") + 5, NULL, 10);
+    assert_true(r->calls < 4);
+    r->seen[r->calls++] = step;
+    if (r->damaged) return kern_fail(KERN_ERR_DATA, "damaged");
+    if (r->calls < 3) {
+        model m;
+        const train_state at = state_of(step + 1);
+        fill(&m, step + 1);
+        assert_ok(train_checkpoint_save(r->checkpoints, &at, &m.parameters, &m.moments,
+                                        data_vocabulary_byte(), any_conf()));
+        assert_ok(train_history_prune(r->checkpoints, step + 1, 1, 0));
+    }
+    return train_checkpoint_verify(&state, checkpoint);
+}
+
+static void a_checkpoint_that_goes_is_not_waited_for(void **state) {
+    (void)state;
+    char *config = train_text("%s/config.yaml", scratch);
+    char *checkpoints = train_text("%s/checkpoints", scratch);
+    reader r = {.checkpoints = checkpoints};
+    model m;
+    const train_state at = state_of(7);
+    spill(config, "a: 1\n", 5);
+    assert_ok(train_make_directory(checkpoints));
+    fill(&m, 7);
+    assert_ok(train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments,
+                                    data_vocabulary_byte(), any_conf()));
+    assert_ok(train_history_use(scratch, read_slowly, &r));
+    assert_int_equal(r.calls, 3);
+    for (int i = 0; i < 3; i++) assert_int_equal(r.seen[i], 7 + i);
+    /* What is named is not another one; and what stays is read once. */
+    char *named = train_text("%s/step-00000009", checkpoints);
+    r = (reader){.checkpoints = checkpoints};
+    assert_int_equal(train_history_use(named, read_slowly, &r), KERN_ERR_USAGE);
+    assert_says("there is nothing of that name");
+    assert_int_equal(r.calls, 1);
+    r = (reader){.checkpoints = checkpoints, .damaged = true};
+    assert_int_equal(train_history_use(scratch, read_slowly, &r), KERN_ERR_DATA);
+    assert_int_equal(r.calls, 1);
+    free(named);
+    free(checkpoints);
+    free(config);
+}
+
+/* A child makes checkpoints without end, and deletes all but the newest; the newest is found and
+ * intact at any moment. */
+static void found_while_they_come_and_go(void **state) {
+    (void)state;
+    const int64_t first = 1;
+    save_steps(&first, 1);
+    fflush(NULL);
+    pid_t child = fork();
+    if (!child) {
+        alarm(60); /* no test that fails leaves it behind */
+        for (int64_t i = 2;; i++) {
+            save_steps(&i, 1);
+            if (train_history_prune(scratch, i, 1, 0) != KERN_OK) _exit(1);
+        }
+    }
+    kern_status status = KERN_OK;
+    double began = kern_seconds();
+    int found = 0;
+    for (; status == KERN_OK && (found < 100 || kern_seconds() < began + 1); found++) {
+        char *latest = NULL;
+        status = train_history_latest(&latest, scratch);
+        if (status == KERN_OK && !latest) status = kern_fail(KERN_ERR_DATA, "there was none");
+        free(latest);
+    }
+    kill(child, SIGKILL);
+    int code;
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_true(WIFSIGNALED(code));
+    if (status != KERN_OK) fail_msg("after %d: %s", found, kern_error());
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(latest_is_the_highest_step),
@@ -214,6 +303,8 @@ int main(void) {
         SCRATCH_TEST(clean_removes_remains_and_restores),
         SCRATCH_TEST(going_on_from_an_older_one),
         SCRATCH_TEST(a_path_means_a_run_or_a_checkpoint),
+        SCRATCH_TEST(a_checkpoint_that_goes_is_not_waited_for),
+        SCRATCH_TEST(found_while_they_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,12 +12,13 @@ static char *path_of(const char *name) {
     return train_text("%s/%s", scratch, name);
 }
 
-static void write_steps(const char *path, int64_t first, int64_t end) {
+/* The steps after `done`, up to `last`. */
+static void write_steps(const char *path, int64_t done, int64_t last) {
     train_metrics *metrics;
-    assert_ok(train_metrics_open(&metrics, path, first));
-    for (int64_t step = first; step < end; step++) {
-        const train_value values[] = {{"loss", 6.0 / (double)(step + 1), false},
-                                      {"tokens", 4096.0 * (double)(step + 1), true}};
+    assert_ok(train_metrics_open(&metrics, path, done));
+    for (int64_t step = done + 1; step <= last; step++) {
+        const train_value values[] = {{"loss", 6.0 / (double)step, false},
+                                      {"tokens", 4096.0 * (double)step, true}};
         assert_ok(train_metrics_write(metrics, step, 2, values));
     }
     assert_ok(train_metrics_sync(metrics));
@@ -64,15 +65,15 @@ static void resumed_file_equals_uninterrupted(void **state) {
     char *expected = slurp(&count, whole);
     uint64_t seed = 7;
     for (int trial = 0; trial < 40; trial++) {
-        int64_t first = next_random(&seed) % 20;
+        int64_t done = next_random(&seed) % 20;
         size_t cut = next_random(&seed) % (count + 1);
         /* At least the lines of the steps that the checkpoint covers are there: they were synced.
          */
         char *covered = expected;
-        for (int64_t i = 0; i < first; i++) covered = strchr(covered, '\n') + 1;
+        for (int64_t i = 0; i < done; i++) covered = strchr(covered, '\n') + 1;
         if (cut < (size_t)(covered - expected)) cut = (size_t)(covered - expected);
         spill(resumed, expected, cut);
-        write_steps(resumed, first, 30);
+        write_steps(resumed, done, 30);
         char *got = slurp(&length, resumed);
         assert_int_equal(length, count);
         assert_memory_equal(got, expected, count);
@@ -92,7 +93,7 @@ static void damaged_line_in_the_middle_is_named(void **state) {
     (void)state;
     train_metrics *metrics;
     char *path = path_of("metrics.jsonl");
-    static const char text[] = "{\"step\": 0}\n{\"step\": 1, \"lo\n{\"step\": 2}\n";
+    static const char text[] = "{\"step\": 1}\n{\"step\": 2, \"lo\n{\"step\": 3}\n";
     spill(path, text, sizeof text - 1);
     assert_int_equal(train_metrics_open(&metrics, path, 1), KERN_ERR_DATA);
     assert_null(metrics);
@@ -101,16 +102,16 @@ static void damaged_line_in_the_middle_is_named(void **state) {
     assert_string_equal(after, text);
     free(after);
 
-    static const char other[] = "{\"step\": 0}\n[3]\n{\"step\": 2}\n";
+    static const char other[] = "{\"step\": 1}\n[3]\n{\"step\": 3}\n";
     spill(path, other, sizeof other - 1);
     assert_int_equal(train_metrics_open(&metrics, path, 1), KERN_ERR_DATA);
 
-    static const char last[] = "{\"step\": 0}\n\0\0\0\n"; /* a block that never reached the disk */
+    static const char last[] = "{\"step\": 1}\n\0\0\0\n"; /* a block that never reached the disk */
     spill(path, last, sizeof last - 1);
     assert_ok(train_metrics_open(&metrics, path, 1));
     train_metrics_close(metrics);
     after = slurp(NULL, path);
-    assert_string_equal(after, "{\"step\": 0}\n");
+    assert_string_equal(after, "{\"step\": 1}\n");
     free(after);
     free(path);
 }
@@ -119,7 +120,7 @@ static void damaged_line_in_the_middle_is_named(void **state) {
  * leaves no half line. */
 static void full_disk_leaves_whole_lines(void **state) {
     (void)state;
-    char *path = path_of("metrics.jsonl");
+    char *path = path_of("metrics.jsonl"), *aside = path_of("left.jsonl");
     fflush(NULL);
     pid_t child = fork();
     if (!child) {
@@ -132,8 +133,10 @@ static void full_disk_leaves_whole_lines(void **state) {
         kern_status status = KERN_OK;
         for (int step = 0; step < 20 && status == KERN_OK; step++)
             status = train_metrics_write(metrics, step, 1, &value);
+        bool named = strstr(kern_error(), path) != NULL;
+        bool left = train_metrics_leave(metrics, aside) == KERN_OK;
         train_metrics_close(metrics);
-        _exit(status == KERN_ERR_FILE && strstr(kern_error(), path) ? 0 : 3);
+        _exit(status == KERN_ERR_FILE && named && left ? 0 : 3);
     }
     int code;
     assert_int_equal(waitpid(child, &code, 0), child);
@@ -142,6 +145,20 @@ static void full_disk_leaves_whole_lines(void **state) {
     assert_string_equal(text, "{\"step\": 0, \"loss\": 0.25}\n{\"step\": 1, \"loss\": 0.25}\n"
                               "{\"step\": 2, \"loss\": 0.25}\n");
     free(text);
+
+    /* The line that had no room is made up for, once. */
+    for (int again = 0; again < 2; again++) {
+        train_metrics *metrics;
+        assert_ok(train_metrics_open(&metrics, path, 4));
+        assert_ok(train_metrics_catch_up(metrics, aside, 4));
+        assert_ok(train_metrics_catch_up(metrics, "nothing-was-left", 4));
+        train_metrics_close(metrics);
+        text = slurp(NULL, path);
+        assert_string_equal(strstr(text, "{\"step\": 2"), "{\"step\": 2, \"loss\": 0.25}\n"
+                                                          "{\"step\": 3, \"loss\": 0.25}\n");
+        free(text);
+    }
+    free(aside);
     free(path);
 }
 
@@ -156,10 +173,43 @@ static void a_value_of_a_step_is_found(void **state) {
         int64_t step;
         const char *name;
         bool found;
-    } cases[] = {{0, "loss", true}, {4, "tokens", true}, {5, "loss", false}, {3, "los", false}};
+    } cases[] = {{0, "loss", false},
+                 {1, "loss", true},
+                 {5, "tokens", true},
+                 {6, "loss", false},
+                 {3, "los", false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_ok(train_metrics_find(&found, path, cases[i].step, cases[i].name));
         assert_int_equal(found, cases[i].found);
+    }
+    free(path);
+}
+
+/* A file numbered from 0 gets the numbers of now, its lines otherwise as they were; after that it
+ * is one like any other. */
+static void early_numbers_become_those_of_now(void **state) {
+    (void)state;
+    train_metrics *metrics;
+    char *path = path_of("metrics.jsonl");
+    static const char early[] = "{\"step\": 0, \"loss\": 5.5410128235816956, \"tokens\": 64}\n"
+                                "{\"step\": 1, \"loss\": null, \"rate\": 1.0}\n"
+                                "{\"step\": 1, \"validation_loss\": 0.10000000000000001}\n"
+                                "{\"step\": 2, \"loss\": 3.5}\n{\"step\": 3, \"lo";
+    spill(path, early, sizeof early - 1);
+    bool found;
+    assert_ok(train_metrics_find(&found, path, 2, "validation_loss"));
+    assert_true(found);
+    assert_ok(train_metrics_find(&found, path, 1, "validation_loss"));
+    assert_false(found);
+    for (int again = 0; again < 2; again++) {
+        assert_ok(train_metrics_open(&metrics, path, 2));
+        assert_int_equal(train_metrics_renumbered(metrics), !again);
+        train_metrics_close(metrics);
+        char *text = slurp(NULL, path);
+        assert_string_equal(text, "{\"step\": 1, \"loss\": 5.5410128235816956, \"tokens\": 64}\n"
+                                  "{\"step\": 2, \"loss\": null, \"rate\": 1.0}\n"
+                                  "{\"step\": 2, \"validation_loss\": 0.10000000000000001}\n");
+        free(text);
     }
     free(path);
 }
@@ -171,6 +221,7 @@ int main(void) {
         SCRATCH_TEST(damaged_line_in_the_middle_is_named),
         SCRATCH_TEST(full_disk_leaves_whole_lines),
         SCRATCH_TEST(a_value_of_a_step_is_found),
+        SCRATCH_TEST(early_numbers_become_those_of_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

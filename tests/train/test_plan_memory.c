@@ -17,7 +17,7 @@
 
 #include "train/fit.h"
 
-enum { WORDS = 4, STEPS = 2 };
+enum { WORDS = 5, STEPS = 2 };
 
 typedef struct {
     const char *source, *word[WORDS];
@@ -106,9 +106,10 @@ CASE(quickstart_bf16, "quickstart", {"train.precision=bf16"})
 CASE(quickstart_without_inner_steps, "quickstart-swa", {NULL})
 CASE(little_memory, "quickstart", {"train.memory_limit=120e6"})
 CASE(one_sequence_at_once, "quickstart", {"train.micro_batch=1"})
-CASE(bench_small, "bench-small", {"train.context=512", "train.batch=1"})
+CASE(bench_small, "bench-small", {"train.context=512", "train.batch=1", "model.blocks=4"})
 CASE(bench_small_squeezed, "bench-small",
-     {"train.memory_limit=640e6", "train.context=512", "train.batch=1", "model.vocab=512"})
+     {"train.memory_limit=470e6", "train.context=512", "train.batch=1", "model.blocks=4",
+      "model.vocab=512"})
 
 int main(void) {
     const struct CMUnitTest tests[] = {

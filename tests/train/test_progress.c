@@ -1,13 +1,15 @@
 #include "scratch.h"
 
-#include <fcntl.h>
+#include <limits.h>
 #include <time.h>
 
+#include "tests/train/pseudo_terminal.h"
 #include "train/progress.h"
+#include "train/terminal.h"
 
 static void check(const train_progress_line *line, const char *expected) {
     char text[256];
-    train_progress_format(text, sizeof text, line);
+    train_progress_format(text, sizeof text, line, INT_MAX);
     assert_string_equal(text, expected);
 }
 
@@ -71,16 +73,10 @@ static void file_gets_few_lines(void **state) {
 
 static void terminal_gets_one_line(void **state) {
     (void)state;
-    int master = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(master >= 0);
-    assert_int_equal(grantpt(master), 0);
-    assert_int_equal(unlockpt(master), 0);
-    int slave = open(ptsname(master), O_WRONLY | O_NOCTTY);
-    assert_true(slave >= 0);
-    FILE *out = fdopen(slave, "w");
-    assert_non_null(out);
+    char text[1024];
+    pseudo_terminal terminal = open_terminal(0);
     double began = kern_seconds();
-    train_progress *progress = train_progress_create(out, 0, 4, 1000);
+    train_progress *progress = train_progress_create(terminal.out, 0, 4, 1000);
     train_progress_show(progress, 1, 1, 10, -1);
     train_progress_show(progress, 2, 1, 10, -1);
     bool quick = kern_seconds() - began < 0.1; /* at most ten lines a second */
@@ -89,12 +85,7 @@ static void terminal_gets_one_line(void **state) {
     train_progress_show(progress, 4, 1, 10, -1);
     train_progress_clear(progress);
     train_progress_destroy(progress);
-    fclose(out);
-    char text[1024];
-    size_t got = 0;
-    for (ssize_t more; (more = read(master, text + got, sizeof text - 1 - got)) > 0;)
-        got += (size_t)more;
-    text[got] = 0;
+    read_terminal(text, sizeof text, terminal);
     assert_memory_equal(text, "\rstep 1/4", 9);
     if (quick) assert_null(strstr(text, "step 2/4"));
     assert_non_null(strstr(text, "\rstep 3/4"));
@@ -102,7 +93,90 @@ static void terminal_gets_one_line(void **state) {
     char *newline = strchr(text, '\n');
     assert_non_null(newline);
     assert_int_equal(newline[1], 0);
-    close(master);
+}
+
+/* Where there is no room for all, the least needed goes first. */
+static void shortened(void **state) {
+    (void)state;
+    static const train_progress_line line = {.step = 120,
+                                             .total_steps = 400,
+                                             .loss = 2.34561,
+                                             .tokens_per_second = 12345,
+                                             .peak_fraction = 0.614,
+                                             .seconds_left = 200};
+    static const struct {
+        int room;
+        const char *expected;
+    } cases[] = {
+        {69, "step 120/400  loss 2.3456  12.3k tokens/s  61 % of peak  3m 20s left"},
+        {68, "step 120/400  loss 2.3456  12.3k tokens/s  61 % of peak  3m 20s left"},
+        {67, "step 120/400  loss 2.3456  12.3k tokens/s  3m 20s left"},
+        {54, "step 120/400  loss 2.3456  12.3k tokens/s  3m 20s left"},
+        {53, "step 120/400  loss 2.3456  3m 20s left"},
+        {37, "step 120/400  loss 2.3456"},
+        {24, "step 120/400  loss 2.345"},
+        {1, "s"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256];
+        train_progress_format(text, sizeof text, &line, cases[i].room);
+        assert_string_equal(text, cases[i].expected);
+    }
+}
+
+/* The width is that of the moment, else of COLUMNS, else 80; a column less is filled. */
+static void width_of_the_terminal(void **state) {
+    (void)state;
+    char text[1024];
+    pseudo_terminal terminal = open_terminal(40);
+    assert_int_equal(setenv("COLUMNS", "25", 1), 0);
+    assert_int_equal(train_terminal_room(terminal.out), 39);
+    train_progress *progress = train_progress_create(terminal.out, 0, 2, 1000);
+    train_progress_show(progress, 1, 1, 10, 0.5);
+    ioctl(fileno(terminal.out), TIOCSWINSZ, &(struct winsize){.ws_col = 20});
+    train_progress_show(progress, 2, 1, 10, 0.5);
+    train_progress_destroy(progress);
+    ioctl(fileno(terminal.out), TIOCSWINSZ, &(struct winsize){.ws_col = 0});
+    assert_int_equal(train_terminal_room(terminal.out), 24);
+    assert_int_equal(setenv("COLUMNS", "wide", 1), 0);
+    assert_int_equal(train_terminal_room(terminal.out), 79);
+    assert_int_equal(unsetenv("COLUMNS"), 0);
+    assert_int_equal(train_terminal_room(terminal.out), 79);
+    read_terminal(text, sizeof text, terminal);
+    assert_string_equal(text, "\rstep 1/2  loss 1.0000  0s left\033[K"
+                              "\rstep 2/2  loss 1.00\033[K\r\n");
+    FILE *file = tmpfile();
+    assert_int_equal(train_terminal_room(file), INT_MAX);
+    fclose(file);
+}
+
+/* Names in one line, and how wide they are. */
+static void plain_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *plain;
+        int columns;
+    } cases[] = {
+        {"a book", "a book", 6},
+        {"a\nb\tc\r", "a\\nb\\tc\\r", 9},
+        {"\033[2J\x7f", "\\x1b[2J\\x7f", 11},
+        {"L\303\244ufe", "L\303\244ufe", 5},
+        {"\302\205\342\200\250\342\200\256", "\\xc2\\x85\\xe2\\x80\\xa8\\xe2\\x80\\xae", 32},
+        {"\xff\xc3", "\\xff\\xc3", 8},
+        {"\346\234\254 \360\237\223\226", "\346\234\254 \360\237\223\226", 5}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *plain = train_terminal_plain(cases[i].text);
+        assert_string_equal(plain, cases[i].plain);
+        assert_int_equal(train_terminal_columns(plain), cases[i].columns);
+        free(plain);
+    }
+    char text[] = "a\346\234\254b";
+    assert_string_equal(train_terminal_tail(text, 4), text);
+    assert_string_equal(train_terminal_tail(text, 3), "\346\234\254b");
+    assert_string_equal(train_terminal_tail(text, 2), "b");
+    assert_string_equal(train_terminal_tail(text, 0), "");
+    assert_string_equal(train_terminal_cut(text, 3), "a\346\234\254");
+    assert_string_equal(train_terminal_cut(text, 2), "a");
 }
 
 int main(void) {
@@ -110,6 +184,9 @@ int main(void) {
         cmocka_unit_test(formats),
         SCRATCH_TEST(file_gets_few_lines),
         cmocka_unit_test(terminal_gets_one_line),
+        cmocka_unit_test(shortened),
+        cmocka_unit_test(width_of_the_terminal),
+        cmocka_unit_test(plain_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

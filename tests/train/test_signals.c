@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -11,9 +12,10 @@
 
 static void first_signal_sets_the_flag(void **state) {
     (void)state;
-    const int numbers[] = {SIGINT, SIGTERM};
+    const int numbers[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
+    assert_int_equal(sizeof numbers / sizeof *numbers, TRAIN_SIGNALS);
     int quiet = open("/dev/null", O_WRONLY), kept = dup(STDERR_FILENO);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < TRAIN_SIGNALS; i++) {
         train_signals saved;
         train_signals_install(&saved);
         assert_int_equal(train_signals_received(), 0);
@@ -31,23 +33,33 @@ static void first_signal_sets_the_flag(void **state) {
     close(quiet);
 }
 
-static void its_message_is_said_once(void **state) {
-    (void)state;
-    char text[64];
+/* Signals that are sent in this order say this. */
+static void assert_said(const int *numbers, int count, const char *expected) {
+    char text[128] = "";
     int ends[2], kept = dup(STDERR_FILENO);
     train_signals saved;
     assert_int_equal(pipe(ends), 0);
-    train_signals_install_saying(&saved, "stopping\n");
+    train_signals_install_saying(&saved, "stopping");
     dup2(ends[1], STDERR_FILENO);
-    raise(SIGINT);
+    for (int i = 0; i < count; i++) raise(numbers[i]);
     dup2(kept, STDERR_FILENO);
-    assert_int_equal(train_signals_received(), SIGINT);
+    assert_int_equal(train_signals_received(), numbers[count - 1]);
     train_signals_restore(&saved);
-    assert_int_equal(read(ends[0], text, sizeof text), strlen("stopping\n"));
-    assert_memory_equal(text, "stopping\n", strlen("stopping\n"));
+    close(ends[1]);
+    ssize_t got = read(ends[0], text, sizeof text - 1);
+    assert_true(got >= 0);
+    assert_string_equal(text, expected);
     close(kept);
     close(ends[0]);
-    close(ends[1]);
+}
+
+/* Of notices the second says nothing and ends nothing; a demand after them is a first one. */
+static void its_message_is_said_once(void **state) {
+    (void)state;
+    assert_said((int[]){SIGINT}, 1, "stopping; the same again ends at once\n");
+    assert_said((int[]){SIGUSR1, SIGUSR1, SIGUSR1}, 3, "stopping\n");
+    assert_said((int[]){SIGUSR2, SIGHUP, SIGXCPU, SIGUSR2}, 4, "stopping\n");
+    assert_said((int[]){SIGUSR1, SIGTERM}, 2, "stopping\nstopping; the same again ends at once\n");
 }
 
 static int own_calls;
@@ -67,17 +79,33 @@ static void old_handlers_come_back(void **state) {
     assert_int_equal(sigaction(SIGINT, &before, NULL), 0);
     assert_int_equal(sigaction(SIGTERM, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
+    assert_int_equal(sigaction(SIGUSR2, NULL, &now), 0);
+    assert_true(now.sa_handler == SIG_DFL);
     assert_int_equal(sigaction(SIGXFSZ, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
     assert_int_equal(sigaction(SIGPIPE, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
 }
 
+static void hangup_under_nohup_is_ignored(void **state) {
+    (void)state;
+    struct sigaction before, now;
+    train_signals saved;
+    assert_int_equal(sigaction(SIGHUP, &(struct sigaction){.sa_handler = SIG_IGN}, &before), 0);
+    train_signals_install(&saved);
+    raise(SIGHUP);
+    assert_int_equal(train_signals_received(), 0);
+    train_signals_restore(&saved);
+    assert_int_equal(sigaction(SIGHUP, &before, &now), 0);
+    assert_true(now.sa_handler == SIG_IGN);
+}
+
 /* The child says on a pipe that it survived the first signal and waits for the second. */
 static void second_signal_ends_at_once(void **state) {
     (void)state;
-    const int first[] = {SIGINT, SIGTERM, SIGINT}, second[] = {SIGINT, SIGTERM, SIGTERM};
-    for (int i = 0; i < 3; i++) {
+    const int first[] = {SIGINT, SIGTERM, SIGINT, SIGQUIT};
+    const int second[] = {SIGINT, SIGTERM, SIGTERM, SIGQUIT};
+    for (int i = 0; i < 4; i++) {
         int ends[2], code;
         char byte = 0;
         assert_int_equal(pipe(ends), 0);
@@ -85,6 +113,7 @@ static void second_signal_ends_at_once(void **state) {
         pid_t child = fork();
         if (!child) {
             train_signals saved;
+            setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
             alarm(20);               /* no test that fails waits for ever */
             close(STDERR_FILENO);    /* also: a closed stderr does no harm */
             signal(SIGINT, SIG_IGN); /* as in the background of a shell */
@@ -133,7 +162,8 @@ static void handler_leaves_the_stack_alone(void **state) {
     if (omp_get_thread_num()) {
         sigset_t mask;
         pthread_sigmask(SIG_BLOCK, NULL, &mask);
-        blocked += sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM);
+        blocked += sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM) &&
+                   sigismember(&mask, SIGUSR1) && sigismember(&mask, SIGXCPU);
         workers++;
     }
     assert_int_equal(blocked, workers);
@@ -198,6 +228,7 @@ int main(void) {
         cmocka_unit_test(second_signal_ends_at_once), /* first: it forks, and a team does not */
         cmocka_unit_test(first_signal_sets_the_flag),
         cmocka_unit_test(its_message_is_said_once),
+        cmocka_unit_test(hangup_under_nohup_is_ignored),
         cmocka_unit_test(products_may_be_interrupted),
         cmocka_unit_test(old_handlers_come_back),
         cmocka_unit_test(handler_leaves_the_stack_alone),

@@ -9,7 +9,7 @@ static const train_state sample = {.step = 400,
                                    .seconds = 1.0 / 3,
                                    .config_hash = 0x0123456789abcdefu};
 static const train_state_file sample_files[TRAIN_STATE_FILES] = {
-    {123456789012, 0x00c0ffee}, {8, 0xffffffff}, {5, 1}, {6, 2}};
+    {123456789012, 0x00c0ffee}, {8, 0xffffffff}, {5, 1}, {6, 2}, {7, 3}};
 
 static void written_is_read(void **unused) {
     (void)unused;
@@ -96,7 +96,9 @@ static void impossible_fields_are_refused(void **unused) {
     edit(text, "00c0ffee", "0x0ffeee", fields);
     edit(text, "123456789012", "-5", fields);
     edit(text, "optimizer.safetensors", "other.safetensors", fields);
-    edit(text, "\"version\": 2", "\"version\": 3", "format version 3");
+    edit(text, "\"version\": 3", "\"version\": 4", "format version 4");
+    edit(text, "\"version\": 3", "\"version\": 2", fields); /* had no config.yaml */
+    edit(text, "config.yaml", "tokenizer2", fields);
     edit(text, "ttt checkpoint", "a checkpoint", "no checkpoint's state.json");
     edit(text, "{", "[", "no checkpoint's state.json");
     edit(text, "400", "400", NULL); /* unchanged, so that the edits above are known to matter */

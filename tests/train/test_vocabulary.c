@@ -8,11 +8,16 @@
 
 #define REGEX "[a-z]+|\"\\\\s\xC3\xA9|[^a-z]"
 
+static train_state read_state; /* what the last one that was read says */
+
 /* A checkpoint of no tensors; free() its path. */
 static char *carry(const data_vocabulary *vocabulary) {
     const train_state state = {.step = 1};
     const train_tensors none = {0};
-    assert_ok(train_checkpoint_save(folder, &state, &none, &none, vocabulary));
+    ttt_conf *conf;
+    assert_ok(conf_create(&conf));
+    assert_ok(train_checkpoint_save(folder, &state, &none, &none, vocabulary, conf));
+    conf_destroy(conf);
     return train_text("%s/step-00000001", folder);
 }
 
@@ -54,7 +59,7 @@ static void check_carried(const char *path, const char *pattern, const char *beg
     const data_bpe_options options = {.pattern = pattern, .begin = begin};
     assert_ok(data_bpe_open(&original, path, &options));
     char *checkpoint = carry(original), *copy = train_text("%s/tokenizer", checkpoint);
-    assert_ok(train_checkpoint_vocabulary(&carried, checkpoint));
+    assert_ok(train_checkpoint_vocabulary(&carried, &read_state, checkpoint));
     assert_string_equal(carried->name, original->name);
     assert_string_equal(carried->hash, original->hash);
     assert_int_equal(carried->size, original->size);
@@ -81,6 +86,8 @@ static void what_is_carried_is_the_same(void **state) {
     check_carried(TOKENIZERS "gpt2_vocab.bpe.gz", "o200k_base", NULL);
     check_carried(TOKENIZERS "llama3.part.tiktoken.gz", "llama3", NULL);
     check_carried(TOKENIZERS "llama3.part.tiktoken.gz", REGEX, "<|endoftext|>");
+    check_carried(TOKENIZERS "roberta-merges.txt", NULL, NULL); /* with its vocab.json */
+    check_carried(TOKENIZERS "roberta-merges.txt", "o200k_base", "</s>");
     check_carried(json, NULL, NULL);
     check_carried(json, REGEX, NULL);
     check_carried(json, NULL,
@@ -95,7 +102,7 @@ static void bytes_need_no_file(void **state) {
     char *checkpoint = carry(data_vocabulary_byte());
     char *file = train_text("%s/tokenizer", checkpoint);
     assert_false(exists(file));
-    assert_ok(train_checkpoint_vocabulary(&carried, checkpoint));
+    assert_ok(train_checkpoint_vocabulary(&carried, &read_state, checkpoint));
     assert_ptr_equal(carried, data_vocabulary_byte());
     free(file);
     free(checkpoint);
@@ -116,22 +123,22 @@ static void damage_is_refused(void **state) {
         for (size_t bit = 0; bit < 8 * bytes; bit += step) {
             file[bit / 8] ^= (unsigned char)(1u << bit % 8);
             replace(path, file, bytes);
-            assert_failure(train_checkpoint_vocabulary(&carried, checkpoint), KERN_ERR_DATA, path,
-                           NULL);
+            assert_failure(train_checkpoint_vocabulary(&carried, &read_state, checkpoint),
+                           KERN_ERR_DATA, path, NULL);
             assert_null(carried);
             file[bit / 8] ^= (unsigned char)(1u << bit % 8);
         }
         replace(path, file, bytes - 1);
-        assert_failure(train_checkpoint_vocabulary(&carried, checkpoint), KERN_ERR_DATA, path,
-                       NULL);
+        assert_failure(train_checkpoint_vocabulary(&carried, &read_state, checkpoint),
+                       KERN_ERR_DATA, path, NULL);
         assert_int_equal(unlink(path), 0);
-        assert_failure(train_checkpoint_vocabulary(&carried, checkpoint), KERN_ERR_FILE, path,
-                       NULL);
+        assert_failure(train_checkpoint_vocabulary(&carried, &read_state, checkpoint),
+                       KERN_ERR_FILE, path, NULL);
         replace(path, file, bytes);
         free(file);
         free(path);
     }
-    assert_ok(train_checkpoint_vocabulary(&carried, checkpoint));
+    assert_ok(train_checkpoint_vocabulary(&carried, &read_state, checkpoint));
     data_vocabulary_destroy(carried);
     free(checkpoint);
     data_vocabulary_destroy(original);

@@ -1,0 +1,90 @@
+#include "data/kinds.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define UNPACK(tool) "unpack it first: " tool " -dc FILE >TEXT, or hand its output on by a pipe"
+#define CONVERT(code) "convert it: iconv -f " code " -t UTF-8 FILE >TEXT"
+#define TAKE_OUT "take the text out of it first"
+
+/* Of two that fit, the one that comes first. */
+static const struct {
+    data_kind kind;
+    int offset, length;
+    const char *bytes;
+} known[] = {
+    {{DATA_PACKED_GZIP, "gzip", UNPACK("gzip")}, 0, 3, "\x1F\x8B\x08"},
+    {{DATA_PACKED_ZSTD, "zstd", UNPACK("zstd")}, 0, 4, "\x28\xB5\x2F\xFD"},
+    {{0, "an xz file", UNPACK("xz")},
+     0,
+     6,
+     "\xFD"
+     "7zXZ"},
+    {{0, "a bzip2 file", UNPACK("bzip2")}, 4, 6, "1AY&SY"},
+    {{0, "an lz4 file", UNPACK("lz4")}, 0, 4, "\x04\x22\x4D\x18"},
+    {{0, "a compressed file (.Z)", UNPACK("gzip")}, 0, 2, "\x1F\x9D"},
+    {{0, "a zip archive (so are .docx, .epub, .npz and .pt files)", TAKE_OUT}, 0, 4, "PK\x03\x04"},
+    {{0, "a 7-zip archive", TAKE_OUT}, 0, 6, "7z\xBC\xAF\x27\x1C"},
+    {{0, "a rar archive", TAKE_OUT}, 0, 6, "Rar!\x1A\x07"},
+    {{0, "a tar archive", "unpack it and name its files"}, 257, 5, "ustar"},
+    {{0, "UTF-32", CONVERT("UTF-32")}, 0, 4, "\xFF\xFE\0\0"},
+    {{0, "UTF-32", CONVERT("UTF-32")}, 0, 4, "\0\0\xFE\xFF"},
+    {{0, "UTF-16", CONVERT("UTF-16")}, 0, 2, "\xFF\xFE"},
+    {{0, "UTF-16", CONVERT("UTF-16")}, 0, 2, "\xFE\xFF"},
+    {{0, "a Parquet file", "write its texts as lines of JSON first"}, 0, 4, "PAR1"},
+    {{0, "an Arrow file", "write its texts as lines of JSON first"}, 0, 6, "ARROW1"},
+    {{0, "a PDF file", "take its text out first: pdftotext FILE TEXT"}, 0, 5, "%PDF-"},
+    {{0, "a shard, whose text is tokens already", "name the text that it was packed from"},
+     0,
+     8,
+     "TTTSHARD"},
+    {{0, "an HDF5 file", TAKE_OUT}, 0, 8, "\x89HDF\r\n\x1A\n"},
+    {{0, "a GGUF model", "it has no text"}, 0, 4, "GGUF"},
+    {{0, "a NumPy array", TAKE_OUT}, 0, 6, "\x93NUMPY"},
+    {{0, "an SQLite database", TAKE_OUT}, 0, 16, "SQLite format 3"},
+    {{0, "an old Word, Excel or PowerPoint file", TAKE_OUT},
+     0,
+     8,
+     "\xD0\xCF\x11\xE0\xA1\xB1\x1A"
+     "\xE1"},
+    {{0, "an RTF file", TAKE_OUT}, 0, 5, "{\\rtf"},
+    {{0, "a PNG picture", "it has no text"}, 0, 8, "\x89PNG\r\n\x1A\n"},
+    {{0, "a JPEG picture", "it has no text"}, 0, 3, "\xFF\xD8\xFF"},
+    {{0, "a program", "it has no text"},
+     0,
+     4,
+     "\x7F"
+     "ELF"},
+};
+
+static const data_kind safetensors = {0, "a safetensors file, as models and states are",
+                                      "it has no text"};
+
+/* The length of a header, and the header, which is JSON. */
+static bool is_safetensors(const char *head, int64_t bytes) {
+    uint64_t length = 0;
+    if (bytes < 10 || head[8] != '{') return false;
+    for (int i = 0; i < 8; i++) length |= (uint64_t)(unsigned char)head[i] << 8 * i;
+    return length >= 2 && length < UINT64_C(1) << 32 && strchr("\"} \n", head[9]) != NULL;
+}
+
+const data_kind *data_kind_of(const char *head, int64_t bytes) {
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].offset + known[i].length <= bytes &&
+            !memcmp(head + known[i].offset, known[i].bytes, (size_t)known[i].length))
+            return &known[i].kind;
+    /* A skippable frame, with which a zstd file may begin. */
+    if (bytes >= 4 && (head[0] & 0xF0) == 0x50 && !memcmp(head + 1, "\x2A\x4D\x18", 3))
+        return &known[1].kind;
+    return is_safetensors(head, bytes) ? &safetensors : NULL;
+}
+
+bool data_kind_is_json_array(const char *head, int64_t bytes) {
+    static const char begins[] = "[{\"";
+    int64_t found = 0;
+    for (int64_t i = 0; i < bytes && begins[found]; i++) {
+        if (strchr(" \t\r\n", head[i]) && head[i]) continue;
+        if (head[i] != begins[found++]) return false;
+    }
+    return !begins[found];
+}
