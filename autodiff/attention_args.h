@@ -23,7 +23,7 @@ enum {
     ATTN_B,
     ATTN_C,
     ATTN_VJP2_INPUTS,
-    /* bits of operands that may be views, and of their cotangents, which are added to; */
+    /* bits of operands that may be views, and of their cotangents, which are added to */
     ATTN_VIEWS = 1 << ATTN_PAST_K | 1 << ATTN_PAST_V,
     /* of operands that may be absent */
     ATTN_OPTIONAL = ATTN_VIEWS | 1 << ATTN_PAST_ROWS,
