@@ -21,6 +21,8 @@ typedef struct {
     int64_t batch, chunks;
 } size;
 
+static double loss_scale = 0.5;
+
 /* Inputs of the loop by name: what both ways of running it share. */
 typedef struct {
     double *h, *weight, *wq, *wk, *wv, *theta, rate;
@@ -167,7 +169,7 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
                          .output = output,
                          .history = history,
                          .loss = b.loss,
-                         .loss_scale = 0.5,
+                         .loss_scale = loss_scale,
                          .backward = true,
                          .threads = 2,
                          .debug = debug};
@@ -246,7 +248,7 @@ static void run_unrolled(size s, const numbers *n, results *r) {
         past_v = append(g, past_v, chunk.fresh_v);
         losses[i] = chunk.loss;
         rows[i] = chunk.rows;
-        ct[i] = ad_fill(g, AD_TYPE(KERN_F64, s.batch, 1), 0.5);
+        ct[i] = ad_fill(g, AD_TYPE(KERN_F64, s.batch, 1), loss_scale);
     }
     ad_value wrt[] = {h, b.wq, b.wk, b.wv, b.theta};
     ad_vjp(g, (int)s.chunks, losses, ct, 5, wrt, result);
@@ -336,6 +338,26 @@ static void test_against_unrolled(void **state) {
             free_results(&expected);
             free_numbers(&n);
         }
+}
+
+/* Where the cotangent of the loss is that of the inner gradient, the vjp shares nodes with it. */
+static void test_shared_inner_gradient(void **state) {
+    (void)state;
+    size s = {2, 4};
+    numbers n = draw_numbers(s);
+    loss_scale = 1;
+    results expected = new_results(s);
+    run_unrolled(s, &n, &expected);
+    for (int way = 0; way < 4; way++) {
+        results got = new_results(s);
+        ad_scan_memory memory;
+        run_scan(s, &n, way / 2 * 1e6, way % 2, &got, &memory);
+        compare_results(s, &got, &expected);
+        free_results(&got);
+    }
+    loss_scale = 0.5;
+    free_results(&expected);
+    free_numbers(&n);
 }
 
 /* More memory never means more work, and nothing is repeated where everything fits. */
@@ -457,8 +479,8 @@ static void test_densest_products_are_kept_first(void **state) {
 
 int main(void) {
     omp_set_num_threads(2);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_unrolled),
-                                       cmocka_unit_test(test_budget),
-                                       cmocka_unit_test(test_densest_products_are_kept_first)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_against_unrolled), cmocka_unit_test(test_shared_inner_gradient),
+        cmocka_unit_test(test_budget), cmocka_unit_test(test_densest_products_are_kept_first)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
