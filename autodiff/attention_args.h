@@ -23,9 +23,9 @@ enum {
     ATTN_B,
     ATTN_C,
     ATTN_VJP2_INPUTS,
-    /* bits of operands that may be views, and of their cotangents, which are added to; */
+    /* bits of operands that may be views, whose cotangents are added to; then */
     ATTN_VIEWS = 1 << ATTN_PAST_K | 1 << ATTN_PAST_V,
-    /* of operands that may be absent */
+    /* of those that may be absent */
     ATTN_OPTIONAL = ATTN_VIEWS | 1 << ATTN_PAST_ROWS,
     ATTN_VJP2_OPTIONAL = ATTN_OPTIONAL | 1 << ATTN_A | 1 << ATTN_B | 1 << ATTN_C,
 };

@@ -51,6 +51,13 @@ static int by_density(const void *a, const void *b) {
     return (x->value.node > y->value.node) - (x->value.node < y->value.node);
 }
 
+/* The cotangent of attention's past: where the inner gradient is also a part of the outer one, the
+ * vjp adds it to memory bound as a view, which only its kernel can. */
+static bool is_view_result(const ad_graph *graph, int node, int out) {
+    const ad_kernel *kernel = ad_op_definition(ad_node_at(graph, node)->op)->kernel;
+    return kernel && kernel->view_outputs >> out & 1;
+}
+
 /* The products of the forward pass that the vjp reads, densest in FLOPs per byte first. */
 kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     kern_status status = KERN_OK;
@@ -62,7 +69,7 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     for (int i = 0; i < scan->forward_nodes; i++) form->forward_flops += flops[i];
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
-            cut[cuts++] = (ad_value){i, out};
+            if (!is_view_result(graph, i, out)) cut[cuts++] = (ad_value){i, out};
     TRY(ad_scan_compile_vjp(&probe, scan, form, cuts, cut));
     form->kept = kern_array(cuts, sizeof *form->kept);
     for (int i = 0; i < cuts; i++)

@@ -37,6 +37,10 @@ typedef struct {
 #define LAUNCH_JSON(flag)                                                                          \
     { "json", LAUNCH_FLAG, (flag), NULL, "also print one JSON object, on the last line" }
 
+/* The row of commands that compute; `text` is a const char * that is "cpu" at first. */
+#define LAUNCH_DEVICE(text)                                                                        \
+    { "device", LAUNCH_TEXT, (text), "NAME", "what computes: cpu, or check (cpu)" }
+
 /* What a command accepts. */
 typedef struct {
     const char *command; /* "pack" */

@@ -127,6 +127,7 @@ static kern_status measure(bench *b, int which, const ttt_conf *conf, const infe
     infer_session_spec spec = {.conf = conf,
                                .inner = inner,
                                .limit = b->length[b->lengths - 1] + b->given->tokens,
+                               .device = b->given->device,
                                .threads = b->threads};
     double whole = 0;
     int64_t before = 0;
@@ -175,15 +176,20 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
     int64_t tokens = b->length[b->lengths - 1] / conf->inner.chunk * conf->inner.chunk;
     if (tokens > conf->train.context || tokens == 0) tokens = conf->train.context;
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
-    void *loss = NULL, *fast = NULL, **places = NULL;
+    kern_buffer fast = {0};
+    void *loss = NULL, **places = NULL;
     infer_model_spec spec = {.conf = conf,
                              .batch = 1,
                              .tokens = tokens,
                              .inner = true,
+                             .device = b->given->device,
                              .threads = b->threads,
                              .values = values};
-    infer_session_spec reading = {
-        .conf = conf, .inner = true, .limit = tokens + 1, .threads = b->threads};
+    infer_session_spec reading = {.conf = conf,
+                                  .inner = true,
+                                  .limit = tokens + 1,
+                                  .device = b->given->device,
+                                  .threads = b->threads};
     TRY(infer_session_create(&session, &reading));
     infer_session_set_values(session, values);
     TRY(infer_model_create(&model, &spec));
@@ -192,11 +198,12 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
     infer_model_parts parts = infer_model_internals(model);
     const infer_parameters *layout = infer_model_parameters(model);
     /* The last chunk's step, too, as a session takes it. */
-    TRY(kern_alloc(&fast, (size_t)layout->elements * kern_dtype_bytes(real), "fast weights"));
+    TRY(kern_buffer_create(&fast, spec.device, (size_t)layout->elements * kern_dtype_bytes(real),
+                           "fast weights"));
     places = calloc((size_t)parts.fast + 1, sizeof *places);
     ASSERT(places);
     for (int f = 0; f < parts.fast; f++)
-        places[f] = (char *)fast +
+        places[f] = (char *)fast.data +
                     (size_t)layout->item[parts.fast_parameter[f]].offset * kern_dtype_bytes(real);
     char *memory = loss;
     size_t part = (size_t)tokens * kern_dtype_bytes(real);
@@ -209,7 +216,7 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
                              .fast = places};
         double start = kern_seconds();
         TRY(infer_model_forward(model, &batch));
-        TRY(kern_finish(kern_device_cpu()->stream));
+        TRY(kern_finish(spec.device->stream));
         b->forward_rate = fmax(b->forward_rate, (double)tokens / (kern_seconds() - start));
         infer_session_reset(session);
         start = kern_seconds();
@@ -219,7 +226,7 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
     b->forward_tokens = tokens;
 done:
     kern_free(loss);
-    kern_free(fast);
+    kern_buffer_destroy(&fast);
     free(places);
     infer_model_destroy(model);
     infer_session_destroy(session);
@@ -230,7 +237,7 @@ static kern_status run_variant(bench *b, int which) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
     infer_parameters *layout = NULL;
-    void *parameters = NULL;
+    kern_buffer parameters = {0};
     infer_values *values = NULL;
     int32_t *token = NULL;
     TRY(load(&conf, b, &variants[which]));
@@ -242,10 +249,11 @@ static kern_status run_variant(bench *b, int which) {
     if (b->bandwidth <= 0) TRY(kern_fail(KERN_ERR_MEMORY, "no memory to read; free some"));
     layout = infer_parameters_create(conf);
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
-    TRY(kern_alloc_zero(&parameters, (size_t)layout->elements * kern_dtype_bytes(real), "weights"));
-    const kern_device *device = kern_device_cpu();
-    infer_parameters_init(layout, conf, real, device, parameters);
-    TRY(infer_values_view(&values, conf, device, parameters));
+    const kern_device *device = b->given->device;
+    TRY(kern_buffer_create(&parameters, device, (size_t)layout->elements * kern_dtype_bytes(real),
+                           "weights"));
+    infer_parameters_init(layout, conf, real, device, parameters.data);
+    TRY(infer_values_view(&values, conf, device, parameters.data));
     int64_t count = b->length[b->lengths - 1] + b->given->tokens + conf->train.context + 1;
     TRY(kern_alloc((void **)&token, (size_t)count * sizeof *token, "tokens"));
     launch_bench_tokens(token, count, conf->model.vocab, conf->model.bos, 1);
@@ -254,7 +262,7 @@ static kern_status run_variant(bench *b, int which) {
 done:
     kern_free(token);
     infer_values_destroy(values);
-    kern_free(parameters);
+    kern_buffer_destroy(&parameters);
     infer_parameters_destroy(layout);
     conf_destroy(conf);
     return status;

@@ -189,14 +189,22 @@ static void fill(void *memory, ad_type type) {
     }
 }
 
-static kern_status give(void **memory, ad_type type, double *bytes) {
+static kern_status give(kern_buffer *memory, const kern_device *device, ad_type type,
+                        double *bytes) {
+    kern_status status = KERN_OK;
+    void *numbers = NULL;
     *bytes += (double)ad_bytes(type);
-    kern_status status = kern_alloc(memory, ad_bytes(type), "an operand");
-    if (status == KERN_OK) fill(*memory, type);
+    TRY(kern_alloc(&numbers, ad_bytes(type), "an operand"));
+    fill(numbers, type);
+    TRY(kern_buffer_create(memory, device, ad_bytes(type), "an operand"));
+    kern_upload(device, memory->data, numbers, ad_bytes(type));
+done:
+    kern_free(numbers);
     return status;
 }
 
-static kern_status bind(ad_plan *plan, const builder *b, void **memory, int *used, double *bytes) {
+static kern_status bind(ad_plan *plan, const builder *b, const kern_device *device,
+                        kern_buffer *memory, int *used, double *bytes) {
     kern_status status = KERN_OK;
     for (int i = 0; i < ad_nodes(b->graph); i++)
         for (int out = 0; out < ad_node_at(b->graph, i)->outputs; out++) {
@@ -206,50 +214,57 @@ static kern_status bind(ad_plan *plan, const builder *b, void **memory, int *use
                 ad_plan_set(plan, value, W - 1);
                 continue;
             }
-            TRY(give(&memory[*used], ad_type_at(b->graph, value), bytes));
-            ad_plan_bind(plan, value, memory[(*used)++]);
+            TRY(give(&memory[*used], device, ad_type_at(b->graph, value), bytes));
+            ad_plan_bind(plan, value, memory[(*used)++].data);
         }
     for (int i = 0; i < b->outs; i++) {
-        TRY(give(&memory[*used], ad_type_at(b->graph, b->out[i]), bytes));
-        ad_plan_bind_output(plan, i, memory[(*used)++]);
+        TRY(give(&memory[*used], device, ad_type_at(b->graph, b->out[i]), bytes));
+        ad_plan_bind_output(plan, i, memory[(*used)++].data);
     }
 done:
     return status;
 }
 
-static kern_status best_of_runs(ad_plan *plan, void *arena, double *best) {
+static kern_status best_of_runs(ad_plan *plan, const kern_device *device, void *arena,
+                                double *best) {
     *best = HUGE_VAL;
     double begin = kern_seconds();
     for (int run = 0; run < 4 || kern_seconds() - begin < SECONDS_EACH; run++) {
         double start = kern_seconds();
         kern_status status = ad_plan_run(plan, arena);
+        if (status == KERN_OK) status = kern_finish(device->stream);
         if (status != KERN_OK) return status;
         *best = fmin(*best, kern_seconds() - start);
     }
     return KERN_OK;
 }
 
-static kern_status measure(measured *to, const op_case *c, kern_dtype dtype, int threads) {
+static kern_status measure(measured *to, const op_case *c, kern_dtype dtype,
+                           const kern_device *device, int threads) {
     kern_status status = KERN_OK;
     builder b = {.graph = ad_graph_create(), .dtype = dtype};
     ad_plan *plan = NULL;
     ad_plan_output output[OUTS];
-    void *memory[32] = {NULL}, *arena = NULL;
+    kern_buffer memory[32] = {{0}}, arena = {0};
     int used = 0;
     *to = (measured){0};
     c->build(&b, c);
     for (int i = 0; i < b.outs; i++) output[i] = (ad_plan_output){b.out[i], AD_WRITE};
-    ad_plan_spec spec = {
-        .outputs = b.outs, .output = output, .cuts = b.cuts, .cut = b.cut, .threads = threads};
+    ad_plan_spec spec = {.outputs = b.outs,
+                         .output = output,
+                         .cuts = b.cuts,
+                         .cut = b.cut,
+                         .device = device,
+                         .threads = threads};
     TRY(ad_plan_compile(&plan, b.graph, &spec));
-    TRY(kern_alloc(&arena, ad_plan_arena_bytes(plan), "workspace"));
-    TRY(bind(plan, &b, memory, &used, &to->bytes));
+    TRY(kern_buffer_create(&arena, device, ad_plan_arena_bytes(plan), "workspace"));
+    TRY(bind(plan, &b, device, memory, &used, &to->bytes));
     to->bytes -= b.unread;
-    TRY(best_of_runs(plan, arena, &to->seconds));
+    TRY(best_of_runs(plan, device, arena.data, &to->seconds));
     to->flops = ad_plan_flops(plan, INT64_MAX);
 done:
-    for (int i = 0; i < used; i++) kern_free(memory[i]);
-    kern_free(arena);
+    for (int i = 0; i < used; i++) kern_buffer_destroy(&memory[i]);
+    kern_buffer_destroy(&arena);
     ad_plan_destroy(plan);
     ad_graph_destroy(b.graph);
     return status;
@@ -286,11 +301,11 @@ typedef struct {
     double peak[2], read; /* FLOP/s in f32 and bf16, bytes/s */
 } bounds;
 
-static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, const bounds *bound,
-                            json_t *list) {
+static kern_status one_case(const op_case *c, kern_dtype dtype, const kern_device *device,
+                            int threads, const bounds *bound, json_t *list) {
     measured m;
     char shape[64], rate[32];
-    kern_status status = measure(&m, c, dtype, threads);
+    kern_status status = measure(&m, c, dtype, device, threads);
     if (status != KERN_OK) return kern_fail_context(status, "%s", c->name);
     bool row = m.flops > 0 && c->m == 1, product = m.flops > 0 && !row;
     double reached = (product ? m.flops : m.bytes) / m.seconds;
@@ -310,7 +325,7 @@ static kern_status one_case(const op_case *c, kern_dtype dtype, int threads, con
     return KERN_OK;
 }
 
-kern_status launch_bench_ops(int threads, bool json) {
+kern_status launch_bench_ops(const kern_device *device, int threads, bool json) {
     kern_status status = KERN_OK;
     static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16};
     json_t *list = json_array();
@@ -321,7 +336,8 @@ kern_status launch_bench_ops(int threads, bool json) {
     printf("%-16s %-5s %-18s %10s  %-12s %8s\n", "op", "type", "shape", "us", "rate", "of bound");
     for (int d = 0; d < 2; d++) {
         bound.peak[d] = kern_matmul_peak(dtypes[d], threads);
-        for (int i = 0; i < CASES; i++) TRY(one_case(&cases[i], dtypes[d], threads, &bound, list));
+        for (int i = 0; i < CASES; i++)
+            TRY(one_case(&cases[i], dtypes[d], device, threads, &bound, list));
         char rate[32];
         printf("bound of products in %s: %s with %d threads\n", kern_dtype_name(dtypes[d]),
                launch_scaled(rate, bound.peak[d], "FLOP/s"), threads);

@@ -20,6 +20,7 @@ enum { DATA = TRAIN_PHASES, PHASES };
 typedef struct {
     const ttt_conf *conf;
     int64_t steps;
+    const char *device;
     bool profile, json;
     size_t resident; /* at start */
     int threads;
@@ -60,6 +61,7 @@ static kern_status one_step(bench *b, train_step *step, int32_t *tokens, int64_t
                         b->conf->model.bos, (uint64_t)number);
     double made = kern_seconds();
     TRY(train_step_run(step, &result, tokens, number));
+    TRY(kern_finish(train_step_memory_of(step).device->stream));
     double end = kern_seconds();
     bool measured = number > 0 || b->steps == 1;
     printf("step %lld  %8.3f s  loss %.4f%s\n", (long long)number, end - start, result.loss,
@@ -151,7 +153,10 @@ static kern_status bench_step(bench *b, int words, char **word) {
     if (!words)
         TRY(kern_fail(KERN_ERR_USAGE,
                       "bench step needs a configuration, such as: ttt bench step bench-small"));
+    char device[64];
     TRY(conf_load(&conf, word[0], words - 1, (const char *const *)(word + 1)));
+    snprintf(device, sizeof device, "train.device=%s", b->device);
+    if (strcmp(b->device, "cpu") != 0) TRY(conf_set(conf, device));
     b->conf = conf;
     b->threads = train_threads(conf);
     static const kern_dtype dtypes[] = {
@@ -167,7 +172,7 @@ done:
 }
 
 int launch_bench(int argc, char **argv) {
-    bench b = {.steps = 3, .resident = kern_resident_bytes()};
+    bench b = {.device = "cpu", .steps = 3, .resident = kern_resident_bytes()};
     int64_t threads = 0;
     launch_bench_infer reading = {.contexts = "1024,2048,4096,8192", .tokens = 32};
     const launch_option accepted[] = {
@@ -180,6 +185,7 @@ int launch_bench(int argc, char **argv) {
         {"tokens", LAUNCH_COUNT, &reading.tokens, "N", "infer: read one by one at each (32)"},
         {"png", LAUNCH_TEXT, &reading.png, "FILE", "infer: draw a picture"},
         LAUNCH_FORCE(&reading.force),
+        LAUNCH_DEVICE(&b.device),
         LAUNCH_JSON(&b.json),
         {NULL, LAUNCH_FLAG, NULL, NULL, NULL},
     };
@@ -201,7 +207,8 @@ int launch_bench(int argc, char **argv) {
         -1};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
-    kern_status status = KERN_OK;
+    kern_status status = kern_device_open(&reading.device, b.device);
+    if (status != KERN_OK) return launch_report(syntax.command, status);
     if (!strcmp(argv[1], "step") && b.steps < 1)
         status = kern_fail(KERN_ERR_USAGE, "--steps takes at least 1");
     else if (!strcmp(argv[1], "step"))
@@ -213,7 +220,8 @@ int launch_bench(int argc, char **argv) {
         reading.profile = b.profile;
         status = launch_bench_reading(&reading);
     } else if (!strcmp(argv[1], "ops") && argc == 2)
-        status = launch_bench_ops(threads ? (int)threads : omp_get_num_procs(), b.json);
+        status =
+            launch_bench_ops(reading.device, threads ? (int)threads : omp_get_num_procs(), b.json);
     else
         status = kern_fail(KERN_ERR_USAGE, "ttt bench knows step, infer and ops, not '%s'",
                            argv[strcmp(argv[1], "ops") ? 1 : 2]);

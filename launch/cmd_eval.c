@@ -69,7 +69,7 @@ done:
 }
 
 int launch_eval(int argc, char **argv) {
-    launch_eval_choices chosen = {.windows = 24};
+    launch_eval_choices chosen = {.device = "cpu", .windows = 24};
     const launch_option options[] = {
         {"data", LAUNCH_TEXT, &chosen.data, "SHARDS",
          "paths or globs, with commas; left out: the runs' data.test"},
@@ -89,6 +89,7 @@ int launch_eval(int argc, char **argv) {
         LAUNCH_FORCE(&chosen.force),
         {"text", LAUNCH_TEXTS, &chosen.text, "FILE", "read this text instead of shards"},
         {"sum", LAUNCH_FLAG, &chosen.sum, NULL, "of a text, one line instead of one per token"},
+        LAUNCH_DEVICE(&chosen.device),
         LAUNCH_JSON(&chosen.json),
         {0},
     };

@@ -34,7 +34,7 @@ static const char about_infer[] =
     "special tokens in them mean nothing.";
 
 typedef struct {
-    const char *prompt, *prompt_file, *save_state, *load_state;
+    const char *prompt, *prompt_file, *save_state, *load_state, *device;
     int64_t tokens, context;
     infer_sampling sampling;
     launch_texts stop;
@@ -183,6 +183,7 @@ static kern_status open_session(inference *all) {
     const ttt_conf *conf = all->run.conf;
     infer_session_spec spec = {.conf = conf,
                                .inner = conf->inner.mode != CONF_INNER_OFF && !chosen->no_ttt,
+                               .device = all->run.device,
                                .threads = train_threads(conf)};
     TRY(find_limit(&spec.limit, all));
     omp_set_num_threads(spec.threads);
@@ -307,7 +308,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     train_signals_install_saying(&signals, "stopping");
     TRY(check_choices(chosen));
     TRY(check_place(chosen));
-    TRY(launch_trained_open(&all.run, word, 0));
+    TRY(launch_trained_open(&all.run, word, chosen->device));
     TRY(open_session(&all));
     int64_t began = infer_session_position(all.session);
     kern_status met = chosen->chat ? chat(&all) : read_prompt(&all);
@@ -333,6 +334,7 @@ done:
 
 int launch_infer(int argc, char **argv) {
     choices chosen = {
+        .device = "cpu",
         .tokens = 256,
         .sampling = {
             .repetition_penalty = 1, .repetition_window = 64, .temperature = 0.8, .top_p = 0.95}};
@@ -365,6 +367,7 @@ int launch_infer(int argc, char **argv) {
          "replace the state that was loaded, or a file of another kind"},
         {"context", LAUNCH_COUNT, &chosen.context, "N",
          "room for N tokens where attention is full"},
+        LAUNCH_DEVICE(&chosen.device),
         {"json", LAUNCH_FLAG, &chosen.json, NULL,
          "print an object, of each answer with --chat, not the text"},
         {0},

@@ -36,7 +36,7 @@ static const char about_niah[] =
     "is the input and, behind it, the answer_prefix. Ctrl-C stops and prints what is known.";
 
 typedef struct {
-    const char *text, *lengths, *tasks, *write, *csv, *png;
+    const char *text, *lengths, *tasks, *write, *csv, *png, *device;
     launch_texts ruler;
     int64_t depths, samples, answer_tokens;
     uint64_t seed;
@@ -93,7 +93,8 @@ static char *name_column(const launch_trained *runs, int64_t count, int64_t i, c
 static kern_status make_session(infer_session **session, const launch_trained *run, bool inner,
                                 const launch_niah_samples *samples) {
     int threads = train_threads(run->conf);
-    infer_session_spec spec = {.conf = run->conf, .inner = inner, .threads = threads};
+    infer_session_spec spec = {
+        .conf = run->conf, .inner = inner, .device = run->device, .threads = threads};
     for (int64_t g = 0; g < launch_niah_groups(samples); g++) {
         int64_t length = launch_niah_group_of(samples, g)->length;
         spec.limit = length > spec.limit ? length : spec.limit;
@@ -271,7 +272,8 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     launch_trained *runs = calloc((size_t)count, sizeof *runs);
     ASSERT(runs);
     TRY(check_places(chosen));
-    for (int64_t i = 0; i < count; i++) TRY(launch_trained_open(&runs[i], words[i], 0));
+    for (int64_t i = 0; i < count; i++)
+        TRY(launch_trained_open(&runs[i], words[i], chosen->device));
     TRY(check_vocabularies(runs, count));
     TRY(make_plan(&plan, &tasks, &lengths, chosen, &runs[0]));
     spec.vocabulary = runs[0].vocabulary;
@@ -291,7 +293,7 @@ done:
 }
 
 int launch_niah(int argc, char **argv) {
-    choices chosen = {.depths = 40, .samples = 40, .answer_tokens = 128};
+    choices chosen = {.device = "cpu", .depths = 40, .samples = 40, .answer_tokens = 128};
     const launch_option options[] = {
         {"text", LAUNCH_TEXT, &chosen.text, "FILE", "required for tasks 2 and 3: their text"},
         {"lengths", LAUNCH_TEXT, &chosen.lengths, "N,...",
@@ -310,6 +312,7 @@ int launch_niah(int argc, char **argv) {
         {"csv", LAUNCH_TEXT, &chosen.csv, "FILE", "write accuracy by length and depth"},
         {"png", LAUNCH_TEXT, &chosen.png, "FILE", "draw it as heat maps (needs gnuplot)"},
         LAUNCH_FORCE(&chosen.force),
+        LAUNCH_DEVICE(&chosen.device),
         LAUNCH_JSON(&chosen.json),
         {0},
     };

@@ -7,7 +7,7 @@
 #include "launch/trained.h"
 
 typedef struct {
-    const char *data;                /* NULL: what the runs' data.test names */
+    const char *data, *device;       /* NULL: what the runs' data.test names */
     const char *context, *csv, *png; /* as written; NULL: not given */
     launch_texts text;
     int64_t windows, place;

@@ -151,6 +151,7 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                              .batch = choose_batch(tokens, windows, run->layout),
                              .tokens = tokens,
                              .inner = c->chunk > 0,
+                             .device = run->device,
                              .threads = threads,
                              .values = run->values};
     omp_set_num_threads(threads);
@@ -347,7 +348,8 @@ done:
 static kern_status open_runs(evaluation *e, char *const *words) {
     kern_status status = KERN_OK;
     TRY(launch_eval_lengths(&e->lengths, &e->report.lengths, e->chosen->context));
-    for (int64_t i = 0; i < e->count; i++) TRY(launch_trained_open(&e->runs[i], words[i], 0));
+    for (int64_t i = 0; i < e->count; i++)
+        TRY(launch_trained_open(&e->runs[i], words[i], e->chosen->device));
     tell_apart(e->runs, words, e->count);
     if (e->report.lengths == 0) {
         e->lengths = calloc(1, sizeof *e->lengths);

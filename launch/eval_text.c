@@ -142,9 +142,10 @@ kern_status launch_eval_texts(const launch_eval_choices *chosen, const char *wor
     infer_session *session = NULL;
     infer_session_spec spec = {.limit = 0};
     bool begun = false;
-    TRY(launch_trained_open(&run, word, 0));
+    TRY(launch_trained_open(&run, word, chosen->device));
     TRY(find_limit(&spec.limit, chosen, &run));
     spec.conf = run.conf;
+    spec.device = run.device;
     spec.inner = launch_eval_has_inner(&run) && !chosen->off;
     spec.memory = train_memory_limit(run.conf);
     spec.threads = train_threads(run.conf);

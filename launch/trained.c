@@ -38,25 +38,17 @@ done:
     return status;
 }
 
-kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context) {
+kern_status launch_trained_open(launch_trained *run, const char *word, const char *device) {
     kern_status status = KERN_OK;
-    char *assignment = NULL;
+    TRY(kern_device_open(&run->device, device));
     run->word = train_text("%s", word);
     TRY(train_history_config(&run->config, &run->dir, word));
     run->alone = !run->dir;
     if (run->alone) run->dir = train_text("%s", word);
     TRY(conf_load(&run->conf, run->config, 0, NULL));
     TRY(train_history_use(word, accept, run));
-    if (context) {
-        assignment = train_text("train.context=%lld", (long long)context);
-        TRY(conf_set(run->conf, assignment));
-        if (conf_check(run->conf) != KERN_OK)
-            TRY(kern_fail_context(KERN_ERR_USAGE, "%s in windows of %lld tokens", word,
-                                  (long long)context));
-    }
     run->label = label_of(run, word);
 done:
-    free(assignment);
     return status;
 }
 
@@ -77,7 +69,7 @@ static kern_status load(void *context, const char *checkpoint) {
     }
     train_tensors tensors = {.count = run->layout->count, .items = items};
     TRY(train_checkpoint_open(&file, &state, &crc, checkpoint, &tensors));
-    TRY(infer_values_open(&run->values, run->conf, run->readers, kern_device_cpu(), file));
+    TRY(infer_values_open(&run->values, run->conf, run->readers, run->device, file));
     run->step = state.step;
     snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
              (unsigned)crc);

@@ -14,6 +14,7 @@ typedef struct {
     char *label; /* the directory's last name; NAME@STEP where a checkpoint of a run was named */
     ttt_conf *conf;
     const data_vocabulary *vocabulary; /* that its checkpoint carries; fits the model */
+    const kern_device *device;
     /* From launch_trained_load on: */
     infer_parameters *layout;
     infer_readers readers;
@@ -24,11 +25,11 @@ typedef struct {
 
 /* Finds and checks what a user's word names: a run directory, whose newest checkpoint is taken, or
  * one of its checkpoints. Reads its vocabulary, but no weights. The configuration must be the one
- * that the checkpoint was trained with. context: replaces train.context; 0: the run's own. Errors:
- * those of train_history_config, train_history_use, conf_load, train_checkpoint_vocabulary,
- * train_course_check and train_vocabulary_fit; KERN_ERR_USAGE where the configuration does not
- * allow that context. launch_trained_close is due in any case. */
-kern_status launch_trained_open(launch_trained *run, const char *word, int64_t context);
+ * that the checkpoint was trained with; `device` computes, whatever trained. Errors: those of
+ * train_history_config, train_history_use, conf_load, train_checkpoint_vocabulary,
+ * train_course_check, train_vocabulary_fit and kern_device_open. launch_trained_close is due in any
+ * case. */
+kern_status launch_trained_open(launch_trained *run, const char *word, const char *device);
 
 /* Reads the weights, for these readers; of the run's newest checkpoint by now, where the one that
  * was found at first is gone, since the run may be trained meanwhile. Errors: those of

@@ -27,6 +27,7 @@ static void fill(numbers *n) {
 
 static void run_head(numbers *n, int64_t slice_elements) {
     ttt_conf *conf;
+    omp_set_num_threads(1);
     assert_ok(conf_create(&conf));
     tiny_set(conf, "model.vocab=7 model.dim=5 model.tied=true train.precision=f64");
     ad_graph *g = ad_graph_create();

@@ -312,8 +312,9 @@ static void test_rounded_weights_are_of_the_last_step(void **state) {
     float *narrow = malloc((size_t)m.layout->elements * sizeof *narrow);
     assert_non_null(narrow);
     for (int64_t i = 0; i < m.layout->elements; i++) narrow[i] = (float)m.parameters[i];
+    kern_buffer on_device = test_on_device(narrow, (size_t)m.layout->elements * sizeof *narrow);
     infer_values_destroy(m.values);
-    assert_ok(infer_values_view(&m.values, m.conf, narrow));
+    assert_ok(infer_values_view(&m.values, m.conf, test_device(), on_device.data));
     for (int single_tokens = 0; single_tokens < 2; single_tokens++) {
         infer_session *session = begin_session(&m, true, 1), *other = begin_session(&m, true, 1);
         read_in(session, tokens, CUT, NULL, single_tokens ? single : whole, 1);
@@ -327,6 +328,7 @@ static void test_rounded_weights_are_of_the_last_step(void **state) {
     }
     free(narrow);
     tiny_end(&m);
+    kern_buffer_destroy(&on_device);
     unlink(path);
 }
 

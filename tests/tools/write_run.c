@@ -16,10 +16,10 @@ static kern_status save(const char *checkpoints, const ttt_conf *conf) {
     kern_dtype real = infer_real(conf);
     train_state state = {.step = 1};
     train_tensor *items = kern_array(layout->count, sizeof *items);
-    const train_tensors parameters = {layout->count, items}, moments = {0, NULL};
+    const train_tensors parameters = {.count = layout->count, .items = items}, moments = {0};
     void *memory = NULL;
     TRY(kern_alloc_zero(&memory, (size_t)layout->elements * kern_dtype_bytes(real), "weights"));
-    infer_parameters_init(layout, conf, real, memory);
+    infer_parameters_init(layout, conf, real, kern_device_cpu(), memory);
     for (int i = 0; i < layout->count; i++) {
         const infer_parameter *p = &layout->item[i];
         items[i] =

@@ -131,7 +131,7 @@ static void full_disk_leaves_whole_lines(void **state) {
         if (train_metrics_open(&metrics, path, 0) != KERN_OK) _exit(2);
         const train_value value = {"loss", 0.25, false};
         kern_status status = KERN_OK;
-        for (int step = 0; step < 20 && status == KERN_OK; step++)
+        for (int step = 1; step < 20 && status == KERN_OK; step++)
             status = train_metrics_write(metrics, step, 1, &value);
         bool named = strstr(kern_error(), path) != NULL;
         bool left = train_metrics_leave(metrics, aside) == KERN_OK;
@@ -142,8 +142,8 @@ static void full_disk_leaves_whole_lines(void **state) {
     assert_int_equal(waitpid(child, &code, 0), child);
     assert_int_equal(code, 0);
     char *text = slurp(NULL, path);
-    assert_string_equal(text, "{\"step\": 0, \"loss\": 0.25}\n{\"step\": 1, \"loss\": 0.25}\n"
-                              "{\"step\": 2, \"loss\": 0.25}\n");
+    assert_string_equal(text, "{\"step\": 1, \"loss\": 0.25}\n{\"step\": 2, \"loss\": 0.25}\n"
+                              "{\"step\": 3, \"loss\": 0.25}\n");
     free(text);
 
     /* The line that had no room is made up for, once. */
@@ -154,8 +154,8 @@ static void full_disk_leaves_whole_lines(void **state) {
         assert_ok(train_metrics_catch_up(metrics, "nothing-was-left", 4));
         train_metrics_close(metrics);
         text = slurp(NULL, path);
-        assert_string_equal(strstr(text, "{\"step\": 2"), "{\"step\": 2, \"loss\": 0.25}\n"
-                                                          "{\"step\": 3, \"loss\": 0.25}\n");
+        assert_string_equal(strstr(text, "{\"step\": 3"), "{\"step\": 3, \"loss\": 0.25}\n"
+                                                          "{\"step\": 4, \"loss\": 0.25}\n");
         free(text);
     }
     free(aside);
