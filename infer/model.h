@@ -63,9 +63,10 @@ typedef struct {
     double rate;           /* eta * m */
     void *token_nll;       /* [B, T]: also where the target does not count */
     void *chunk_loss;      /* [n, B] */
-    void *gradient_norm;   /* [n, B]: |g_i| of the inner gradient; only with inner */
-    void *const *fast;     /* NULL, or per fast parameter (in order) the device's [B, in, out]:
-                              theta_n; only without backward */
+    void
+        *gradient_norm; /* [n, B]: |g_i| of the inner gradient, 0 without a step; only with inner */
+    void *const *fast;  /* NULL, or per fast parameter (in order) the device's [B, in, out]:
+                           theta_n; only without backward */
 } infer_batch;
 enum { INFER_LAP_PREFIX, INFER_LAP_SUFFIX, INFER_LAPS }; /* of the device's stream */
 /* Makes the calls of prefix and suffix over the batch. Fails in debug models on values that are not

@@ -198,6 +198,9 @@ kern_status infer_model_allocate(infer_model *model) {
         if (bytes_of(model, b))
             TRY(kern_buffer_create(&model->memory[b], model->spec.device, bytes_of(model, b),
                                    b < MODEL_TABLES ? buffer_name[b] : "rotary table"));
+    if (at(model, MODEL_NORM)) /* of the last chunk, which takes no step, nothing is written */
+        model->spec.device->zero(model->spec.device->stream, at(model, MODEL_NORM),
+                                 bytes_of(model, MODEL_NORM), bytes_of(model, MODEL_NORM), 1);
     TRY(kern_alloc(&model->staging, staging_bytes(model), "tokens"));
     for (int kind = 0; kind < INFER_KINDS; kind++)
         if (has_table(model, kind)) TRY(fill_tables(model, kind));
