@@ -30,11 +30,11 @@ typedef struct {
      * order in which it was built. 0: everything in order. */
     int lazy;
     const kern_device *device; /* NULL: the CPU */
-    int threads;               /* for workspace; at least as many as will run, which each run asserts */
-    bool repeats;              /* runs come back to the same addresses: devices that record shall */
-    bool unfused;              /* every node by itself: no row programs, no products that add up */
-    bool no_reuse;             /* every result keeps its own memory */
-    bool debug;                /* both; and each result is checked to be finite */
+    int threads;   /* for workspace; at least as many as will run, which each run asserts */
+    bool repeats;  /* runs come back to the same addresses: devices that record shall */
+    bool unfused;  /* every node by itself: no row programs, no products that add up */
+    bool no_reuse; /* every result keeps its own memory */
+    bool debug;    /* both; and each result is checked to be finite */
 } ad_plan_spec;
 
 typedef struct ad_plan ad_plan;

@@ -183,9 +183,9 @@ static kern_status refuse(const ttt_conf *changed, const conf_option *option) {
     if (!value) return kern_fail(KERN_ERR_MEMORY, "no memory for the text of an option");
     kern_fail(KERN_ERR_CONFIG,
               "%s cannot be given to a run that goes on: %s; what may change are "
-              "train.threads, train.memory_limit, data.train (another path of the same data), "
-              "data.valid, data.test, run.* and train.steps; for anything else begin a new run "
-              "with train.init_from",
+              "train.device, train.threads, train.memory_limit, data.train (another path of the "
+              "same data), data.valid, data.test, run.* and train.steps; for anything else begin a "
+              "new run with train.init_from",
               value,
               strcmp(option->name, "run.dir") != 0
                   ? "it would change the course of the training"
