@@ -145,7 +145,7 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
     if (capacity) {
         b.past_k = ad_input(g, AD_TYPE(KERN_F64, s.batch, capacity, H, K), "past_k");
         b.past_v = ad_input(g, AD_TYPE(KERN_F64, s.batch, capacity, H, K), "past_v");
-        b.past_rows = ad_input(g, AD_TYPE(KERN_I32, 1), "past_rows");
+        b.past_rows = ad_scalar(g, KERN_I32, "past_rows");
     }
     build(g, &b, s.batch, true);
     ad_scan_carry carry = {b.theta, b.next};

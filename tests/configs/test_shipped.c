@@ -184,9 +184,11 @@ static void the_toy(void **state) {
         if (!attention) assert_int_equal(conf->inner.chunk, i == 1 ? 16 : 1);
         if (naive) assert_true(conf->train.lr == 0 && conf->train.end_lr == 0);
         if (naive) {
+            const char *device = conf->train.device;
             free((void *)conf->train.init_from);
             conf->train = bigram->train;
             conf->train.init_from = strdup("");
+            conf->train.device = device;
         }
         conf->model.attention = CONF_ATTN_NONE;
         for (size_t j = 0; j < sizeof same / sizeof *same; j++)
