@@ -83,15 +83,15 @@ void ad_attention_destroy(const kern_device *device, void *state) {
 }
 
 /* The operands that the stage has. */
-static kern_attention_call call_of(int stage, const ad_buffer *input, void *workspace) {
-    kern_attention_call call = {.q = input[ATTN_Q].data,
-                                .k = input[ATTN_K].data,
-                                .v = input[ATTN_V].data,
-                                .past_k = input[ATTN_PAST_K].data,
-                                .past_v = input[ATTN_PAST_V].data,
-                                .past_rows = input[ATTN_PAST_ROWS].data,
-                                .past_stride = input[ATTN_PAST_K].stride,
-                                .workspace = workspace};
+static kern_attention_arguments call_of(int stage, const ad_buffer *input, void *workspace) {
+    kern_attention_arguments call = {.q = input[ATTN_Q].data,
+                                     .k = input[ATTN_K].data,
+                                     .v = input[ATTN_V].data,
+                                     .past_k = input[ATTN_PAST_K].data,
+                                     .past_v = input[ATTN_PAST_V].data,
+                                     .past_rows = input[ATTN_PAST_ROWS].data,
+                                     .past_stride = input[ATTN_PAST_K].stride,
+                                     .workspace = workspace};
     ASSERT(input[ATTN_PAST_K].stride == input[ATTN_PAST_V].stride);
     if (stage == 0) return call;
     call.o = input[ATTN_O].data;
@@ -107,7 +107,7 @@ static kern_attention_call call_of(int stage, const ad_buffer *input, void *work
 void ad_attention_run(const void *state, kern_stream *stream, const ad_buffer *output,
                       const ad_buffer *input, void *workspace) {
     const attention_state *at = state;
-    kern_attention_call call = call_of(at->stage, input, workspace);
+    kern_attention_arguments call = call_of(at->stage, input, workspace);
     if (at->stage == 0) {
         call.o = output[0].data;
         call.lse = output[1].data;

@@ -43,13 +43,13 @@ typedef struct {
     void *ct_q, *ct_k, *ct_v, *ct_ct_o, *ct_past_k, *ct_past_v;
     int64_t ct_past_stride;
     void *workspace;
-} kern_attention_call;
+} kern_attention_arguments;
 
 /* Stage 0, 1 or 2 with at most `past` rows before the new ones. */
 typedef struct {
     kern_status (*create)(void **state, const kern_attention_shape *shape, int stage, int64_t past,
                           int threads, size_t *workspace);
-    void (*run)(kern_stream *stream, const void *state, const kern_attention_call *call);
+    void (*run)(kern_stream *stream, const void *state, const kern_attention_arguments *call);
     void (*destroy)(void *state);
 } kern_attention_ops;
 

@@ -44,7 +44,7 @@ const kern_matmul_ops kern_check_matmul = {matmul_create, matmul_run, matmul_des
 
 typedef struct {
     const void *state;
-    kern_attention_call call;
+    kern_attention_arguments call;
 } attention_call;
 
 static void attention_late(void *arguments) {
@@ -57,9 +57,10 @@ static kern_status attention_create(void **state, const kern_attention_shape *sh
     return cpu()->attention->create(state, shape, stage, past, threads, workspace);
 }
 
-static void attention_run(kern_stream *stream, const void *state, const kern_attention_call *at) {
+static void attention_run(kern_stream *stream, const void *state,
+                          const kern_attention_arguments *at) {
     (void)stream;
-    const kern_attention_call c = *at;
+    const kern_attention_arguments c = *at;
     *(attention_call *)kern_check_note(attention_late, sizeof(attention_call)) =
         (attention_call){state,
                          {.q = kern_check_real(c.q, 0),

@@ -47,14 +47,16 @@ static kern_status attention_create(void **state, const kern_attention_shape *sh
     return KERN_OK;
 }
 
-static kern_attention_past past_of(const attention_state *state, const kern_attention_call *call) {
+static kern_attention_past past_of(const attention_state *state,
+                                   const kern_attention_arguments *call) {
     if (!call->past_k) return (kern_attention_past){0};
     int64_t rows = *call->past_rows;
     ASSERT(rows >= 0 && rows <= state->past);
     return (kern_attention_past){call->past_k, call->past_v, rows, call->past_stride};
 }
 
-static void attention_run(kern_stream *stream, const void *state, const kern_attention_call *call) {
+static void attention_run(kern_stream *stream, const void *state,
+                          const kern_attention_arguments *call) {
     (void)stream;
     const attention_state *at = state;
     const kern_attention_shape *shape = &at->shape;
