@@ -1,22 +1,25 @@
 #!/bin/bash
 # Installs what building, testing and the quick start need, on Debian 12 and 13, Ubuntu 22.04 and
 # newer. Touches neither the network nor any package when all is there.
+#   --tests        also valgrind, by which a test counts instructions
 #   --clang        also Clang and its OpenMP, which launch/test.sh --clang needs
 #   --no-install   only names what is missing; exit 1 if anything is
 set -euo pipefail
 
 usage() {
-    sed -n '2,5s/^# \{0,1\}//p' "$0"
+    sed -n '2,6s/^# \{0,1\}//p' "$0"
 }
 
 install=yes
 clang=no
+tests=no
 for word in "$@"; do
     case $word in
         --clang) clang=yes ;;
+        --tests) tests=yes ;;
         --no-install) install=no ;;
         -h | --help) usage; exit 0 ;;
-        *) echo "install.sh: no option '$word'; there are --clang and --no-install" >&2; exit 2 ;;
+        *) echo "install.sh: no option '$word'; there are --tests, --clang and --no-install" >&2; exit 2 ;;
     esac
 done
 
@@ -59,6 +62,7 @@ missing_packages() {
     while read -r thing package; do
         [ -z "$thing" ] || have_header "$thing" || echo "$package"
     done <<<"$headers"
+    if [ $tests = yes ]; then command -v valgrind >/dev/null || echo valgrind; fi
     if [ $clang = yes ]; then
         command -v clang >/dev/null || echo clang
         echo '#include <omp.h>' | clang -fopenmp -E -x c - >/dev/null 2>&1 || echo libomp-dev

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 folder=build
 options=()
-install_options=()
+install_options=(--tests)
 ctest_options=()
 targets=()
 engine() { # the labels and the targets of the kernels' and the engine's tests
@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-bash launch/install.sh ${install_options[@]+"${install_options[@]}"}
+bash launch/install.sh "${install_options[@]}"
 start=$SECONDS
 bash launch/build.sh $folder -DTTT_WERROR=ON -DTTT_TESTS=ON ${options[@]+"${options[@]}"} \
     ${targets[@]+-- "${targets[@]}"}
