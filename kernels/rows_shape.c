@@ -7,8 +7,7 @@
 enum {
     TILE_BYTES = 4096, /* of one register: a few of them fit the first-level cache */
     PART_ELEMENTS = 16384,
-    PARTS = 256,          /* enough to share among the cores of a large machine */
-    PARTS_SUMMED = 32,    /* each has its own partial sums */
+    PARTS = 256,          /* enough for a large machine; of a sum each has its own */
     FLAT_REGISTERS = 512, /* larger programs are not worth a look */
 };
 
@@ -128,18 +127,16 @@ static void flatten(kern_row_shape *shape, kern_row_program *program, kern_row_o
 }
 
 static void cut_parts(kern_row_shape *shape, const kern_row_program *program) {
-    bool summed = false;
     shape->blocks = 1;
     for (int i = 0; i < program->instrs; i++) {
         if (program->instr[i].op != KERN_ROW_SUM_LEAD) continue;
         int64_t blocks = 1;
         for (int axis = 0; axis < program->instr[i].kept; axis++) blocks *= program->lead[axis];
         shape->blocks = kern_max(shape->blocks, blocks);
-        summed = true;
     }
     shape->block_rows = shape->rows / shape->blocks;
     int64_t wanted = kern_max(shape->rows * shape->n / PART_ELEMENTS, 1);
-    wanted = kern_min(wanted, summed ? PARTS_SUMMED : PARTS);
+    wanted = kern_min(wanted, PARTS);
     int64_t tiles = kern_divide_up(shape->block_rows, shape->tile_rows);
     int64_t pieces = kern_min(kern_divide_up(wanted, shape->blocks), tiles);
     shape->piece_rows = kern_round_up(kern_divide_up(shape->block_rows, pieces), shape->tile_rows);
