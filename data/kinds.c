@@ -68,6 +68,20 @@ static bool is_safetensors(const char *head, int64_t bytes) {
     return length >= 2 && length < UINT64_C(1) << 32 && strchr("\"} \n", head[9]) != NULL;
 }
 
+static const data_kind utf16[2] = {{0, "UTF-16 (without its mark)", CONVERT("UTF-16BE")},
+                                   {0, "UTF-16 (without its mark)", CONVERT("UTF-16LE")}};
+
+/* Every other byte is zero, nearly: Latin letters, of which each has two bytes. Which byte it is, 0
+ * or 1, or -1. */
+static int zero_byte(const char *head, int64_t bytes) {
+    int64_t zeros[2] = {0};
+    if (bytes < 8) return -1;
+    for (int64_t i = 0; i < bytes; i++) zeros[i % 2] += !head[i];
+    for (int i = 0; i < 2; i++)
+        if (zeros[i] >= bytes / 2 - bytes / 8 && zeros[1 - i] <= bytes / 64) return i;
+    return -1;
+}
+
 const data_kind *data_kind_of(const char *head, int64_t bytes) {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].offset + known[i].length <= bytes &&
@@ -76,7 +90,9 @@ const data_kind *data_kind_of(const char *head, int64_t bytes) {
     /* A skippable frame, with which a zstd file may begin. */
     if (bytes >= 4 && (head[0] & 0xF0) == 0x50 && !memcmp(head + 1, "\x2A\x4D\x18", 3))
         return &known[1].kind;
-    return is_safetensors(head, bytes) ? &safetensors : NULL;
+    if (is_safetensors(head, bytes)) return &safetensors;
+    int zero = zero_byte(head, bytes);
+    return zero < 0 ? NULL : &utf16[zero];
 }
 
 bool data_kind_is_json_array(const char *head, int64_t bytes) {
