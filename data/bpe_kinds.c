@@ -17,7 +17,6 @@ static const struct {
     {2, "\x80\4", "a Python pickle", MERGES_OR_JSON},
     {2, "\x80\5", "a Python pickle", MERGES_OR_JSON},
     {8, "TTTSHARD", "a shard", "name the vocabulary that it was packed with"},
-    {20, "version https://git-", "a pointer of Git LFS in place of the file", "git lfs pull"},
     {9, "<!DOCTYPE", "a web page", "a download that failed leaves one"},
     {9, "<!doctype", "a web page", "a download that failed leaves one"},
     {5, "<html", "a web page", "a download that failed leaves one"},

@@ -141,6 +141,7 @@ static void test_kinds(void **state) {
         {"\xFF\xFE\0\0h\0\0\0", 8, "UTF-32"},
         {"h\0e\0l\0l\0o\0 \0\x39\x20s\0", 16, "UTF-16 (without its mark)"},
         {"\0h\0e\0l\0l\0o\0\r\0\n\0s", 16, "UTF-16 (without its mark)"},
+        {"version https://git-lfs.github.com/spec/v1\n", 43, "a pointer of Git LFS"},
         {"TTTSHARDxx", 10, "a shard"},
         {"\x89HDF\r\n\x1A\n", 8, "an HDF5 file"},
         {"\x08\0\0\0\0\0\0\0{\"a\":{}}", 16, "a safetensors file"},
