@@ -206,10 +206,7 @@ done:
     return status;
 }
 
-/* The vocab.json that belongs to a file of merges, by its name: "x-vocab.json" to "x-merges.txt",
- * GPT-2's "encoder.json" to "vocab.bpe", else "vocab.json" beside it; NULL where none is there.
- * free() it. */
-static char *find_beside(const char *path) {
+char *data_bpe_find_beside(const char *path) {
     static const char *const ends[][2] = {
         {"merges.txt", "vocab.json"}, {"vocab.bpe", "encoder.json"}, {NULL, "vocab.json"}};
     size_t length = strlen(path), folder = 0;
@@ -264,7 +261,7 @@ kern_status data_bpe_open(data_vocabulary **vocabulary, const char *path,
     *vocabulary = NULL;
     TRY(read_whole(&file, &bytes, path));
     TRY(data_bpe_check_kind(file, bytes, path));
-    if (format_of(file, bytes) == MERGES) beside = find_beside(path);
+    if (format_of(file, bytes) == MERGES) beside = data_bpe_find_beside(path);
     if (beside)
         TRY(parse_both(vocabulary, file, bytes, path, beside, options));
     else

@@ -30,4 +30,9 @@ kern_status data_bpe_open(data_vocabulary **vocabulary, const char *path,
 kern_status data_bpe_parse(data_vocabulary **vocabulary, const char *file, size_t bytes,
                            const char *called, const data_bpe_options *options);
 
+/* The vocab.json that belongs to a file of merges, by its name: "x-vocab.json" to "x-merges.txt",
+ * GPT-2's "encoder.json" to "vocab.bpe", else "vocab.json" beside it; NULL where none is there.
+ * free() it. */
+char *data_bpe_find_beside(const char *path);
+
 #endif

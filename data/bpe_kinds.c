@@ -1,42 +1,26 @@
 /* Files that are taken for vocabularies and are none, or none that is read. */
 #include "data/bpe_json.h"
+#include "data/kinds.h"
 #include "data/utf8.h"
 
 #define MERGES_OR_JSON "name the model's tokenizer.json, or its merges.txt"
-#define UNPACK "unpack it first"
 
 enum { LOOKED_AT = 4096 };
 
-/* Of two that fit, the one that comes first. */
+/* Beside what no text is either (data/kinds.h). Of two that fit, the one that comes first. */
 static const struct {
     int length;
     const char *bytes, *name, *advice;
 } beginnings[] = {
-    {4, "GGUF", "a GGUF model", MERGES_OR_JSON},
-    {4, "PK\3\4", "a ZIP archive, as PyTorch's weights are", MERGES_OR_JSON},
     {2, "\x80\2", "a Python pickle", MERGES_OR_JSON},
     {2, "\x80\3", "a Python pickle", MERGES_OR_JSON},
     {2, "\x80\4", "a Python pickle", MERGES_OR_JSON},
     {2, "\x80\5", "a Python pickle", MERGES_OR_JSON},
-    {8, "\x89HDF\r\n\x1A\n", "an HDF5 file", MERGES_OR_JSON},
     {8, "TTTSHARD", "a shard", "name the vocabulary that it was packed with"},
-    {4, "\x28\xB5\x2F\xFD", "compressed by zstd", UNPACK},
-    {5, "\xFD\x37zXZ", "compressed by xz", UNPACK},
-    {3, "BZh", "compressed by bzip2", UNPACK},
-    {2, "\xFF\xFE", "UTF-16 text", "write it as UTF-8"},
-    {2, "\xFE\xFF", "UTF-16 text", "write it as UTF-8"},
-    {20, "version https://git-", "a pointer of Git LFS in place of the file", "git lfs pull"},
     {9, "<!DOCTYPE", "a web page", "a download that failed leaves one"},
     {9, "<!doctype", "a web page", "a download that failed leaves one"},
     {5, "<html", "a web page", "a download that failed leaves one"},
 };
-
-static bool is_safetensors(const char *file, size_t bytes) {
-    uint64_t header = 0;
-    if (bytes < 10 || file[8] != '{') return false;
-    for (int i = 0; i < 8; i++) header |= (uint64_t)(unsigned char)file[i] << 8 * i;
-    return header >= 2 && header <= bytes - 8;
-}
 
 /* A message of field 1, the first piece, whose own field 1 is a text, and 2 a number. */
 static bool is_sentencepiece(const char *file, size_t bytes) {
@@ -75,8 +59,10 @@ kern_status data_bpe_check_kind(const char *file, size_t bytes, const char *call
         if ((size_t)beginnings[i].length <= bytes &&
             !memcmp(file, beginnings[i].bytes, (size_t)beginnings[i].length))
             return is(called, beginnings[i].name, beginnings[i].advice);
-    if (is_safetensors(file, bytes)) return is(called, "a safetensors file", MERGES_OR_JSON);
     if (is_sentencepiece(file, bytes)) return is(called, "a SentencePiece model", MERGES_OR_JSON);
+    const data_kind *kind =
+        data_kind_of(file, head < DATA_KIND_BYTES ? (int64_t)head : DATA_KIND_BYTES);
+    if (kind) return is(called, kind->name, kind->is_text ? kind->advice : MERGES_OR_JSON);
     if (bytes && memchr(file, 0, head))
         return is(called, "a binary file of a kind that is not known", MERGES_OR_JSON);
     file += mark;

@@ -87,11 +87,19 @@ static void take_item(char *item, const char **list) {
 
 kern_status data_files_add_list(data_files *files, const char *list) {
     kern_status status = KERN_OK;
+    const char *whole = list;
+    bool is_file = strchr(list, ',') && access(list, F_OK) == 0;
     char *item = malloc(strlen(list) + 1);
     if (!item) return kern_fail(KERN_ERR_MEMORY, "no memory for the names of files");
     while (*list && status == KERN_OK) {
         take_item(item, &list);
-        if (*item) status = data_files_add(files, item);
+        if (is_file && !strpbrk(item, "*?[") && access(item, F_OK))
+            status = kern_fail(KERN_ERR_USAGE,
+                               "%s: is taken for a list with commas, and there is no %s; write a "
+                               "comma within a name as \\,",
+                               whole, item);
+        else if (*item)
+            status = data_files_add(files, item);
     }
     free(item);
     return status;

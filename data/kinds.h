@@ -12,6 +12,7 @@ typedef struct {
     enum { DATA_PACKED_NOT, DATA_PACKED_GZIP, DATA_PACKED_ZSTD } packed;
     const char *name;   /* "an xz file" */
     const char *advice; /* what to do with it */
+    bool is_text;       /* by that advice it becomes the text that is meant */
 } data_kind;
 
 /* The kind of what begins with head [bytes]; NULL: none that is known, so it may be text. */

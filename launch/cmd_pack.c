@@ -132,15 +132,18 @@ done:
 static kern_status check_places(const choices *chosen, const char *const *files, int64_t count) {
     kern_status status = KERN_OK;
     launch_outputs outputs = {0};
-    char *index = NULL;
+    char *index = NULL, *beside = NULL;
     for (int64_t i = 0; i < count; i++) launch_outputs_read_word(&outputs, files[i]);
     launch_outputs_read(&outputs, chosen->tokenizer);
+    if (chosen->tokenizer) beside = data_bpe_find_beside(chosen->tokenizer);
+    launch_outputs_read(&outputs, beside);
     if (chosen->shard_tokens) TRY(data_pack_shard_path(&index, chosen->out, -1));
     launch_outputs_write(&outputs, index ? LAUNCH_INDEX : LAUNCH_SHARD,
                          index ? index : chosen->out);
     TRY(launch_outputs_check(&outputs, chosen->force));
 done:
     free(index);
+    free(beside);
     launch_outputs_clear(&outputs);
     return status;
 }

@@ -16,7 +16,6 @@
 #include "train/files.h"
 #include "train/fit.h"
 #include "train/signals.h"
-#include "train/state.h"
 #include "train/vocabulary.h"
 
 kern_status launch_eval_lengths(int64_t **lengths, int64_t *count, const char *text) {
@@ -240,20 +239,15 @@ static void list_files(launch_outputs *outputs, const launch_eval_choices *chose
 /* Where results of a run whose weights are not loaded yet will be saved. */
 static kern_status list_saved(launch_outputs *outputs, const launch_trained *run) {
     kern_status status = KERN_OK;
-    train_state state;
-    train_state_file files[TRAIN_STATE_FILES];
-    char *path = NULL, *about = NULL;
+    char *path = NULL;
     if (run->alone)
         TRY(kern_fail(KERN_ERR_USAGE,
                       "--save writes into the run's directory, and %s is a checkpoint that lies in "
                       "no run; --json and --csv FILE keep the numbers elsewhere",
                       run->dir));
-    about = train_text("%s/state.json", run->checkpoint);
-    TRY(train_state_read(&state, files, about));
-    TRY(find_saved(&path, run, state.step));
+    TRY(find_saved(&path, run, run->step));
     launch_outputs_write(outputs, LAUNCH_SAVED, path);
 done:
-    free(about);
     free(path);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "kernels/crowding.h"
 #include "launch/commands.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <omp.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <strings.h>
 #include <sys/resource.h>
 #include <ttt_commit.h>
+#include <unistd.h>
 
 #define VERSION "0.1.0"
 
@@ -108,6 +110,14 @@ static int close_output(int code) {
     return code ? code : 1;
 }
 
+/* A standard stream that the parent closed would be the first file that is opened: a shard would be
+ * read as the standard input, or messages be written into a checkpoint. Its place is taken by
+ * something that can be neither read nor written, as it would be. */
+static void occupy_streams(void) {
+    for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+        if (fcntl(i, F_GETFD) < 0) (void)open("/dev/null", i ? O_RDONLY : O_WRONLY);
+}
+
 /* What a shell gives (1024, often) is there for programs of long ago, and may be raised freely. */
 static void raise_open_files(void) {
     struct rlimit limit;
@@ -127,6 +137,7 @@ int main(int argc, char **argv) {
     /* A reader that goes away (ttt configs | head) ends us quietly, also under a parent that
      * ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    occupy_streams();
     raise_open_files();
     share_one_heap();
     omp_set_dynamic(0); /* a team whose size changes is ended and started over */

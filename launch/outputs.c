@@ -225,6 +225,9 @@ static kern_status check_output(const launch_outputs *outputs, int64_t i, bool f
     kern_status status = KERN_OK;
     const struct launch_output *output = &outputs->item[i];
     char *name[2] = {NULL};
+    if (!strcmp(output->path, "-"))
+        TRY(kern_fail(KERN_ERR_USAGE, "-: this goes to a file, which appears when it is whole, and "
+                                      "not to the standard output; name one"));
     TRY(find_names(name, output->path));
     for (int n = 0; n < 2; n++) TRY(compare(outputs, i, name[n]));
     for (int64_t other = 0; other < i; other++) TRY(compare_outputs(outputs, other, i));

@@ -34,6 +34,7 @@ static kern_status accept(void *context, const char *checkpoint) {
     TRY(train_vocabulary_fit(run->vocabulary, &run->conf->model, checkpoint));
     free(run->checkpoint);
     run->checkpoint = train_text("%s", checkpoint);
+    run->step = state.step;
 done:
     return status;
 }

@@ -19,7 +19,7 @@ typedef struct {
     infer_parameters *layout;
     infer_readers readers;
     infer_values *values;
-    int64_t step;      /* outer steps done */
+    int64_t step;      /* outer steps done, of what was found; once there are weights, of theirs */
     char identity[64]; /* names the weights: step and checksum of their file */
 } launch_trained;
 

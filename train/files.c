@@ -31,6 +31,14 @@ static kern_status make_one(const char *path) {
     struct stat info;
     if (!mkdir(path, 0777)) return KERN_OK;
     int reason = errno;
+    if (reason == EEXIST && stat(path, &info)) { /* a link that leads nowhere yet */
+        char *target;
+        kern_status status = data_aside_target(&target, path);
+        if (status != KERN_OK) return status;
+        reason = mkdir(target, 0777) ? errno : 0;
+        free(target);
+        if (!reason) return KERN_OK;
+    }
     if (reason == EEXIST && !stat(path, &info)) {
         if (S_ISDIR(info.st_mode)) return KERN_OK;
         return kern_fail(KERN_ERR_FILE,

@@ -1,8 +1,10 @@
 #include "train/history.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "train/checkpoint.h"
 #include "train/files.h"
@@ -105,6 +107,20 @@ static bool unchanged(const identity *found, const char *path) {
     return found->there && now.there && now.device == found->device && now.inode == found->inode;
 }
 
+/* Whether a file of a checkpoint is there and may not be read, which is no damage to it. */
+static bool is_closed(const char *checkpoint) {
+    char **names = NULL;
+    int64_t count = 0;
+    bool closed = train_list(&names, &count, checkpoint) != KERN_OK;
+    for (int64_t i = 0; i < count && !closed; i++) {
+        char *path = train_text("%s/%s", checkpoint, names[i]);
+        closed = access(path, R_OK) && errno != ENOENT;
+        free(path);
+    }
+    train_free_names(names, count);
+    return closed;
+}
+
 /* The newest of the steps; *status says whether it is intact. False: it went away meanwhile. */
 static bool verify_newest(char **checkpoint, kern_status *status, const char *directory,
                           const int64_t *steps, int64_t count) {
@@ -117,9 +133,9 @@ static bool verify_newest(char **checkpoint, kern_status *status, const char *di
         *status = kern_fail(KERN_ERR_DATA, "its state.json is of step %lld", (long long)state.step);
     if (*status == KERN_OK)
         *checkpoint = newest;
-    else
-        free(newest);
-    if (there && *status != KERN_OK) *status = refuse(directory, steps, count);
+    else if (there && !(*status == KERN_ERR_FILE && is_closed(newest)))
+        *status = refuse(directory, steps, count);
+    if (*status != KERN_OK) free(newest);
     return there;
 }
 

@@ -43,6 +43,14 @@ static kern_status find_content(char **found, const char *dir) {
     return KERN_OK;
 }
 
+static bool is_checkpoint(const char *dir) {
+    struct stat info;
+    char *path = train_text("%s/state.json", dir);
+    bool found = !stat(path, &info);
+    free(path);
+    return found;
+}
+
 static kern_status check_content(const train_run *run, bool resume) {
     struct stat info;
     if (resume) {
@@ -55,7 +63,12 @@ static kern_status check_content(const train_run *run, bool resume) {
     char *found;
     kern_status status = find_content(&found, run->dir);
     if (status != KERN_OK || !found) return status;
-    if (!stat(run->config, &info))
+    if (is_checkpoint(run->dir))
+        status = kern_fail(KERN_ERR_USAGE,
+                           "%s is a checkpoint; choose another run.dir (a new run can take its "
+                           "weights: train.init_from=%s)",
+                           run->dir, run->dir);
+    else if (!stat(run->config, &info))
         status = kern_fail(KERN_ERR_USAGE,
                            "%s holds a run already; go on with it by `ttt train --resume %s`, or "
                            "choose another run.dir",

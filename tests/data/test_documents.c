@@ -139,6 +139,9 @@ static void test_kinds(void **state) {
         {"\xFF\xFEh\0i\0", 6, "UTF-16"},
         {"\xFE\xFF\0h\0i", 6, "UTF-16"},
         {"\xFF\xFE\0\0h\0\0\0", 8, "UTF-32"},
+        {"h\0e\0l\0l\0o\0 \0\x39\x20s\0", 16, "UTF-16 (without its mark)"},
+        {"\0h\0e\0l\0l\0o\0\r\0\n\0s", 16, "UTF-16 (without its mark)"},
+        {"version https://git-lfs.github.com/spec/v1\n", 43, "a pointer of Git LFS"},
         {"TTTSHARDxx", 10, "a shard"},
         {"\x89HDF\r\n\x1A\n", 8, "an HDF5 file"},
         {"\x08\0\0\0\0\0\0\0{\"a\":{}}", 16, "a safetensors file"},
@@ -166,6 +169,9 @@ static void test_kinds(void **state) {
                                         "\xEF\xBB\xBFmark",
                                         "\xFF\xFF\xFE",
                                         "\x1F\x8B no gzip"};
+    static const char zeros[64] = "no text, but bytes that somebody wants as they are";
+    write_file(in_folder("k.txt"), zeros, sizeof zeros);
+    assert_reads(in_folder("k.txt"), zeros, sizeof zeros);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         write_file(in_folder("k.txt"), texts[i], strlen(texts[i]));
         assert_reads(in_folder("k.txt"), texts[i], (int64_t)strlen(texts[i]));

@@ -3,6 +3,7 @@
 # Arguments: the program, the source directory.
 set -euo pipefail
 program=$(realpath "$1")
+source=$(realpath "$2")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -43,6 +44,13 @@ refused 1 'z.txt' "$program" pack --out y.h5 z.txt
 refused 1 'a.txt: is no shard' "$program" pack --check a.txt
 [ ! -e y.h5 ] || fault "a refused pack left y.h5"
 
+# A stream that is closed is no other file: nothing is read from one, or written into one.
+refused 1 'Bad file descriptor' "$program" pack --out y.h5 - <&-
+for i in $(seq 200); do echo "text $i" >"one-$i.one"; done
+refused 1 'the output could not be written' bash -c "'$program' pack --out y.h5 '*.one' >&-"
+"$program" pack --check y.h5 >out.txt || fault "what was printed is in the shard"
+rm y.h5 ./*.one
+
 # No text is written over, whatever it is called, and no file of another kind without --force.
 mkdir texts
 cp a.txt texts/in.txt
@@ -56,6 +64,13 @@ done
 cp a.txt texts/y.h5.partial
 refused 2 'would destroy' "$program" pack --out texts/y.h5 texts/y.h5.partial
 refused 2 'would destroy' "$program" pack --out a.txt - <a.txt
+cp "$source"/tests/data/tokenizer/roberta-merges.txt texts/merges.txt
+cp "$source"/tests/data/tokenizer/roberta-vocab.json texts/vocab.json
+for out in merges.txt vocab.json; do # the second is read though nobody named it
+    refused 2 "$out: writing it would destroy" \
+        "$program" pack --force --tokenizer texts/merges.txt --out texts/$out a.txt
+done
+refused 2 'not to the standard output' "$program" pack --out - a.txt
 refused 2 'c.txt: is there and is not a shard' "$program" pack --out c.txt a.txt
 refused 2 'z-index.json: is there and is not an index' bash -c "echo mine >z-index.json; '$program' pack --out z.h5 --shard-tokens 9 a.txt"
 rm z-index.json

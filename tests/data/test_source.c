@@ -215,6 +215,8 @@ static void test_names_shards_in_many_ways(void **state) {
     snprintf(names, sizeof names, "%s,%s", in_folder("s0.h5"), in_folder("a\\,b\\c\\ "));
     assert_ok(data_source_open(&odd, names, T, false)); /* other backslashes are themselves */
     data_source_destroy(odd);
+    assert_failure(data_source_open(&odd, link, T, false), KERN_ERR_USAGE,
+                   "write a comma within a name as \\,", NULL);
     assert_int_equal(unlink(link), 0);
     data_source_destroy(glob);
     data_source_destroy(list);

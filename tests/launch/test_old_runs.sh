@@ -53,6 +53,7 @@ says log '^starting from the weights of run/checkpoints/step-00000008$'
 
 # ---- a checkpoint alone ----
 cp -r "$(newest on)" alone
+refused 2 'alone is a checkpoint; choose another run.dir .*train.init_from=alone' ./tiny.yaml run.dir=alone
 reads infer alone --prompt '1 2 3' --tokens 3 --save-state alone.state
 reads infer alone --prompt ' 4' --tokens 3 --load-state alone.state
 reads infer on --prompt ' 4' --tokens 3 --load-state alone.state
@@ -115,7 +116,7 @@ done
 trained=$(newest busy)
 for ((i = 0; i < 6; i++)); do
     reads infer busy --prompt '1 2 3' --tokens 1
-    reads eval busy --data valid.h5 --windows 1
+    reads eval busy --data valid.h5 --windows 1 --save
     reads train ./tiny.yaml run.dir=busy-$i train.init_from=busy train.steps=1 train.total_steps=30
 done
 kill -0 $pid 2>/dev/null || fault "the run that was to be read while it trains has ended: $(cat busy.log)"

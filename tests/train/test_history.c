@@ -1,6 +1,7 @@
 #include "scratch.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "checkpoint_fixture.h"
@@ -95,6 +96,31 @@ static void damaged_newest_is_refused_with_advice(void **state) {
     free(name500);
     free(resume);
     free(name400);
+}
+
+/* A loop of links, which root cannot read either. */
+static void what_may_not_be_read_is_not_damaged(void **state) {
+    (void)state;
+    save_steps((int64_t[]){1, 2}, 2);
+    char *path = train_text("%s/step-00000002/state.json", scratch), *found;
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("state.json", path), 0);
+    assert_int_equal(train_history_latest(&found, scratch), KERN_ERR_FILE);
+    assert_null(strstr(kern_error(), "damaged"));
+    assert_says("cannot open");
+    free(path);
+}
+
+static void a_link_to_nowhere_makes_the_directory_it_means(void **state) {
+    (void)state;
+    char *link = train_text("%s/link", scratch), *inner = train_text("%s/inner", link);
+    struct stat info;
+    assert_int_equal(symlink("meant", link), 0);
+    assert_ok(train_make_directory(inner));
+    assert_int_equal(lstat(link, &info) || !S_ISLNK(info.st_mode), 0);
+    assert_int_equal(stat(inner, &info) || !S_ISDIR(info.st_mode), 0);
+    free(inner);
+    free(link);
 }
 
 static void older_ones_go_by_rule(void **state) {
@@ -299,6 +325,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(latest_is_the_highest_step),
         SCRATCH_TEST(damaged_newest_is_refused_with_advice),
+        SCRATCH_TEST(what_may_not_be_read_is_not_damaged),
+        SCRATCH_TEST(a_link_to_nowhere_makes_the_directory_it_means),
         SCRATCH_TEST(older_ones_go_by_rule),
         SCRATCH_TEST(clean_removes_remains_and_restores),
         SCRATCH_TEST(going_on_from_an_older_one),
