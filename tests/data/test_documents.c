@@ -197,6 +197,8 @@ static const struct {
     {"{\"text\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}", "\"\\/\b\f\n\r\t", 0, 0},
     {"{\"text\":\"\\u00e9\\u20AC\\uD83D\\uDE00\"}", "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 0, 0},
     {"{\"text\":\"\\ud83d\"}", "\xEF\xBF\xBD", 0, 0},
+    {"{\"text\":\"\\uD800\\uDFFF\\uDBFF\\uDC00\"}", "\xF0\x90\x8F\xBF\xF4\x8F\xB0\x80", 0, 0},
+    {"{\"text\":\"\\uDFFF\\uE000\\uDBFF\"}", "\xEF\xBF\xBD\xEE\x80\x80\xEF\xBF\xBD", 0, 0},
     {"{\"text\":\"a\\ude00b\"}",
      "a\xEF\xBF\xBD"
      "b",
@@ -375,6 +377,9 @@ static void test_recognition(void **state) {
                    "JSON array of objects", "jq", NULL);
     assert_failure(read_documents(all, in_folder("documents"), by_line, NULL), KERN_ERR_DATA,
                    "line 1, byte 2", "no JSON object", NULL);
+    write_file(in_folder("documents"), "[\r\n\t{\r\n\"text\": \"a\"}]", 19);
+    assert_failure(read_documents(all, in_folder("documents"), plain, NULL), KERN_ERR_DATA,
+                   "JSON array of objects", NULL);
     /* A first line longer than what is looked at. */
     char *longest = malloc(200100);
     int length = sprintf(longest, "{\"a\":\"%0199999d\",\"text\":\"far\"}", 0);

@@ -1,4 +1,5 @@
 /* Shards: what was written is read, and whatever is not whole and ours is refused by name. */
+#include "data/checksum.h"
 #include "data/h5.h"
 #include "data/seal.h"
 #include "data/shard.h"
@@ -156,6 +157,23 @@ static void test_refuses_foreign_files(void **state) {
 }
 
 /* One bit of the tokens: refused when the block is read, not before, and only that block. */
+/* What a later program may write: whole, and of another version. */
+static void test_refuses_other_versions(void **state) {
+    (void)state;
+    make_shard(in_folder("later.h5"), data_vocabulary_byte(), 0, lengths);
+    size_t size;
+    unsigned char *bytes = read_file(in_folder("later.h5"), &size);
+    bytes[8] = 2; /* behind the magic */
+    uint32_t crc = data_crc32(0, bytes, DATA_SEAL_BYTES - sizeof crc);
+    memcpy(bytes + DATA_SEAL_BYTES - sizeof crc, &crc, sizeof crc);
+    write_file(in_folder("later.h5"), bytes, size);
+    free(bytes);
+    data_shard *shard;
+    assert_failure(data_shard_open(&shard, in_folder("later.h5")), KERN_ERR_DATA, "later.h5",
+                   "format version 2, this program reads 1", NULL);
+    assert_null(shard);
+}
+
 static void test_refuses_flipped_tokens_where_they_are(void **state) {
     (void)state;
     make_shard(in_folder("flip.h5"), data_vocabulary_byte(), 0, lengths);
@@ -334,6 +352,7 @@ int main(void) {
         cmocka_unit_test(test_refuses_tokens_out_of_the_vocabulary),
         cmocka_unit_test(test_refuses_torn_files),
         cmocka_unit_test(test_refuses_foreign_files),
+        cmocka_unit_test(test_refuses_other_versions),
         cmocka_unit_test(test_refuses_flipped_tokens_where_they_are),
         cmocka_unit_test(test_full_disk_keeps_the_old_shard),
         cmocka_unit_test(test_says_what_the_system_said),

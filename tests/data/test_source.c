@@ -168,6 +168,13 @@ static void test_windows_of_an_evaluation(void **state) {
     assert_memory_equal(windows, one, sizeof one);
     kern_free(windows);
     data_source_destroy(source);
+    /* Four of 39 predicted tokens: 32 places in three steps, which do not divide them. */
+    static const data_window four[] = {{4, 0}, {4, 10}, {4, 21}, {4, 32}};
+    source = open_source(7, false);
+    assert_ok(data_source_windows(&windows, &count, source, 4));
+    assert_memory_equal(windows + count - 4, four, sizeof four);
+    kern_free(windows);
+    data_source_destroy(source);
 }
 
 static void test_documents(void **state) {
@@ -249,6 +256,10 @@ static void test_refuses(void **state) {
     snprintf(names, sizeof names, "%s,%s", in_folder("s0.h5"), in_folder("other.h5"));
     assert_failure(data_source_open(&source, names, T, false), KERN_ERR_DATA, "s0.h5", "other.h5",
                    "01234567", NULL);
+    other = *data_vocabulary_byte();
+    other.bos = 0;
+    make_shard(in_folder("other.h5"), &other, 0, (int64_t[]){31, 0});
+    assert_failure(data_source_open(&source, names, T, false), KERN_ERR_DATA, "other.h5", NULL);
 }
 
 /* More shards than may be open at a time, read by threads in any order. */

@@ -108,7 +108,32 @@ static void test_greedy_and_penalty(void **state) {
     assert_int_equal(infer_sampler_choose(sampler, score), 4); /* 3 against two times 2.5 */
     infer_sampler_seen(sampler, 4);                            /* 3 is out of the window */
     assert_int_equal(infer_sampler_choose(sampler, score), 3);
+    infer_sampler_seen(sampler, 3);
+    infer_sampler_seen(sampler, 3); /* twice in the window: half of 5 all the same */
+    score[9] = 2;
+    score[4] = 2;
+    assert_int_equal(infer_sampler_choose(sampler, score), 3);
     infer_sampler_destroy(sampler);
+}
+
+/* Of tokens that are equally probable the lower ones are left, as many as the filter says. */
+static void test_equal_scores(void **state) {
+    (void)state;
+    static const struct {
+        infer_sampling how;
+        int left;
+    } ways[] = {{{.repetition_penalty = 1, .temperature = 1, .top_p = 1, .top_k = 3}, 3},
+                {{.repetition_penalty = 1, .temperature = 1, .top_p = 0.3}, 18}, /* 17.1 */
+                {{.repetition_penalty = 1, .temperature = 1, .top_p = 0.5, .top_k = 10}, 5}};
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        float score[TOKENS] = {0};
+        int seen[TOKENS] = {0};
+        infer_sampler *sampler;
+        assert_ok(infer_sampler_create(&sampler, &ways[w].how, TOKENS));
+        for (int i = 0; i < 1000; i++) seen[infer_sampler_choose(sampler, score)]++;
+        for (int i = 0; i < TOKENS; i++) assert_int_equal(seen[i] > 0, i < ways[w].left);
+        infer_sampler_destroy(sampler);
+    }
 }
 
 /* No token is chosen of scores that are no numbers, in any way of choosing. */
@@ -200,9 +225,9 @@ static void test_streams(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_filters),       cmocka_unit_test(test_greedy_and_penalty),
-        cmocka_unit_test(test_broken_scores), cmocka_unit_test(test_bad_numbers),
-        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_filters),      cmocka_unit_test(test_greedy_and_penalty),
+        cmocka_unit_test(test_equal_scores), cmocka_unit_test(test_broken_scores),
+        cmocka_unit_test(test_bad_numbers),  cmocka_unit_test(test_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,21 @@ static void read_in(infer_session *session, const int32_t *tokens, int64_t count
     assert_int_equal(infer_session_position(session), count);
 }
 
+/* What a session says of the losses of tokens 1.. of a text: those of bos do not count. */
+static void assert_seen(const tiny *m, const infer_session *session, const int32_t *tokens,
+                        const double *nll, int64_t count) {
+    double sum = 0;
+    int64_t counted = 0;
+    for (int64_t t = 0; t < count; t++) {
+        if (tokens[t + 1] == m->conf->model.bos) continue;
+        sum += nll[t];
+        counted++;
+    }
+    infer_session_progress seen = infer_session_seen(session);
+    assert_int_equal(seen.counted, counted);
+    assert_true(fabs(seen.nll - sum) < 1e-9);
+}
+
 static void test_pieces_do_not_matter(void **state) {
     (void)state;
     static int32_t tokens[MOST + 1];
@@ -65,6 +80,7 @@ static void test_pieces_do_not_matter(void **state) {
                 read_in(session, tokens, T + 1, nll, sizes[i], 7 + i);
                 assert_true(isnan(nll[0]));
                 tiny_assert_close(nll + 1, expected, T, 5e-13, tiny_variants[v]);
+                assert_seen(&m, session, tokens, expected, T);
             }
             infer_session_destroy(session);
         }

@@ -79,6 +79,15 @@ static void test_what_is_read(void **state) {
     assert_ok(check(in_folder("dangling"), LAUNCH_SHARD, in_folder("in.txt"), false));
     assert_failure(check(in_folder("dangling"), LAUNCH_SHARD, in_folder("gone.txt"), false),
                    KERN_ERR_USAGE, "would destroy", NULL);
+    /* Any of what is read, and any of what is written. */
+    launch_outputs several = {0};
+    launch_outputs_read(&several, in_folder("y.h5.partial"));
+    launch_outputs_read(&several, in_folder("in.txt"));
+    launch_outputs_write(&several, LAUNCH_SHARD, in_folder("other.h5"));
+    launch_outputs_write(&several, LAUNCH_SHARD, in_folder("in.txt"));
+    assert_failure(launch_outputs_check(&several, true), KERN_ERR_USAGE, "would destroy",
+                   in_folder("in.txt"), NULL);
+    launch_outputs_clear(&several);
 }
 
 static void test_other_kinds(void **state) {

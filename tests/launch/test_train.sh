@@ -87,6 +87,17 @@ train b run.log_every=7 train.steps=20
 [ "$(sed 's/^{"step": \([0-9]*\),.*/\1/' b/metrics.jsonl | xargs)" = "7 14 20" ] ||
     fault "run.log_every=7: $(cut -c1-20 b/metrics.jsonl | xargs)"
 
+# A step takes the samples behind those of the steps before: of weights that stay as they are, two
+# steps of one sequence have the losses of one step of two.
+still='train.lr=0 train.end_lr=0 train.warmup_steps=0 inner.warmup_steps=0 train.micro_batch=1'
+# shellcheck disable=SC2086  # several words
+train one $still train.batch=1 train.steps=6
+# shellcheck disable=SC2086
+train two $still train.batch=2 train.steps=3
+losses one | paste -d ' ' - - | paste - <(losses two) | check '
+    { demand(near(($1 + $2) / 2, $3, 1e-5) && !near($1, $2, 1e-4), $0) }
+    END { demand(NR == 3, NR " steps") }' || fault "samples of steps: $(losses one | xargs) and $(losses two | xargs)"
+
 # run.dir left out: runs/NAME.
 (cd "$folder" && "$ttt" train ./tiny.yaml train.steps=1 train.total_steps=30 >log 2>&1) || fault "$(cat log)"
 [ -f runs/tiny/config.yaml ] || fault "runs/tiny was not made"

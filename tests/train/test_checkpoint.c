@@ -156,6 +156,31 @@ static void every_flipped_bit_is_refused(void **state) {
     free(path);
 }
 
+/* The configuration is long: its first, middle and last byte stand for all of them. */
+static void changed_configuration_is_refused(void **state) {
+    (void)state;
+    model saved;
+    train_state got;
+    fill(&saved, 3);
+    save(&saved, 3);
+    char *path = step_of(3), *name = train_text("%s/config.yaml", path);
+    size_t count;
+    char *bytes = slurp(&count, name);
+    const size_t places[] = {0, count / 2, count - 1};
+    for (int i = 0; i < 3; i++) {
+        bytes[places[i]] ^= 4;
+        spill(name, bytes, count);
+        expect_damaged(path, name);
+        assert_says("was changed");
+        bytes[places[i]] ^= 4;
+    }
+    spill(name, bytes, count);
+    assert_ok(train_checkpoint_verify(&got, path));
+    free(bytes);
+    free(name);
+    free(path);
+}
+
 static void missing_file_is_named(void **state) {
     (void)state;
     model saved;
@@ -295,10 +320,15 @@ static void same_step_is_replaced(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(saved_is_loaded_exactly),  SCRATCH_TEST(opened_holds_the_weights),
-        SCRATCH_TEST(other_models_are_refused), SCRATCH_TEST(every_flipped_bit_is_refused),
-        SCRATCH_TEST(missing_file_is_named),    SCRATCH_TEST(full_disk_harms_nothing),
-        SCRATCH_TEST(killed_at_any_moment),     SCRATCH_TEST(same_step_is_replaced),
+        SCRATCH_TEST(saved_is_loaded_exactly),
+        SCRATCH_TEST(opened_holds_the_weights),
+        SCRATCH_TEST(other_models_are_refused),
+        SCRATCH_TEST(every_flipped_bit_is_refused),
+        SCRATCH_TEST(changed_configuration_is_refused),
+        SCRATCH_TEST(missing_file_is_named),
+        SCRATCH_TEST(full_disk_harms_nothing),
+        SCRATCH_TEST(killed_at_any_moment),
+        SCRATCH_TEST(same_step_is_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,20 @@ static void fewer_sequences_where_they_help(void **state) {
     assert_non_null(strstr(kern_error(), "train.micro_batch=1"));
 }
 
+/* Computing a little again is cheaper than products of few rows, and much of it is not. */
+static void work_is_weighed_against_rows(void **state) {
+    (void)state;
+    train_fit all, fit;
+    assert_int_equal(fit_of(&all, HUGE_VAL, "train.batch=4", NULL), KERN_OK);
+    double total = (double)all.memory.total;
+    assert_int_equal(fit_of(&fit, 0.85 * total, "train.batch=4", NULL), KERN_OK);
+    assert_int_equal(fit.micro_batch, 4);
+    assert_true(fit.memory.executed_flops > all.memory.executed_flops);
+    assert_int_equal(fit_of(&fit, 0.65 * total, "train.batch=4", NULL), KERN_OK);
+    assert_int_equal(fit.micro_batch, 2);
+    assert_int_equal(fit_of(&fit, 0.65 * total, "train.batch=4", "train.micro_batch=4"), KERN_OK);
+}
+
 static void the_limit_is_the_configurations_or_the_machines(void **state) {
     (void)state;
     ttt_conf *conf = conf_of("train.memory_limit=3 GB", NULL);
@@ -237,6 +251,7 @@ int main(void) {
         cmocka_unit_test(the_least_does_not_depend_on_the_limit),
         cmocka_unit_test(nothing_useless_is_proposed),
         cmocka_unit_test(fewer_sequences_where_they_help),
+        cmocka_unit_test(work_is_weighed_against_rows),
         cmocka_unit_test(the_limit_is_the_configurations_or_the_machines),
         cmocka_unit_test(own_limits_count),
         cmocka_unit_test(bytes_have_three_digits),
