@@ -118,17 +118,12 @@ static void run_kinds(void) {
 
 /* ---- counting ---- */
 
-/* "gcc 12.2.0", or NULL where this build is not for counting. */
-static const char *compiler(void) {
 #if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__) &&                         \
     !defined(__SANITIZE_ADDRESS__)
-    static char name[64];
-    snprintf(name, sizeof name, "gcc %d.%d.%d", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
-    return name;
+static const bool for_counting = true;
 #else
-    return NULL;
+static const bool for_counting = false;
 #endif
-}
 
 static void count(double *instructions) {
     char folder[] = "/tmp/instructions.XXXXXX", text[TEXT], self[TEXT / 2] = "";
@@ -189,8 +184,9 @@ static void renew(const char *name, const double *now, const char *others) {
     print_message("wrote %s\n", NUMBERS);
 }
 
-static const char *why_not(const char *name) {
-    if (!name) return "this build is not for counting (gcc, optimised, no sanitizers, x86-64)";
+static const char *why_not(void) {
+    if (!for_counting)
+        return "this build is not for counting (gcc, optimised, no sanitizers, x86-64)";
     setenv("TTT_ISA", "v3", 1);
     if (kern_isa() != KERN_ISA_V3) return "this processor has no v3";
     if (system("valgrind --version >/dev/null 2>&1")) return "there is no valgrind";
@@ -199,7 +195,8 @@ static const char *why_not(const char *name) {
 
 static void test_instructions(void **state) {
     (void)state;
-    const char *name = compiler(), *reason = why_not(name);
+    const char *reason = why_not();
+    char name[64];
     double known[KINDS], now[KINDS];
     char *others = NULL;
     size_t bytes;
@@ -208,6 +205,7 @@ static void test_instructions(void **state) {
         print_message("skipped: %s\n", reason);
         skip();
     }
+    snprintf(name, sizeof name, "gcc %d.%d.%d", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
     FILE *file = open_memstream(&others, &bytes);
     bool any = read_known(name, known, file);
     fclose(file);
