@@ -88,10 +88,9 @@ static double control_groups_left(void) {
     return left;
 }
 
-/* What a limit of this process leaves of it. */
-static double limit_left(int resource, const char *used) {
-    struct rlimit limit;
-    if (getrlimit(resource, &limit) || limit.rlim_cur == RLIM_INFINITY) return HUGE_VAL;
+/* What a limit leaves of what /proc/self/status says is used. */
+static double limit_left(struct rlimit limit, const char *used) {
+    if (limit.rlim_cur == RLIM_INFINITY) return HUGE_VAL;
     return fmax(0, (double)limit.rlim_cur - number_after("/proc/self/status", used) * 1024);
 }
 
@@ -108,14 +107,14 @@ static double stack_bytes(void) {
  * used or not: stacks of threads count whole, so they are made before and those to come counted;
  * and large buffers begin at a border of 2 MB. */
 static double own_limits_left(void) {
-    if (!isfinite(limit_left(RLIMIT_AS, "VmSize:")) &&
-        !isfinite(limit_left(RLIMIT_DATA, "VmData:")))
-        return HUGE_VAL;
+    struct rlimit space, data;
+    if (getrlimit(RLIMIT_AS, &space) || getrlimit(RLIMIT_DATA, &data)) return HUGE_VAL;
+    if (space.rlim_cur == RLIM_INFINITY && data.rlim_cur == RLIM_INFINITY) return HUGE_VAL;
     int threads = 0;
 #pragma omp parallel reduction(+ : threads)
     threads++;
     ASSERT(threads > 0);
-    double left = fmin(limit_left(RLIMIT_AS, "VmSize:"), limit_left(RLIMIT_DATA, "VmData:"));
+    double left = fmin(limit_left(space, "VmSize:"), limit_left(data, "VmData:"));
     return fmax(0, left - kern_watch_threads() * stack_bytes() - BORDERS);
 }
 

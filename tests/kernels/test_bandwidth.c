@@ -15,6 +15,9 @@
  * never read still leaves. */
 static void test_against_a_loop(void **state) {
     (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* this build's loops are checked at every element, and the library's are not */
+#endif
     enum { BYTES = 256 << 20 };
     char *data;
     assert_int_equal(kern_alloc((void **)&data, BYTES, "test"), KERN_OK);
