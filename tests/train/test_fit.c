@@ -205,7 +205,7 @@ static double used(const char *name) {
 static void own_limits_count(void **state) {
     (void)state;
     static const struct {
-        int resource;
+        unsigned resource;
         const char *used;
     } cases[] = {{RLIMIT_AS, "VmSize:"}, {RLIMIT_DATA, "VmData:"}};
     double machine = train_free_memory(), room = machine / 2;
