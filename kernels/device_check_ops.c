@@ -151,6 +151,17 @@ typedef struct {
     int64_t count, vocab, width;
 } index_call;
 
+/* to [to_rows, width] and from [from_rows, width], by index [count]. */
+static void note_by_index(void (*run)(void *), kern_dtype dtype, void *to, int64_t to_rows,
+                          const void *from, int64_t from_rows, index_call rest) {
+    size_t row = (size_t)rest.width * kern_dtype_bytes(dtype);
+    rest.dtype = dtype;
+    rest.to = kern_check_real(to, (size_t)to_rows * row);
+    rest.from = kern_check_real(from, (size_t)from_rows * row);
+    rest.index = kern_check_real(rest.index, (size_t)rest.count * sizeof *rest.index);
+    *(index_call *)kern_check_note(run, sizeof rest) = rest;
+}
+
 static void gather_late(void *arguments) {
     index_call *g = arguments;
     cpu()->move->gather(cpu()->stream, g->dtype, g->to, g->from, g->index, g->count, g->vocab,
@@ -160,15 +171,8 @@ static void gather_late(void *arguments) {
 static void gather(kern_stream *stream, kern_dtype dtype, void *out, const void *table,
                    const int32_t *index, int64_t count, int64_t vocab, int64_t width) {
     (void)stream;
-    size_t row = (size_t)width * kern_dtype_bytes(dtype);
-    *(index_call *)kern_check_note(gather_late, sizeof(index_call)) =
-        (index_call){dtype,
-                     kern_check_real(out, (size_t)count * row),
-                     kern_check_real(table, (size_t)vocab * row),
-                     kern_check_real(index, (size_t)count * sizeof *index),
-                     count,
-                     vocab,
-                     width};
+    note_by_index(gather_late, dtype, out, count, table, vocab,
+                  (index_call){.index = index, .count = count, .vocab = vocab, .width = width});
 }
 
 static void scatter_late(void *arguments) {
@@ -180,15 +184,8 @@ static void scatter_late(void *arguments) {
 static void scatter_add(kern_stream *stream, kern_dtype dtype, void *table, const void *row,
                         const int32_t *index, int64_t count, int64_t vocab, int64_t width) {
     (void)stream;
-    size_t bytes = (size_t)width * kern_dtype_bytes(dtype);
-    *(index_call *)kern_check_note(scatter_late, sizeof(index_call)) =
-        (index_call){dtype,
-                     kern_check_real(table, (size_t)vocab * bytes),
-                     kern_check_real(row, (size_t)count * bytes),
-                     kern_check_real(index, (size_t)count * sizeof *index),
-                     count,
-                     vocab,
-                     width};
+    note_by_index(scatter_late, dtype, table, vocab, row, count,
+                  (index_call){.index = index, .count = count, .vocab = vocab, .width = width});
 }
 
 enum { AXES = 8 };
