@@ -48,7 +48,6 @@ static void add_whole(kern_text *text, const kern_text_plan *plan) {
                           o, p->operand[o].dtype == KERN_BF16 ? 8 : 16);
         else
             kern_text_add(text, "    const int whole%d = 0;\n", o);
-        kern_text_add(text, "    (void)whole%d;\n", o);
     }
 }
 
@@ -79,7 +78,6 @@ static void add_place(kern_text *text, const kern_text_plan *plan) {
                       "    const int64_t row_begin = take * %d;\n"
                       "    const int64_t row_end = rows_least(row_begin + %d, %lldll);\n",
                       plan->teams, plan->teams, (long long)shape->rows);
-    kern_text_add(text, "    (void)row_begin, (void)column_end;\n");
 }
 
 static void begin_sums(kern_text *text, const kern_text_plan *plan) {
@@ -209,7 +207,7 @@ static void add_kernel(kern_text *text, const kern_text_plan *plan, const char *
                   plan->launch.memories, name);
     if (plan->exchanges)
         kern_text_add(text, "    ROWS_SHARED(%s, lanes, %d)\n", kern_text_real(plan),
-                      plan->exchanges * KERN_TEXT_LEVEL);
+                      plan->exchanges * KERN_TEXT_LANES);
     if (plan->reductions)
         kern_text_add(text, "    ROWS_SHARED(%s, picked, %d)\n", kern_text_real(plan),
                       2 * plan->reductions * plan->teams);
@@ -242,8 +240,7 @@ static void add_sums_kernel(kern_text *text, const kern_text_plan *plan, const c
                   "ROWS_KERNEL(%s_sums, %d) {\n"
                   "    ROWS_START(char)\n"
                   "    ROWS_THREADS\n"
-                  "        int64_t at = block * %d + thread;\n"
-                  "        (void)KEPT;\n",
+                  "        int64_t at = block * %d + thread;\n",
                   name, plan->launch.memories, KERN_TEXT_THREADS);
     for (int i = 0; i < p->instrs; i++) {
         if (p->instr[i].op != KERN_ROW_SUM_LEAD || plan->direct[i]) continue;

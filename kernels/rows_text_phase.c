@@ -28,15 +28,19 @@ const char *kern_text_real(const kern_text_plan *plan) {
     return plan->shape->compute == KERN_F64 ? "double" : "float";
 }
 
-void kern_text_who(kern_text *text, const kern_text_plan *plan) {
+/* The first lines of each part of a phase: which thread of which row this is. */
+static void add_member(kern_text *text, const kern_text_plan *plan) {
+    kern_text_add(text, "        const int member = thread %% %d, slot = thread / %d;\n",
+                  plan->team, plan->team);
+}
+
+static void add_first(kern_text *text, const kern_text_plan *plan) {
     kern_text_add(
         text,
-        "        const int member = thread %% %d, slot = thread / %d;\n"
         "        const int active = row0 + slot < row_end;\n"
         "        const int64_t limit = active ? column_end : 0;\n"
-        "        const int64_t first = column0 + member / %d * %lldll + member %% %d * 4;\n"
-        "        (void)member, (void)slot, (void)limit, (void)first;\n",
-        plan->team, plan->team, plan->lanes / 4, (long long)plan->part, plan->lanes / 4);
+        "        const int64_t first = column0 + member / %d * %lldll + member %% %d * 4;\n",
+        plan->lanes / 4, (long long)plan->part, plan->lanes / 4);
 }
 
 static bool is_repeated(const kern_text_plan *plan, int operand) {
@@ -220,7 +224,7 @@ static void add_picked(kern_text *text, const kern_text_plan *plan, int i) {
 
 static void add_lanes(kern_text *text, const kern_text_plan *plan, int i, int level) {
     kern_text_add(text, "lanes + %d + slot * %d",
-                  place_of(plan, i) * KERN_TEXT_LEVEL + plan->folds.offset[level],
+                  place_of(plan, i) * KERN_TEXT_LANES + plan->folds.offset[level],
                   plan->folds.count[level]);
 }
 
@@ -272,8 +276,7 @@ static void begin_steps(const phase_writer *w) {
                       (long long)plan->groups);
     kern_text_add(w->text,
                   "            const int64_t column = first + k * %lldll;\n"
-                  "            const int left = rows_left(limit, column);\n"
-                  "            (void)left;\n",
+                  "            const int left = rows_left(limit, column);\n",
                   (long long)plan->stride);
 }
 
@@ -419,12 +422,12 @@ static void end_reductions(const phase_writer *w) {
         if (instr->op == KERN_ROW_PICK) continue;
         lanes = true;
         kern_text_add(w->text, "        ROWS_FOR4 lanes[%d + 4 * thread + c] = s%d[c];\n",
-                      place_of(plan, i) * KERN_TEXT_LEVEL, instr->d);
+                      place_of(plan, i) * KERN_TEXT_LANES, instr->d);
     }
     for (int level = 0; any && lanes && level < plan->folds.levels; level++) {
         int quarter = plan->folds.count[level + 1];
         kern_text_add(w->text, "    ROWS_BARRIER\n");
-        kern_text_who(w->text, plan);
+        add_member(w->text, plan);
         for (int i = 0; i < plan->program->instrs; i++) {
             const kern_row_instr *instr = &plan->program->instr[i];
             if (!kern_text_reduces(plan, instr) || !w->here[i] || instr->op == KERN_ROW_PICK)
@@ -461,7 +464,8 @@ void kern_text_phase(kern_text *text, const kern_text_plan *plan, int phase) {
     w.here = kern_array(plan->program->instrs, sizeof *w.here);
     find_work(&w);
     kern_text_add(text, "    ROWS_THREADS /* phase %d */\n", phase);
-    kern_text_who(text, plan);
+    add_member(text, plan);
+    add_first(text, plan);
     if (phase == 0) add_offsets(text, plan);
     add_scalars(&w);
     add_scalar_stores(&w);

@@ -55,7 +55,7 @@ static bool is_scalar(const kern_text_plan *plan, const kern_row_instr *instr) {
  * there in the phase after that. */
 static void find_phases(kern_text_plan *plan) {
     const kern_row_program *p = plan->program;
-    int most = SHARED_BYTES / KERN_TEXT_LEVEL / (int)plan->shape->bytes;
+    int most = SHARED_BYTES / KERN_TEXT_LANES / (int)plan->shape->bytes;
     int *count = kern_array(p->instrs + 1, sizeof *count);
     for (int i = 0; i < p->instrs; i++) {
         const kern_row_instr *instr = &p->instr[i];
@@ -184,6 +184,8 @@ static void choose_teams(kern_text_plan *plan) {
         folds->count[level + 1] = folds->count[level] / 4;
         folds->offset[level + 1] = folds->offset[level] + folds->count[level] * plan->teams;
     } while (folds->count[folds->levels] > 32);
+    int last = folds->offset[folds->levels] + folds->count[folds->levels] * plan->teams;
+    ASSERT(last <= KERN_TEXT_LANES);
 }
 
 static void place_sums(kern_text_plan *plan) {
@@ -232,7 +234,7 @@ void kern_text_plan_make(kern_text_plan *plan, const kern_row_program *program) 
                                                        : kern_divide_up(shape->rows, plan->teams));
     plan->exchanges = plan->reductions ? plan->reductions : plan->has_sums;
     plan->launch.shared =
-        (size_t)(plan->exchanges * KERN_TEXT_LEVEL + 2 * plan->reductions * plan->teams) *
+        (size_t)(plan->exchanges * KERN_TEXT_LANES + 2 * plan->reductions * plan->teams) *
         shape->bytes;
     ASSERT(plan->launch.shared <= 49152 && plan->launch.blocks < INT32_MAX);
 }

@@ -6,12 +6,10 @@
 #include "kernels/rows_plan.h"
 #include "kernels/rows_text.h"
 
-enum {
-    KERN_TEXT_THREADS = 256,
-    KERN_TEXT_LEVEL = 1344 /* 1024 lanes, then a quarter, then again */
-};
+enum { KERN_TEXT_THREADS = 256, KERN_TEXT_LANES = 1024 + 256 + 64 + 16 };
 
-/* Shared memory of a reduction, in elements: its lanes, folded by 4 from level to level. */
+/* Shared memory of a reduction, KERN_TEXT_LANES elements: its lanes, four of each thread, folded by
+ * 4 from level to level. */
 typedef struct {
     int levels, offset[4], count[4]; /* of level 0 .. levels; count: lanes of a team */
 } kern_text_folds;
@@ -62,8 +60,6 @@ void kern_text_add(kern_text *text, const char *format, ...) __attribute__((form
 
 /* Appends the phase's text, from ROWS_THREADS to ROWS_END. */
 void kern_text_phase(kern_text *text, const kern_text_plan *plan, int phase);
-/* The first lines of each part of a phase: which thread of which row this is. */
-void kern_text_who(kern_text *text, const kern_text_plan *plan);
 /* Appends register r of the row, in step `k` of its columns and column `c` of that. */
 void kern_text_value(kern_text *text, const kern_text_plan *plan, int reg, const char *c);
 /* Appends the element of operand o at which the row begins. */
