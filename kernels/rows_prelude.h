@@ -180,7 +180,10 @@ KERN_DEVICE int rows_left(int64_t limit, int64_t column) {
             ROWS_FOR4 if (c < left) to[c] = (type)convert(a[c]);                                   \
         }                                                                                          \
     }
-/* lane[at] + lane[at + half] for the two halvings of 4 `quarter` lanes, and all halvings of few. */
+/* 4 `quarter` lanes halved twice, as far as lane `at`; all halvings of at most 32. */
+#define ROWS_HALF(half, join)                                                                      \
+    if (half < count) ROWS_UNROLL                                                                  \
+    for (int i = 0; i < half; i++) x[i] = join(x[i], x[i + half]);
 #define ROWS_HALVE(real, name, join)                                                               \
     KERN_DEVICE real rows_fold_##name(const real *lane, int quarter, int at) {                     \
         const real a = lane[at], b = lane[at + quarter];                                           \
@@ -190,8 +193,11 @@ KERN_DEVICE int rows_left(int64_t limit, int64_t column) {
     KERN_DEVICE real rows_tree_##name(const real *lane, int count) {                               \
         real x[32];                                                                                \
         ROWS_UNROLL for (int i = 0; i < 32; i++) if (i < count) x[i] = lane[i];                    \
-        ROWS_UNROLL for (int half = 16; half; half /= 2) if (half < count)                         \
-            ROWS_UNROLL for (int i = 0; i < half; i++) x[i] = join(x[i], x[i + half]);             \
+        ROWS_HALF(16, join)                                                                        \
+        ROWS_HALF(8, join)                                                                         \
+        ROWS_HALF(4, join)                                                                         \
+        ROWS_HALF(2, join)                                                                         \
+        ROWS_HALF(1, join)                                                                         \
         return x[0];                                                                               \
     }
 #define ROWS_AS_IS(x) (x)

@@ -105,24 +105,25 @@ static void begin_sums(kern_text *text, const kern_text_plan *plan) {
 }
 
 /* Several rows a block: their columns pass through shared memory to the thread that adds them up,
- * row after row. */
+ * row after row. Steps are written out: NVRTC unrolls no loop that has barriers. */
 static void add_wide_exchange(kern_text *text, const kern_text_plan *plan, int i) {
     int lanes = 4 * plan->team;
-    kern_text_add(text,
-                  "    ROWS_UNROLL for (int k = 0; k < %lld; k++) {\n"
-                  "    ROWS_THREADS\n"
-                  "        ROWS_FOR4 lanes[4 * thread + c] = ",
-                  (long long)plan->groups);
-    kern_text_value(text, plan, plan->program->instr[i].a, "c");
-    kern_text_add(text,
-                  ";\n"
-                  "    ROWS_BARRIER\n"
-                  "        ROWS_UNROLL for (int c = 0; c < %d; c++) if (%d * thread + c < %d)\n"
-                  "            for (int r = 0; r < %d && row0 + r < row_end; r++)\n"
-                  "                KEPT.sum%d[k][c] += lanes[r * %d + %d * thread + c];\n"
-                  "    ROWS_END\n"
-                  "    }\n",
-                  plan->own, plan->own, lanes, plan->teams, i, lanes, plan->own);
+    for (int64_t k = 0; k < plan->groups; k++) {
+        kern_text_add(text,
+                      "    ROWS_THREADS\n"
+                      "        enum { k = %d };\n"
+                      "        ROWS_FOR4 lanes[4 * thread + c] = ",
+                      (int)k);
+        kern_text_value(text, plan, plan->program->instr[i].a, "c");
+        kern_text_add(text,
+                      ";\n"
+                      "    ROWS_BARRIER\n"
+                      "        ROWS_UNROLL for (int c = 0; c < %d; c++) if (%d * thread + c < %d)\n"
+                      "            for (int r = 0; r < %d && row0 + r < row_end; r++)\n"
+                      "                KEPT.sum%d[%d][c] += lanes[r * %d + %d * thread + c];\n"
+                      "    ROWS_END\n",
+                      plan->own, plan->own, lanes, plan->teams, i, (int)k, lanes, plan->own);
+    }
 }
 
 static void add_narrow_exchange(kern_text *text, const kern_text_plan *plan, int i) {

@@ -156,15 +156,15 @@ static void add_offsets(kern_text *text, const kern_text_plan *plan) {
     kern_text_add(text, "        %s index = (%s)(active ? row0 + slot : row_end - 1);\n", type,
                   type);
     for (int axis = shape->axes - 1; axis > 0; axis--)
-        kern_text_add(text, "        const %s index%d = index %% %lld; index /= %lld;\n", type,
-                      axis, (long long)shape->lead[axis], (long long)shape->lead[axis]);
+        kern_text_add(text, "        const %s axis%d = index %% %lld; index /= %lld;\n", type, axis,
+                      (long long)shape->lead[axis], (long long)shape->lead[axis]);
     for (int o = 0; o < plan->program->operands; o++) {
         if (is_repeated(plan, o)) continue;
         const int64_t *stride = plan->program->operand[o].stride;
         kern_text_add(text, "        KEPT.at%d = (int64_t)index * %lldll", o, (long long)stride[0]);
         for (int axis = 1; axis < shape->axes; axis++)
             if (stride[axis])
-                kern_text_add(text, " + (int64_t)index%d * %lldll", axis, (long long)stride[axis]);
+                kern_text_add(text, " + (int64_t)axis%d * %lldll", axis, (long long)stride[axis]);
         kern_text_add(text, ";\n");
     }
 }

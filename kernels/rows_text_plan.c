@@ -146,8 +146,11 @@ static void keep(kern_text_plan *plan) {
                          (plan->teams > 1 || !kern_text_is_wide_sum(plan, instr));
         for (int k = 0; k < kern_row_op_sources(instr->op); k++) {
             int s = source[k];
-            if (phase_of(plan, i) <= plan->phase[s] && !exchanged) continue;
-            if (plan->scalar[s] || !plan->again) plan->kept[s] = true;
+            bool later = exchanged || phase_of(plan, i) > plan->phase[s];
+            if (plan->again)
+                later = plan->scalar[s] &&
+                        (later || (kern_text_makes(instr) && !plan->scalar[instr->d]));
+            plan->kept[s] = plan->kept[s] || later;
         }
     }
 }
