@@ -363,19 +363,21 @@ static void add_steps(const phase_writer *w) {
     const kern_text_plan *plan = w->plan;
     const char *real = kern_text_real(plan);
     begin_steps(w);
+    for (int i = 0; i < plan->program->instrs && plan->again; i++) {
+        const kern_row_instr *instr = &plan->program->instr[i];
+        if (instr->op != KERN_ROW_LOAD || !w->here[i] || plan->scalar[instr->d]) continue;
+        kern_text_add(w->text, "            %s r%d[4];\n", real, instr->d);
+        add_load(w, instr);
+    }
     for (int i = 0; i < plan->program->instrs; i++) {
         const kern_row_instr *instr = &plan->program->instr[i];
         if (!w->here[i]) continue;
         if (kern_text_reduces(plan, instr)) {
             add_accumulation(w, i);
         } else if (kern_text_makes(instr)) {
-            if (plan->scalar[instr->d] || is_ahead(plan, instr->d)) continue;
+            if (plan->scalar[instr->d] || instr->op == KERN_ROW_LOAD) continue;
             if (!plan->kept[instr->d])
                 kern_text_add(w->text, "            %s r%d[4];\n", real, instr->d);
-            if (instr->op == KERN_ROW_LOAD) {
-                add_load(w, instr);
-                continue;
-            }
             kern_text_add(w->text, "            ROWS_FOR4 ");
             kern_text_value(w->text, plan, instr->d, "c");
             kern_text_add(w->text, " = ");

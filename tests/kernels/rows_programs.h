@@ -126,6 +126,48 @@ static inline void program_output(random_program *g, int a) {
                                                .kept = kept};
 }
 
+static inline int program_dense_load(random_program *g, bool wide) {
+    int operand = program_operand(g, g->p.compute, wide, true);
+    int d = program_instr(g, KERN_ROW_LOAD, wide, -1, -1, -1);
+    g->instr[g->p.instrs - 1].operand = operand;
+    return d;
+}
+
+static inline void program_store_over(random_program *g, int a, int load) {
+    int operand = program_operand(g, g->p.compute, g->wide[a], true);
+    for (int i = 0; i < g->p.instrs; i++) {
+        if (g->instr[i].op != KERN_ROW_LOAD || g->instr[i].d != load) continue;
+        g->operand[operand] = g->operand[g->instr[i].operand];
+        g->alias[operand] = g->instr[i].operand;
+    }
+    g->is_output[operand] = true;
+    g->instr[g->p.instrs++] = (kern_row_instr){
+        .op = KERN_ROW_STORE, .d = -1, .a = a, .b = -1, .c = -1, .operand = operand};
+}
+
+/* What normalisations and their gradients consist of: sums of rows that scale them, in place, one
+ * value a row and sums over rows beside them. */
+static inline void program_norm(random_program *g) {
+    int x = program_dense_load(g, true), narrow = program_dense_load(g, false);
+    if (program_below(g, 2)) program_instr(g, KERN_ROW_MUL, true, x, narrow, -1);
+    int y = g->p.registers - 1 == narrow ? x : g->p.registers - 1;
+    int sum = program_instr(g, KERN_ROW_ROW_SUM, false, y, -1, -1);
+    if (program_below(g, 2)) sum = program_instr(g, KERN_ROW_ROW_MAX, false, y, -1, -1);
+    int scaled = program_instr(g, KERN_ROW_MUL, true, y, sum, -1);
+    if (program_below(g, 2)) {
+        int again = program_instr(g, KERN_ROW_ROW_SUM, false, scaled, -1, -1);
+        scaled = program_instr(g, KERN_ROW_SUB, true, x, again, -1);
+    }
+    if (program_below(g, 2)) program_store_over(g, scaled, x);
+    if (program_below(g, 2))
+        program_store_over(
+            g,
+            program_instr(g, KERN_ROW_ADD, false, narrow, program_below(g, 2) ? sum : narrow, -1),
+            narrow);
+    if (program_below(g, 2)) program_output(g, sum);
+    if (program_below(g, 2)) program_output(g, scaled);
+}
+
 /* Rows of n elements, about `elements` in all at most. */
 static inline void program_generate(random_program *g, uint64_t seed, int64_t n, int64_t elements) {
     static const int64_t leads[] = {1, 1, 1, 2, 3, 5, 40, 300};
@@ -142,6 +184,7 @@ static inline void program_generate(random_program *g, uint64_t seed, int64_t n,
     g->p.operand = g->operand;
     g->p.instr = g->instr;
     g->p.wide = g->wide;
+    if (program_below(g, 2)) program_norm(g);
     for (int64_t i = 1 + program_below(g, 3); i >= 0; i--) program_load(g);
     if (program_below(g, 2)) {
         program_instr(g, KERN_ROW_CONST, program_below(g, 2), -1, -1, -1);
@@ -164,17 +207,22 @@ static inline void program_generate(random_program *g, uint64_t seed, int64_t n,
                                               : (int)program_below(g, g->p.registers));
 }
 
-/* Numbers between -2 and 2, in some programs with special ones among them. */
+/* Numbers between -2 and 2; in some operands with special ones among them, or zeros of either sign
+ * alone. Most indices lie in the row. */
 static inline void program_fill(random_program *g, int operand, void *memory) {
     static const double special[] = {0.0, -0.0, 1e30, -1e-41, (double)INFINITY, (double)NAN};
-    bool specials = !program_below(g, 6);
+    bool specials = !program_below(g, 12), zeros = !program_below(g, 12);
+    const int64_t outside[] = {-1, g->p.n, g->p.n + 1, INT32_MAX, INT32_MIN};
     kern_dtype dtype = g->operand[operand].dtype;
     for (int64_t i = 0; i < naive_extent(&g->p, operand); i++) {
         double x = (double)(naive_random(&g->state) >> 11) * 0x1p-51 - 2;
         if (g->is_index[operand])
-            x = (double)(program_below(g, 10) ? program_below(g, g->p.n) : program_below(g, 9) - 4);
+            x = (double)(program_below(g, 5) ? program_below(g, g->p.n)
+                                             : outside[program_below(g, 5)]);
         else if (dtype == KERN_I32)
             x = (double)program_below(g, 5) - 2;
+        else if (zeros)
+            x = program_below(g, 2) ? 0.0 : -0.0;
         else if (specials && !program_below(g, 50))
             x = special[program_below(g, 6)];
         naive_write(dtype, memory, i, x);
