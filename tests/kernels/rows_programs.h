@@ -59,6 +59,14 @@ static inline void program_load(random_program *g) {
     g->instr[g->p.instrs - 1].operand = operand;
 }
 
+static inline int program_picked(random_program *g, int a) {
+    int operand = program_operand(g, KERN_I32, false, program_below(g, 2));
+    g->is_index[operand] = true;
+    int d = program_instr(g, KERN_ROW_PICK, false, a, -1, -1);
+    g->instr[g->p.instrs - 1].operand = operand;
+    return d;
+}
+
 static inline void program_row_op(random_program *g, int a) {
     int64_t which = program_below(g, 6);
     if (which <= 1 && g->wide[a])
@@ -67,10 +75,12 @@ static inline void program_row_op(random_program *g, int a) {
         program_instr(g, KERN_ROW_ROW_MAX, false, a, -1, -1);
     else if (which == 3 && g->wide[a] && g->p.n % 2 == 0)
         program_instr(g, KERN_ROW_ROTATE, true, a, -1, -1);
-    else if (which >= 4 && g->wide[a] == (which == 4)) {
+    else if (which == 4 && g->wide[a])
+        program_picked(g, a);
+    else if (which == 5 && !g->wide[a]) {
         int operand = program_operand(g, KERN_I32, false, program_below(g, 2));
         g->is_index[operand] = true;
-        program_instr(g, which == 4 ? KERN_ROW_PICK : KERN_ROW_UNPICK, which == 5, a, -1, -1);
+        program_instr(g, KERN_ROW_UNPICK, true, a, -1, -1);
         g->instr[g->p.instrs - 1].operand = operand;
     }
 }
@@ -136,7 +146,9 @@ static inline int program_dense_load(random_program *g, bool wide) {
 static inline void program_store_over(random_program *g, int a, int load) {
     int operand = program_operand(g, g->p.compute, g->wide[a], true);
     for (int i = 0; i < g->p.instrs; i++) {
-        if (g->instr[i].op != KERN_ROW_LOAD || g->instr[i].d != load) continue;
+        bool taken = g->instr[i].op != KERN_ROW_LOAD || g->instr[i].d != load;
+        for (int j = 0; j < operand; j++) taken = taken || g->alias[j] == g->instr[i].operand;
+        if (taken) continue;
         g->operand[operand] = g->operand[g->instr[i].operand];
         g->alias[operand] = g->instr[i].operand;
     }
@@ -153,12 +165,14 @@ static inline void program_norm(random_program *g) {
     int y = g->p.registers - 1 == narrow ? x : g->p.registers - 1;
     int sum = program_instr(g, KERN_ROW_ROW_SUM, false, y, -1, -1);
     if (program_below(g, 2)) sum = program_instr(g, KERN_ROW_ROW_MAX, false, y, -1, -1);
+    if (!program_below(g, 3)) sum = program_picked(g, y);
     int scaled = program_instr(g, KERN_ROW_MUL, true, y, sum, -1);
+    if (!program_below(g, 3)) program_output(g, program_picked(g, scaled));
     if (program_below(g, 2)) {
         int again = program_instr(g, KERN_ROW_ROW_SUM, false, scaled, -1, -1);
         scaled = program_instr(g, KERN_ROW_SUB, true, x, again, -1);
     }
-    if (program_below(g, 2)) program_store_over(g, scaled, x);
+    if (program_below(g, 2)) program_store_over(g, program_below(g, 2) ? y : scaled, x);
     if (program_below(g, 2))
         program_store_over(
             g,
