@@ -101,6 +101,7 @@ static void delay_loads(kern_text_plan *plan) {
                     first = phase_of(plan, j);
         }
         plan->phase[d] = first;
+        plan->ahead[d] = !plan->again;
     }
 }
 
@@ -218,6 +219,7 @@ void kern_text_plan_make(kern_text_plan *plan, const kern_row_program *program) 
     plan->live = kern_array(p->registers, sizeof *plan->live);
     plan->scalar = kern_array(p->registers, sizeof *plan->scalar);
     plan->kept = kern_array(p->registers, sizeof *plan->kept);
+    plan->ahead = kern_array(p->registers, sizeof *plan->ahead);
     plan->phase = kern_array(p->registers, sizeof *plan->phase);
     plan->at = kern_array(p->instrs, sizeof *plan->at);
     plan->partials = kern_array(p->instrs, sizeof *plan->partials);
@@ -247,6 +249,7 @@ void kern_text_plan_free(kern_text_plan *plan) {
     free(plan->live);
     free(plan->scalar);
     free(plan->kept);
+    free(plan->ahead);
     free(plan->phase);
     free(plan->at);
     free(plan->partials);

@@ -19,8 +19,8 @@ typedef struct {
     const kern_row_program *program; /* the shaped one */
     const kern_row_shape *shape;
     /* By register. Scalar: one value a row. Phase: in which it is computed. Kept: needed in a later
-     * one. */
-    bool *live, *scalar, *kept;
+     * one. Ahead: loaded in all steps before they do anything else. */
+    bool *live, *scalar, *kept, *ahead;
     int *phase;
     int *at; /* by instruction: the phase of what is no register alone: stores, sums, reductions */
     int phases;
@@ -60,10 +60,13 @@ void kern_text_add(kern_text *text, const char *format, ...) __attribute__((form
 
 /* Appends the phase's text, from ROWS_THREADS to ROWS_END. */
 void kern_text_phase(kern_text *text, const kern_text_plan *plan, int phase);
-/* Appends register r of the row, in step `k` of its columns and column `c` of that. */
+/* Appends a register, in step `k` of the row's columns and column `c` of the step's four. */
 void kern_text_value(kern_text *text, const kern_text_plan *plan, int reg, const char *c);
 /* Appends the element of operand o at which the row begins. */
 void kern_text_offset(kern_text *text, const kern_text_plan *plan, int operand);
+/* Appends the index of PICK and UNPICK; the formula of what an instruction makes. */
+void kern_text_index(kern_text *text, const kern_text_plan *plan, int operand);
+void kern_text_expression(kern_text *text, const kern_text_plan *plan, const kern_row_instr *instr);
 /* "f32", "float" */
 const char *kern_text_suffix(const kern_text_plan *plan);
 const char *kern_text_real(const kern_text_plan *plan);
