@@ -80,7 +80,6 @@ KERN_DEVICE double rows_sqrt_f64(double x) {
 
 #else
 #include <stdint.h>
-#include <stdlib.h>
 #define KERN_DEVICE static inline __attribute__((unused))
 
 int rows_backwards; /* the order in which the threads of a phase run */
@@ -108,7 +107,7 @@ KERN_DEVICE double rows_sqrt_f64(double x) {
         const int thread = rows_backwards ? ROWS_BLOCK_THREADS - 1 - turn : turn;
 #define ROWS_END }
 #define ROWS_UNROLL
-#define ROWS_CHECK(condition) ((condition) ? (void)0 : abort())
+#define ROWS_CHECK(condition) ((condition) ? (void)0 : __builtin_trap())
 #endif
 #define ROWS_BARRIER ROWS_END ROWS_THREADS
 #define ROWS_FOR4 ROWS_UNROLL for (int c = 0; c < 4; c++)

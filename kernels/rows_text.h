@@ -23,7 +23,9 @@ typedef struct {
     int64_t sum_blocks; /* of kernel NAME_sums, to be run after it; 0: there is none */
     size_t shared;      /* bytes of a block, part of the kernel itself; at most 48 KiB */
     size_t workspace;   /* bytes, aligned to 64 */
-    int memories;       /* addresses that both kernels are handed: the operands, the workspace */
+    /* Both kernels are handed so many addresses, as one struct by value: those of the operands,
+     * then the workspace's. */
+    int memories;
 } kern_row_launch;
 
 /* The text of kernels `name` and, if need be, `name`_sums; free() it. The program must be well

@@ -1,5 +1,5 @@
 /* Row programs one instruction at a time over whole tensors, in plain C with libm: what
- * kernels/rows.h must agree with. Also guarded buffers and a runner that compares thread counts. */
+ * kernels/rows.h must agree with. Also guarded buffers, a runner on such, and small programs. */
 #ifndef TESTS_ROWS_NAIVE_H
 #define TESTS_ROWS_NAIVE_H
 
@@ -232,6 +232,44 @@ static inline void run_guarded(const kern_row_program *p, void *const *input, co
     for (int i = 0; i < p->operands; i++)
         if (output[i]) memcpy(output[i], bound[i], naive_bytes(p, i));
     for (int i = 0; i < p->operands; i++) free_guarded(memory[i], naive_bytes(p, i));
+}
+
+/* One operand in, one out, one operation between them, [rows, n] dense. */
+typedef struct {
+    kern_row_program p;
+    kern_row_operand operand[3];
+    kern_row_instr instr[4];
+    bool wide[3];
+} small_program;
+
+static inline void make_unary(small_program *s, kern_dtype compute, kern_row_op op, int64_t rows,
+                              int64_t n, kern_dtype in, kern_dtype out, bool narrow) {
+    memset(s, 0, sizeof *s);
+    for (int o = 0; o < 2; o++) {
+        s->operand[o].wide = !(o && narrow);
+        s->operand[o].dtype = o ? out : in;
+        for (int axis = 0; axis < KERN_ROW_LEAD; axis++)
+            s->operand[o].stride[axis] = s->operand[o].wide ? n : 1;
+    }
+    s->wide[0] = true;
+    s->wide[1] = !narrow;
+    s->instr[0] = (kern_row_instr){.op = KERN_ROW_LOAD, .d = 0, .operand = 0};
+    s->instr[1] = (kern_row_instr){.op = op, .d = 1, .a = 0};
+    s->instr[2] = (kern_row_instr){.op = KERN_ROW_STORE, .a = 1, .operand = 1};
+    s->p = (kern_row_program){.compute = compute,
+                              .lead = {rows, 1, 1, 1},
+                              .n = n,
+                              .operands = 2,
+                              .instrs = 3,
+                              .registers = 2,
+                              .operand = s->operand,
+                              .instr = s->instr,
+                              .wide = s->wide};
+}
+
+static inline void run_small(const small_program *s, void *in, void *out, int threads) {
+    void *input[2] = {in, NULL}, *output[2] = {NULL, out};
+    run_guarded(&s->p, input, NULL, threads, output);
 }
 
 #endif
