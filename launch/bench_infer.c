@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "infer/model.h"
 #include "infer/session.h"
 #include "kernels/bandwidth.h"
@@ -84,7 +85,7 @@ static kern_status load(ttt_conf **conf, const bench *b, const variant *v) {
         return kern_fail(KERN_ERR_USAGE, "more than %d overrides", MOST_WORDS - 3);
     for (int i = 1; i < b->given->words; i++) words[count++] = b->given->word[i];
     for (int i = 0; i < 3 && v && v->override[i]; i++) words[count++] = v->override[i];
-    return conf_load(conf, b->given->word[0], count, words);
+    return infer_load(conf, b->given->word[0], count, words);
 }
 
 static int by_value(const void *a, const void *b) {

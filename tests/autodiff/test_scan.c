@@ -148,7 +148,7 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
         b.past_rows = ad_scalar(g, KERN_I32, "past_rows");
     }
     build(g, &b, s.batch, true);
-    ad_scan_carry carry = {b.theta, b.next};
+    ad_scan_carry carry = {.in = b.theta, .out = b.next};
     ad_value constant[] = {b.wq, b.wk, b.wv};
     ad_scan_slice slice[] = {{b.h, true, true}, {b.weight, true, false}};
     ad_scan_output output[] = {{.value = b.loss}, {.value = b.rows, .by_row = true}};
