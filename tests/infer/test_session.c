@@ -97,7 +97,10 @@ static void test_long_texts(void **state) {
         "inner.chunk=32 train.context=1920" CALM,
         "inner.chunk=128 model.window=30 train.context=1920" CALM,
         "inner.chunk=96 model.window=200 train.context=1920" CALM,
-        "inner.chunk=4 model.window=2" CALM, "inner.mode=off inner.suffix=0 model.window=40"};
+        "inner.chunk=4 model.window=2" CALM,
+        "inner.mode=off inner.suffix=0 model.window=40",
+        "inner.chunk=96 model.pattern=ees inner.suffix=2 train.context=1920" CALM,
+        "inner.mode=off inner.suffix=1 model.pattern=ese"};
     static int32_t tokens[MOST + 1];
     static double expected[MOST], nll[MOST + 1];
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
