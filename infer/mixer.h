@@ -45,7 +45,6 @@ typedef struct {
 /* The table, ends with NULL; in a file of its own (infer/mixers.c), so that a program that links
  * another table has that one. */
 extern const infer_mixer *const infer_mixers[];
-extern const infer_mixer infer_mixer_attention;
 
 /* The mixer of a block of a checked configuration; NULL: it has none (letter n). */
 const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);

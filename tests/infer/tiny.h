@@ -1,5 +1,5 @@
 /* Tiny models in f64 for tests: a configuration from overrides, random weights, random tokens; with
- * one mixer (tests/infer/ema.h) more than the program has. */
+ * one mixer (tests/infer/ema.c) more than the program has. */
 #ifndef TESTS_INFER_TINY_H
 #define TESTS_INFER_TINY_H
 
@@ -17,7 +17,6 @@
 
 #include "infer/model.h"
 #include "tests/device.h"
-#include "tests/infer/ema.h"
 
 #ifndef assert_ok
 #define assert_ok(call)                                                                            \

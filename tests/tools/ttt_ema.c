@@ -1,9 +1,8 @@
-/* ttt with one mixer more (tests/infer/ema.h): ttt_ema COMMAND WORDS... */
+/* ttt with the mixers of tests/infer/mixers.c, one more: ttt_ema COMMAND WORDS... */
 #include <stdio.h>
 #include <string.h>
 
 #include "launch/commands.h"
-#include "tests/infer/ema.h"
 
 int main(int argc, char **argv) {
     static const struct {
