@@ -248,11 +248,8 @@ static void run_unrolled(size s, const numbers *n, results *r) {
         chunk.state = carried;
         chunk.past_k = past_k;
         chunk.past_v = past_v;
-        past_rows[i] = AD_NONE;
-        if (i) {
-            past_rows[i] = ad_input(g, AD_TYPE(KERN_I32, 1), "past_rows.%d", (int)i);
-            past_count[i] = (int32_t)ad_type_at(g, past_k).dim[1];
-        }
+        past_rows[i] = i ? ad_input(g, AD_TYPE(KERN_I32, 1), "past_rows.%d", (int)i) : AD_NONE;
+        if (i) past_count[i] = (int32_t)ad_type_at(g, past_k).dim[1];
         chunk.past_rows = past_rows[i];
         build(g, &chunk, s.batch, i < s.chunks - 1);
         theta = chunk.next;

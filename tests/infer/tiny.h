@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "infer/model.h"
 #include "tests/device.h"
 
