@@ -44,19 +44,11 @@ static kern_status refuse(const char *pattern, char letter) {
 }
 
 kern_status infer_check(const ttt_conf *conf) {
-    kern_status status = KERN_OK;
     for (int64_t block = 0; block < conf->model.blocks; block++) {
         char letter = conf_block_letter(conf, block);
-        if (letter != NONE && !find(letter)) TRY(refuse(conf->model.pattern, letter));
+        if (letter != NONE && !find(letter)) return refuse(conf->model.pattern, letter);
     }
-    for (const infer_mixer *const *row = infer_mixers; *row; row++) {
-        bool used = false;
-        for (int64_t block = 0; block < conf->model.blocks; block++)
-            used = used || infer_mixer_of(conf, block) == *row;
-        if (used && (*row)->check) TRY((*row)->check(conf));
-    }
-done:
-    return status;
+    return KERN_OK;
 }
 
 kern_status infer_load(ttt_conf **conf, const char *source, int overrides,

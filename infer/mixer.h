@@ -28,9 +28,6 @@ typedef struct {
     const char *letters; /* in model.pattern: one, or one for each kind of the mixer */
     const char *name;    /* also what ttt plan calls its parameters */
     bool attends;        /* has rotary angles, and attention of the window (full: of everything) */
-    /* NULL, or: that the options of a configuration that has the mixer in it go together;
-     * KERN_ERR_CONFIG with what would work. */
-    kern_status (*check)(const ttt_conf *conf);
     void (*parameters)(infer_parameters *to, const ttt_conf *conf, int block);
     /* NULL: it has none. Else how many; fills the list. The same for every call. */
     int (*states)(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block);
@@ -52,8 +49,8 @@ const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
 /* The states of a block's mixer; how many. */
 int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block);
 
-/* conf_load, and that the letters of model.pattern are those of mixers, whose options go together:
- * else KERN_ERR_CONFIG with those that there are. */
+/* conf_load, and that the letters of model.pattern are those of mixers: else KERN_ERR_CONFIG with
+ * those that there are; *conf is then NULL. */
 kern_status infer_load(ttt_conf **conf, const char *source, int overrides,
                        const char *const *override);
 /* The second part of it. */

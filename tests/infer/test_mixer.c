@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "infer/session.h"
+
 enum { T = 16 };
 
 static void losses(const char *overrides, double *nll) {
@@ -146,12 +148,32 @@ static void test_places(void **state) {
     tiny_end(&m);
 }
 
+/* What a session keeps for a mixer's carries: now and next, and in the suffix a chunk's beginning;
+ * and that reading a token reads them once. */
+static void test_memory_of_carries(void **state) {
+    (void)state;
+    tiny m;
+    tiny_begin(&m, "model.pattern=e model.dim=16");
+    infer_session *session;
+    infer_session_spec spec = {
+        .conf = m.conf, .inner = true, .device = test_device(), .threads = 1};
+    omp_set_num_threads(1);
+    assert_ok(infer_session_create(&session, &spec));
+    infer_session_memory memory = infer_session_plan(session);
+    enum { CARRY = 16 * sizeof(double), PREFIX = 1, SUFFIX = 2 };
+    assert_int_equal(memory.history, (2 * PREFIX + 3 * SUFFIX) * CARRY);
+    assert_true(memory.history_read == (PREFIX + SUFFIX) * CARRY);
+    infer_session_destroy(session);
+    tiny_end(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_splits),
         cmocka_unit_test(test_places),
+        cmocka_unit_test(test_memory_of_carries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,8 +281,7 @@ static void test_refusals(void **state) {
 }
 
 /* f32 and bf16 follow f64 as closely as their products allow. */
-static void test_precisions(void **state) {
-    (void)state;
+static void check_precisions(const char *pattern) {
     enum { T = 192 };
     static const struct {
         const char *precision;
@@ -291,7 +290,10 @@ static void test_precisions(void **state) {
     static int32_t tokens[T + 1];
     static double expected[T], nll[T + 1];
     tiny m;
-    tiny_begin(&m, "inner.chunk=16 model.init_std=0.2 inner.lr=0.1");
+    char overrides[128];
+    snprintf(overrides, sizeof overrides, "inner.chunk=16 model.init_std=0.2 inner.lr=0.1 %s",
+             pattern);
+    tiny_begin(&m, overrides);
     set_context(&m, T);
     tiny_tokens(&m, tokens, T + 1, 5);
     reference(&m, expected, tokens, false);
@@ -319,6 +321,12 @@ static void test_precisions(void **state) {
     kern_buffer_destroy(&on_device);
     free(narrow);
     tiny_end(&m);
+}
+
+static void test_precisions(void **state) {
+    (void)state;
+    check_precisions("");
+    check_precisions("model.pattern=es");
 }
 
 /* Loading rounds the fast weights that it read; reading rounds them in the step. A copy that is one

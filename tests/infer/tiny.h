@@ -267,6 +267,7 @@ static const char *const tiny_variants[] = {
     "model.pattern=es inner.chunk=8 inner.suffix=3",
     "model.pattern=nef inner.separate_mlp=false inner.suffix=1",
     "model.pattern=e inner.mode=off inner.suffix=0",
+    "model.pattern=se inner.chunk=1 inner.suffix=2",
 };
 enum { TINY_VARIANTS = sizeof tiny_variants / sizeof *tiny_variants };
 
