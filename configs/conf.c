@@ -131,6 +131,12 @@ bool conf_block_is_full(const ttt_conf *conf, int64_t block) {
     return conf_block_letter(conf, block) == 'f';
 }
 
+bool conf_has_full(const ttt_conf *conf) {
+    for (int64_t block = 0; block < conf->model.blocks; block++)
+        if (conf_block_is_full(conf, block)) return true;
+    return false;
+}
+
 int64_t conf_block_window(const ttt_conf *conf, int64_t block) {
     if (conf_block_letter(conf, block) == 'n') return 0;
     return conf_block_is_full(conf, block) ? conf->train.context : conf->model.window;

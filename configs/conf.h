@@ -122,6 +122,7 @@ bool conf_fast_block(const ttt_conf *conf, int64_t block);
 char conf_block_letter(const ttt_conf *conf, int64_t block);
 /* Does the block attend to everything before it? */
 bool conf_block_is_full(const ttt_conf *conf, int64_t block);
+bool conf_has_full(const ttt_conf *conf); /* does any? */
 /* Tokens that a block that attends sees, itself included: train.context where it is full, 0 where
  * it has no mixer. */
 int64_t conf_block_window(const ttt_conf *conf, int64_t block);

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In a word; a pattern as it is. */
 static const char *attention_of(const ttt_conf *conf) {
     static const char *const names[] = {"window", "full", "hybrid", "none"};
-    return names[conf->model.attention];
+    return *conf->model.pattern ? conf->model.pattern : names[conf->model.attention];
 }
 
 static const char *inner_of(const ttt_conf *conf) {

@@ -12,7 +12,7 @@ ttt=$tools/ttt_ema
 cat >>tiny.yaml <<'END'
 name: tiny-ema
 END
-sed -i 's/blocks: 2/blocks: 4, pattern: es/; s/suffix: 1/suffix: 2/' tiny.yaml
+sed -i 's/blocks: 2/blocks: 4, pattern: esef/; s/suffix: 1/suffix: 2/' tiny.yaml
 
 train whole
 losses whole | check '{ loss[NR] = $1 } END { demand(NR == 30 && loss[30] < 0.7 * loss[1], loss[30] " after " loss[1]) }' ||
@@ -39,12 +39,13 @@ for way in "" --no-ttt; do
     cat b.out c.out | cmp - whole.out || fault "a saved state $way goes on with another text"
 done
 
+"$ttt" bench infer whole/config.yaml --contexts 64,128 --tokens 4 --json >out 2>log || fault "$(cat log)"
 "$ttt" eval whole --data valid.h5 --json >out 2>log || fault "$(cat log)"
 "$ttt" plan ./tiny.yaml --json >out 2>log || fault "$(cat log)"
 [ "$(tail -n 1 out | json_get . parameters/ema)" = $((2 * 2 * 32 * 32)) ] || fault "plan: $(cat out)"
 "$ttt" plan ./tiny.yaml >out 2>log && says out 'ema 4'
 ttt=$plain
-refused 1 "model.pattern 'es' has the letter e, which is no mixer; there are s, f \(attention\), n \(none\)" ./tiny.yaml run.dir=x
+refused 1 "model.pattern 'esef' has the letter e, which is no mixer; there are s, f \(attention\), n \(none\)" ./tiny.yaml run.dir=x
 [ ! -e x ] || fault "a run was begun"
 "$plain" infer whole --prompt 1 >out 2>log && fault "it reads without the mixer"
 says log 'letter e, which is no mixer'
