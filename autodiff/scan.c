@@ -178,6 +178,7 @@ static void measure(ad_scan *scan) {
     if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
     scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
     if (s->backward) scan->carry_total += scan->carry_bytes; /* of lambda */
+    scan->carry_total += 2 * scan->zero_bytes;
     scan->slot_bytes =
         kern_max_bytes(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slot_total = (size_t)ad_scan_slots(scan, scan->every) * scan->slot_bytes;
@@ -213,8 +214,11 @@ static ad_scan *begin(const ad_scan_spec *spec) {
         scan->form[f].ct_past = nowhere(s->histories);
     }
     for (int c = 0; c < s->carries; c++) {
+        size_t bytes = kern_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
         scan->carry[c].offset = scan->carry_bytes;
-        scan->carry_bytes += kern_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
+        scan->carry_bytes += bytes;
+        scan->carry[c].zero_offset = scan->zero_bytes;
+        if (s->carry[c].zero) scan->zero_bytes += bytes;
     }
     return scan;
 }

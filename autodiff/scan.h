@@ -16,9 +16,11 @@
 
 #include "autodiff/plan.h"
 
-/* carry_i and carry_{i+1} in the graph; equal types, f32 or f64. */
+/* carry_i and carry_{i+1} in the graph; equal types, f32 or f64. `zero`: carry_0 is zero, and the
+ * scan's own; the caller is not asked for it, nor told of its cotangent. */
 typedef struct {
     ad_value in, out;
+    bool zero;
 } ad_scan_carry;
 
 /* An input of the chunk: `value` [B * C, ...] is rows i*C .. of each of B items of a caller's
@@ -107,7 +109,8 @@ void ad_scan_bind_output(ad_scan *scan, int output, void *memory, const void *ct
 
 /* Makes the calls of all chunks, on the device's stream. carry[c]: the first carry, read until the
  * backward pass is over. final (or NULL; only without backward): per carry, where the last one
- * goes; then the last chunk takes its step too. */
+ * goes; then the last chunk takes its step too. Of carries that begin as zero nothing is looked at
+ * here and below; the arrays may be NULL where there are no others. */
 kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const *final,
                             void *arena);
 /* After a forward pass. ct_carry[c]: cotangent of the first carry, written (zeros where

@@ -58,11 +58,23 @@ size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
     return used;
 }
 
+/* Carries that begin as zero: those zeros; and behind them where their last values or first
+ * cotangents go, which nobody wants. */
+static char *zeros(const ad_scan *scan) {
+    return (char *)scan->carry_memory.data + scan->carry_total - 2 * scan->zero_bytes;
+}
+
+static char *unwanted(const ad_scan *scan, int c) {
+    return zeros(scan) + scan->zero_bytes + scan->carry[c].zero_offset;
+}
+
 kern_status ad_scan_allocate(ad_scan *scan) {
     kern_status status = KERN_OK;
     ASSERT(!scan->history_memory.data);
     const kern_device *device = scan->spec.device;
     TRY(kern_buffer_create(&scan->carry_memory, device, scan->carry_total, "saved carries"));
+    if (scan->zero_bytes)
+        device->zero(device->stream, zeros(scan), scan->zero_bytes, scan->zero_bytes, 1);
     TRY(kern_buffer_create(&scan->slot_memory, device, scan->slot_total, "kept activations"));
     TRY(kern_buffer_create(&scan->history_memory, device, scan->history_total, "keys and values"));
     TRY(kern_buffer_create(&scan->staging_memory, device, scan->staging_total, "rows of chunks"));
@@ -165,8 +177,10 @@ static void *slot_of(const ad_scan *scan, int64_t i) {
            (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
 }
 
-/* Carry i: the caller's for 0; saved for multiples of `every`; else of the running segment. */
+/* Carry i: the caller's or zero for 0; saved for multiples of `every`; else of the running segment.
+ */
 static const void *carry_at(const ad_scan *scan, int64_t i, int c) {
+    if (i == 0 && scan->spec.carry[c].zero) return zeros(scan) + scan->carry[c].zero_offset;
     if (i == 0) return scan->first_carry[c];
     int64_t multiples = (scan->spec.chunks + scan->every - 1) / scan->every - 1, place;
     if (!scan->spec.backward)
@@ -200,7 +214,9 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
     for (int c = 0; c < s->carries; c++) {
         ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
         if (!step) continue;
-        void *next = final ? final[c] : (void *)(uintptr_t)carry_at(scan, i + 1, c);
+        void *next = !final             ? (void *)(uintptr_t)carry_at(scan, i + 1, c)
+                     : s->carry[c].zero ? unwanted(scan, c)
+                                        : final[c];
         ad_plan_bind_output(plan, output++, next);
     }
     for (int h = 0; h < s->histories && step; h++)
@@ -314,7 +330,8 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
     bind_windows(scan, form, i);
     bind_output_cts(scan, plan, i);
     for (int c = 0; c < s->carries; c++) { /* lambda alternates between two places */
-        void *mine = scan->carry[c].lambda, *callers = ct_carry[c];
+        void *mine = scan->carry[c].lambda;
+        void *callers = s->carry[c].zero ? unwanted(scan, c) : ct_carry[c];
         ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
         ad_plan_bind(plan, scan->carry[c].ct, i % 2 ? callers : mine);
         ad_plan_bind_output(plan, form->ct_carry[c], i % 2 ? mine : callers);
@@ -342,7 +359,7 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
 
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
     const ad_scan_spec *s = &scan->spec;
-    ASSERT(s->backward && (scan->first_carry || !s->carries));
+    ASSERT(s->backward);
     char *lambda = (char *)scan->carry_memory.data + (size_t)scan->saved * scan->carry_bytes;
     for (int c = 0; c < s->carries; c++) scan->carry[c].lambda = lambda + scan->carry[c].offset;
     for (int h = 0; h < s->histories; h++) {

@@ -42,8 +42,9 @@ typedef struct {
  * memory that the caller bound, and, where B > 1, a dense chunk between that and the plans
  * (`stage`; NULL where there is none). */
 typedef struct {
-    ad_value ct;   /* of the next carry, in the full form */
-    size_t offset; /* in one saved carry */
+    ad_value ct;        /* of the next carry, in the full form */
+    size_t offset;      /* in one saved carry */
+    size_t zero_offset; /* among the carries that begin as zero */
     void *
         lambda; /* every other chunk's cotangent; the others' are where the caller wants the last */
 } scan_carry;
@@ -74,9 +75,11 @@ struct ad_scan {
     scan_history *history;
     int forward_nodes;    /* of the graph before its vjp */
     int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
-    size_t carry_bytes, slot_bytes, carry_total, slot_total, history_total, staging_total;
-    kern_buffer carry_memory, slot_memory, history_memory, staging_memory; /* allocated */
-    const void *const *first_carry;                                        /* bound */
+    size_t carry_bytes, zero_bytes /* of those that begin so */, slot_bytes;
+    size_t carry_total, slot_total, history_total, staging_total;
+    /* allocated; carries: the saved ones, lambda, zeros, and what nobody wants of those */
+    kern_buffer carry_memory, slot_memory, history_memory, staging_memory;
+    const void *const *first_carry; /* bound */
 };
 
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */

@@ -16,8 +16,35 @@ static kern_status check_bounds(const ttt_conf *conf) {
     return status;
 }
 
+/* Which letters there are, infer_check() knows. */
+static kern_status check_pattern(const conf_model *model) {
+    size_t letters = strlen(model->pattern);
+    number blocks = model->blocks;
+    if (letters != strspn(model->pattern, "abcdefghijklmnopqrstuvwxyz"))
+        return kern_fail(KERN_ERR_CONFIG,
+                         "model.pattern '%.200s' is not a row of small letters, one a block, which "
+                         "is repeated: \"sssssf\" is five windowed blocks and a full one",
+                         model->pattern);
+    if (letters > (size_t)blocks)
+        return kern_fail(KERN_ERR_CONFIG,
+                         "model.pattern '%.200s' has %lld letters for %lld blocks; give at most "
+                         "%lld, which are repeated, or more model.blocks",
+                         model->pattern, (number)letters, blocks, blocks);
+    if (letters && model->attention != CONF_ATTN_WINDOW)
+        return kern_fail(KERN_ERR_CONFIG,
+                         "model.pattern '%.200s' and model.attention both say what blocks attend "
+                         "to; leave model.attention at window, or model.pattern empty",
+                         model->pattern);
+    return KERN_OK;
+}
+
+static bool has_heads(const ttt_conf *conf) {
+    for (int64_t block = 0; block < conf->model.blocks; block++)
+        if (strchr("sf", conf_block_letter(conf, block))) return true;
+    return false;
+}
+
 static kern_status check_heads(const conf_model *model) {
-    if (model->attention == CONF_ATTN_NONE) return KERN_OK;
     number dim = model->dim, heads = model->heads, kv_heads = model->kv_heads;
     if (!model->head_size && dim % heads)
         return kern_fail(KERN_ERR_CONFIG,
@@ -113,7 +140,8 @@ static kern_status check_train(const ttt_conf *conf) {
 kern_status conf_check(const ttt_conf *conf) {
     kern_status status = KERN_OK;
     TRY(check_bounds(conf));
-    TRY(check_heads(&conf->model));
+    TRY(check_pattern(&conf->model));
+    if (has_heads(conf)) TRY(check_heads(&conf->model));
     TRY(check_inner(conf));
     TRY(check_train(conf));
     if (conf->model.bos >= conf->model.vocab)

@@ -117,14 +117,28 @@ bool conf_fast_block(const ttt_conf *conf, int64_t block) {
     return false;
 }
 
-bool conf_block_is_full(const ttt_conf *conf, int64_t block) {
+char conf_block_letter(const ttt_conf *conf, int64_t block) {
     const conf_model *model = &conf->model;
-    return model->attention == CONF_ATTN_FULL ||
-           (model->attention == CONF_ATTN_HYBRID && (block + 1) % model->full_every == 0);
+    size_t letters = strlen(model->pattern);
+    if (letters) return model->pattern[(size_t)block % letters];
+    if (model->attention == CONF_ATTN_NONE) return 'n';
+    bool full = model->attention == CONF_ATTN_FULL ||
+                (model->attention == CONF_ATTN_HYBRID && (block + 1) % model->full_every == 0);
+    return full ? 'f' : 's';
+}
+
+bool conf_block_is_full(const ttt_conf *conf, int64_t block) {
+    return conf_block_letter(conf, block) == 'f';
+}
+
+bool conf_has_full(const ttt_conf *conf) {
+    for (int64_t block = 0; block < conf->model.blocks; block++)
+        if (conf_block_is_full(conf, block)) return true;
+    return false;
 }
 
 int64_t conf_block_window(const ttt_conf *conf, int64_t block) {
-    if (conf->model.attention == CONF_ATTN_NONE) return 0;
+    if (conf_block_letter(conf, block) == 'n') return 0;
     return conf_block_is_full(conf, block) ? conf->train.context : conf->model.window;
 }
 

@@ -21,6 +21,7 @@ typedef struct {
     int64_t vocab, dim, heads, kv_heads /* 0: heads */, head_size /* 0: dim / heads */, mlp, blocks;
     conf_attention attention;
     int64_t full_every; /* hybrid: every full_every-th block is full (6: five windowed, one full) */
+    const char *pattern; /* "", or instead of attention: the blocks' mixers by letter, repeated */
     int64_t window;
     double rope_theta, rope_theta_full; /* the second for full blocks of a hybrid; 0: rope_theta */
     bool qk_norm, pre_norm, post_norm, tied;
@@ -116,10 +117,14 @@ int64_t conf_total_steps(const ttt_conf *conf);
 bool conf_suffix_block(const ttt_conf *conf, int64_t block);
 /* Has the block fast weights, whether or not they are stepped (inner.mode off)? */
 bool conf_fast_block(const ttt_conf *conf, int64_t block);
+/* The letter of the block's token mixer (infer/mixer.h): s attends to a window, f to everything, n
+ * is none. Of model.pattern; where that is empty of model.attention. */
+char conf_block_letter(const ttt_conf *conf, int64_t block);
 /* Does the block attend to everything before it? */
 bool conf_block_is_full(const ttt_conf *conf, int64_t block);
-/* Tokens that the block's attention sees, itself included: train.context where it is full, 0
- * where the model has no attention. */
+bool conf_has_full(const ttt_conf *conf); /* does any? */
+/* Tokens that a block that attends sees, itself included: train.context where it is full, 0 where
+ * it has no mixer. */
 int64_t conf_block_window(const ttt_conf *conf, int64_t block);
 double conf_block_rope_theta(const ttt_conf *conf, int64_t block);
 

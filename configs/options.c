@@ -40,6 +40,9 @@ static const conf_option options[] = {
            "what a token sees: the window, everything before it, a pattern of both, or nothing"),
     INTEGER(AT(model, full_every), "6", "blocks", 1, 10000,
             "hybrid attention: every so many-th block is full, the others windowed"),
+    TEXT(AT(model, pattern), "",
+         "instead of model.attention: each block's letter, repeated over the blocks; s window, "
+         "f full, n none"),
     INTEGER(AT(model, window), "8192", "tokens", 1, 1e9,
             "tokens that windowed attention sees, the token itself included"),
     REAL(AT(model, rope_theta), "500000", "", 1, 1e12, "base of the rotary position angles"),

@@ -3,90 +3,118 @@
 #include "infer/body.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "autodiff/vjp.h"
 
 void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parameters *parameters,
                       int64_t batch, int64_t rows, int first, int last, int64_t tokens) {
-    int count = parameters->count;
+    int count = parameters->count, states = INFER_STATES * (last - first);
     *part = (infer_part){.graph = ad_graph_create(), .parameters = parameters};
+    part->weight = kern_array(count, sizeof *part->weight);
     part->constant = kern_array(count, sizeof *part->constant);
     part->constant_of = kern_array(count, sizeof *part->constant_of);
     part->dtype_of = kern_array(count, sizeof *part->dtype_of);
-    part->fast_parameter = kern_array(count, sizeof *part->fast_parameter);
-    part->carry = kern_array(count, sizeof *part->carry);
-    part->history = kern_array(2 * (int64_t)(last - first), sizeof *part->history);
-    memset(part->constant_of, -1, (size_t)count * sizeof *part->constant_of);
+    part->carry = kern_array(count + states, sizeof *part->carry);
+    part->history = kern_array(states, sizeof *part->history);
+    for (int i = 0; i < count; i++) {
+        part->weight[i] = AD_NONE;
+        part->constant_of[i] = -1;
+    }
     part->context = (infer_context){.graph = part->graph,
                                     .conf = conf,
                                     .real = infer_real(conf),
                                     .product = infer_product(conf),
                                     .batch = batch,
-                                    .rows = rows};
+                                    .rows = rows,
+                                    .parameters = parameters,
+                                    .weight = part->weight,
+                                    .valid = AD_NONE};
     infer_context_inputs(&part->context, first, last, tokens);
+}
+
+void infer_part_pad(infer_part *part) {
+    infer_context *c = &part->context;
+    c->valid = ad_input(part->graph, AD_TYPE(c->real, c->batch * c->rows, 1), "valid");
 }
 
 void infer_part_clear(infer_part *part) {
     ad_graph_destroy(part->graph);
+    free(part->weight);
     free(part->constant);
     free(part->constant_of);
     free(part->dtype_of);
-    free(part->fast_parameter);
     free(part->carry);
     free(part->history);
 }
 
-/* A parameter as a differentiable input that all chunks share; AD_NONE if the model has none. */
-static ad_value constant(infer_part *part, infer_role role, int block, kern_dtype dtype) {
-    const infer_parameter *p = infer_parameter_of(part->parameters, role, block);
-    if (!p) return AD_NONE;
+/* ---- weights ---- */
+
+/* A parameter as a differentiable input that all chunks share, in `dtype` if products read it. */
+static ad_value constant(infer_part *part, const infer_parameter *p, kern_dtype dtype) {
     int index = (int)(p - part->parameters->item);
-    if (p->rank == 1) dtype = part->context.real;
+    if (!p->role->product) dtype = part->context.real;
     part->constant_of[index] = part->constants;
     part->dtype_of[index] = dtype;
     return part->constant[part->constants++] =
                ad_input(part->graph, ad_type_of(dtype, p->rank, p->dim), "%s", p->name);
 }
 
-static infer_weights block_weights(infer_part *part, int block) {
-    infer_weights weights;
-    for (int role = 0; role < INFER_ROLES; role++) {
-        weights.of[role] = AD_NONE;
-        if (role < INFER_ATTN_NORM) continue; /* not of a block */
-        const infer_parameter *p = infer_parameter_of(part->parameters, (infer_role)role, block);
-        if (!p || !p->fast || !part->inner) {
-            weights.of[role] = constant(part, (infer_role)role, block, part->context.product);
-            continue;
-        }
-        ad_type type = AD_TYPE(part->context.real, part->context.batch, p->dim[0], p->dim[1]);
-        weights.of[role] = ad_input(part->graph, type, "theta.%s", p->name);
-        part->fast_parameter[part->fast] = (int)(p - part->parameters->item);
-        part->carry[part->fast++].in = weights.of[role];
+/* A carry; those that begin as parameters come first. */
+static infer_carry *add_carry(infer_part *part, ad_value in, int parameter) {
+    int at = part->carries++;
+    for (; parameter >= 0 && at > part->fast; at--) part->carry[at] = part->carry[at - 1];
+    part->fast += parameter >= 0;
+    part->carry[at] = (infer_carry){.in = in, .out = AD_NONE, .parameter = parameter};
+    return &part->carry[at];
+}
+
+static ad_value fast_weight(infer_part *part, const infer_parameter *p) {
+    int64_t dim[1 + INFER_AXES] = {part->context.batch};
+    for (int axis = 0; axis < p->rank; axis++) dim[1 + axis] = p->dim[axis];
+    ad_type type = ad_type_of(part->context.real, 1 + p->rank, dim);
+    ad_value in = ad_input(part->graph, type, "theta.%s", p->name);
+    return add_carry(part, in, (int)(p - part->parameters->item))->in;
+}
+
+static void add_weights(infer_part *part, int block) {
+    const infer_parameters *all = part->parameters;
+    for (int i = all->first[block]; i < all->first[block + 1]; i++) {
+        const infer_parameter *p = &all->item[i];
+        part->weight[i] = p->fast && part->inner ? fast_weight(part, p)
+                                                 : constant(part, p, part->context.product);
     }
-    return weights;
+}
+
+/* ---- blocks, and what their mixers hand on ---- */
+
+/* A carry of each item; or the past rows that a chunk can see, AD_NONE where there are none. */
+static ad_value state_before(infer_part *part, int block, const infer_mixer_state *state) {
+    const infer_context *c = &part->context;
+    int lead = state->history ? 2 : 1;
+    int64_t dim[2 + INFER_AXES] = {c->batch, c->past_capacity[conf_block_is_full(c->conf, block)]};
+    if (state->history && dim[1] <= 0) return AD_NONE;
+    for (int axis = 0; axis < state->rank; axis++) dim[lead + axis] = state->dim[axis];
+    ad_type type = ad_type_of(state->history ? c->product : c->real, lead + state->rank, dim);
+    return ad_input(part->graph, type, "%s.%d", state->name, block);
 }
 
 static ad_value build_block(infer_part *part, int block, ad_value h) {
     const infer_context *c = &part->context;
-    int kind = conf_block_is_full(c->conf, block);
-    infer_weights weights = block_weights(part, block);
-    infer_cache cache = {AD_NONE, AD_NONE, AD_NONE, AD_NONE};
-    bool attends = c->conf->model.attention != CONF_ATTN_NONE;
-    bool past = attends && c->past_capacity[kind] > 0;
-    if (past) {
-        ad_type type = AD_TYPE(c->product, c->batch, c->past_capacity[kind], conf_kv_heads(c->conf),
-                               conf_head_size(c->conf));
-        cache.past_k = ad_input(c->graph, type, "past_k.%d", block);
-        cache.past_v = ad_input(c->graph, type, "past_v.%d", block);
+    infer_mixer_state state[INFER_STATES];
+    infer_memory memory;
+    int states = infer_states_of(state, c->conf, block), kind = conf_block_is_full(c->conf, block);
+    add_weights(part, block);
+    for (int i = 0; i < states; i++) {
+        memory.before[i] = state_before(part, block, &state[i]);
+        memory.after[i] = AD_POISON;
     }
-    h = infer_block(c, block, &weights, &cache, h);
-    if (past) {
-        part->history[part->histories++] =
-            (ad_scan_history){cache.fresh_k, cache.past_k, c->past_rows[kind]};
-        part->history[part->histories++] =
-            (ad_scan_history){cache.fresh_v, cache.past_v, c->past_rows[kind]};
-    }
+    h = infer_block(c, block, &memory, h);
+    for (int i = 0; i < states; i++)
+        if (!state[i].history)
+            add_carry(part, memory.before[i], -1)->out = memory.after[i];
+        else if (ad_is_value(memory.before[i]))
+            part->history[part->histories++] =
+                (ad_scan_history){memory.after[i], memory.before[i], c->past_rows[kind]};
     return h;
 }
 
@@ -118,16 +146,20 @@ static ad_value inner_step(infer_part *part, ad_value h, ad_value ct_h, ad_value
 
 ad_value infer_build_prefix(infer_part *part, int blocks, ad_value tokens) {
     ad_scope_push(part->graph, "prefix");
-    ad_value table = constant(part, INFER_EMBED, -1, part->context.real);
+    ad_value table = constant(part, infer_parameter_of(part->parameters, &infer_embedding, -1),
+                              part->context.real);
     ad_value h = ad_gather(part->graph, table, tokens);
     for (int block = 0; block < blocks; block++) h = build_block(part, block, h);
     ad_scope_pop(part->graph);
     return h;
 }
 
+static ad_value head_weight(infer_part *part, const infer_role *role) {
+    return constant(part, infer_parameter_of(part->parameters, role, -1), part->context.product);
+}
+
 static ad_value head_matrix(infer_part *part) {
-    infer_role role = part->context.conf->model.tied ? INFER_EMBED : INFER_LM_HEAD;
-    return constant(part, role, -1, part->context.product);
+    return head_weight(part, part->context.conf->model.tied ? &infer_embedding : &infer_lm_head);
 }
 
 infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h, ad_value target,
@@ -137,7 +169,7 @@ infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h,
     infer_body body = {.gradient_norm = AD_NONE};
     ad_scope_push(g, "suffix");
     for (int block = first; block < blocks; block++) h = build_block(part, block, h);
-    ad_value norm = constant(part, INFER_FINAL_NORM, -1, c->real);
+    ad_value norm = head_weight(part, &infer_final_norm);
     infer_head_result result = infer_head(c, norm, head_matrix(part), h, target, weight);
     body.nll = result.nll;
     body.loss = ad_row_sum(
@@ -159,7 +191,7 @@ void infer_chunk_weights(void *weight, const ttt_conf *conf, const int32_t *targ
 ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h) {
     ad_scope_push(part->graph, "suffix");
     for (int block = first; block < blocks; block++) h = build_block(part, block, h);
-    ad_value norm = constant(part, INFER_FINAL_NORM, -1, part->context.real);
+    ad_value norm = head_weight(part, &infer_final_norm);
     ad_value logits = infer_head_logits(&part->context, norm, head_matrix(part), h);
     ad_scope_pop(part->graph);
     return logits;

@@ -6,6 +6,13 @@
 #include "autodiff/scan.h"
 #include "infer/block.h"
 
+/* What is handed from chunk to chunk: it begins as a parameter, each item's own (a fast weight), or
+ * is zero at the beginning of a sequence (parameter -1: a mixer's state). */
+typedef struct {
+    ad_value in, out;
+    int parameter;
+} infer_carry;
+
 /* A graph of blocks, and which of its values are parameters, carried, appended. */
 typedef struct {
     ad_graph *graph;
@@ -13,13 +20,14 @@ typedef struct {
     const infer_parameters *parameters;
     bool inner;       /* fast weights are carried, each item's its own; else they are parameters */
     bool first_order; /* no gradient through the inner gradient */
+    ad_value *weight; /* [parameters] AD_NONE where another part has it */
     ad_value *constant; /* parameters that all chunks share: differentiable inputs */
     int constants;
-    int *constant_of;          /* [parameters] its constant, or -1 */
-    kern_dtype *dtype_of;      /* [parameters] of the constant */
-    int fast, *fast_parameter; /* carried: [fast] */
-    ad_scan_carry *carry;      /* [fast] */
-    ad_scan_history *history;  /* keys and values, block by block */
+    int *constant_of;     /* [parameters] its constant, or -1 */
+    kern_dtype *dtype_of; /* [parameters] of the constant */
+    infer_carry *carry;   /* fast weights, then states of mixers block by block */
+    int carries, fast;
+    ad_scan_history *history; /* of mixers, block by block */
     int histories;
 } infer_part;
 
@@ -27,6 +35,8 @@ typedef struct {
  * of at most `tokens` tokens. `parameters` are borrowed. */
 void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parameters *parameters,
                       int64_t batch, int64_t rows, int first, int last, int64_t tokens);
+/* Not all rows need be tokens: context.valid is an input. To be called before anything is built. */
+void infer_part_pad(infer_part *part);
 void infer_part_clear(infer_part *part);
 
 /* The prefix: embedding and blocks 0 .. blocks - 1, tokens i32 [R] -> rows [R, D]. */

@@ -41,13 +41,18 @@ static void add_tables(model_part *part) {
     }
 }
 
-static ad_scan_spec scan_spec(const infer_model *model, const model_part *part) {
+static ad_scan_spec scan_spec(const infer_model *model, model_part *part) {
+    part->carry = kern_array(part->body.carries, sizeof *part->carry);
+    for (int c = 0; c < part->body.carries; c++) {
+        const infer_carry *from = &part->body.carry[c];
+        part->carry[c] = (ad_scan_carry){from->in, from->out, .zero = from->parameter < 0};
+    }
     return (ad_scan_spec){.graph = part->body.graph,
                           .batch = model->spec.batch,
                           .chunk = part->body.context.rows,
                           .chunks = model->spec.tokens / part->body.context.rows,
-                          .carries = part->body.fast,
-                          .carry = part->body.carry,
+                          .carries = part->body.carries,
+                          .carry = part->carry,
                           .constants = part->body.constants,
                           .constant = part->body.constant,
                           .slices = part->slices,
@@ -142,9 +147,13 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     model->real = infer_real(conf);
     model->product = infer_product(conf);
     model->parameters = infer_parameters_create(conf);
-    model->first_carry = kern_array(model->parameters->count, sizeof *model->first_carry);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
     TRY(create_suffix(model, prefix, blocks));
+    model->first_carry = kern_array(model->suffix.body.carries, sizeof *model->first_carry);
+    model->last_carry = kern_array(model->suffix.body.carries, sizeof *model->last_carry);
+    model->fast_parameter = kern_array(model->suffix.body.fast, sizeof *model->fast_parameter);
+    for (int f = 0; f < model->suffix.body.fast; f++)
+        model->fast_parameter[f] = model->suffix.body.carry[f].parameter;
     TRY(create_prefix(model, prefix));
     TRY(compile_scans(model));
     model->arena_bytes = kern_max_bytes(ad_scan_plan(model->prefix.scan).arena,

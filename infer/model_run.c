@@ -7,6 +7,7 @@
 static void destroy_part(model_part *part) {
     ad_scan_destroy(part->scan);
     infer_part_clear(&part->body);
+    free(part->carry);
 }
 
 void infer_model_destroy(infer_model *model) {
@@ -15,6 +16,8 @@ void infer_model_destroy(infer_model *model) {
     destroy_part(&model->suffix);
     infer_parameters_destroy(model->parameters);
     free(model->first_carry);
+    free(model->last_carry);
+    free(model->fast_parameter);
     for (int b = 0; b < MODEL_BUFFERS; b++) kern_buffer_destroy(&model->memory[b]);
     kern_free(model->staging);
     free(model);
@@ -38,7 +41,7 @@ static const char *const buffer_name[MODEL_BUFFERS] = {[MODEL_ARENA] = "workspac
 static int64_t fast_elements(const infer_model *model) {
     int64_t elements = 0;
     for (int f = 0; f < model->suffix.body.fast; f++)
-        elements += model->parameters->item[model->suffix.body.fast_parameter[f]].elements;
+        elements += model->parameters->item[model->fast_parameter[f]].elements;
     return elements;
 }
 
@@ -145,7 +148,7 @@ static void bind_carries(infer_model *model, const char *parameters) {
     const kern_device *device = model->spec.device;
     char *replica = at(model, MODEL_REPLICAS);
     for (int f = 0; f < model->suffix.body.fast; f++) {
-        int i = model->suffix.body.fast_parameter[f];
+        int i = model->fast_parameter[f];
         size_t bytes = (size_t)model->parameters->item[i].elements * kern_dtype_bytes(model->real);
         if (!replicates(model)) {
             model->first_carry[f] = weight_at(model, parameters, i, model->real);
@@ -263,8 +266,10 @@ kern_status infer_model_forward(infer_model *model, infer_batch *batch) {
     stream->device->lap(stream, -1);
     TRY(ad_scan_forward(model->prefix.scan, NULL, NULL, at(model, MODEL_ARENA)));
     stream->device->lap(stream, INFER_LAP_PREFIX);
-    TRY(ad_scan_forward(model->suffix.scan, model->first_carry, batch->fast,
-                        at(model, MODEL_ARENA)));
+    for (int f = 0; batch->fast && f < model->suffix.body.fast; f++)
+        model->last_carry[f] = batch->fast[f];
+    TRY(ad_scan_forward(model->suffix.scan, model->first_carry,
+                        batch->fast ? model->last_carry : NULL, at(model, MODEL_ARENA)));
     stream->device->lap(stream, INFER_LAP_SUFFIX);
     fetch(model, batch->token_nll, MODEL_NLL);
     fetch(model, batch->chunk_loss, MODEL_CHUNK_LOSS);
@@ -280,7 +285,7 @@ infer_model_parts infer_model_internals(const infer_model *model) {
                                .prefix_constant = model->prefix.body.constant_of,
                                .suffix_constant = model->suffix.body.constant_of,
                                .fast = model->suffix.body.fast,
-                               .fast_parameter = model->suffix.body.fast_parameter,
+                               .fast_parameter = model->fast_parameter,
                                .batch = model->spec.batch,
                                .device = model->spec.device,
                                .threads = model->spec.threads};

@@ -14,6 +14,7 @@ typedef struct {
     ad_scan *scan;
     ad_scan_slice slice[MODEL_SLICES];
     int slices;
+    ad_scan_carry *carry;                                   /* [body.carries] */
     int cosine_slice[INFER_KINDS], sine_slice[INFER_KINDS]; /* -1: none */
 } model_part;
 
@@ -44,8 +45,11 @@ struct infer_model {
     size_t arena_bytes;
     /* allocated, by model_bytes() */
     kern_buffer memory[MODEL_BUFFERS];
-    void *staging;            /* the host's: inputs, targets and loss weights on their way */
-    const void **first_carry; /* [fast] */
+    void *staging; /* the host's: inputs, targets and loss weights on their way */
+    /* [suffix.body.carries] where the first and the last are; NULL for states of mixers */
+    const void **first_carry;
+    void **last_carry;
+    int *fast_parameter; /* [suffix.body.fast] */
 };
 
 size_t infer_model_rows_bytes(const infer_model *model); /* [B, T, D] */

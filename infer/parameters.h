@@ -1,66 +1,99 @@
-/* The parameters of a model: names, shapes and places in one flat buffer. Names are those of
- * checkpoints (docs/model.md). Weights are [in, out]. All local. */
+/* The parameters of a model: names, shapes, how they begin, and places in one flat buffer. Names
+ * are those of checkpoints (docs/model.md). Weights are [in, out]. What a parameter is, its role,
+ * stands beside the code that computes with it: infer/attention.c, infer/mlp.c, infer/block.c,
+ * infer/head.c, and a mixer's file. All local. */
 #ifndef INFER_PARAMETERS_H
 #define INFER_PARAMETERS_H
 
 #include "configs/conf.h"
 #include "kernels/device.h"
 
-typedef enum {
-    INFER_EMBED,          /* embed.weight [V, D] */
-    INFER_FINAL_NORM,     /* final_norm.weight [D] */
-    INFER_LM_HEAD,        /* lm_head.weight [D, V], untied only */
-    INFER_ATTN_NORM,      /* blocks.{l}.attn_norm.weight [D] */
-    INFER_WQ,             /* .attn.wq [D, HK] */
-    INFER_WK,             /* .attn.wk [D, GK] */
-    INFER_WV,             /* .attn.wv [D, GK] */
-    INFER_WO,             /* .attn.wo [HK, D] */
-    INFER_Q_NORM,         /* .attn.q_norm.weight [K] */
-    INFER_K_NORM,         /* .attn.k_norm.weight [K] */
-    INFER_ATTN_POST_NORM, /* .attn_post_norm.weight [D] */
-    INFER_FAST_NORM,      /* .fast_norm.weight [D], blocks with a separate fast MLP only */
-    INFER_FAST_W1,        /* .fast.w1 [D, F] */
-    INFER_FAST_W2,        /* .fast.w2 [F, D] */
-    INFER_FAST_W3,        /* .fast.w3 [D, F] */
-    INFER_FAST_POST_NORM, /* .fast_post_norm.weight [D] */
-    INFER_MLP_NORM,       /* .mlp_norm.weight [D] */
-    INFER_MLP_W1,         /* .mlp.w1 [D, F] */
-    INFER_MLP_W2,         /* .mlp.w2 [F, D] */
-    INFER_MLP_W3,         /* .mlp.w3 [D, F] */
-    INFER_MLP_POST_NORM,  /* .mlp_post_norm.weight [D] */
-    INFER_ROLES
-} infer_role;
+typedef struct infer_parameter infer_parameter;
+
+/* The next element's initial value, drawn from *random (infer_random_normal and so on). */
+typedef double (*infer_draw)(const infer_parameter *parameter, const ttt_conf *conf,
+                             uint64_t *random);
+double infer_draw_normal(const infer_parameter *p, const ttt_conf *conf, uint64_t *random);
+double infer_draw_one(const infer_parameter *p, const ttt_conf *conf, uint64_t *random);
+double infer_draw_zero(const infer_parameter *p, const ttt_conf *conf, uint64_t *random);
+
+double infer_random_uniform(uint64_t *random); /* from (0, 1] */
+double infer_random_normal(uint64_t *random);
 
 typedef struct {
+    const char *name; /* "attn.wq": of the parameter, in a block behind "blocks.{l}." */
+    infer_draw begin; /* infer_draw_normal: with model.init_std */
+    bool product;     /* an operand of products: rounded where those are in bf16; else in `real` */
+    bool no_decay;    /* left alone by weight decay */
+} infer_role;
+
+/* How a parameter lies across the ranks of a tensor-parallel group: its axis `axis` is a row of
+ * ranges, each cut into equal parts, a rank one, or whole on every rank. No ranges: all of it is on
+ * every rank. Files hold it whole. */
+enum { INFER_RANGES = 6 };
+typedef struct {
+    int axis, ranges;
+    struct {
+        int64_t count;
+        bool cut;
+    } range[INFER_RANGES];
+} infer_split;
+
+enum { INFER_AXES = 3 };
+
+struct infer_parameter {
     char name[64];
-    infer_role role;
+    const infer_role *role;
+    const char *kind; /* "embedding", "mlp", "fast_mlp", or the mixer's name */
+    int block;        /* -1: of the model */
     int rank;
-    int64_t dim[2];
+    int64_t dim[INFER_AXES];  /* 1 from `rank` on */
     int64_t elements, offset; /* offset: elements from the start of the buffer, a multiple of 16 */
     bool fast;                /* theta: changed by the inner loop */
-} infer_parameter;
+    infer_split split;
+};
 
 enum { INFER_ROW = 1024 }; /* the buffer's size is a multiple: it can be seen as a matrix */
 
 typedef struct {
     int count;
+    int64_t capacity;
     infer_parameter *item;
-    int64_t elements; /* of the whole buffer, gaps included; a multiple of INFER_ROW */
-    int64_t weights;  /* the sum of elements: the number of parameters */
-    int blocks;
-    int *index; /* [(1 + blocks) * INFER_ROLES] */
+    int64_t elements;   /* of the whole buffer, gaps included; a multiple of INFER_ROW */
+    int64_t decaying;   /* of them the first, which weight decay is for; likewise */
+    int64_t weights;    /* the sum of elements: the number of parameters */
+    int blocks, *first; /* [blocks + 1] index of a block's first parameter; the end of the last's */
+    const char *kind;   /* of those that are being added */
 } infer_parameters;
 
 /* The parameters of a checked configuration. */
 infer_parameters *infer_parameters_create(const ttt_conf *conf);
 void infer_parameters_destroy(infer_parameters *parameters);
 
-/* The parameter with this role in this block (-1: of the model), or NULL if the model has none. */
-const infer_parameter *infer_parameter_of(const infer_parameters *parameters, infer_role role,
-                                          int block);
+/* For what has parameters, while they are being created: adds one, whole on all ranks, and returns
+ * it until the next is added. The second cuts an axis of it evenly; the third adds a range. */
+infer_parameter *infer_add(infer_parameters *to, const infer_role *role, int block, int rank,
+                           const int64_t *dim);
+#define INFER_ADD(to, role, block, ...)                                                            \
+    infer_add(to, role, block, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),          \
+              (int64_t[]){__VA_ARGS__})
+infer_parameter *infer_cut(infer_parameter *parameter, int axis);
+void infer_add_range(infer_parameter *parameter, int axis, int64_t count, bool cut);
 
-/* Fills a flat buffer of a device (f32, or f64): matrices normal with the configuration's standard
- * deviation, norms 1, gaps 0. A function of the seed and the parameter's name alone. */
+/* The parameter with this role in this block (-1: of the model), or NULL if the model has none. */
+const infer_parameter *infer_parameter_of(const infer_parameters *parameters,
+                                          const infer_role *role, int block);
+
+/* The parts of axis split.axis that a rank holds, in order, the whole axis where nothing is cut;
+ * how many. A range that is cut must be a multiple of `ranks`. */
+typedef struct {
+    int64_t first, count;
+} infer_span;
+int infer_parameter_spans(infer_span span[INFER_RANGES], const infer_parameter *parameter, int rank,
+                          int ranks);
+
+/* Fills a flat buffer of a device (f32, or f64) as the roles say, gaps with 0. A function of the
+ * seed and the parameter's name alone. */
 void infer_parameters_init(const infer_parameters *parameters, const ttt_conf *conf,
                            kern_dtype dtype, const kern_device *device, void *buffer);
 

@@ -16,7 +16,7 @@ int infer_session_fast(const infer_session *s) {
 }
 
 const infer_parameter *infer_session_fast_parameter(const infer_session *s, int fast) {
-    return &s->parameters->item[s->part[SUFFIX_CHUNK].body.fast_parameter[fast]];
+    return &s->parameters->item[s->part[SUFFIX_CHUNK].body.carry[fast].parameter];
 }
 
 /* ---- graphs ---- */
@@ -27,7 +27,11 @@ static int64_t longest(const infer_session *s) {
 }
 
 static void begin(infer_session *s, session_part *part, int64_t rows, int first, int last) {
+    bool suffix = part >= &s->part[SUFFIX_CHUNK], narrow = rows == s->narrow && rows > 1;
     infer_part_begin(&part->body, s->spec.conf, s->parameters, 1, rows, first, last, longest(s));
+    if (narrow && s->carries[suffix].bytes && part != &s->part[SUFFIX_CHUNK])
+        infer_part_pad(&part->body);
+    part->suffix = suffix;
     part->rows = rows;
     part->first = first;
     part->last = last;
@@ -47,6 +51,8 @@ static int add(outputs *list, ad_value value) {
 }
 
 static kern_status compile(infer_session *s, session_part *part, outputs *list) {
+    part->carried = list->count;
+    for (int c = part->body.fast; c < part->body.carries; c++) add(list, part->body.carry[c].out);
     part->fresh = list->count;
     for (int i = 0; i < part->body.histories; i++) add(list, part->body.history[i].fresh);
     ad_value *past = kern_array(part->body.histories, sizeof *past);
@@ -129,7 +135,7 @@ static kern_status create_parts(infer_session *s) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = s->spec.conf;
     int blocks = (int)conf->model.blocks, first = blocks - (int)conf->inner.suffix;
-    outputs list = {kern_array(8 + 2 * s->parameters->count + 2 * blocks, sizeof *list.item), 0};
+    outputs list = {kern_array(8 + 2 * s->parameters->count + s->states, sizeof *list.item), 0};
     const int64_t prefix_rows[] = {[PREFIX_UNIT] = s->unit,
                                    [PREFIX_CHUNK] = s->chunk,
                                    [PREFIX_NARROW] = s->narrow,
@@ -168,13 +174,15 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     s->real = infer_real(spec->conf);
     s->product = infer_product(spec->conf);
     s->parameters = infer_parameters_create(spec->conf);
-    for (int64_t b = 0; b < spec->conf->model.blocks; b++)
-        if (spec->conf->model.attention != CONF_ATTN_NONE)
-            s->has_table[conf_block_is_full(spec->conf, b)] = true;
+    for (int64_t b = 0; b < spec->conf->model.blocks; b++) {
+        const infer_mixer *mixer = infer_mixer_of(spec->conf, b);
+        if (mixer && mixer->attends) s->has_table[conf_block_is_full(spec->conf, b)] = true;
+    }
     s->full = s->has_table[INFER_FULL];
     ASSERT(!s->full || spec->limit >= 1);
     TRY(check_limit(s));
     choose_rows(s);
+    infer_session_plan_states(s);
     TRY(create_parts(s));
     TRY(infer_session_allocate(s));
     *result = s;
@@ -201,7 +209,7 @@ void infer_session_destroy(infer_session *s) {
 /* The place of fast weight f among the copies, where parameter `index` is one; else -1. */
 static int fast_of(const infer_session *s, int index) {
     for (int f = 0; f < infer_session_fast(s); f++)
-        if (s->part[SUFFIX_CHUNK].body.fast_parameter[f] == index) return f;
+        if (s->part[SUFFIX_CHUNK].body.carry[f].parameter == index) return f;
     return -1;
 }
 
@@ -249,13 +257,19 @@ void infer_session_set_values(infer_session *s, const infer_values *values) {
 void infer_session_reset(infer_session *s) {
     size_t real = kern_dtype_bytes(s->real);
     for (int f = 0; f < infer_session_fast(s); f++) {
-        int index = s->part[SUFFIX_CHUNK].body.fast_parameter[f];
+        int index = s->part[SUFFIX_CHUNK].body.carry[f].parameter;
         infer_values_copy(s->values, s->theta[0] + s->fast_at[f] * real, index);
         infer_values_release(s->values, index);
     }
     infer_session_round(s);
     infer_session_bind(s);
-    for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) s->history[b].used = 0;
+    for (int i = 0; i < s->states; i++) s->state[i].used = 0;
+    for (int suffix = 0; suffix < 2; suffix++) {
+        session_carries *c = &s->carries[suffix];
+        c->begin = c->now = 0;
+        if (c->bytes)
+            s->spec.device->zero(s->spec.device->stream, c->copy[0], c->bytes, c->bytes, 1);
+    }
     s->position = s->pending = 0;
     s->score = SCORE_NONE;
     s->seen = (infer_session_progress){.first_loss = (double)NAN,

@@ -65,7 +65,7 @@ int32_t infer_session_bos(const infer_session *session); /* begin of document; -
 int64_t infer_session_stride(const infer_session *session);
 
 /* Bytes of memory by kind: weights as infer_values_open would hold them for this session alone; the
- * others all allocated at creation. */
+ * others all allocated at creation. History: keys, values, and what else mixers hand on. */
 typedef struct {
     size_t weights, history, fast, workspace, rows;
     /* What generating one token must read: every weight once; and keys and values once. */

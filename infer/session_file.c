@@ -22,7 +22,7 @@ typedef struct {
     char name[NAME];
     kern_dtype dtype;
     int rank;
-    int64_t shape[3];
+    int64_t shape[1 + INFER_AXES];
     void *memory;
     bool host; /* the host's memory, else the device's */
 } entry;
@@ -32,24 +32,26 @@ typedef struct {
     int count;
 } entries;
 
-static void add(entries *list, const char *name, kern_dtype dtype, void *memory, int rank,
-                int64_t rows, int64_t columns, int64_t depth) {
+/* [rows, dim[0], ...] */
+static void add_rows(entries *list, const char *name, kern_dtype dtype, void *memory, int64_t rows,
+                     int dims, const int64_t *dim) {
     if (rows == 0) return;
     entry *e = &list->item[list->count++];
-    *e = (entry){.dtype = dtype, .rank = rank, .shape = {rows, columns, depth}, .memory = memory};
+    *e = (entry){.dtype = dtype, .rank = 1 + dims, .shape = {rows}, .memory = memory};
+    for (int axis = 0; axis < dims; axis++) e->shape[1 + axis] = dim[axis];
     snprintf(e->name, NAME, "%s", name);
 }
 
 static void add_host(entries *list, const char *name, kern_dtype dtype, void *memory,
                      int64_t rows) {
-    add(list, name, dtype, memory, 1, rows, 1, 1);
+    add_rows(list, name, dtype, memory, rows, 0, NULL);
     if (rows) list->item[list->count - 1].host = true;
 }
 
-/* Rows of a block's keys that later tokens can see, or that its chunk's step needs. */
-static int64_t kept_rows(const infer_session *s, int block, int64_t position, int64_t pending) {
-    const session_history *h = &s->history[block];
-    int64_t reach = h->past + (block >= s->part[SUFFIX_CHUNK].first ? pending : 0);
+/* Rows of a history that later tokens can see, or that its chunk's step needs. */
+static int64_t kept_rows(const infer_session *s, const session_state *h, int64_t position,
+                         int64_t pending) {
+    int64_t reach = h->past + (conf_suffix_block(s->spec.conf, h->block) ? pending : 0);
     if (h->past == 0) return 0;
     return position < reach ? position : reach;
 }
@@ -64,34 +66,58 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
 }
 
+/* Where a state of this session has what mixers carry of a chunk's beginning, too: where a step on
+ * it will be taken. The copies that loading fills. */
+enum { LOADED_BEGIN, LOADED_NOW };
+
+static bool keeps_begin(const infer_session *s, const session_state *state) {
+    return infer_session_fast(s) && conf_suffix_block(s->spec.conf, state->block);
+}
+
+static void add_carry(entries *list, const infer_session *s, const session_state *state,
+                      const char *name, int64_t position, bool load) {
+    const session_carries *c = &s->carries[conf_suffix_block(s->spec.conf, state->block)];
+    const infer_mixer_state *about = &state->about;
+    char before[NAME];
+    if (position == 0) return; /* zeros */
+    add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : c->now] + state->at, about->dim[0],
+             about->rank - 1, about->dim + 1);
+    if (!keeps_begin(s, state)) return;
+    snprintf(before, NAME, "%.80s_before", name);
+    add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : c->begin] + state->at,
+             about->dim[0], about->rank - 1, about->dim + 1);
+}
+
 /* The tensors of a state at this position by name; to load them into an empty session, or where
  * they lie now. */
 static entries list_entries(const infer_session *s, int64_t position, int64_t pending, bool scored,
                             bool load) {
-    const conf_model *model = &s->spec.conf->model;
-    entries list = {
-        kern_array(2 * infer_session_fast(s) + 2 * model->blocks + 3, sizeof *list.item), 0};
+    int64_t dim = s->spec.conf->model.dim;
+    entries list = {kern_array(2 * infer_session_fast(s) + 2 * s->states + 3, sizeof *list.item),
+                    0};
     char name[NAME];
     for (int f = 0; f < infer_session_fast(s); f++) {
         const infer_parameter *p = infer_session_fast_parameter(s, f);
-        add(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real), 2,
-            p->dim[0], p->dim[1], 1);
+        add_rows(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real),
+                 p->dim[0], p->rank - 1, p->dim + 1);
         snprintf(name, NAME, MOVED "%s", p->name);
         add_host(&list, name, KERN_F64, &s->moved[f], 2);
     }
-    for (int b = 0; b < model->blocks; b++) {
-        const session_history *h = &s->history[b];
-        int64_t rows = kept_rows(s, b, position, pending);
-        size_t from = load ? 0 : (size_t)(h->used - rows) * infer_session_row_bytes(s);
-        for (int value = 0; value < 2; value++) {
-            snprintf(name, NAME, "blocks.%d.past_%c", b, value ? 'v' : 'k');
-            add(&list, name, s->product, (char *)(value ? h->v : h->k) + from, 3, rows,
-                conf_kv_heads(s->spec.conf), conf_head_size(s->spec.conf));
+    for (int i = 0; i < s->states; i++) {
+        const session_state *state = &s->state[i];
+        snprintf(name, NAME, "blocks.%d.%s", state->block, state->about.name);
+        if (!state->about.history) {
+            add_carry(&list, s, state, name, position, load);
+            continue;
         }
+        int64_t rows = kept_rows(s, state, position, pending);
+        size_t from = load ? 0 : (size_t)(state->used - rows) * state->bytes;
+        add_rows(&list, name, s->product, (char *)state->rows + from, rows, state->about.rank,
+                 state->about.dim);
     }
     add_host(&list, WAITING, KERN_I32, s->waiting, pending);
-    add(&list, "waiting_rows", s->real, s->h, 2, pending, model->dim, 1);
-    add_host(&list, "scores", s->real, s->scores, scored ? model->vocab : 0);
+    add_rows(&list, "waiting_rows", s->real, s->h, pending, 1, &dim);
+    add_host(&list, "scores", s->real, s->scores, scored ? s->spec.conf->model.vocab : 0);
     qsort(list.item, (size_t)list.count, sizeof *list.item, by_name);
     return list;
 }
@@ -314,8 +340,13 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
             memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
         else
             kern_upload(s->spec.device, list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
-    for (int b = 0; b < s->spec.conf->model.blocks; b++)
-        s->history[b].used = kept_rows(s, b, found.position, found.pending);
+    for (int i = 0; i < s->states; i++)
+        s->state[i].used = kept_rows(s, &s->state[i], found.position, found.pending);
+    for (int suffix = 0; suffix < 2; suffix++) {
+        session_carries *c = &s->carries[suffix];
+        c->now = found.position ? LOADED_NOW : 0;
+        c->begin = suffix && infer_session_fast(s) ? LOADED_BEGIN : c->now;
+    }
     infer_session_round(s);
     TRY(kern_finish(s->spec.device->stream)); /* the file is closed */
     s->position = found.position;

@@ -3,23 +3,49 @@
 
 #include "infer/session_state.h"
 
-size_t infer_session_row_bytes(const infer_session *s) {
-    return (size_t)(conf_kv_heads(s->spec.conf) * conf_head_size(s->spec.conf)) *
-           kern_dtype_bytes(s->product);
-}
-
 /* ---- what is needed ---- */
 
-static void plan_history(infer_session *s) {
+session_carries *infer_session_carries(infer_session *s, const session_state *state) {
+    return &s->carries[conf_suffix_block(s->spec.conf, state->block)];
+}
+
+static size_t history_bytes(const session_state *state) {
+    return kern_align((size_t)state->capacity * state->bytes);
+}
+
+static void plan_history(infer_session *s, session_state *state) {
     const ttt_conf *conf = s->spec.conf;
-    s->history = kern_array(conf->model.blocks, sizeof *s->history);
-    for (int64_t b = 0; b < conf->model.blocks; b++) {
-        session_history *h = &s->history[b];
-        if (conf->model.attention == CONF_ATTN_NONE) continue;
-        h->past = conf_block_is_full(conf, b) ? s->spec.limit : conf_block_window(conf, b) - 1;
-        if (h->past > 0) h->capacity = h->past + s->unit + s->narrow;
-        s->history_bytes += 2 * kern_align((size_t)h->capacity * infer_session_row_bytes(s));
+    bool full = conf_block_is_full(conf, state->block);
+    state->past = full ? s->spec.limit : conf_block_window(conf, state->block) - 1;
+    if (state->past > 0) state->capacity = state->past + s->unit + s->narrow;
+    s->history_bytes += history_bytes(state);
+}
+
+void infer_session_plan_states(infer_session *s) {
+    const ttt_conf *conf = s->spec.conf;
+    infer_mixer_state about[INFER_STATES];
+    s->state = kern_array(INFER_STATES * conf->model.blocks, sizeof *s->state);
+    for (int b = 0; b < conf->model.blocks; b++) {
+        int states = infer_states_of(about, conf, b);
+        for (int i = 0; i < states; i++) {
+            session_state *state = &s->state[s->states++];
+            *state = (session_state){.about = about[i], .block = b};
+            state->bytes = kern_dtype_bytes(about[i].history ? s->product : s->real);
+            for (int axis = 0; axis < about[i].rank; axis++)
+                state->bytes *= (size_t)about[i].dim[axis];
+            if (about[i].history) {
+                plan_history(s, state);
+                continue;
+            }
+            state->at = infer_session_carries(s, state)->bytes;
+            infer_session_carries(s, state)->bytes += kern_align(state->bytes);
+        }
     }
+}
+
+/* Those of the prefix need no copy of a chunk's beginning. */
+static size_t carried_bytes(const infer_session *s) {
+    return (COPIES - 1) * s->carries[0].bytes + COPIES * s->carries[1].bytes;
 }
 
 static void plan_fast(infer_session *s) {
@@ -33,19 +59,19 @@ static void plan_fast(infer_session *s) {
     s->fast_bytes = at * kern_dtype_bytes(s->real);
 }
 
-/* Every weight that products read once, and the rows of keys and values in reach. */
+/* Every weight that products read once, and the rows of keys and values in reach, and carries. */
 static void count_reads(infer_session_memory *memory, const infer_session *s) {
     const conf_model *model = &s->spec.conf->model;
     size_t real = kern_dtype_bytes(s->real), product = kern_dtype_bytes(s->product);
     for (int i = 0; i < s->parameters->count; i++) {
         const infer_parameter *p = &s->parameters->item[i];
-        if (p->role == INFER_EMBED && !model->tied) continue; /* one row of it is read */
-        memory->weights_read += (double)p->elements * (double)(p->rank == 1 ? real : product);
+        if (p->role == &infer_embedding && !model->tied) continue; /* one row of it is read */
+        memory->weights_read += (double)p->elements * (double)(p->role->product ? product : real);
     }
-    for (int64_t b = 0; b < model->blocks; b++) {
-        const session_history *h = &s->history[b];
-        int64_t seen = h->used < h->past ? h->used : h->past;
-        memory->history_read += 2.0 * (double)seen * (double)infer_session_row_bytes(s);
+    for (int i = 0; i < s->states; i++) {
+        const session_state *state = &s->state[i];
+        int64_t rows = state->about.history ? kern_min(state->used, state->past) : 1;
+        memory->history_read += (double)rows * (double)state->bytes;
     }
 }
 
@@ -57,7 +83,7 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     int tables = 1 + s->has_table[0] + s->has_table[1];
     infer_session_memory memory = {
         .weights = infer_values_bytes(s->parameters, s->spec.conf, reader, s->spec.device),
-        .history = s->history_bytes,
+        .history = s->history_bytes + carried_bytes(s),
         .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
         .workspace = s->arena_bytes,
         .rows = rows * ((size_t)model->dim * real + 2 * real + 4 * sizeof(int32_t) +
@@ -103,6 +129,8 @@ static kern_status allocate_rows(infer_session *s) {
     TRY(take(s, &s->loss, real, "losses"));
     TRY(take(s, &s->norm, real, "losses"));
     TRY(take(s, &s->weight, rows * real, "loss weights"));
+    if (s->carries[0].bytes + s->carries[1].bytes)
+        TRY(take(s, &s->valid, (size_t)s->narrow * real, "rows that are tokens"));
     TRY(take(s, &s->input, rows * sizeof *s->input, "tokens"));
     TRY(take(s, &s->target, rows * sizeof *s->target, "targets"));
     for (int kind = 0; kind < INFER_KINDS; kind++) {
@@ -124,18 +152,18 @@ done:
 kern_status infer_session_allocate(infer_session *s) {
     kern_status status = KERN_OK;
     char *at;
-    plan_history(s);
     plan_fast(s);
     TRY(check_memory(s));
     TRY(kern_buffer_create(&s->memory[s->buffers++], s->spec.device, s->arena_bytes, "workspace"));
     s->arena = s->memory[0].data;
     TRY(take(s, &at, s->history_bytes, "keys and values"));
-    for (int64_t b = 0; b < s->spec.conf->model.blocks; b++) {
-        size_t bytes = kern_align((size_t)s->history[b].capacity * infer_session_row_bytes(s));
-        s->history[b].k = at;
-        s->history[b].v = at + bytes;
-        at += 2 * bytes;
+    for (int i = 0; i < s->states; i++) {
+        s->state[i].rows = at;
+        at += history_bytes(&s->state[i]);
     }
+    for (int suffix = 0; suffix < 2; suffix++)
+        for (int i = 0; i < COPIES - 1 + suffix && s->carries[suffix].bytes; i++)
+            TRY(take(s, &s->carries[suffix].copy[i], s->carries[suffix].bytes, "mixers' states"));
     for (int i = 0; i < 2; i++) TRY(take(s, &s->theta[i], s->fast_bytes, "fast weights"));
     if (s->product == KERN_BF16) TRY(take(s, &s->theta_rounded, s->fast_bytes / 2, "fast weights"));
     TRY(allocate_rows(s));
@@ -147,7 +175,7 @@ void infer_session_free(infer_session *s) {
     void *const memory[] = {s->scores, s->scores_f32, s->ids, s->waiting, s->reals};
     for (int i = 0; i < s->buffers; i++) kern_buffer_destroy(&s->memory[i]);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) kern_free(memory[i]);
-    free(s->history);
+    free(s->state);
     free(s->fast_at);
     free(s->moved);
 }

@@ -11,47 +11,73 @@ enum { NARROW_LEAST = 4 };
 /* ---- one part ---- */
 
 /* Room for `rows` more behind those that are there: the rows out of reach make way. */
-static void make_room(infer_session *s, session_history *h, int64_t rows) {
+static void make_room(infer_session *s, session_state *h, int64_t rows) {
     if (h->used + rows <= h->capacity) return;
     int64_t kept = kern_min(h->used, h->past);
-    size_t row = infer_session_row_bytes(s), from = (size_t)(h->used - kept) * row;
     ASSERT(kept + rows <= h->capacity);
-    kern_stream *stream = s->spec.device->stream;
-    kern_shift(stream, h->k, (char *)h->k + from, (size_t)kept * row, 0, 1);
-    kern_shift(stream, h->v, (char *)h->v + from, (size_t)kept * row, 0, 1);
+    kern_shift(s->spec.device->stream, h->rows,
+               (char *)h->rows + (size_t)(h->used - kept) * h->bytes, (size_t)kept * h->bytes, 0,
+               1);
     h->used = kept;
 }
 
+static bool is_history_of(const session_state *state, int first, int last) {
+    return state->past > 0 && state->block >= first && state->block < last;
+}
+
 static void reserve(infer_session *s, int first, int last, int64_t rows) {
-    for (int b = first; b < last; b++)
-        if (s->history[b].past > 0) make_room(s, &s->history[b], rows);
+    for (int i = 0; i < s->states; i++)
+        if (is_history_of(&s->state[i], first, last)) make_room(s, &s->state[i], rows);
 }
 
 static void advance(infer_session *s, int first, int last, int64_t rows) {
-    for (int b = first; b < last; b++)
-        if (s->history[b].past > 0) s->history[b].used += rows;
+    for (int i = 0; i < s->states; i++)
+        if (is_history_of(&s->state[i], first, last)) s->state[i].used += rows;
 }
 
 /* Keys and values before and of rows that begin at `position`, which lie `back` rows before the
  * end of what is there. */
 static void bind_histories(infer_session *s, session_part *part, int64_t position, int64_t back) {
     const infer_context *c = &part->body.context;
-    int next = 0;
-    for (int b = part->first; b < part->last; b++) {
-        const session_history *h = &s->history[b];
-        int kind = conf_block_is_full(s->spec.conf, b);
-        if (h->past == 0) continue;
+    for (int i = 0, next = 0; i < s->states; i++) {
+        const session_state *h = &s->state[i];
+        if (!is_history_of(h, part->first, part->last)) continue;
+        int kind = conf_block_is_full(s->spec.conf, h->block);
         int64_t past = kern_min(position, c->past_capacity[kind]), from = h->used - back;
-        size_t row = infer_session_row_bytes(s);
-        int64_t stride = h->capacity * (int64_t)(row / kern_dtype_bytes(s->product));
+        int64_t stride = h->capacity * (int64_t)(h->bytes / kern_dtype_bytes(s->product));
         ASSERT(from >= past && from + part->rows <= h->capacity);
-        for (int value = 0; value < 2; value++, next++) {
-            char *memory = (char *)(value ? h->v : h->k) + (size_t)from * row;
-            ad_plan_bind_view(part->plan, part->body.history[next].past,
-                              memory - (size_t)past * row, stride);
-            ad_plan_bind_output(part->plan, part->fresh + next, memory);
-        }
+        char *memory = (char *)h->rows + (size_t)from * h->bytes;
+        ad_plan_bind_view(part->plan, part->body.history[next].past,
+                          memory - (size_t)past * h->bytes, stride);
+        ad_plan_bind_output(part->plan, part->fresh + next++, memory);
     }
+}
+
+/* What mixers carry: a whole chunk, and all of the prefix, goes on from a chunk's beginning; a
+ * piece from the last piece's end. Returns the copy that is written. */
+static int bind_carries(infer_session *s, session_part *part, bool piece) {
+    const infer_part *body = &part->body;
+    const session_carries *c = &s->carries[part->suffix];
+    int from = piece ? c->now : c->begin, to = 0, next = body->fast;
+    while (to == c->begin || to == c->now) to++;
+    for (int i = 0; i < s->states; i++) {
+        const session_state *state = &s->state[i];
+        if (state->about.history || state->block < part->first || state->block >= part->last)
+            continue;
+        ad_plan_bind(part->plan, body->carry[next].in, c->copy[from] + state->at);
+        ad_plan_bind_output(part->plan, part->carried + next++ - body->fast,
+                            c->copy[to] + state->at);
+    }
+    return to;
+}
+
+/* Says which rows of a piece are tokens, where its mixers ask. */
+static void bind_valid(infer_session *s, session_part *part, int64_t tokens) {
+    ad_value valid = part->body.context.valid;
+    if (!ad_is_value(valid)) return;
+    for (int64_t t = 0; t < part->rows; t++) kern_real_put(s->reals, s->real, t, t < tokens);
+    kern_upload(s->spec.device, s->valid, s->reals, (size_t)part->rows * kern_dtype_bytes(s->real));
+    ad_plan_bind(part->plan, valid, s->valid);
 }
 
 /* Makes the rotary tables hold these positions; a chunk's are among those of its unit. */
@@ -69,9 +95,12 @@ static void fill_tables(infer_session *s, int64_t position, int64_t rows) {
     s->table_rows = rows;
 }
 
-/* Runs a part whose first row has this position; what it reads and writes besides is bound. */
-static kern_status run(infer_session *s, session_part *part, int64_t position, int64_t back) {
+/* Runs a part whose first row has this position, and whose first rows are tokens, so many; what it
+ * reads and writes besides is bound. */
+static kern_status run(infer_session *s, session_part *part, int64_t position, int64_t back,
+                       int64_t tokens) {
     const infer_context *c = &part->body.context;
+    bool piece = part->suffix && part != &s->part[SUFFIX_CHUNK];
     fill_tables(s, position, part->rows);
     size_t row = (size_t)conf_head_size(s->spec.conf) * kern_dtype_bytes(s->real),
            from = (size_t)(position - s->table_first) * row;
@@ -84,7 +113,13 @@ static kern_status run(infer_session *s, session_part *part, int64_t position, i
                         (double)kern_min(position, c->past_capacity[kind]));
     }
     bind_histories(s, part, position, back);
-    return ad_plan_run(part->plan, s->arena);
+    bind_valid(s, part, tokens);
+    int written = bind_carries(s, part, piece);
+    kern_status status = ad_plan_run(part->plan, s->arena);
+    if (status != KERN_OK) return status;
+    s->carries[part->suffix].now = written;
+    if (!piece) s->carries[part->suffix].begin = written;
+    return KERN_OK;
 }
 
 /* The part, or the one of as many rows that stands for it. */
@@ -106,7 +141,7 @@ static kern_status read_prefix(infer_session *s, int which, const int32_t *token
     reserve(s, part->first, part->last, part->rows);
     ad_plan_bind(part->plan, part->tokens, s->input);
     ad_plan_bind_output(part->plan, 0, row_of(s, to));
-    kern_status status = run(s, part, s->position, 0);
+    kern_status status = run(s, part, s->position, 0, count);
     if (status == KERN_OK) advance(s, part->first, part->last, count);
     return status;
 }
@@ -159,7 +194,7 @@ static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *targe
     ad_plan_bind_output(part->plan, part->nll, s->nll);
     ad_plan_bind_output(part->plan, part->loss, s->loss);
     if (part->body.fast) ad_plan_bind_output(part->plan, part->norm, s->norm);
-    TRY(run(s, part, position, back));
+    TRY(run(s, part, position, back, part->rows));
     stream->device->download(stream, s->reals, s->nll, rows * real);
     stream->device->download(stream, &loss, s->loss, real);
     if (part->body.fast) stream->device->download(stream, &norm, s->norm, real);
@@ -218,6 +253,7 @@ static kern_status finish_chunk(infer_session *s, int32_t next) {
         target[s->chunk - 1] = next;
         TRY(run_chunk(s, 0, target, s->position - s->chunk, s->chunk));
     }
+    s->carries[1].begin = s->carries[1].now;
     s->pending = 0;
 done:
     return status;
@@ -244,7 +280,7 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
         ad_plan_bind(part->plan, part->target, s->target);
         ad_plan_bind_output(part->plan, part->nll, s->nll);
     }
-    TRY(run(s, part, s->position, 0));
+    TRY(run(s, part, s->position, 0, tokens));
     stream->device->download(stream, s->scores, (char *)s->logits + (size_t)(tokens - 1) * logits,
                              logits);
     if (!alone) stream->device->download(stream, s->reals, s->nll, (size_t)part->rows * real);

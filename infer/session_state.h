@@ -10,20 +10,37 @@
 typedef struct {
     infer_part body;
     ad_plan *plan;
+    bool suffix;
     int first, last; /* blocks */
     int64_t rows;
     ad_value tokens, h, target, weight, rate; /* its inputs; AD_NONE where it has none */
     /* Its outputs: the main one (rows, logits or losses); with `nll` losses too; with fast weights
-     * carried their gradient's norm and the next ones, and these rounded; then the histories. */
-    int nll, loss, norm, next, next_rounded, fresh;
+     * carried their gradient's norm and the next ones, and these rounded; then what mixers carry
+     * and the histories. */
+    int nll, loss, norm, next, next_rounded, carried, fresh;
 } session_part;
 
-/* Keys and values of one block: `used` rows of [capacity, G, K], the newest last. */
+/* What a mixer hands on. A history: `used` rows of `capacity`, the newest last. A carry: its place
+ * in each copy of those of its part. */
 typedef struct {
+    infer_mixer_state about;
+    int block;
+    size_t bytes; /* of a row, or of the carry */
     int64_t past; /* rows before a token that it can see; 0: nothing is kept */
     int64_t capacity, used;
-    void *k, *v;
-} session_history;
+    void *rows;
+    size_t at;
+} session_state;
+
+/* Copies of the carries of the prefix or the suffix. The step on a chunk reads it again, so they
+ * stay as they were at its beginning until it has been taken; a piece of a chunk goes on from where
+ * the last one ended. What is written is neither of both. In the prefix both are the same. */
+enum { COPIES = 3 };
+typedef struct {
+    size_t bytes;
+    char *copy[COPIES];
+    int begin, now;
+} session_carries;
 
 enum {
     PREFIX_UNIT,   /* several chunks */
@@ -36,7 +53,7 @@ enum {
     SESSION_PARTS
 };
 
-enum { SESSION_BUFFERS = 12 + 2 * INFER_KINDS };
+enum { SESSION_BUFFERS = 13 + 2 * COPIES + 2 * INFER_KINDS };
 
 typedef enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } infer_score;
 
@@ -52,15 +69,18 @@ struct infer_session {
     kern_buffer memory[SESSION_BUFFERS];
     int buffers;
     void *arena;
-    session_history *history; /* [blocks] */
-    char *theta[2];           /* the fast weights, and the next ones: by place below */
-    uint16_t *theta_rounded;  /* bf16 copies of theta[0], where products are in bf16 */
-    size_t *fast_at;          /* [fast] elements into theta */
-    void *h;                  /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
-    void *logits;             /* [narrow, V] */
-    void *nll;                /* [max(chunk, narrow)] */
-    void *loss, *norm;        /* [1] */
-    void *weight;             /* [chunk] */
+    session_state *state; /* [states] block by block */
+    int states;
+    session_carries carries[2]; /* of the prefix, of the suffix */
+    char *theta[2];             /* the fast weights, and the next ones: by place below */
+    uint16_t *theta_rounded;    /* bf16 copies of theta[0], where products are in bf16 */
+    size_t *fast_at;            /* [fast] elements into theta */
+    void *h;                    /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
+    void *logits;               /* [narrow, V] */
+    void *nll;                  /* [max(chunk, narrow)] */
+    void *loss, *norm;          /* [1] */
+    void *weight;               /* [chunk] */
+    void *valid;                /* [narrow] */
     void *cosine[INFER_KINDS], *sine[INFER_KINDS];
     int32_t *input, *target; /* [unit + narrow] */
     /* of the host */
@@ -82,6 +102,8 @@ struct infer_session {
     infer_session_progress seen;
 };
 
+/* Finds out what mixers hand on, and how much of it there is room for. */
+void infer_session_plan_states(infer_session *session);
 /* Finds out what memory is needed, and allocates it. Errors: KERN_ERR_MEMORY where that is more
  * than spec.memory, or than there is; infer_session_free is due in any case. */
 kern_status infer_session_allocate(infer_session *session);
@@ -91,7 +113,8 @@ void infer_session_free(infer_session *session);
 void infer_session_bind(infer_session *session);
 /* Makes theta_rounded of theta[0], where products are in bf16. */
 void infer_session_round(infer_session *session);
-size_t infer_session_row_bytes(const infer_session *session); /* of keys, or of values */
+/* The carries that the state is among. */
+session_carries *infer_session_carries(infer_session *session, const session_state *state);
 const infer_parameter *infer_session_fast_parameter(const infer_session *session, int fast);
 
 /* What reading depends on besides weights, a word an option: those of model.*, inner.* and

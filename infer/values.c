@@ -25,10 +25,10 @@ typedef struct {
 
 static holding holding_of(const infer_parameter *p, const ttt_conf *conf, infer_readers readers,
                           const kern_device *device) {
-    bool embedding = p->role == INFER_EMBED, wide = infer_product(conf) != KERN_BF16;
+    bool embedding = p->role == &infer_embedding, wide = infer_product(conf) != KERN_BF16;
     bool multiplied =
-        p->rank == 2 && (!embedding || conf->model.tied) && (!p->fast || readers.plain);
-    bool exact = p->rank == 1 || (multiplied && wide) || (embedding && !device->host);
+        p->role->product && (!embedding || conf->model.tied) && (!p->fast || readers.plain);
+    bool exact = !p->role->product || (multiplied && wide) || (embedding && !device->host);
     return (holding){.exact = exact,
                      .rounded = multiplied && !wide,
                      .in_file = !exact && (embedding || (p->fast && readers.stepping))};

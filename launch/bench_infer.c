@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "infer/model.h"
 #include "infer/session.h"
 #include "kernels/bandwidth.h"
@@ -16,19 +17,20 @@
 #include "launch/report.h"
 #include "train/fit.h"
 
-enum { MOST_LENGTHS = 32, MOST_LENGTH = 1000000000, VARIANTS = 4, MOST_WORDS = 256 };
+enum { MOST_LENGTHS = 32, MOST_LENGTH = 1000000000, VARIANTS = 4, OVERRIDES = 4, MOST_WORDS = 256 };
 
 /* The ways in which one configuration is read. */
 typedef struct {
-    const char *label, *override[3];
+    const char *label, *override[OVERRIDES];
     bool inner, needs_inner;
 } variant;
 
+#define WINDOW "model.attention=window" /* what a pattern wants */
 static const variant variants[VARIANTS] = {
     {"ttt", {NULL}, true, true},
     {"ttt off", {NULL}, false, true},
-    {"swa", {"inner.mode=off", "inner.suffix=0", "model.attention=window"}, false, false},
-    {"full", {"inner.mode=off", "inner.suffix=0", "model.attention=full"}, false, false},
+    {"swa", {"inner.mode=off", "inner.suffix=0", "model.pattern=s", WINDOW}, false, false},
+    {"full", {"inner.mode=off", "inner.suffix=0", "model.pattern=f", WINDOW}, false, false},
 };
 
 /* At one length of text. Seconds. */
@@ -80,11 +82,11 @@ static kern_status parse_lengths(bench *b, const char *text) {
 static kern_status load(ttt_conf **conf, const bench *b, const variant *v) {
     const char *words[MOST_WORDS];
     int count = 0;
-    if (b->given->words - 1 + 3 > MOST_WORDS)
-        return kern_fail(KERN_ERR_USAGE, "more than %d overrides", MOST_WORDS - 3);
+    if (b->given->words - 1 + OVERRIDES > MOST_WORDS)
+        return kern_fail(KERN_ERR_USAGE, "more than %d overrides", MOST_WORDS - OVERRIDES);
     for (int i = 1; i < b->given->words; i++) words[count++] = b->given->word[i];
-    for (int i = 0; i < 3 && v && v->override[i]; i++) words[count++] = v->override[i];
-    return conf_load(conf, b->given->word[0], count, words);
+    for (int i = 0; i < OVERRIDES && v && v->override[i]; i++) words[count++] = v->override[i];
+    return infer_load(conf, b->given->word[0], count, words);
 }
 
 static int by_value(const void *a, const void *b) {

@@ -1,5 +1,6 @@
 /* ttt bench: how fast training steps and the engine's ops run, against this machine's own peak. */
 #include "configs/conf.h"
+#include "infer/mixer.h"
 #include "kernels/crowding.h"
 #include "kernels/matmul.h"
 #include "launch/arguments.h"
@@ -154,7 +155,7 @@ static kern_status bench_step(bench *b, int words, char **word) {
         TRY(kern_fail(KERN_ERR_USAGE,
                       "bench step needs a configuration, such as: ttt bench step bench-small"));
     char device[64];
-    TRY(conf_load(&conf, word[0], words - 1, (const char *const *)(word + 1)));
+    TRY(infer_load(&conf, word[0], words - 1, (const char *const *)(word + 1)));
     snprintf(device, sizeof device, "train.device=%s", b->device);
     if (strcmp(b->device, "cpu") != 0) TRY(conf_set(conf, device));
     b->conf = conf;

@@ -1,6 +1,7 @@
 /* ttt configs: the shipped configurations, one resolved, or the option table. */
 #include "configs/conf.h"
 #include "configs/options.h"
+#include "infer/mixer.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/report.h"
@@ -9,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In a word; a pattern as it is. */
 static const char *attention_of(const ttt_conf *conf) {
     static const char *const names[] = {"window", "full", "hybrid", "none"};
-    return names[conf->model.attention];
+    return *conf->model.pattern ? conf->model.pattern : names[conf->model.attention];
 }
 
 static const char *inner_of(const ttt_conf *conf) {
@@ -22,7 +24,7 @@ static const char *inner_of(const ttt_conf *conf) {
 static kern_status list_one(const char *name, json_t *list) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
-    TRY(conf_load(&conf, name, 0, NULL));
+    TRY(infer_load(&conf, name, 0, NULL));
     long long context = conf->train.context, batch = conf->train.batch, steps = conf->train.steps;
     printf("%-18s %-9s %-12s %8lld %9lld %8lld %9s\n", name, attention_of(conf), inner_of(conf),
            context, batch, steps, *conf->train.init_from ? "extension" : "");
@@ -93,7 +95,7 @@ static kern_status show(const char *name, int overrides, char **override, bool j
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
     char *text = NULL;
-    TRY(conf_load(&conf, name, overrides, (const char *const *) override));
+    TRY(infer_load(&conf, name, overrides, (const char *const *) override));
     TRY(conf_text(&text, conf));
     fputs(text, stdout);
     if (json) TRY(print_json_of(conf));

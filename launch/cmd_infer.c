@@ -157,9 +157,8 @@ static kern_status find_limit(int64_t *limit, const inference *all) {
     kern_status status = KERN_OK;
     const choices *chosen = all->chosen;
     int64_t bytes = 0, loaded = 0, most = INT64_MAX / 4;
-    conf_attention attention = all->run.conf->model.attention;
     *limit = 0;
-    if (attention != CONF_ATTN_FULL && attention != CONF_ATTN_HYBRID) goto done;
+    if (!conf_has_full(all->run.conf)) goto done;
     if (chosen->load_state) {
         infer_state state;
         status = infer_state_read(&state, chosen->load_state);

@@ -1,5 +1,6 @@
 /* ttt plan: what a configuration needs, without running it and without its memory. */
 #include "configs/conf.h"
+#include "infer/mixer.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/report.h"
@@ -17,6 +18,10 @@ typedef struct {
     train_fit fit;
 } way;
 
+/* All parameters of one axis: norms, and a mixer's like. */
+#define NORMS "norms"
+enum { MOST_KINDS = 20 };
+
 enum { WAY_HERE, WAY_LEAST, WAY_MOST, WAYS };
 static const char *const way_name[WAYS] = {"here", "least_memory", "all_kept"};
 
@@ -26,24 +31,29 @@ typedef struct {
     int threads;
     way way[WAYS];
     double parameters, fast_parameters;
-    double kind[5];
+    double kind[MOST_KINDS];
     train_disk disk;
 } plan;
 
-static const char *const parameter_kind[] = {"embedding", "attention", "fast_mlp", "mlp", "norms"};
-enum { KINDS = sizeof parameter_kind / sizeof *parameter_kind };
+/* Kinds of parameters in the order of printing: *name of kind `kind`, false behind the last. Those
+ * of mixers have their mixer's name. */
+static bool kind_name(const char **name, int kind) {
+    static const char *const behind[] = {"fast_mlp", "mlp", NORMS};
+    int mixers = 0;
+    while (infer_mixers[mixers]) mixers++;
+    if (kind >= 1 + mixers + (int)(sizeof behind / sizeof *behind)) return false;
+    *name = kind == 0        ? "embedding"
+            : kind <= mixers ? infer_mixers[kind - 1]->name
+                             : behind[kind - 1 - mixers];
+    return true;
+}
 
 static int kind_of(const infer_parameter *p) {
-    if (p->rank == 1) return 4;
-    switch (p->role) {
-    case INFER_EMBED:
-    case INFER_LM_HEAD: return 0;
-    case INFER_WQ:
-    case INFER_WK:
-    case INFER_WV:
-    case INFER_WO: return 1;
-    default: return p->fast ? 2 : 3;
-    }
+    const char *name, *wanted = p->rank == 1 ? NORMS : p->kind;
+    int kind = 0;
+    while (kind_name(&name, kind) && strcmp(name, wanted)) kind++;
+    ASSERT(kind < MOST_KINDS && kind_name(&name, kind));
+    return kind;
 }
 
 static void count_parameters(plan *to, const infer_parameters *parameters) {
@@ -113,10 +123,10 @@ static void print_model(const plan *of) {
     printf(", %lld sequences of %lld tokens a step\n\n", (long long)conf->train.batch,
            (long long)conf->train.context);
     printf("parameters   %s", launch_scaled(text, of->parameters, ""));
-    for (int kind = 0; kind < KINDS; kind++)
+    const char *name;
+    for (int kind = 0; kind_name(&name, kind); kind++)
         if (of->kind[kind] > 0)
-            printf("%s%s %s", kind ? ", " : ": ", parameter_kind[kind],
-                   launch_scaled(text, of->kind[kind], ""));
+            printf("%s%s %s", kind ? ", " : ": ", name, launch_scaled(text, of->kind[kind], ""));
     printf("; fast: %s\n", launch_scaled(text, of->fast_parameters, ""));
 }
 
@@ -275,8 +285,9 @@ static kern_status print_plan_json(const plan *of) {
     double flops = train_model_flops(of->conf), tokens = tokens_of(of);
     json_t *parameters = launch_json("{s:I,s:I}", "total", (json_int_t)of->parameters, "fast",
                                      (json_int_t)of->fast_parameters);
-    for (int kind = 0; kind < KINDS; kind++)
-        launch_json_set(parameters, parameter_kind[kind], json_integer((json_int_t)of->kind[kind]));
+    const char *name;
+    for (int kind = 0; kind_name(&name, kind); kind++)
+        launch_json_set(parameters, name, json_integer((json_int_t)of->kind[kind]));
     json_t *object =
         launch_json("{s:o,s:o,s:I,s:f,s:f,s:b,s:o,s:f,s:{s:I,s:I,s:I}}", "name",
                     launch_json_text(of->conf->name), "parameters", parameters, "tokens_per_step",
@@ -310,7 +321,7 @@ int launch_plan(int argc, char **argv) {
     if (code >= 0) return code;
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
-    TRY(conf_load(&conf, argv[1], argc - 2, (const char *const *)(argv + 2)));
+    TRY(infer_load(&conf, argv[1], argc - 2, (const char *const *)(argv + 2)));
     plan of = {.conf = conf, .limit = train_memory_limit(conf), .threads = train_threads(conf)};
     TRY(make_plan(&of));
     print_model(&of);

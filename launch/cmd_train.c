@@ -1,4 +1,5 @@
 /* ttt train: a new run from a configuration, or on with one that stopped. */
+#include "infer/mixer.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/outputs.h"
@@ -11,7 +12,7 @@ static kern_status train_new(int words, char **word) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
     char *dir = NULL;
-    TRY(conf_load(&conf, word[0], words - 1, (const char *const *)word + 1));
+    TRY(infer_load(&conf, word[0], words - 1, (const char *const *)word + 1));
     dir = *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
     TRY(launch_outputs_check_folder(dir));
     TRY(train_loop_new(conf));

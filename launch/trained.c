@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "configs/conf.h"
+#include "infer/mixer.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/files.h"
@@ -46,7 +47,7 @@ kern_status launch_trained_open(launch_trained *run, const char *word, const cha
     TRY(train_history_config(&run->config, &run->dir, word));
     run->alone = !run->dir;
     if (run->alone) run->dir = train_text("%s", word);
-    TRY(conf_load(&run->conf, run->config, 0, NULL));
+    TRY(infer_load(&run->conf, run->config, 0, NULL));
     TRY(train_history_use(word, accept, run));
     run->label = label_of(run, word);
 done:
@@ -65,8 +66,10 @@ static kern_status load(void *context, const char *checkpoint) {
     ASSERT(items);
     for (int i = 0; i < run->layout->count; i++) {
         const infer_parameter *p = &run->layout->item[i];
-        items[i] = (train_tensor){
-            .name = p->name, .dtype = dtype, .rank = p->rank, .shape = {p->dim[0], p->dim[1]}};
+        items[i] = (train_tensor){.name = p->name,
+                                  .dtype = dtype,
+                                  .rank = p->rank,
+                                  .shape = {p->dim[0], p->dim[1], p->dim[2]}};
     }
     train_tensors tensors = {.count = run->layout->count, .items = items};
     TRY(train_checkpoint_open(&file, &state, &crc, checkpoint, &tensors));

@@ -27,6 +27,7 @@ static double tensors(const infer_parameters *layout, kern_dtype dtype, int copi
                            "\"data_offsets\":[%.0f,%.0f]},",
                            prefix, p->name, (long long)p->dim[0], (long long)p->dim[1],
                            copies * data, copies * data);
+        if (p->rank > 2) header += snprintf(NULL, 0, ",%lld", (long long)p->dim[2]);
     }
     return in_blocks(copies * (data + header));
 }

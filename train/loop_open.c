@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "kernels/matmul.h"
 #include "train/course.h"
 #include "train/dataset.h"
@@ -138,7 +139,7 @@ static kern_status accept_origin(void *context, const char *checkpoint) {
     l->origin_vocabulary = NULL;
     TRY(train_checkpoint_vocabulary(&l->origin_vocabulary, &state, checkpoint));
     if (strcmp(checkpoint, source)) {
-        TRY(conf_load(&conf, config, 0, NULL));
+        TRY(infer_load(&conf, config, 0, NULL));
         TRY(train_course_check(&state, conf, NULL, config, checkpoint));
     }
     free(l->origin);

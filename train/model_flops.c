@@ -1,44 +1,26 @@
 /* The convention by which training FLOPs are counted (docs/costs.md). */
+#include "infer/block.h"
 #include "train/step.h"
 
-/* Pairs of tokens (t, s), s <= t, t - s < window, of a sequence: within chunks, across chunks. */
-static void visible_pairs(int64_t tokens, int64_t chunk, int64_t window, double *own,
-                          double *past) {
-    *own = *past = 0;
-    for (int64_t t = 0; t < tokens; t++) {
-        int64_t all = t + 1 < window ? t + 1 : window, in_chunk = t % chunk + 1;
-        int64_t mine = all < in_chunk ? all : in_chunk;
-        *own += (double)mine;
-        *past += (double)(all - mine);
-    }
-}
-
 double train_model_flops(const ttt_conf *conf) {
-    const conf_model *m = &conf->model;
     const conf_train *train = &conf->train;
     bool inner = conf->inner.mode == CONF_INNER_E2E || conf->inner.mode == CONF_INNER_FIRST_ORDER;
-    double dim = (double)m->dim, weights = 0, attention = 0;
-    double queries = (double)(m->heads * conf_head_size(conf));
-    double keys = (double)(conf_kv_heads(conf) * conf_head_size(conf));
+    infer_parameters *parameters = infer_parameters_create(conf);
     int64_t chunk = infer_chunk(conf, train->context);
-    bool above_fast = false; /* an inner gradient flows through this block's attention */
-    for (int64_t block = 0; block < m->blocks; block++) {
-        bool fast = conf_fast_block(conf, block), suffix = inner && conf_suffix_block(conf, block);
-        double ordinary = suffix ? 6 : 3, stepped = inner ? 9 : 3;
-        if (m->attention != CONF_ATTN_NONE) {
-            double own, past;
-            visible_pairs(train->context, chunk, conf_block_window(conf, block), &own, &past);
-            double pair = 4 * queries; /* scores and values, 2 FLOPs each */
-            attention += pair * (above_fast ? 12 * own + 8.5 * past : 3.5 * (own + past));
-            weights += ordinary * (2 * dim * queries + 2 * dim * keys);
-        }
-        double mlp = 3 * dim * (double)m->mlp;
-        if (fast && conf->inner.separate_mlp)
-            weights += stepped * mlp + ordinary * mlp;
-        else
-            weights += (fast ? stepped : ordinary) * mlp;
-        above_fast |= inner && fast;
+    double weights = 0, mixers = 0;
+    for (int i = 0; i < parameters->count; i++) {
+        const infer_parameter *p = &parameters->item[i];
+        bool suffix = p->block < 0 || conf_suffix_block(conf, p->block); /* the head's, too */
+        double passes = inner && p->fast ? 9 : inner && suffix ? 6 : 3;
+        bool looked_up = p->role == &infer_embedding && !conf->model.tied;
+        if (p->role->product && !looked_up) weights += passes * (double)p->elements;
     }
-    weights += (inner ? 6 : 3) * dim * (double)m->vocab;
-    return (double)train->batch * (2 * weights * (double)train->context + attention);
+    infer_parameters_destroy(parameters);
+    bool above_fast = false; /* an inner gradient flows through this block's mixer */
+    for (int block = 0; block < conf->model.blocks; block++) {
+        const infer_mixer *mixer = infer_mixer_of(conf, block);
+        if (mixer) mixers += mixer->flops(conf, block, chunk, above_fast);
+        above_fast |= inner && conf_fast_block(conf, block);
+    }
+    return (double)train->batch * (2 * weights * (double)train->context + mixers);
 }

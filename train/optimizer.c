@@ -9,12 +9,22 @@
 
 enum { FACTOR, RATE, CORRECT1, CORRECT2, SCALARS };
 
+/* Parameters that decay, and those that do not: their place, and what updates them; NULL where
+ * there are none. */
+enum { RANGES = 2 };
+typedef struct {
+    int64_t first, elements;
+    ad_value p, g, m, v;
+    ad_plan *update;
+} range;
+
 struct train_optimizer {
     conf_train conf;
     kern_dtype dtype;
     ad_graph *graph;
-    ad_plan *norm, *update;
-    ad_value p, g, m, v, scalar[SCALARS];
+    ad_plan *norm;
+    ad_value g, scalar[SCALARS];
+    range range[RANGES];
     const kern_device *device;
     kern_buffer arena; /* and behind it the norm */
 };
@@ -27,7 +37,13 @@ static kern_status compile_norm(train_optimizer *o, int threads) {
     return ad_plan_compile(&o->norm, o->graph, &spec);
 }
 
-static kern_status compile_update(train_optimizer *o, int threads) {
+static kern_status compile_update(train_optimizer *o, range *r, double weight_decay, int threads) {
+    if (r->elements == 0) return KERN_OK;
+    ad_type type = AD_TYPE(o->dtype, r->elements / INFER_ROW, INFER_ROW);
+    r->p = ad_input(o->graph, type, "parameters");
+    r->g = ad_input(o->graph, type, "gradient");
+    r->m = ad_input(o->graph, type, "m");
+    r->v = ad_input(o->graph, type, "v");
     ad_adamw_args args = {.factor = o->scalar[FACTOR],
                           .rate = o->scalar[RATE],
                           .correct1 = o->scalar[CORRECT1],
@@ -35,21 +51,21 @@ static kern_status compile_update(train_optimizer *o, int threads) {
                           .beta1 = o->conf.beta1,
                           .beta2 = o->conf.beta2,
                           .eps = o->conf.eps,
-                          .weight_decay = o->conf.weight_decay};
+                          .weight_decay = weight_decay};
     ad_value p, m, v;
-    ad_adamw(o->graph, &args, o->p, o->g, o->m, o->v, &p, &m, &v);
+    ad_adamw(o->graph, &args, r->p, r->g, r->m, r->v, &p, &m, &v);
     ad_plan_output output[3] = {{p, AD_WRITE}, {m, AD_WRITE}, {v, AD_WRITE}};
     ad_plan_spec spec = {
         .outputs = 3, .output = output, .device = o->device, .threads = threads, .repeats = true};
-    return ad_plan_compile(&o->update, o->graph, &spec);
+    return ad_plan_compile(&r->update, o->graph, &spec);
 }
 
 kern_status train_optimizer_create(train_optimizer **result, const conf_train *conf,
                                    const kern_device *device, kern_dtype dtype, int64_t elements,
-                                   int threads) {
+                                   int64_t decaying, int threads) {
     kern_status status = KERN_OK;
     train_optimizer *o = kern_array(1, sizeof *o);
-    ASSERT(elements % INFER_ROW == 0);
+    ASSERT(elements % INFER_ROW == 0 && decaying % INFER_ROW == 0 && decaying <= elements);
     *result = NULL;
     o->conf = *conf;
     o->dtype = dtype;
@@ -57,13 +73,13 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->graph = ad_graph_create();
     ad_scope_push(o->graph, "optimizer");
     ad_type type = AD_TYPE(dtype, elements / INFER_ROW, INFER_ROW);
-    o->p = ad_input(o->graph, type, "parameters");
     o->g = ad_input(o->graph, type, "gradient");
-    o->m = ad_input(o->graph, type, "m");
-    o->v = ad_input(o->graph, type, "v");
+    o->range[0] = (range){.elements = decaying};
+    o->range[1] = (range){.first = decaying, .elements = elements - decaying};
     for (int i = 0; i < SCALARS; i++) o->scalar[i] = ad_scalar(o->graph, dtype, "scalar.%d", i);
     TRY(compile_norm(o, threads));
-    TRY(compile_update(o, threads));
+    TRY(compile_update(o, &o->range[0], conf->weight_decay, threads));
+    TRY(compile_update(o, &o->range[1], 0, threads));
     TRY(kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o), "optimizer workspace"));
     *result = o;
     o = NULL;
@@ -75,14 +91,18 @@ done:
 void train_optimizer_destroy(train_optimizer *optimizer) {
     if (!optimizer) return;
     ad_plan_destroy(optimizer->norm);
-    ad_plan_destroy(optimizer->update);
+    for (int r = 0; r < RANGES; r++) ad_plan_destroy(optimizer->range[r].update);
     ad_graph_destroy(optimizer->graph);
     kern_buffer_destroy(&optimizer->arena);
     free(optimizer);
 }
 
 static size_t arena_bytes(const train_optimizer *o) {
-    return kern_align(kern_max_bytes(ad_plan_arena_bytes(o->norm), ad_plan_arena_bytes(o->update)));
+    size_t bytes = ad_plan_arena_bytes(o->norm);
+    for (int r = 0; r < RANGES; r++)
+        if (o->range[r].update)
+            bytes = kern_max_bytes(bytes, ad_plan_arena_bytes(o->range[r].update));
+    return kern_align(bytes);
 }
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {
@@ -104,7 +124,7 @@ done:
     return status;
 }
 
-static void set_scalars(train_optimizer *o, double norm, int64_t step, double lr) {
+static void set_scalars(train_optimizer *o, ad_plan *update, double norm, int64_t step, double lr) {
     const conf_train *c = &o->conf;
     double value[SCALARS] = {
         [FACTOR] = norm > c->clip ? c->clip / norm : 1,
@@ -112,18 +132,26 @@ static void set_scalars(train_optimizer *o, double norm, int64_t step, double lr
         [CORRECT1] = 1 / (1 - pow(c->beta1, (double)(step + 1))),
         [CORRECT2] = 1 / (1 - pow(c->beta2, (double)(step + 1))),
     };
-    for (int i = 0; i < SCALARS; i++) ad_plan_set(o->update, o->scalar[i], value[i]);
+    for (int i = 0; i < SCALARS; i++) ad_plan_set(update, o->scalar[i], value[i]);
 }
 
 kern_status train_optimizer_update(train_optimizer *o, double norm, void *parameters, void *m,
                                    void *v, const void *gradient, int64_t step, double lr) {
-    set_scalars(o, norm, step, lr);
-    ad_plan_bind(o->update, o->p, parameters);
-    ad_plan_bind(o->update, o->m, m);
-    ad_plan_bind(o->update, o->v, v);
-    ad_plan_bind(o->update, o->g, gradient);
-    ad_plan_bind_output(o->update, 0, parameters);
-    ad_plan_bind_output(o->update, 1, m);
-    ad_plan_bind_output(o->update, 2, v);
-    return ad_plan_run(o->update, o->arena.data);
+    kern_status status = KERN_OK;
+    for (int i = 0; i < RANGES; i++) {
+        const range *r = &o->range[i];
+        size_t from = (size_t)r->first * kern_dtype_bytes(o->dtype);
+        if (!r->update) continue;
+        set_scalars(o, r->update, norm, step, lr);
+        ad_plan_bind(r->update, r->p, (char *)parameters + from);
+        ad_plan_bind(r->update, r->m, (char *)m + from);
+        ad_plan_bind(r->update, r->v, (char *)v + from);
+        ad_plan_bind(r->update, r->g, (const char *)gradient + from);
+        ad_plan_bind_output(r->update, 0, (char *)parameters + from);
+        ad_plan_bind_output(r->update, 1, (char *)m + from);
+        ad_plan_bind_output(r->update, 2, (char *)v + from);
+        TRY(ad_plan_run(r->update, o->arena.data));
+    }
+done:
+    return status;
 }

@@ -1,5 +1,4 @@
-/* AdamW on flat buffers, with clipping by the global norm. Decay applies to every parameter. All
- * local. */
+/* AdamW on flat buffers, with clipping by the global norm. All local. */
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
@@ -8,11 +7,12 @@
 
 typedef struct train_optimizer train_optimizer;
 
-/* For buffers of the device (NULL: the CPU) of `elements` (a multiple of INFER_ROW) of `dtype` f32
- * or f64. Allocates nothing large. */
+/* For buffers of the device (NULL: the CPU) of `elements` of `dtype` f32 or f64, of which the first
+ * `decaying` decay and the others do not; both are multiples of INFER_ROW. Allocates nothing large.
+ */
 kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train *conf,
                                    const kern_device *device, kern_dtype dtype, int64_t elements,
-                                   int threads);
+                                   int64_t decaying, int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
 

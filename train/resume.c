@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/history.h"
@@ -12,8 +13,8 @@ static kern_status load_configuration(train_resume *resume, int overrides,
                                       const char *const *override) {
     kern_status status = KERN_OK;
     ttt_conf *before = NULL;
-    TRY(conf_load(&before, resume->run->config, 0, NULL));
-    TRY(conf_load(&resume->conf, resume->run->config, overrides, override));
+    TRY(infer_load(&before, resume->run->config, 0, NULL));
+    TRY(infer_load(&resume->conf, resume->run->config, overrides, override));
     TRY(train_course_keep(before, resume->conf));
     resume->overridden = overrides > 0;
 done:

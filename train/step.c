@@ -62,7 +62,8 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
-                               step->buffers.dtype, step->buffers.layout->elements, spec->threads));
+                               step->buffers.dtype, step->buffers.layout->elements,
+                               step->buffers.layout->decaying, spec->threads));
     size_t after = heap_bytes();
     size_t program = (after > before ? after - before : 0) + LIBRARY_BYTES;
     step->program = (program + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;

@@ -9,7 +9,7 @@ static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, 
     return (train_tensor){.name = name,
                           .dtype = b->dtype,
                           .rank = p->rank,
-                          .shape = {p->dim[0], p->dim[1]},
+                          .shape = {p->dim[0], p->dim[1], p->dim[2]},
                           .data = (char *)buffer + (size_t)p->offset * kern_dtype_bytes(b->dtype)};
 }
 

@@ -30,16 +30,18 @@ typedef struct {
 
 typedef struct {
     ad_value h, weight, wq, wk, wv, theta, rate; /* inputs */
+    ad_value state;                              /* the same; zero before the first chunk */
     ad_value past_k, past_v, past_rows;
-    ad_value fresh_k, fresh_v, rows, loss, next; /* results */
+    ad_value fresh_k, fresh_v, rows, loss, next, next_state; /* results */
 } body;
 
 static ad_value heads(ad_graph *g, ad_value x, ad_value w, int64_t batch) {
     return ad_reshape(g, ad_linear(g, x, w), AD_TYPE(KERN_F64, batch, C, H, K));
 }
 
-/* One chunk: attention over past and new rows, a matrix of its own for each item, a loss, and a
- * step on that matrix along the loss's gradient. */
+/* One chunk: attention over past and new rows, a matrix of its own for each item, a state that is
+ * added to the rows and that they are added to, a loss, and a step on that matrix along the loss's
+ * gradient. */
 static void build(ad_graph *g, body *b, int64_t batch, bool step) {
     ad_attention_args args = {.q = heads(g, b->h, b->wq, batch),
                               .k = heads(g, b->h, b->wk, batch),
@@ -53,12 +55,16 @@ static void build(ad_graph *g, body *b, int64_t batch, bool step) {
     b->fresh_v = args.v;
     ad_value o = ad_reshape(g, ad_attention(g, &args, NULL), AD_TYPE(KERN_F64, batch, C, H * K));
     ad_value y = ad_silu(g, ad_matmul(g, o, b->theta, false, false));
+    ad_type one = AD_TYPE(KERN_F64, batch, 1, D);
+    y = ad_add(g, y, ad_broadcast(g, ad_reshape(g, b->state, one), ad_type_at(g, y)));
+    ad_value mean = ad_reshape(g, ad_scale(g, ad_sum(g, y, 2u), 0.2), ad_type_at(g, b->state));
+    b->next_state = ad_add(g, ad_scale(g, b->state, 0.4), mean);
     b->rows = ad_add(g, b->h, ad_reshape(g, y, AD_TYPE(KERN_F64, batch * C, D)));
     ad_value square = ad_mul_repeat(g, ad_mul(g, b->rows, b->rows), b->weight);
     b->loss = ad_row_sum(g, ad_reshape(g, square, AD_TYPE(KERN_F64, batch, C * D)));
     if (!step) return;
-    ad_value one = ad_fill(g, AD_TYPE(KERN_F64, batch, 1), 1), gradient, norm;
-    ad_vjp(g, 1, &b->loss, &one, 1, &b->theta, &gradient);
+    ad_value ct = ad_fill(g, AD_TYPE(KERN_F64, batch, 1), 1), gradient, norm;
+    ad_vjp(g, 1, &b->loss, &ct, 1, &b->theta, &gradient);
     ad_value factor = ad_clip_factor(g, 1, &gradient, 0.7, &norm);
     factor = ad_mul_repeat(g, factor, ad_reshape(g, b->rate, AD_TYPE(KERN_F64, 1, 1, 1)));
     b->next = ad_sub(g, b->theta, ad_mul_repeat(g, gradient, factor));
@@ -130,6 +136,7 @@ static body make_inputs(ad_graph *g, int64_t batch) {
                   .wv = ad_input(g, AD_TYPE(KERN_F64, D, H * K), "wv"),
                   .theta = ad_input(g, AD_TYPE(KERN_F64, batch, H * K, D), "theta"),
                   .rate = ad_input(g, AD_TYPE(KERN_F64, 1), "rate"),
+                  .state = ad_input(g, AD_TYPE(KERN_F64, batch, D), "state"),
                   .past_k = AD_NONE,
                   .past_v = AD_NONE,
                   .past_rows = AD_NONE};
@@ -148,7 +155,8 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
         b.past_rows = ad_scalar(g, KERN_I32, "past_rows");
     }
     build(g, &b, s.batch, true);
-    ad_scan_carry carry = {b.theta, b.next};
+    ad_scan_carry carry[] = {{.in = b.theta, .out = b.next},
+                             {.in = b.state, .out = b.next_state, .zero = true}};
     ad_value constant[] = {b.wq, b.wk, b.wv};
     ad_scan_slice slice[] = {{b.h, true, true}, {b.weight, true, false}};
     ad_scan_output output[] = {{.value = b.loss}, {.value = b.rows, .by_row = true}};
@@ -158,12 +166,12 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
                          .batch = s.batch,
                          .chunk = C,
                          .chunks = s.chunks,
-                         .carries = 1,
+                         .carries = 2,
                          .constants = 3,
                          .slices = 2,
                          .outputs = 2,
                          .histories = 2,
-                         .carry = &carry,
+                         .carry = carry,
                          .constant = constant,
                          .slice = slice,
                          .output = output,
@@ -178,9 +186,11 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
     ad_scan_offer offer = ad_scan_offered(scan, budget);
     if (ad_scan_compile(scan, budget) != KERN_OK) fail_msg("%s", kern_error());
     *memory = ad_scan_plan(scan);
-    size_t lambda = (size_t)(s.batch * H * K * D) * sizeof(double);
-    assert_int_equal((size_t)offer.bytes,
-                     memory->carries - (lambda + 63) / 64 * 64 + memory->slots);
+    size_t theta_bytes = kern_align((size_t)(s.batch * H * K * D) * sizeof(double));
+    size_t state_bytes = kern_align((size_t)(s.batch * D) * sizeof(double));
+    size_t not_saved =
+        theta_bytes + state_bytes + 2 * state_bytes; /* cotangents, zeros, unwanted */
+    assert_int_equal((size_t)offer.bytes, memory->carries - not_saved + memory->slots);
     assert_int_equal(ad_scan_allocate(scan), KERN_OK);
     void *arena;
     assert_int_equal(kern_alloc(&arena, memory->arena, "arena"), KERN_OK);
@@ -227,6 +237,7 @@ static void run_unrolled(size s, const numbers *n, results *r) {
     ad_value h = ad_input(g, AD_TYPE(KERN_F64, s.batch, s.chunks * C, D), "all_h");
     ad_value weight = ad_input(g, AD_TYPE(KERN_F64, s.batch, s.chunks * C, 1), "all_weight");
     ad_value theta = b.theta, past_k = AD_NONE, past_v = AD_NONE, past_rows[MOST_CHUNKS];
+    ad_value carried = ad_fill(g, AD_TYPE(KERN_F64, s.batch, D), 0);
     ad_value losses[MOST_CHUNKS], rows[MOST_CHUNKS], ct[MOST_CHUNKS], result[5];
     int32_t past_count[MOST_CHUNKS];
     for (int64_t i = 0; i < s.chunks; i++) {
@@ -234,16 +245,15 @@ static void run_unrolled(size s, const numbers *n, results *r) {
         chunk.h = chunk_of(g, h, s.batch, i, D);
         chunk.weight = chunk_of(g, weight, s.batch, i, 1);
         chunk.theta = theta;
+        chunk.state = carried;
         chunk.past_k = past_k;
         chunk.past_v = past_v;
-        past_rows[i] = AD_NONE;
-        if (i) {
-            past_rows[i] = ad_input(g, AD_TYPE(KERN_I32, 1), "past_rows.%d", (int)i);
-            past_count[i] = (int32_t)ad_type_at(g, past_k).dim[1];
-        }
+        past_rows[i] = i ? ad_input(g, AD_TYPE(KERN_I32, 1), "past_rows.%d", (int)i) : AD_NONE;
+        if (i) past_count[i] = (int32_t)ad_type_at(g, past_k).dim[1];
         chunk.past_rows = past_rows[i];
         build(g, &chunk, s.batch, i < s.chunks - 1);
         theta = chunk.next;
+        carried = chunk.next_state;
         past_k = append(g, past_k, chunk.fresh_k);
         past_v = append(g, past_v, chunk.fresh_v);
         losses[i] = chunk.loss;

@@ -46,7 +46,7 @@ static void expect_offers(int64_t chunks, int count, const offer *expected) {
     loss = total(g, total(g, loss, ad_add(g, three, four)), carried);
     loss = total(g, loss, ad_matmul(g, column, row, false, false));
     constant[constants++] = row;
-    ad_scan_carry carry = {carried, ad_scale(g, carried, 0.5)};
+    ad_scan_carry carry = {.in = carried, .out = ad_scale(g, carried, 0.5)};
     ad_scan_slice slice[] = {{h, true, true}, {column, true, true}};
     ad_scan_output output = {.value = loss};
     ad_scan_spec spec = {.graph = g,

@@ -27,6 +27,11 @@ static int64_t single(double random, int64_t left) {
     (void)left;
     return 1;
 }
+/* A piece, and then the rest: it begins within a chunk and goes on with whole ones. */
+static int64_t piece_first(double random, int64_t left) {
+    (void)random;
+    return left > 1600 ? 400 : left;
+}
 static int64_t some(double random, int64_t left) {
     static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 16, 40, 65, 200, 700};
     int64_t n = sizes[(int)((random + 1) / 2 * (double)(sizeof sizes / sizeof *sizes))];
@@ -97,7 +102,10 @@ static void test_long_texts(void **state) {
         "inner.chunk=32 train.context=1920" CALM,
         "inner.chunk=128 model.window=30 train.context=1920" CALM,
         "inner.chunk=96 model.window=200 train.context=1920" CALM,
-        "inner.chunk=4 model.window=2" CALM, "inner.mode=off inner.suffix=0 model.window=40"};
+        "inner.chunk=4 model.window=2" CALM,
+        "inner.mode=off inner.suffix=0 model.window=40",
+        "inner.chunk=96 model.pattern=ees inner.suffix=2 train.context=1920" CALM,
+        "inner.mode=off inner.suffix=1 model.pattern=ese"};
     static int32_t tokens[MOST + 1];
     static double expected[MOST], nll[MOST + 1];
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
@@ -112,7 +120,7 @@ static void test_long_texts(void **state) {
         tiny_assert_close(nll + 1, expected, T, 1e-12, variants[v]);
         for (uint64_t seed = 1; seed < 4; seed++) {
             infer_session_reset(session);
-            read_in(session, tokens, T + 1, nll, some, seed);
+            read_in(session, tokens, T + 1, nll, seed == 1 ? piece_first : some, seed);
             tiny_assert_close(nll + 1, expected, T, 1e-12, variants[v]);
         }
         infer_session_destroy(session);
@@ -273,8 +281,7 @@ static void test_refusals(void **state) {
 }
 
 /* f32 and bf16 follow f64 as closely as their products allow. */
-static void test_precisions(void **state) {
-    (void)state;
+static void check_precisions(const char *pattern) {
     enum { T = 192 };
     static const struct {
         const char *precision;
@@ -283,7 +290,10 @@ static void test_precisions(void **state) {
     static int32_t tokens[T + 1];
     static double expected[T], nll[T + 1];
     tiny m;
-    tiny_begin(&m, "inner.chunk=16 model.init_std=0.2 inner.lr=0.1");
+    char overrides[128];
+    snprintf(overrides, sizeof overrides, "inner.chunk=16 model.init_std=0.2 inner.lr=0.1 %s",
+             pattern);
+    tiny_begin(&m, overrides);
     set_context(&m, T);
     tiny_tokens(&m, tokens, T + 1, 5);
     reference(&m, expected, tokens, false);
@@ -311,6 +321,12 @@ static void test_precisions(void **state) {
     kern_buffer_destroy(&on_device);
     free(narrow);
     tiny_end(&m);
+}
+
+static void test_precisions(void **state) {
+    (void)state;
+    check_precisions("");
+    check_precisions("model.pattern=es");
 }
 
 /* Loading rounds the fast weights that it read; reading rounds them in the step. A copy that is one

@@ -1,4 +1,5 @@
-/* Tiny models in f64 for tests: a configuration from overrides, random weights, random tokens. */
+/* Tiny models in f64 for tests: a configuration from overrides, random weights, random tokens; with
+ * one mixer (tests/infer/ema.c) more than the program has. */
 #ifndef TESTS_INFER_TINY_H
 #define TESTS_INFER_TINY_H
 
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "infer/model.h"
 #include "tests/device.h"
 
@@ -61,6 +63,7 @@ static inline void tiny_begin(tiny *m, const char *overrides) {
     tiny_set(m->conf, TINY);
     tiny_set(m->conf, overrides);
     assert_ok(conf_check(m->conf));
+    assert_ok(infer_check(m->conf));
     m->layout = infer_parameters_create(m->conf);
     size_t bytes = (size_t)m->layout->elements * sizeof(double);
     assert_ok(kern_alloc_zero(&memory, bytes, "weights"));
@@ -260,6 +263,11 @@ static const char *const tiny_variants[] = {
     "inner.mode=off inner.suffix=0 model.attention=full",
     "inner.mode=off inner.suffix=0 model.attention=hybrid model.full_every=2",
     "model.bos=-1",
+    "model.pattern=e",
+    "model.pattern=es inner.chunk=8 inner.suffix=3",
+    "model.pattern=nef inner.separate_mlp=false inner.suffix=1",
+    "model.pattern=e inner.mode=off inner.suffix=0",
+    "model.pattern=se inner.chunk=1 inner.suffix=2",
 };
 enum { TINY_VARIANTS = sizeof tiny_variants / sizeof *tiny_variants };
 

@@ -37,48 +37,56 @@ static inline int before(const induction_weights *w, int j) { /* where the code 
     return TOKEN + j * w->signs;
 }
 
-static inline float *weight(const induction_weights *w, infer_role role, int block, int64_t row,
+/* An element of the parameter `name`, in block `block` if that is not -1. */
+static inline float *weight(const induction_weights *w, const char *name, int block, int64_t row,
                             int64_t column) {
-    const infer_parameter *p = infer_parameter_of(w->layout, role, block);
-    assert_non_null(p);
-    assert_true(row < p->dim[0] && column < p->dim[1]);
-    return w->data + p->offset + row * p->dim[1] + column;
+    char full[64];
+    snprintf(full, sizeof full, "blocks.%d.%s", block, name);
+    const char *wanted = block < 0 ? name : full;
+    for (int i = 0; i < w->layout->count; i++) {
+        const infer_parameter *p = &w->layout->item[i];
+        if (strcmp(p->name, wanted)) continue;
+        assert_true(row < p->dim[0] && column < p->dim[1]);
+        return w->data + p->offset + row * p->dim[1] + column;
+    }
+    fail_msg("no parameter %s", wanted);
+    return NULL;
 }
 
 static inline void fill_tokens(const induction_weights *w, int64_t vocabulary, int64_t width) {
     int answer = before(w, w->back + 1);
     for (int64_t id = 0; id < vocabulary; id++) {
-        *weight(w, INFER_EMBED, -1, id, 0) = 1;
+        *weight(w, "embed.weight", -1, id, 0) = 1;
         for (int bit = 0; bit < w->signs; bit++) {
-            *weight(w, INFER_EMBED, -1, id, TOKEN + bit) = sign_of(id, bit);
-            *weight(w, INFER_LM_HEAD, -1, answer + bit, id) = sign_of(id, bit);
+            *weight(w, "embed.weight", -1, id, TOKEN + bit) = sign_of(id, bit);
+            *weight(w, "lm_head.weight", -1, answer + bit, id) = sign_of(id, bit);
         }
     }
-    for (int i = 0; i < width; i++) *weight(w, INFER_FINAL_NORM, -1, i, 0) = 1;
+    for (int i = 0; i < width; i++) *weight(w, "final_norm.weight", -1, i, 0) = 1;
 }
 
 static inline void fill_previous(const induction_weights *w, int j) {
     int head = (j - 1) * HEAD;
     for (int pair = 0; pair < POSITION_PAIRS; pair++) {
         double angle = j * pow(rope_theta, -2.0 * pair / HEAD);
-        *weight(w, INFER_WQ, 0, 0, head + 2 * pair) = (float)(steepness * cos(angle));
-        *weight(w, INFER_WQ, 0, 0, head + 2 * pair + 1) = (float)(-steepness * sin(angle));
-        *weight(w, INFER_WK, 0, 0, head + 2 * pair) = (float)steepness;
+        *weight(w, "attn.wq", 0, 0, head + 2 * pair) = (float)(steepness * cos(angle));
+        *weight(w, "attn.wq", 0, 0, head + 2 * pair + 1) = (float)(-steepness * sin(angle));
+        *weight(w, "attn.wk", 0, 0, head + 2 * pair) = (float)steepness;
     }
     for (int bit = 0; bit < w->signs; bit++) {
-        *weight(w, INFER_WV, 0, TOKEN + bit, head + bit) = 1;
-        *weight(w, INFER_WO, 0, head + bit, before(w, j) + bit) = 1;
+        *weight(w, "attn.wv", 0, TOKEN + bit, head + bit) = 1;
+        *weight(w, "attn.wo", 0, head + bit, before(w, j) + bit) = 1;
     }
 }
 
 static inline void fill_match(const induction_weights *w) {
     for (int i = 0; i < w->back * w->signs; i++) {
-        *weight(w, INFER_WQ, 1, TOKEN + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
-        *weight(w, INFER_WK, 1, before(w, 1) + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
+        *weight(w, "attn.wq", 1, TOKEN + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
+        *weight(w, "attn.wk", 1, before(w, 1) + i, 2 * FIRST_SLOW_PAIR + i) = (float)sharpness;
     }
     for (int bit = 0; bit < w->signs; bit++) {
-        *weight(w, INFER_WV, 1, TOKEN + bit, bit) = 1;
-        *weight(w, INFER_WO, 1, bit, before(w, w->back + 1) + bit) = 1;
+        *weight(w, "attn.wv", 1, TOKEN + bit, bit) = 1;
+        *weight(w, "attn.wo", 1, bit, before(w, w->back + 1) + bit) = 1;
     }
 }
 

@@ -22,7 +22,7 @@ static inline void write_run(const char *dir, const ttt_conf *conf, const infer_
         items[i] = (train_tensor){.name = p->name,
                                   .dtype = KERN_F32,
                                   .rank = p->rank,
-                                  .shape = {p->dim[0], p->dim[1]},
+                                  .shape = {p->dim[0], p->dim[1], p->dim[2]},
                                   .data = weights + p->offset};
     }
     const train_tensors parameters = {.count = layout->count, .items = items}, moments = {0};

@@ -26,7 +26,7 @@ static kern_status save(const char *checkpoints, const ttt_conf *conf) {
             (train_tensor){.name = p->name,
                            .dtype = real,
                            .rank = p->rank,
-                           .shape = {p->dim[0], p->dim[1]},
+                           .shape = {p->dim[0], p->dim[1], p->dim[2]},
                            .data = (char *)memory + (size_t)p->offset * kern_dtype_bytes(real)};
     }
     TRY(train_course_hash(&state.config_hash, conf, 0));

@@ -266,6 +266,7 @@ static void test_what_is_kept_does_not_matter(void **state) {
         "inner.chunk=2 model.attention=none inner.fast_blocks=2",
         "inner.mode=off inner.suffix=0",
         "inner.mode=first_order inner.chunk=2 inner.separate_mlp=false",
+        "inner.chunk=2 model.pattern=ese",
     };
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
         tiny m;

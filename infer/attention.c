@@ -1,0 +1,102 @@
+/* Row 0 of the mixers: softmax attention of a window (s) or of everything before (f). */
+#include <math.h>
+
+#include "infer/mixer.h"
+
+enum { WQ, WK, WV, WO, Q_NORM, K_NORM, ROLES };
+
+static const infer_role role[ROLES] = {
+    [WQ] = {.name = "attn.wq", .begin = infer_draw_normal, .product = true}, /* [D, HK] */
+    [WK] = {.name = "attn.wk", .begin = infer_draw_normal, .product = true}, /* [D, GK] */
+    [WV] = {.name = "attn.wv", .begin = infer_draw_normal, .product = true}, /* [D, GK] */
+    [WO] = {.name = "attn.wo", .begin = infer_draw_normal, .product = true}, /* [HK, D] */
+    [Q_NORM] = {.name = "attn.q_norm.weight", .begin = infer_draw_one},      /* [K] */
+    [K_NORM] = {.name = "attn.k_norm.weight", .begin = infer_draw_one},      /* [K] */
+};
+
+static void parameters(infer_parameters *p, const ttt_conf *conf, int block) {
+    const conf_model *m = &conf->model;
+    int64_t size = conf_head_size(conf), queries = m->heads * size,
+            keys = conf_kv_heads(conf) * size;
+    infer_cut(INFER_ADD(p, &role[WQ], block, m->dim, queries), 1);
+    infer_cut(INFER_ADD(p, &role[WK], block, m->dim, keys), 1);
+    infer_cut(INFER_ADD(p, &role[WV], block, m->dim, keys), 1);
+    infer_cut(INFER_ADD(p, &role[WO], block, queries, m->dim), 0);
+    if (!m->qk_norm) return;
+    INFER_ADD(p, &role[Q_NORM], block, size);
+    INFER_ADD(p, &role[K_NORM], block, size);
+}
+
+enum { KEYS, VALUES, STATES };
+
+static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
+    (void)block;
+    static const char *const name[STATES] = {[KEYS] = "past_k", [VALUES] = "past_v"};
+    for (int i = 0; i < STATES; i++)
+        state[i] = (infer_mixer_state){.name = name[i],
+                                       .history = true,
+                                       .rank = 2,
+                                       .dim = {conf_kv_heads(conf), conf_head_size(conf), 1}};
+    return STATES;
+}
+
+/* Rows x split into heads, normalised and turned to their positions: [B, C, heads, K]. */
+static ad_value heads(const infer_context *c, ad_value x, int64_t count, ad_value weight, int kind,
+                      bool turn) {
+    ad_type type = AD_TYPE(c->real, c->batch, c->rows, count, conf_head_size(c->conf));
+    ad_value split = infer_norm(c, ad_reshape(c->graph, x, type), weight);
+    if (turn) split = ad_rope(c->graph, split, c->cosine[kind], c->sine[kind]);
+    return ad_cast(c->graph, split, c->product);
+}
+
+static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value x) {
+    ad_graph *g = c->graph;
+    const conf_model *m = &c->conf->model;
+    int64_t size = conf_head_size(c->conf), groups = conf_kv_heads(c->conf);
+    int kind = conf_block_is_full(c->conf, block);
+    ad_value w[ROLES];
+    for (int i = 0; i < ROLES; i++) w[i] = infer_weight(c, block, &role[i]);
+    bool past = !ad_is_none(memory->before[KEYS]);
+    ad_attention_args args = {
+        .q = heads(c, infer_linear(c, x, w[WQ]), m->heads, w[Q_NORM], kind, true),
+        .k = heads(c, infer_linear(c, x, w[WK]), groups, w[K_NORM], kind, true),
+        .v = heads(c, infer_linear(c, x, w[WV]), groups, AD_NONE, kind, false),
+        .past_k = memory->before[KEYS],
+        .past_v = memory->before[VALUES],
+        .past_rows = past ? c->past_rows[kind] : AD_NONE,
+        .window = kind == INFER_FULL ? c->past_capacity[kind] + c->rows
+                                     : conf_block_window(c->conf, block),
+        .scale = 1 / sqrt((double)size)};
+    memory->after[KEYS] = args.k;
+    memory->after[VALUES] = args.v;
+    ad_value o = ad_attention(g, &args, NULL);
+    o = ad_reshape(g, o, AD_TYPE(c->real, c->batch * c->rows, m->heads * size));
+    return infer_linear(c, o, w[WO]);
+}
+
+/* Pairs of tokens (t, s), s <= t, t - s < window, of a sequence: within chunks, across chunks. */
+static void visible_pairs(int64_t tokens, int64_t chunk, int64_t window, double *own,
+                          double *past) {
+    *own = *past = 0;
+    for (int64_t t = 0; t < tokens; t++) {
+        int64_t all = t + 1 < window ? t + 1 : window, in_chunk = t % chunk + 1;
+        int64_t mine = all < in_chunk ? all : in_chunk;
+        *own += (double)mine;
+        *past += (double)(all - mine);
+    }
+}
+
+/* Scores and values, 2 FLOPs each. */
+static double flops(const ttt_conf *conf, int block, int64_t chunk, bool above) {
+    double own, past, pair = 4 * (double)(conf->model.heads * conf_head_size(conf));
+    visible_pairs(conf->train.context, chunk, conf_block_window(conf, block), &own, &past);
+    return pair * (above ? 12 * own + 8.5 * past : 3.5 * (own + past));
+}
+
+const infer_mixer infer_mixer_attention = {.letters = "sf",
+                                           .name = "attention",
+                                           .attends = true,
+                                           .parameters = parameters,
+                                           .states = states,
+                                           .build = build,
+                                           .flops = flops};

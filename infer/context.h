@@ -1,0 +1,57 @@
+/* What the pieces of one graph share: sizes, element types, weights, rotary tables; and the few
+ * functions that all of them build with. All local. */
+#ifndef INFER_CONTEXT_H
+#define INFER_CONTEXT_H
+
+#include "autodiff/composites.h"
+#include "infer/parameters.h"
+
+/* Element types of a configuration's numbers: of the residual stream, and of products' operands. */
+kern_dtype infer_real(const ttt_conf *conf);
+kern_dtype infer_product(const ttt_conf *conf);
+
+/* Kinds of attention, by what a token sees: conf_block_is_full() as an index. */
+enum { INFER_WINDOWED, INFER_FULL, INFER_KINDS };
+
+/* R = B * C rows of `batch` items. */
+typedef struct {
+    ad_graph *graph;
+    const ttt_conf *conf;
+    kern_dtype real;    /* residual stream, norms, softmax, loss: f32, or f64 in f64 runs */
+    kern_dtype product; /* operands of matrix products and attention: bf16, or `real` */
+    int64_t batch, rows;
+    int64_t slice_elements; /* of logits, that the head computes at a time; 0: the usual 16 Mi */
+    const infer_parameters *parameters;
+    const ad_value *weight; /* [parameters] those of this graph; AD_NONE where it has not got one */
+    /* By kind of attention; AD_NONE where there is none of that kind. */
+    ad_value cosine[INFER_KINDS], sine[INFER_KINDS]; /* [C, K] in `real`: rows of the tables */
+    ad_value past_rows[INFER_KINDS];                 /* i32 scalar */
+    int64_t past_capacity[INFER_KINDS];              /* P: rows of the past that a chunk can see */
+    ad_value valid; /* [R, 1] in `real`; AD_NONE: all rows are tokens; see infer_valid() */
+} infer_context;
+
+/* Creates the inputs cosine, sine and past_rows that the blocks first .. last - 1 need; `tokens` is
+ * the length of the sequence. */
+void infer_context_inputs(infer_context *context, int first, int last, int64_t tokens);
+
+/* Fills rows [rows, K] of the rotary tables for positions first, first + 1, ... of a kind of
+ * attention: each angle stands at both places of its pair. Angles in double, rounded once. */
+void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, int64_t first,
+                      int64_t rows);
+
+/* The weight of this role in this block (-1: of the model), AD_NONE where the model has none:
+ * operands of products in `product`, others in `real`, shaped as in files; fast ones in `real`,
+ * [B, in, out], where each item has its own. */
+ad_value infer_weight(const infer_context *context, int block, const infer_role *role);
+
+/* [R, 1] in `real`: 1 for rows that are tokens, 0 for those behind them that fill up a piece of
+ * fixed width. The latter must leave a state that is handed on as it was. */
+ad_value infer_valid(const infer_context *context);
+
+/* RMS norm over the last axis; x itself where `weight` is AD_NONE. */
+ad_value infer_norm(const infer_context *context, ad_value x, ad_value weight);
+
+/* x [R, in] times a weight [in, out], or [B, in, out] by item -> [R, out] in `real`. */
+ad_value infer_linear(const infer_context *context, ad_value x, ad_value weight);
+
+#endif

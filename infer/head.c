@@ -1,0 +1,53 @@
+/* Before the blocks the embedding, behind them the head. */
+#include "autodiff/vjp.h"
+#include "infer/block.h"
+
+const infer_role infer_embedding = {
+    .name = "embed.weight", .begin = infer_draw_normal, .product = true};
+const infer_role infer_final_norm = {.name = "final_norm.weight", .begin = infer_draw_one};
+const infer_role infer_lm_head = {
+    .name = "lm_head.weight", .begin = infer_draw_normal, .product = true};
+
+void infer_embedding_parameters(infer_parameters *p, const ttt_conf *conf) {
+    p->kind = "embedding";
+    infer_cut(INFER_ADD(p, &infer_embedding, -1, conf->model.vocab, conf->model.dim), 0);
+}
+
+void infer_head_parameters(infer_parameters *p, const ttt_conf *conf) {
+    const conf_model *m = &conf->model;
+    p->kind = "embedding";
+    INFER_ADD(p, &infer_final_norm, -1, m->dim);
+    if (!m->tied) infer_cut(INFER_ADD(p, &infer_lm_head, -1, m->dim, m->vocab), 1);
+}
+
+ad_value infer_head_logits(const infer_context *c, ad_value weight, ad_value head, ad_value h) {
+    ad_value x = ad_cast(c->graph, infer_norm(c, h, weight), c->product);
+    return ad_matmul(c->graph, x, head, false, c->conf->model.tied);
+}
+
+/* Logits of so many rows take at most this much memory at a time. */
+static const int64_t SLICE_ELEMENTS = 16 << 20;
+
+infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value head, ad_value h,
+                             ad_value target, ad_value factor) {
+    ad_graph *g = c->graph;
+    int64_t rows = c->batch * c->rows, vocabulary = c->conf->model.vocab;
+    int64_t most = c->slice_elements ? c->slice_elements : SLICE_ELEMENTS;
+    int64_t slices = kern_min(kern_divide_up(rows * vocabulary, most), rows);
+    infer_head_result result = {AD_NONE, AD_NONE};
+    ad_scope_push(g, "head");
+    for (int64_t s = 0; s < slices; s++) {
+        int64_t first = rows * s / slices, count = rows * (s + 1) / slices - first;
+        ad_value part = ad_slice(g, h, 0, first, count);
+        ad_value logits = infer_head_logits(c, weight, head, part);
+        ad_value nll = ad_cross_entropy(g, logits, ad_slice(g, target, 0, first, count));
+        ad_value ct = ad_slice(g, factor, 0, first, count), ct_part = AD_NONE;
+        ad_vjp(g, 1, &nll, &ct, 1, &part, &ct_part);
+        nll = ad_pad(g, nll, 0, first, rows);
+        ct_part = ad_pad(g, ct_part, 0, first, rows);
+        result.nll = s ? ad_add(g, result.nll, nll) : nll;
+        result.ct_h = s ? ad_add(g, result.ct_h, ct_part) : ct_part;
+    }
+    ad_scope_pop(g);
+    return result;
+}

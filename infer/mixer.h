@@ -1,0 +1,59 @@
+/* Token mixers: what of a block lets tokens see others. A mixer is a row of a table and a file
+ * (docs/add-a-mixer.md); attention is row 0. All local. */
+#ifndef INFER_MIXER_H
+#define INFER_MIXER_H
+
+#include "infer/context.h"
+
+/* What a mixer hands from one chunk of a sequence to the next. */
+enum { INFER_STATES = 8 };
+typedef struct {
+    const char *name; /* of its tensor in a session's file, behind "blocks.{l}." */
+    /* Rows of the tokens before, in `product`, that are appended to and never copied: as many as
+     * the block's attention sees (docs/architecture.md, Scan); only of a mixer that attends. Else a
+     * carry: of each item one in `real`, zero at a sequence's beginning. */
+    bool history;
+    int rank;
+    int64_t dim[INFER_AXES]; /* of a row, or of an item's carry */
+} infer_mixer_state;
+
+/* By state: what there was before the rows (a carry [B, dim]; past rows [B, P, dim], AD_NONE
+ * without any), and what there is after them, which build sets (the carry; fresh rows [B, C, dim]).
+ */
+typedef struct {
+    ad_value before[INFER_STATES], after[INFER_STATES];
+} infer_memory;
+
+typedef struct {
+    const char *letters; /* in model.pattern: one, or one for each kind of the mixer */
+    const char *name;    /* also what ttt plan calls its parameters */
+    bool attends;        /* has rotary angles, and attention of the window (full: of everything) */
+    void (*parameters)(infer_parameters *to, const ttt_conf *conf, int block);
+    /* NULL: it has none. Else how many; fills the list. The same for every call. */
+    int (*states)(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block);
+    /* x [R, D] -> [R, D]. Differentiable twice. Rows that infer_valid() says are none must leave
+     * carries as they were. Any C gives the same numbers. */
+    ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
+    /* What training counts for it beside matrices, of one sequence (docs/costs.md): FLOPs; `above`:
+     * an inner gradient flows through it. `chunk`: tokens of an inner step. */
+    double (*flops)(const ttt_conf *conf, int block, int64_t chunk, bool above);
+} infer_mixer;
+
+/* The table, ends with NULL; in a file of its own (infer/mixers.c), so that a program that links
+ * another table has that one. */
+extern const infer_mixer *const infer_mixers[];
+
+/* The mixer of a block of a checked configuration; NULL: it has none (letter n). */
+const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
+
+/* The states of a block's mixer; how many. */
+int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block);
+
+/* conf_load, and that the letters of model.pattern are those of mixers: else KERN_ERR_CONFIG with
+ * those that there are; *conf is then NULL. */
+kern_status infer_load(ttt_conf **conf, const char *source, int overrides,
+                       const char *const *override);
+/* The second part of it. */
+kern_status infer_check(const ttt_conf *conf);
+
+#endif

@@ -1,0 +1,52 @@
+#!/bin/bash
+# A program with one mixer more (tests/tools/ttt_ema.c) trains, goes on, plans, evaluates, reads and
+# saves with it like with any other; the program itself says that it has no such mixer. Arguments: the
+# program, the source directory.
+set -euo pipefail
+source=$(realpath "$2")
+. "$(dirname "$0")/train_common.sh" "$1" test_mixer_commands
+sed 's/ROW(attention)/ROW(attention) ROW(ema)/' "$source/infer/mixers.c" | cmp - "$source/tests/infer/mixers.c" ||
+    fault "the table of tests is not the program's and a row more"
+plain=$ttt
+ttt=$tools/ttt_ema
+cat >>tiny.yaml <<'END'
+name: tiny-ema
+END
+sed -i 's/blocks: 2/blocks: 4, pattern: esef/; s/suffix: 1/suffix: 2/' tiny.yaml
+
+train whole
+losses whole | check '{ loss[NR] = $1 } END { demand(NR == 30 && loss[30] < 0.7 * loss[1], loss[30] " after " loss[1]) }' ||
+    fault "it learns nothing"
+train half train.steps=15 train.total_steps=30
+refused 0 '.' --resume half train.steps=30 train.total_steps=30
+same whole half
+
+# In pieces, through files, as at once.
+infer() { # OUT WORDS...
+    "$ttt" infer whole "${@:2}" >"$1" 2>log || fault "infer ${*:2}: $(cat log)"
+}
+seq -s ' ' 300 500 >head.txt
+seq -s ' ' 501 640 >tail.txt
+cat head.txt tail.txt >text.txt
+for way in "" --no-ttt; do
+    # shellcheck disable=SC2086  # no word or one
+    {
+        infer whole.out $way --prompt-file text.txt --greedy --tokens 60
+        infer a.out $way --prompt-file head.txt --tokens 0 --save-state head.state --force
+        infer b.out $way --load-state head.state --prompt-file tail.txt --greedy --tokens 25 --save-state b.state --force
+        infer c.out $way --load-state b.state --greedy --tokens 35
+    }
+    cat b.out c.out | cmp - whole.out || fault "a saved state $way goes on with another text"
+done
+
+"$ttt" bench infer whole/config.yaml --contexts 64,128 --tokens 4 --json >out 2>log || fault "$(cat log)"
+"$ttt" eval whole --data valid.h5 --json >out 2>log || fault "$(cat log)"
+"$ttt" plan ./tiny.yaml --json >out 2>log || fault "$(cat log)"
+[ "$(tail -n 1 out | json_get . parameters/ema)" = $((2 * 2 * 32 * 32)) ] || fault "plan: $(cat out)"
+"$ttt" plan ./tiny.yaml >out 2>log && says out 'ema 4'
+ttt=$plain
+refused 1 "model.pattern 'esef' has the letter e, which is no mixer; there are s, f \(attention\), n \(none\)" ./tiny.yaml run.dir=x
+[ ! -e x ] || fault "a run was begun"
+"$plain" infer whole --prompt 1 >out 2>log && fault "it reads without the mixer"
+says log 'letter e, which is no mixer'
+echo "test_mixer_commands: trained, gone on with, read and saved; refused where there is no such mixer"
