@@ -15,9 +15,10 @@ static ad_value through_views(const ad_graph *graph, ad_value value) {
     return value;
 }
 
-/* FLOPs by node: of a product; or of all products in a sum that are used for nothing else, because
- * such a sum is kept as one value and its terms are not. None of a product with less than a FLOP
- * for each byte of its result, such as a column times a row: it is made again sooner than fetched.
+/* FLOPs by node: of a product; or of all products in a sum, also over ranks, that are used for
+ * nothing else, because such a sum is kept as one value and its terms are not. None of a product
+ * with less than a FLOP for each byte of its result, such as a column times a row: it is made again
+ * sooner than fetched.
  */
 static double *product_flops(const ad_graph *graph, int nodes) {
     int total = ad_nodes(graph);
@@ -33,10 +34,16 @@ static double *product_flops(const ad_graph *graph, int nodes) {
         const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
         if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u, INT64_MAX);
         if (flops[i] < (double)ad_bytes(node->type[0])) flops[i] = 0;
-        if (node->op != AD_OP_add) continue;
+        if (node->op != AD_OP_add && node->op != AD_OP_reduce) continue;
         int a = through_views(graph, node->input[0]).node;
+        if (flops[a] == 0 || uses[a] != 1) continue;
+        if (node->op == AD_OP_reduce) {
+            flops[i] = flops[a];
+            flops[a] = 0;
+            continue;
+        }
         int b = through_views(graph, node->input[1]).node;
-        if (flops[a] == 0 || flops[b] == 0 || uses[a] != 1 || uses[b] != 1) continue;
+        if (flops[b] == 0 || uses[b] != 1) continue;
         flops[i] = flops[a] + flops[b];
         flops[a] = flops[b] = 0;
     }
