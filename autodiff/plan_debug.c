@@ -75,10 +75,14 @@ kern_status ad_share_failure(const ad_lowering *low, kern_status met, const ad_u
     low->spec.comm->reduce(low->spec.comm, device->stream, place, place, 1, KERN_F32, KERN_MAX);
     TRY(kern_download(device, &failed, place, sizeof failed));
     if (met != KERN_OK || failed == 0) return met;
-    const ad_node *next = unit ? ad_node_at(low->graph, unit->node[0]) : NULL;
-    return kern_fail(KERN_ERR_NUMERIC, "another rank met a value that is not finite, before %s%s%s",
-                     next ? ad_op_name(next->op) : "the end", next ? " in " : "",
-                     next ? ad_scope_name(low->graph, next->scope) : "");
+    if (!unit)
+        return kern_fail(KERN_ERR_NUMERIC,
+                         "another rank met a value that is not finite, at the end");
+    const ad_node *next = ad_node_at(low->graph, unit->node[0]);
+    const char *scope = ad_scope_name(low->graph, next->scope);
+    return kern_fail(KERN_ERR_NUMERIC,
+                     "another rank met a value that is not finite, before %s in %s",
+                     ad_op_name(next->op), *scope ? scope : "the graph");
 done:
     return status;
 }

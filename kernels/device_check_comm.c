@@ -21,6 +21,7 @@ typedef struct {
 static void run_late(void *arguments) {
     const comm_call *c = arguments;
     kern_stream at = {.device = kern_device_cpu()};
+    if (c->stream->status != KERN_OK) return; /* the first error is the one that is told */
     switch (c->kind) {
     case REDUCE: c->host->reduce(c->host, &at, c->to, c->from, c->count, c->dtype, c->how); break;
     case REDUCE_SCATTER:
@@ -29,7 +30,7 @@ static void run_late(void *arguments) {
     case ALL_GATHER: c->host->all_gather(c->host, &at, c->to, c->from, c->bytes); break;
     case BROADCAST: c->host->broadcast(c->host, &at, c->to, c->bytes, c->root); break;
     }
-    if (c->stream->status == KERN_OK) c->stream->status = at.status;
+    c->stream->status = at.status;
 }
 
 static void note(comm_call call, size_t to_bytes, size_t from_bytes) {

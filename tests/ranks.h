@@ -26,6 +26,8 @@ typedef struct {
     const void *from;
 } ranks_call;
 
+static const char *const ranks_how[] = {"sum", "max", "min"};
+
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -75,8 +77,8 @@ static inline kern_status ranks_meet(const kern_comm *comm, ranks_call call) {
             a->how == b->how && a->root == b->root)
             continue;
         return kern_fail(KERN_ERR_GRAPH,
-                         "rank 0 calls %s of %" PRId64 " and rank %d %s of %" PRId64, a->kind,
-                         a->count, r, b->kind, b->count);
+                         "rank 0 calls %s %s of %" PRId64 " and rank %d %s %s of %" PRId64, a->kind,
+                         ranks_how[a->how], a->count, r, b->kind, ranks_how[b->how], b->count);
     }
     return KERN_OK;
 }

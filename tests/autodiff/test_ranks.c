@@ -388,7 +388,7 @@ static void ranks_agree_with_one(void **state) {
         begin_numbers(&all, &problems[c]);
         begin_numbers(&many, &problems[c]);
         rank_run plain = run_all(&one, 1, false, false), alone = run_all(&all, 1, true, false);
-        compare(&all, &one, 1, 0); /* bits */
+        compare(&all, &one, 1, 1e-14); /* cotangents meet in another order */
         assert_int_equal(plain.steps, alone.steps);
         assert_int_equal(alone.collectives, 0);
         for (int ranks = 2; ranks <= 4; ranks *= 2) {

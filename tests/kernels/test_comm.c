@@ -153,7 +153,8 @@ static void what_does_not_match_is_told(void **state) {
     ranks_run(2, mix_up, of, sizeof *of);
     for (int r = 0; r < 2; r++) {
         assert_int_equal(of[r].status, KERN_ERR_GRAPH);
-        assert_string_equal(of[r].text, "rank 0 calls reduce of 37 and rank 1 reduce of 36");
+        assert_string_equal(of[r].text,
+                            "rank 0 calls reduce sum of 37 and rank 1 reduce sum of 36");
     }
     ranks_run(2, leave, of, sizeof *of);
     assert_int_equal(of[0].status, KERN_OK);
