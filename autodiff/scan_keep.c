@@ -15,10 +15,19 @@ static ad_value through_views(const ad_graph *graph, ad_value value) {
     return value;
 }
 
-/* FLOPs by node: of a product; or of all products in a sum, also over ranks, that are used for
- * nothing else, because such a sum is kept as one value and its terms are not. None of a product
- * with less than a FLOP for each byte of its result, such as a column times a row: it is made again
- * sooner than fetched.
+/* What ranks do together is worth the product that it is made of, if that is used for nothing else,
+ * and a FLOP for each byte at least: kept, it spares the ranks a meeting. */
+static void take_operand(double *flops, const int *uses, const ad_graph *graph, int node) {
+    int operand = through_views(graph, ad_node_at(graph, node)->input[0]).node;
+    flops[node] = (double)ad_bytes(ad_node_at(graph, node)->type[0]);
+    if (uses[operand] != 1) return;
+    if (flops[operand] > flops[node]) flops[node] = flops[operand];
+    flops[operand] = 0;
+}
+
+/* FLOPs by node: of a product; or of all products in a sum that are used for nothing else, because
+ * such a sum is kept as one value and its terms are not. None of a product with less than a FLOP
+ * for each byte of its result, such as a column times a row: it is made again sooner than fetched.
  */
 static double *product_flops(const ad_graph *graph, int nodes) {
     int total = ad_nodes(graph);
@@ -34,16 +43,14 @@ static double *product_flops(const ad_graph *graph, int nodes) {
         const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
         if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u, INT64_MAX);
         if (flops[i] < (double)ad_bytes(node->type[0])) flops[i] = 0;
-        if (node->op != AD_OP_add && node->op != AD_OP_reduce) continue;
-        int a = through_views(graph, node->input[0]).node;
-        if (flops[a] == 0 || uses[a] != 1) continue;
-        if (node->op == AD_OP_reduce) {
-            flops[i] = flops[a];
-            flops[a] = 0;
+        if (ad_op_definition(node->op)->collect) {
+            take_operand(flops, uses, graph, i);
             continue;
         }
+        if (node->op != AD_OP_add) continue;
+        int a = through_views(graph, node->input[0]).node;
         int b = through_views(graph, node->input[1]).node;
-        if (flops[b] == 0 || uses[b] != 1) continue;
+        if (flops[a] == 0 || flops[b] == 0 || uses[a] != 1 || uses[b] != 1) continue;
         flops[i] = flops[a] + flops[b];
         flops[a] = flops[b] = 0;
     }

@@ -13,18 +13,18 @@ struct train_optimizer {
     conf_train conf;
     kern_dtype dtype;
     ad_graph *graph;
-    ad_plan *norm, *update;
+    ad_plan *squares, *update;
     ad_value p, g, m, v, scalar[SCALARS];
     const kern_device *device;
-    kern_buffer arena; /* and behind it the norm */
+    const kern_comm *comm;
+    kern_buffer arena; /* and behind it the sum of squares */
 };
 
-static kern_status compile_norm(train_optimizer *o, int threads) {
-    ad_value squares = ad_sum(o->graph, ad_mul(o->graph, o->g, o->g), 3u);
-    ad_plan_output output = {ad_sqrt(o->graph, squares), AD_WRITE};
+static kern_status compile_squares(train_optimizer *o, int threads) {
+    ad_plan_output output = {ad_sum(o->graph, ad_mul(o->graph, o->g, o->g), 3u), AD_WRITE};
     ad_plan_spec spec = {
         .outputs = 1, .output = &output, .device = o->device, .threads = threads, .repeats = true};
-    return ad_plan_compile(&o->norm, o->graph, &spec);
+    return ad_plan_compile(&o->squares, o->graph, &spec);
 }
 
 static kern_status compile_update(train_optimizer *o, int threads) {
@@ -45,8 +45,8 @@ static kern_status compile_update(train_optimizer *o, int threads) {
 }
 
 kern_status train_optimizer_create(train_optimizer **result, const conf_train *conf,
-                                   const kern_device *device, kern_dtype dtype, int64_t elements,
-                                   int threads) {
+                                   const kern_device *device, const kern_comm *comm,
+                                   kern_dtype dtype, int64_t elements, int threads) {
     kern_status status = KERN_OK;
     train_optimizer *o = kern_array(1, sizeof *o);
     ASSERT(elements % INFER_ROW == 0);
@@ -54,6 +54,7 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->conf = *conf;
     o->dtype = dtype;
     o->device = device ? device : kern_device_cpu();
+    o->comm = comm ? comm : kern_comm_alone();
     o->graph = ad_graph_create();
     ad_scope_push(o->graph, "optimizer");
     ad_type type = AD_TYPE(dtype, elements / INFER_ROW, INFER_ROW);
@@ -62,7 +63,7 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->m = ad_input(o->graph, type, "m");
     o->v = ad_input(o->graph, type, "v");
     for (int i = 0; i < SCALARS; i++) o->scalar[i] = ad_scalar(o->graph, dtype, "scalar.%d", i);
-    TRY(compile_norm(o, threads));
+    TRY(compile_squares(o, threads));
     TRY(compile_update(o, threads));
     TRY(kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o), "optimizer workspace"));
     *result = o;
@@ -74,7 +75,7 @@ done:
 
 void train_optimizer_destroy(train_optimizer *optimizer) {
     if (!optimizer) return;
-    ad_plan_destroy(optimizer->norm);
+    ad_plan_destroy(optimizer->squares);
     ad_plan_destroy(optimizer->update);
     ad_graph_destroy(optimizer->graph);
     kern_buffer_destroy(&optimizer->arena);
@@ -82,22 +83,29 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
 }
 
 static size_t arena_bytes(const train_optimizer *o) {
-    return kern_align(kern_max_bytes(ad_plan_arena_bytes(o->norm), ad_plan_arena_bytes(o->update)));
+    return kern_align(
+        kern_max_bytes(ad_plan_arena_bytes(o->squares), ad_plan_arena_bytes(o->update)));
 }
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {
     return arena_bytes(optimizer) + kern_align(sizeof(double));
 }
 
+/* In the precision of the sum. */
+static double root(double sum, kern_dtype dtype) {
+    return dtype == KERN_F64 ? sqrt(sum) : (double)sqrtf((float)sum);
+}
+
 kern_status train_optimizer_norm(train_optimizer *o, double *norm, const void *gradient) {
     kern_status status = KERN_OK;
     char *place = (char *)o->arena.data + arena_bytes(o);
     double found;
-    ad_plan_bind(o->norm, o->g, gradient);
-    ad_plan_bind_output(o->norm, 0, place);
-    TRY(ad_plan_run(o->norm, o->arena.data));
+    ad_plan_bind(o->squares, o->g, gradient);
+    ad_plan_bind_output(o->squares, 0, place);
+    TRY(ad_plan_run(o->squares, o->arena.data));
+    o->comm->reduce(o->comm, o->device->stream, place, place, 1, o->dtype, KERN_SUM);
     TRY(kern_download(o->device, &found, place, kern_dtype_bytes(o->dtype)));
-    *norm = kern_real_at(&found, o->dtype, 0);
+    *norm = root(kern_real_at(&found, o->dtype, 0), o->dtype);
     if (!isfinite(*norm))
         TRY(kern_fail(KERN_ERR_NUMERIC, "the norm of the outer gradient is not finite"));
 done:
