@@ -179,16 +179,33 @@ static ad_value sum_of_copies(ad_graph *g, ad_value x, ad_value part, int rank) 
     return ad_reduce(g, ad_vary(g, x));
 }
 
-static void a_sum_of_copies_is_not_the_copy(void **state) {
+static ad_value sum_of_parts(ad_graph *g, ad_value x, ad_value part, int rank) {
+    (void)x, (void)rank;
+    return ad_reduce(g, part);
+}
+static ad_value largest_part(ad_graph *g, ad_value x, ad_value part, int rank) {
+    (void)x, (void)rank;
+    return ad_reduce_max(g, part);
+}
+
+/* Parts are -1, -2, ... */
+static void check_value(ad_value (*build)(ad_graph *, ad_value, ad_value, int), int ranks,
+                        double expected) {
+    rank_run r[3];
+    for (int i = 0; i < 3; i++) r[i] = (rank_run){.build = build, .x = 5, .part = -1 - i};
+    ranks_run(ranks, run_rank, r, sizeof *r);
+    for (int i = 0; i < ranks; i++) {
+        assert_int_equal(r[i].status, KERN_OK);
+        assert_true(r[i].result == expected);
+    }
+}
+
+static void values_are_of_all_ranks(void **state) {
     (void)state;
     for (int ranks = 1; ranks <= 3; ranks++) {
-        rank_run r[3];
-        for (int i = 0; i < 3; i++) r[i] = (rank_run){.build = sum_of_copies, .x = 5};
-        ranks_run(ranks, run_rank, r, sizeof *r);
-        for (int i = 0; i < ranks; i++) {
-            assert_int_equal(r[i].status, KERN_OK);
-            assert_true(r[i].result == 5.0 * ranks);
-        }
+        check_value(sum_of_copies, ranks, 5 * ranks); /* and not the copy */
+        check_value(sum_of_parts, ranks, -ranks * (ranks + 1) / 2);
+        check_value(largest_part, ranks, -1);
     }
 }
 
@@ -279,7 +296,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_forgotten_is_refused),
         cmocka_unit_test(constants_go_with_either),
-        cmocka_unit_test(a_sum_of_copies_is_not_the_copy),
+        cmocka_unit_test(values_are_of_all_ranks),
         cmocka_unit_test(collectives_keep_their_order),
         cmocka_unit_test(all_ranks_fail_together),
     };

@@ -146,9 +146,10 @@ static void choose(const kern_comm *comm, const kern_device *device, void *conte
 
 static void the_least_memory_decides(void **state) {
     (void)state;
-    ttt_conf *conf;
-    const char *const word = "train.batch=4";
-    if (conf_load(&conf, "quickstart", 1, &word) != KERN_OK) fail_msg("%s", kern_error());
+    ttt_conf *conf, *fewer;
+    const char *const words[] = {"train.batch=4", "train.micro_batch=2"};
+    assert_ok(conf_load(&conf, "quickstart", 1, words));
+    assert_ok(conf_load(&fewer, "quickstart", 2, words));
     fit_run all = {.conf = conf, .limit = HUGE_VAL}, r[2] = {all, all};
     ranks_run(1, choose, &all, sizeof all);
     assert_int_equal(all.status, KERN_OK);
@@ -164,6 +165,13 @@ static void the_least_memory_decides(void **state) {
         assert_true(r[i].fit.micro_batch < 4 || r[i].fit.budget != HUGE_VAL);
         assert_true((double)r[i].fit.memory.total <= r[1].limit);
     }
+    r[0].limit = r[1].limit = HUGE_VAL; /* who would choose otherwise follows */
+    r[1].conf = fewer;
+    ranks_run(2, choose, r, sizeof *r);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(r[i].status, KERN_OK);
+        assert_int_equal(r[i].fit.micro_batch, 2);
+    }
     r[0].limit = 1e6;
     ranks_run(2, choose, r, sizeof *r);
     for (int i = 0; i < 2; i++) {
@@ -172,6 +180,7 @@ static void the_least_memory_decides(void **state) {
             fail_msg("rank %d: %s", i, r[i].text);
     }
     conf_destroy(conf);
+    conf_destroy(fewer);
 }
 
 int main(void) {
