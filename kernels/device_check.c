@@ -99,7 +99,8 @@ void kern_check_run(void) {
         waiting.item[i].run(waiting.item[i].arguments);
         free(waiting.item[i].arguments);
     }
-    waiting.count = 0;
+    free(waiting.item);
+    waiting = (calls){0};
 }
 
 static const kern_device *cpu(void) {

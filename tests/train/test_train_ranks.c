@@ -147,9 +147,10 @@ static void choose(const kern_comm *comm, const kern_device *device, void *conte
 static void the_least_memory_decides(void **state) {
     (void)state;
     ttt_conf *conf, *fewer;
-    const char *const words[] = {"train.batch=4", "train.micro_batch=2"};
-    assert_ok(conf_load(&conf, "quickstart", 1, words));
-    assert_ok(conf_load(&fewer, "quickstart", 2, words));
+    const char *const words[] = {"train.batch=4", "model.blocks=2", "inner.suffix=1",
+                                 "train.micro_batch=2"};
+    assert_ok(conf_load(&conf, "quickstart", 3, words));
+    assert_ok(conf_load(&fewer, "quickstart", 4, words));
     fit_run all = {.conf = conf, .limit = HUGE_VAL}, r[2] = {all, all};
     ranks_run(1, choose, &all, sizeof all);
     assert_int_equal(all.status, KERN_OK);
