@@ -77,11 +77,17 @@ ad_value ad_cross_entropy(ad_graph *graph, ad_value logits, ad_value target) {
 
 ad_value ad_clip_factor(ad_graph *graph, int n, const ad_value *gradient, double clip,
                         ad_value *norm) {
-    ad_value sum = AD_NONE;
+    ad_value sums[2] = {AD_NONE, AD_NONE}; /* of tensors that are whole on each rank; of parts */
     for (int i = 0; i < n; i++) {
         ad_value squares =
             ad_sum(graph, ad_mul(graph, gradient[i], gradient[i]), 1u << 1 | 1u << 2);
-        sum = ad_is_none(sum) ? squares : ad_add(graph, sum, squares);
+        ad_value *sum = &sums[ad_type_at(graph, squares).varies];
+        *sum = ad_is_none(*sum) ? squares : ad_add(graph, *sum, squares);
+    }
+    ad_value sum = sums[0];
+    if (!ad_is_none(sums[1])) {
+        ad_value parts = ad_reduce(graph, sums[1]);
+        sum = ad_is_none(sum) ? parts : ad_add(graph, sum, parts);
     }
     if (poisoned(sum)) return AD_POISON;
     ad_type type = ad_type_at(graph, sum);

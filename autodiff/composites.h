@@ -24,7 +24,8 @@ ad_value ad_rope(ad_graph *graph, ad_value x, ad_value cosine, ad_value sine);
 ad_value ad_cross_entropy(ad_graph *graph, ad_value logits, ad_value target);
 /* Factor [B, 1, 1] that clips the joint norm of n tensors [B, ., .] by batch item:
  * clip / sqrt(max(sum of squares, clip^2)), regular at zero (docs/model.md). *norm
- * (if not NULL): the norm [B, 1, 1]. */
+ * (if not NULL): the norm [B, 1, 1]. Tensors that vary over the ranks are parts of whole ones,
+ * whose norm it is. */
 ad_value ad_clip_factor(ad_graph *graph, int n, const ad_value *gradient, double clip,
                         ad_value *norm);
 /* One AdamW update (arXiv 1711.05101) of a parameter p with gradient g, moments m and v, all f32 or

@@ -30,6 +30,11 @@ ad_type ad_type_of(kern_dtype dtype, int rank, const int64_t *dim) {
     return type;
 }
 
+ad_type ad_varying(ad_type type) {
+    type.varies = true;
+    return type;
+}
+
 bool ad_type_same(ad_type a, ad_type b) {
     return a.dtype == b.dtype && a.rank == b.rank && !memcmp(a.dim, b.dim, sizeof a.dim);
 }
@@ -53,7 +58,8 @@ ad_type ad_cotangent_type(ad_type type) {
 }
 
 const char *ad_type_text(char text[AD_TYPE_TEXT], ad_type type) {
-    int used = snprintf(text, AD_TYPE_TEXT, "%s[", kern_dtype_name(type.dtype));
+    int used = snprintf(text, AD_TYPE_TEXT, "%s%s[", type.varies ? "varying " : "",
+                        kern_dtype_name(type.dtype));
     for (int axis = 0; axis < type.rank; axis++)
         used += snprintf(text + used, (size_t)(AD_TYPE_TEXT - used), "%s%" PRId64, axis ? "," : "",
                          type.dim[axis]);
@@ -246,7 +252,7 @@ static ad_value append(ad_graph *graph, const ad_node *node) {
 }
 
 static ad_value refuse(ad_graph *graph, const ad_node *node, const char *reason) {
-    char shapes[AD_INPUTS * 40] = "", text[AD_TYPE_TEXT];
+    char shapes[AD_INPUTS * 48] = "", text[AD_TYPE_TEXT];
     for (int i = 0; i < node->inputs; i++) {
         size_t used = strlen(shapes);
         snprintf(shapes + used, sizeof shapes - used, "%s%s", i ? ", " : "",
@@ -274,9 +280,12 @@ ad_value ad_build(ad_graph *graph, const ad_node *wanted) {
     if (node.op == AD_OP_input || node.op == AD_OP_fill) {
         node.outputs = 1;
         node.type[0] = wanted->type[0];
+        node.constant = node.op == AD_OP_fill;
         return append(graph, &node);
     }
+    char text[AD_RANKS_TEXT];
     const char *reason = op->type(graph, &node);
+    if (!reason) reason = ad_ranks_rule(graph, &node, text);
     if (reason) return refuse(graph, &node, reason);
     if (op->fold) {
         ad_value simpler = op->fold(graph, &node);
@@ -318,6 +327,7 @@ bool ad_is_scalar(const ad_graph *graph, ad_value value) {
 
 ad_value ad_fill(ad_graph *graph, ad_type type, double value) {
     if (type.dtype == KERN_I32) return ad_poison(graph, "fill: integers can only be inputs");
+    type.varies = false;
     ad_node node = {.op = AD_OP_fill,
                     .attrs.f = value,
                     .attrs.i[0] = (int64_t)type.dtype,
@@ -356,9 +366,12 @@ void ad_check(const ad_graph *graph) {
         }
         if (node->op == AD_OP_input || node->op == AD_OP_fill) continue;
         ad_node again = *node;
+        char text[AD_RANKS_TEXT];
         ASSERT(!ad_op_definition(node->op)->type(graph, &again));
-        ASSERT(again.outputs == node->outputs);
+        ASSERT(!ad_ranks_rule(graph, &again, text));
+        ASSERT(again.outputs == node->outputs && again.constant == node->constant);
         for (int out = 0; out < node->outputs; out++)
-            ASSERT(ad_type_same(again.type[out], node->type[out]));
+            ASSERT(ad_type_same(again.type[out], node->type[out]) &&
+                   again.type[out].varies == node->type[out].varies);
     }
 }

@@ -29,23 +29,36 @@ static inline bool ad_is_value(ad_value v) {
     return v.node >= 0;
 }
 
-/* Shape and element type. Row-major; axes from `rank` on are 1. */
+/* Shape and element type. Row-major; axes from `rank` on are 1.
+ *
+ * varies: where several ranks run the graph together (kernels/comm.h), each has a value of its own,
+ * such as the columns of a matrix that is split; else all have the same. One rule holds for every
+ * operation and is checked where its node is built: operands vary all or not at all, and so then do
+ * the results. Three operations change it (ops.h): `vary`, `reduce` and `reduce_max`. What is made
+ * of fills alone is the same everywhere and goes with either. A value's cotangent varies as the
+ * value does: of what varies, it is the derivative by this rank's. So rules need not know of ranks,
+ * and a reduce or vary that was forgotten is an error of the builder, not a wrong number.
+ *
+ * All ranks build the same graph: numbers that differ by rank are inputs that vary, never constants
+ * or attributes, which would fold on one rank and not on another. */
 typedef struct {
     kern_dtype dtype;
     int rank;
     int64_t dim[AD_AXES];
+    bool varies;
 } ad_type;
 
 ad_type ad_type_of(kern_dtype dtype, int rank, const int64_t *dim);
 #define AD_TYPE(dtype, ...)                                                                        \
     ad_type_of(dtype, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                   \
                (int64_t[]){__VA_ARGS__})
-bool ad_type_same(ad_type a, ad_type b);
+ad_type ad_varying(ad_type type);        /* the same, and it varies */
+bool ad_type_same(ad_type a, ad_type b); /* in shape and element type */
 int64_t ad_elements(ad_type type);
 size_t ad_bytes(ad_type type);
 int64_t ad_last(ad_type type);        /* size of the last axis */
 ad_type ad_cotangent_type(ad_type t); /* the same shape; bf16 has f32 cotangents */
-/* "f32[2,256,512]" into text, which is returned. */
+/* "f32[2,256,512]", or "varying f32[2,256,512]", into text, which is returned. */
 enum { AD_TYPE_TEXT = 128 };
 const char *ad_type_text(char text[AD_TYPE_TEXT], ad_type type);
 
@@ -61,6 +74,7 @@ typedef struct {
     ad_value input[AD_INPUTS];
     ad_attrs attrs;
     ad_type type[AD_OUTPUTS];
+    bool constant; /* made of fills alone */
     int scope;
 } ad_node;
 
@@ -85,11 +99,13 @@ ad_type ad_type_at(const ad_graph *graph, ad_value value);  /* of poison: f32[1]
 /* The name of an input node's value, else "%node.out". */
 const char *ad_value_name(const ad_graph *graph, ad_value value, char text[AD_TYPE_TEXT]);
 
-/* A value that a plan's caller provides. Each call is a new input. The name is copied. */
+/* A value that a plan's caller provides; its type says whether it varies. Each call is a new input.
+ * The name is copied. */
 ad_value ad_input(ad_graph *graph, ad_type type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* An input of one number that the plan keeps: ad_plan_set gives it, and nothing is bound. */
+/* An input of one number, the same on all ranks, that the plan keeps: ad_plan_set gives it, and
+ * nothing is bound. */
 ad_value ad_scalar(ad_graph *graph, kern_dtype dtype, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool ad_is_scalar(const ad_graph *graph, ad_value value);

@@ -62,6 +62,7 @@ typedef struct {
     int64_t *offset; /* [values] elements from the root's first */
     /* [nodes] the value to whose memory, where it is a summand, the node's kernel adds; or -1 */
     int *summand;
+    int *after;     /* [nodes] the collective that comes before this one; or -1 */
     int *output_of; /* [values] the plan's output in whose memory it is made or added; or -1 */
     /* fuse, schedule */
     int *unit_of; /* [nodes] or -1 */
@@ -76,6 +77,8 @@ typedef struct {
     size_t arena_bytes;
     int scalar_storage; /* of all scalars, SCALAR_BYTES each; AD_NO_STORAGE: there are none */
     int scalars;
+    int fault_storage; /* whether a rank met what is not finite; AD_NO_STORAGE: all learn it alone
+                        */
 } ad_lowering;
 
 enum { AD_SCALAR_BYTES = 8 };
@@ -119,6 +122,15 @@ static inline size_t ad_item_step(ad_buffer buffer, ad_type type) {
 /* After the unit ran: its first result that is not finite, as an error with op, scope and shapes.
  */
 kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit);
+/* The ranks of a debug plan tell each other whether they `met` a failure: all fail here, or none.
+ * unit: the collective that is next, which would wait for a rank that fails alone; or NULL. */
+kern_status ad_share_failure(const ad_lowering *low, kern_status met, const ad_unit *unit);
+
+/* What ranks do together, of a node that is live or not. */
+bool ad_is_collective(const ad_lowering *low, int node);
+static inline bool ad_is_unit_collective(const ad_lowering *low, const ad_unit *unit) {
+    return !unit->rows && ad_is_collective(low, unit->node[0]);
+}
 
 /* Sets `instrs` of all units, each of one node. */
 void ad_lower_count_instrs(ad_lowering *low);
@@ -130,8 +142,8 @@ int ad_producer(const ad_lowering *low, ad_value value);
 /* Value read as operand `in` of a node (its root). AD_NONE stays. */
 ad_value ad_root(const ad_lowering *low, ad_value value);
 bool ad_is_bound(const ad_lowering *low, ad_value root); /* an input or a cut */
-/* What a row program reads for it: the operand of a broadcast that is not computed or of a
- * stop_gradient, else itself. */
+/* What a row program reads for it: the operand of a broadcast that is not computed, of a
+ * stop_gradient or of a vary, else itself. */
 ad_value ad_row_source(const ad_lowering *low, ad_value value);
 size_t ad_offset_bytes(const ad_lowering *low, ad_value value); /* of a view in its root */
 int ad_new_storage(ad_lowering *low, size_t bytes, bool external);

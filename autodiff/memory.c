@@ -133,6 +133,8 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     const ad_node *node = ad_node_at(low->graph, unit->node[0]);
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
     size_t workspace = 0;
+    unit->wanted = 1;
+    if (ad_is_unit_collective(low, unit)) return KERN_OK;
     bool accumulate = kernel->accumulates && adds(low, unit->node[0]);
     kern_status status = kernel->create(&unit->state, low->spec.device, low->graph, node,
                                         accumulate, low->spec.threads, &workspace);
@@ -145,6 +147,20 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     unit->wanted = wanted;
     if (workspace) unit->workspace = ad_new_storage(low, workspace, false);
     return KERN_OK;
+}
+
+/* Ranks that check their values tell each other in a place that nothing else takes. */
+static void place_fault(ad_lowering *low) {
+    int steps = 0;
+    bool together = false;
+    for (; low->order[steps] >= 0; steps++) {
+        const ad_unit *unit = &low->unit[low->order[steps]];
+        together |= ad_is_unit_collective(low, unit);
+    }
+    if (!together || !low->spec.debug) return;
+    low->fault_storage = ad_new_storage(low, sizeof(float), false);
+    touch(low, low->fault_storage, 0);
+    touch(low, low->fault_storage, steps - 1);
 }
 
 static void place_unit(allocator *a, ad_unit *unit) {
@@ -190,6 +206,7 @@ kern_status ad_lower_memory(ad_lowering *low) {
     find_readers(&a);
     for (a.position = 0; low->order[a.position] >= 0; a.position++)
         place_unit(&a, &low->unit[low->order[a.position]]);
+    place_fault(low);
     ad_lower_offsets(low);
 done:
     free(a.last_read);

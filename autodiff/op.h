@@ -3,7 +3,7 @@
 #define AUTODIFF_OP_H
 
 #include "autodiff/ops.h"
-#include "kernels/device.h"
+#include "kernels/comm.h"
 
 enum { AD_SMOOTH = 1000 }; /* differentiable as often as anyone asks */
 
@@ -63,10 +63,15 @@ typedef struct {
     /* Cotangents of the inputs with wanted[i] from those of the results (AD_NONE: zero). What it
      * leaves AD_NONE is zero. NULL: no gradient flows (if orders > 0), or asking is an error. */
     void (*vjp)(ad_graph *graph, int node, const ad_value *ct, const bool *wanted, ad_value *ct_in);
-    /* Exactly one of the three ways to compute it: */
+    bool varies; /* results vary over the ranks though the operand does not: vary */
+    /* Exactly one of the four ways to compute it: */
     ad_rows_kind rows;
     int (*emit)(ad_emitter *emitter, const ad_graph *graph, const ad_node *node, const int *reg);
     const ad_kernel *kernel;
+    /* What all ranks do together, so that a varying operand becomes a result that is the same on
+     * all: makes the call on `from`, of this type. With one rank the result is the operand. */
+    void (*collect)(const kern_comm *comm, kern_stream *stream, ad_type type, void *to,
+                    const void *from);
     /* True if the result is input 0's memory from element *offset on. A kernel serves otherwise. */
     bool (*view)(const ad_graph *graph, const ad_node *node, int64_t *offset);
     /* Tests draw operands of UNARY and BINARY rows from [low, high]; both 0: [-2, 2]. */
@@ -74,6 +79,11 @@ typedef struct {
 } ad_op_def;
 
 const ad_op_def *ad_op_definition(int op);
+
+/* The rule of what varies (graph.h): sets `constant` and the types' bits of a node whose types are
+ * there; or what is wrong, which may be in `text`. */
+enum { AD_RANKS_TEXT = 512 };
+const char *ad_ranks_rule(const ad_graph *graph, ad_node *node, char text[AD_RANKS_TEXT]);
 
 /* For op files. */
 ad_value ad_build_op(ad_graph *graph, int op, int inputs, const ad_value *input,

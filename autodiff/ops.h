@@ -11,6 +11,9 @@
 #define AD_OP_TABLE(UNARY, BINARY, OTHER)                                                          \
     OTHER(input)                                                                                   \
     OTHER(fill)                                                                                    \
+    OTHER(vary)                                                                                    \
+    OTHER(reduce)                                                                                  \
+    OTHER(reduce_max)                                                                              \
     BINARY(add)                                                                                    \
     BINARY(sub)                                                                                    \
     BINARY(mul)                                                                                    \
@@ -59,6 +62,14 @@ const char *ad_op_name(int op);
 
 /* A tensor full of `value`. */
 ad_value ad_fill(ad_graph *graph, ad_type type, double value);
+/* a, which is the same on all ranks, as a value that varies: one may then differ from the others'
+ * in what is made of it. Costs nothing; its adjoint is reduce. */
+ad_value ad_vary(ad_graph *graph, ad_value a);
+/* The sum over the ranks of a, which varies; its adjoint is vary. Of vary(x) it is x times the
+ * number of ranks. Collective: the ranks run plans that reduce together, at the same time. */
+ad_value ad_reduce(ad_graph *graph, ad_value a);
+/* The largest of the ranks' elements. Collective, not differentiable. */
+ad_value ad_reduce_max(ad_graph *graph, ad_value a);
 /* condition != 0 ? a : b, elementwise; no gradient to the condition. */
 ad_value ad_select(ad_graph *graph, ad_value condition, ad_value a, ad_value b);
 /* To another element type; bf16 rounds to nearest even. Its cotangent passes unrounded. */

@@ -11,7 +11,8 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->nodes = ad_nodes(graph);
     low->spec = *spec;
     if (!low->spec.device) low->spec.device = kern_device_cpu();
-    low->scalar_storage = AD_NO_STORAGE;
+    if (!low->spec.comm) low->spec.comm = kern_comm_alone();
+    low->scalar_storage = low->fault_storage = AD_NO_STORAGE;
     low->spec.unfused |= spec->debug;
     low->spec.no_reuse |= spec->debug;
     ad_plan_output *output = kern_array(spec->outputs, sizeof *output);
@@ -29,11 +30,13 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->root = kern_array(values, sizeof *low->root);
     low->offset = kern_array(values, sizeof *low->offset);
     low->summand = kern_array(low->nodes, sizeof *low->summand);
+    low->after = kern_array(low->nodes, sizeof *low->after);
     low->output_of = kern_array(values, sizeof *low->output_of);
     low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
     low->storage_of = kern_array(values, sizeof *low->storage_of);
     low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
     memset(low->summand, -1, (size_t)low->nodes * sizeof *low->summand);
+    memset(low->after, -1, (size_t)low->nodes * sizeof *low->after);
     memset(low->output_of, -1, (size_t)values * sizeof *low->output_of);
     memset(low->unit_of, -1, (size_t)low->nodes * sizeof *low->unit_of);
     for (int i = 0; i < spec->cuts; i++) low->cut[ad_number(spec->cut[i])] = true;
@@ -56,9 +59,10 @@ static void drop_notes(ad_lowering *low) {
     free(low->live);
     free(low->uses);
     free(low->summand);
+    free(low->after);
     free(low->unit_of);
     low->live = NULL;
-    low->uses = low->summand = low->unit_of = NULL;
+    low->uses = low->summand = low->after = low->unit_of = NULL;
 }
 
 kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_plan_spec *spec) {
@@ -107,10 +111,10 @@ void ad_plan_destroy(ad_plan *plan) {
     free(plan->is_set);
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
-    void *const arrays[] = {low->live,    low->cut,           low->view,    low->uses,
-                            low->root,    low->offset,        low->summand, low->output_of,
-                            low->unit_of, low->unit,          low->order,   low->storage_of,
-                            low->storage, low->output_storage};
+    void *const arrays[] = {low->live,       low->cut,     low->view,          low->uses,
+                            low->root,       low->offset,  low->summand,       low->after,
+                            low->output_of,  low->unit_of, low->unit,          low->order,
+                            low->storage_of, low->storage, low->output_storage};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(plan);
 }
@@ -134,7 +138,7 @@ static double unit_flops(const ad_plan *plan, const ad_unit *unit, int64_t befor
     if (unit->rows) return 0;
     const ad_node *node = ad_node_at(plan->low.graph, unit->node[0]);
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
-    return kernel->flops ? kernel->flops(plan->low.graph, node, unit->wanted, before) : 0;
+    return kernel && kernel->flops ? kernel->flops(plan->low.graph, node, unit->wanted, before) : 0;
 }
 
 double ad_plan_flops(const ad_plan *plan, int64_t before) {

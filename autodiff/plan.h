@@ -1,12 +1,12 @@
 /* A plan: the part of a graph that computes some outputs, lowered to a list of kernel calls on one
  * arena. Passes, a file each, each checked after it ran: resolve (dead code, views, accumulation),
  * fuse, schedule, memory. Everything is known before anything runs: bytes, FLOPs, workspace. All
- * local. */
+ * local but ad_plan_run. */
 #ifndef AUTODIFF_PLAN_H
 #define AUTODIFF_PLAN_H
 
 #include "autodiff/graph.h"
-#include "kernels/device.h"
+#include "kernels/comm.h"
 
 typedef enum { AD_WRITE, AD_ADD } ad_output_mode; /* the bound memory is overwritten, or added to */
 
@@ -30,6 +30,8 @@ typedef struct {
      * order in which it was built. 0: everything in order. */
     int lazy;
     const kern_device *device; /* NULL: the CPU */
+    /* The ranks that run this plan together, on memory of the device; borrowed. NULL: one. */
+    const kern_comm *comm;
     int threads;   /* for workspace; at least as many as will run, which each run asserts */
     bool repeats;  /* runs come back to the same addresses: devices that record shall */
     bool unfused;  /* every node by itself: no row programs, no products that add up */
@@ -73,7 +75,9 @@ void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t s
  * before and after. With spec.repeats, where the device records, a run with the same addresses as
  * an earlier one is recorded and replayed from then on. Fails where a call was refused, with op and
  * scope; debug plans wait after each step and fail where a value is not finite, the first being
- * named by op, scope and shapes. */
+ * named by op, scope and shapes.
+ * Collective over spec.comm where the plan has collectives; debug plans of all its ranks then fail
+ * together, those that met no such value by saying that another rank did. */
 kern_status ad_plan_run(ad_plan *plan, void *arena);
 
 /* Seconds spent by step since this was last called, if profiling is on (off at first). */
@@ -86,6 +90,12 @@ typedef struct {
     int64_t runs;
 } ad_plan_step_cost;
 ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step);
+
+/* What the ranks do together in a run, in this order: recomputation just before its first reader,
+ * all else as it was built. Returns a hash of operations, types and scopes, which is the same on
+ * all ranks or they would wait for each other for ever; *count (if not NULL): how many; file (if
+ * not NULL) gets a line for each. None with one rank. */
+uint64_t ad_plan_collectives(const ad_plan *plan, int *count, FILE *file);
 
 /* One line a step: results, operands, offsets. */
 void ad_plan_print(const ad_plan *plan, FILE *file);

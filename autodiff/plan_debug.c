@@ -66,6 +66,46 @@ kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit) {
     return KERN_OK;
 }
 
+kern_status ad_share_failure(const ad_lowering *low, kern_status met, const ad_unit *unit) {
+    kern_status status = KERN_OK;
+    const kern_device *device = low->spec.device;
+    void *place = low->storage[low->fault_storage].buffer.data;
+    float failed = met != KERN_OK;
+    device->upload(device->stream, place, &failed, sizeof failed);
+    low->spec.comm->reduce(low->spec.comm, device->stream, place, place, 1, KERN_F32, KERN_MAX);
+    TRY(kern_download(device, &failed, place, sizeof failed));
+    if (met != KERN_OK || failed == 0) return met;
+    if (!unit)
+        return kern_fail(KERN_ERR_NUMERIC,
+                         "another rank met a value that is not finite, at the end");
+    const ad_node *next = ad_node_at(low->graph, unit->node[0]);
+    const char *scope = ad_scope_name(low->graph, next->scope);
+    return kern_fail(KERN_ERR_NUMERIC,
+                     "another rank met a value that is not finite, before %s in %s",
+                     ad_op_name(next->op), *scope ? scope : "the graph");
+done:
+    return status;
+}
+
+uint64_t ad_plan_collectives(const ad_plan *plan, int *count, FILE *file) {
+    const ad_lowering *low = &plan->low;
+    uint64_t hash = 0xcbf29ce484222325u;
+    int found = 0;
+    for (int step = 0; low->order[step] >= 0; step++) {
+        const ad_unit *unit = &low->unit[low->order[step]];
+        if (!ad_is_unit_collective(low, unit)) continue;
+        const ad_node *node = ad_node_at(low->graph, unit->node[0]);
+        char type[AD_TYPE_TEXT], line[2 * AD_TYPE_TEXT];
+        snprintf(line, sizeof line, "%s %s   %s\n", ad_op_name(node->op),
+                 ad_type_text(type, node->type[0]), ad_scope_name(low->graph, node->scope));
+        for (const char *c = line; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+        if (file) fputs(line, file);
+        found++;
+    }
+    if (count) *count = found;
+    return hash;
+}
+
 static void print_value(const ad_lowering *low, ad_value value, FILE *file) {
     char name[AD_TYPE_TEXT], type[AD_TYPE_TEXT];
     int number = ad_number(ad_root(low, value)), storage = low->storage_of[number];

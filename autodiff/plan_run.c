@@ -43,6 +43,13 @@ static void run_kernel(const ad_lowering *low, const ad_unit *unit, kern_stream 
     kernel->run(unit->state, stream, output, input, workspace);
 }
 
+static void run_collective(const ad_lowering *low, const ad_unit *unit, kern_stream *stream) {
+    const ad_node *node = ad_node_at(low->graph, unit->node[0]);
+    ad_op_definition(node->op)->collect(low->spec.comm, stream, node->type[0],
+                                        ad_buffer_of(low, (ad_value){unit->node[0], 0}).data,
+                                        ad_buffer_of(low, node->input[0]).data);
+}
+
 static void run_rows(const ad_lowering *low, ad_unit *unit, kern_stream *stream, void *workspace) {
     for (int o = 0; o < unit->operands; o++) {
         ad_buffer buffer = low->storage[unit->operand_storage[o]].buffer;
@@ -64,6 +71,8 @@ static kern_status run_unit(ad_plan *plan, ad_unit *unit, kern_stream *stream) {
     }
     if (unit->rows)
         run_rows(low, unit, stream, workspace);
+    else if (ad_is_unit_collective(low, unit))
+        run_collective(low, unit, stream);
     else
         run_kernel(low, unit, stream, workspace);
     if (stream->status != KERN_OK) {
@@ -75,15 +84,23 @@ static kern_status run_unit(ad_plan *plan, ad_unit *unit, kern_stream *stream) {
     return status;
 }
 
+/* With ranks that tell each other, a failure shows at the next collective, for all alike. */
 static kern_status run_units(ad_plan *plan, kern_stream *stream) {
     ad_lowering *low = &plan->low;
+    bool shared = low->fault_storage != AD_NO_STORAGE;
+    kern_status met = KERN_OK;
     for (int i = 0; low->order[i] >= 0; i++) {
         ad_unit *unit = &low->unit[low->order[i]];
-        kern_status status = run_unit(plan, unit, stream);
-        if (status == KERN_OK && low->spec.debug) status = ad_check_unit(low, unit);
-        if (status != KERN_OK) return status;
+        if (shared && ad_is_unit_collective(low, unit)) {
+            kern_status status = ad_share_failure(low, met, unit);
+            if (status != KERN_OK) return status;
+        }
+        if (met != KERN_OK) continue;
+        met = run_unit(plan, unit, stream);
+        if (met == KERN_OK && low->spec.debug) met = ad_check_unit(low, unit);
+        if (met != KERN_OK && !shared) return met;
     }
-    return KERN_OK;
+    return shared ? ad_share_failure(low, met, NULL) : KERN_OK;
 }
 
 /* ---- recordings ---- */

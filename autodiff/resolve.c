@@ -66,11 +66,18 @@ static void mark_live(ad_lowering *low) {
     }
 }
 
+bool ad_is_collective(const ad_lowering *low, int node) {
+    return low->spec.comm->ranks > 1 &&
+           ad_op_definition(ad_node_at(low->graph, node)->op)->collect != NULL;
+}
+
+/* One rank's operand of a collective is the result. */
 static void resolve_views(ad_lowering *low) {
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
-        int64_t offset;
-        if (!low->live[i] || !ad_is_view(low->graph, node, &offset)) continue;
+        int64_t offset = 0;
+        bool alone = ad_op_definition(node->op)->collect && !ad_is_collective(low, i);
+        if (!low->live[i] || (!alone && !ad_is_view(low->graph, node, &offset))) continue;
         low->root[i * AD_OUTPUTS] = ad_number(node->input[0]);
         low->offset[i * AD_OUTPUTS] = offset;
         low->live[i] = false;
@@ -203,6 +210,17 @@ static void chain_products(ad_lowering *low) {
     }
 }
 
+/* Collectives keep the order in which they were built, which is the same on all ranks. Those that
+ * are recomputed run just before their first reader, on all ranks alike: in order they would make
+ * all recomputation wait in memory for the last. */
+static void order_collectives(ad_lowering *low) {
+    for (int i = low->spec.lazy, before = -1; i < low->nodes; i++) {
+        if (!low->live[i] || !ad_is_collective(low, i)) continue;
+        low->after[i] = before;
+        before = i;
+    }
+}
+
 /* Whether node i reads repeats with strides of 0: a node of a row program that reads it directly.
  */
 static bool reads_repeated(const ad_lowering *low, int i, ad_value value) {
@@ -232,10 +250,16 @@ static void drop_repeats(ad_lowering *low) {
     free(stored);
 }
 
+/* Of a node that is not computed: its operand, or that repeated, element by element. */
+static bool passes_through(const ad_node *node) {
+    return node->op == AD_OP_broadcast || node->op == AD_OP_stop_gradient ||
+           node->op == AD_OP_vary || ad_op_definition(node->op)->collect;
+}
+
 ad_value ad_row_source(const ad_lowering *low, ad_value value) {
     while (ad_is_value(value) && low->root[ad_number(value)] != ad_number(value)) {
         const ad_node *node = ad_node_at(low->graph, value.node);
-        if (node->op != AD_OP_broadcast && node->op != AD_OP_stop_gradient) break;
+        if (!passes_through(node)) break;
         value = node->input[0];
     }
     return value;
@@ -250,6 +274,7 @@ void ad_lower_resolve(ad_lowering *low) {
         chain_products(low);
         drop_repeats(low);
     }
+    order_collectives(low);
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
         if (!low->live[i]) continue;

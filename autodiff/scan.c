@@ -124,6 +124,7 @@ static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outpu
     spec.outputs = outputs->count;
     spec.output = outputs->item;
     spec.device = s->device;
+    spec.comm = s->comm;
     spec.threads = s->threads;
     spec.repeats = true;
     spec.debug = s->debug;

@@ -58,6 +58,7 @@ typedef struct {
     double loss_scale;         /* cotangent of each element of the loss */
     bool backward;             /* false: forward only; no carries or slots are kept */
     const kern_device *device; /* whose memory everything bound is; NULL: the CPU */
+    const kern_comm *comm;     /* the ranks that run it together (ad_plan_spec); NULL: one */
     int threads;
     bool debug; /* plans without fusion and reuse that check every value */
 } ad_scan_spec;

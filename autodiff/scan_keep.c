@@ -15,6 +15,16 @@ static ad_value through_views(const ad_graph *graph, ad_value value) {
     return value;
 }
 
+/* What ranks do together is worth the product that it is made of, if that is used for nothing else,
+ * and a FLOP for each byte at least: kept, it spares the ranks a meeting. */
+static void take_operand(double *flops, const int *uses, const ad_graph *graph, int node) {
+    int operand = through_views(graph, ad_node_at(graph, node)->input[0]).node;
+    flops[node] = (double)ad_bytes(ad_node_at(graph, node)->type[0]);
+    if (uses[operand] != 1) return;
+    if (flops[operand] > flops[node]) flops[node] = flops[operand];
+    flops[operand] = 0;
+}
+
 /* FLOPs by node: of a product; or of all products in a sum that are used for nothing else, because
  * such a sum is kept as one value and its terms are not. None of a product with less than a FLOP
  * for each byte of its result, such as a column times a row: it is made again sooner than fetched.
@@ -33,6 +43,10 @@ static double *product_flops(const ad_graph *graph, int nodes) {
         const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
         if (kernel && kernel->flops) flops[i] = kernel->flops(graph, node, ~0u, INT64_MAX);
         if (flops[i] < (double)ad_bytes(node->type[0])) flops[i] = 0;
+        if (ad_op_definition(node->op)->collect) {
+            take_operand(flops, uses, graph, i);
+            continue;
+        }
         if (node->op != AD_OP_add) continue;
         int a = through_views(graph, node->input[0]).node;
         int b = through_views(graph, node->input[1]).node;

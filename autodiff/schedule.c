@@ -1,6 +1,7 @@
 /* Third pass: the order of units. Nodes keep the order in which they were built, which is the order
  * of a hand-written forward and backward pass; recomputation (nodes below spec.lazy) runs just
- * before its first reader; sums into outputs run as soon as they can. */
+ * before its first reader; sums into outputs run as soon as they can. What ranks do together keeps
+ * its order whatever is fused. */
 #include <stdlib.h>
 
 #include "autodiff/lower.h"
@@ -37,6 +38,7 @@ static void place(scheduler *s, int u) {
         for (int in = 0; in < node->inputs; in++)
             if (ad_is_value(node->input[in])) place_producer(s, ad_number(node->input[in]), u);
         place_producer(s, low->summand[unit->node[m]], u);
+        if (low->after[unit->node[m]] >= 0) place(s, low->unit_of[low->after[unit->node[m]]]);
     }
     s->state[u] = DONE;
     low->order[s->scheduled++] = u;

@@ -36,11 +36,15 @@ static bool checked(sweep *s, const char *rule, ad_value operand, ad_value ct) {
     if (ct.node == AD_POISON.node) return false;
     ad_type expected = ad_cotangent_type(ad_type_at(s->graph, operand));
     ad_type got = ad_type_at(s->graph, ct);
-    if (ad_type_same(expected, got)) return true;
+    bool alike = got.varies == expected.varies || ad_node_at(s->graph, ct.node)->constant;
+    if (ad_type_same(expected, got) && alike) return true;
     char a[AD_TYPE_TEXT], b[AD_TYPE_TEXT];
-    ad_poison(s->graph, "the %s%s gave a cotangent %s where %s is needed",
+    ad_poison(s->graph, "the %s%s gave a cotangent %s where %s is needed%s",
               rule ? "rule of " : "caller of ad_vjp", rule ? rule : "", ad_type_text(a, got),
-              ad_type_text(b, expected));
+              ad_type_text(b, expected),
+              alike        ? ""
+              : got.varies ? " (a reduce is missing)"
+                           : " (a vary is missing)");
     return false;
 }
 

@@ -20,7 +20,8 @@ typedef struct block {
     size_t bytes;
 } block;
 
-static block *blocks;
+/* Each thread has memory and calls of its own: threads may stand for ranks. */
+static _Thread_local block *blocks;
 
 static void complain(const char *what, const void *address) {
     char text[128];
@@ -82,8 +83,8 @@ typedef struct {
     int64_t count, capacity;
 } calls;
 
-static calls waiting;
-static calls *recording; /* NULL: calls are to run */
+static _Thread_local calls waiting;
+static _Thread_local calls *recording; /* NULL: calls are to run */
 
 void *kern_check_note(void (*run)(void *), size_t bytes) {
     calls *to = recording ? recording : &waiting;
@@ -98,7 +99,8 @@ void kern_check_run(void) {
         waiting.item[i].run(waiting.item[i].arguments);
         free(waiting.item[i].arguments);
     }
-    waiting.count = 0;
+    free(waiting.item);
+    waiting = (calls){0};
 }
 
 static const kern_device *cpu(void) {

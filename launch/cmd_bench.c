@@ -85,7 +85,8 @@ static kern_status run_steps(bench *b) {
     int32_t *tokens = NULL;
     const conf_train *train = &b->conf->train;
     measure_peak(b);
-    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf), b->threads, false));
+    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf), NULL, b->threads,
+                         false));
     TRY(train_step_allocate(step));
     TRY(kern_alloc((void **)&tokens, (size_t)(train->batch * (train->context + 1)) * sizeof *tokens,
                    "tokens"));

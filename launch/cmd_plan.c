@@ -77,7 +77,7 @@ static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
     way *found = &to->way[which];
-    TRY(train_fit_find(&step, &found->fit, to->conf, limit, to->threads, false));
+    TRY(train_fit_find(&step, &found->fit, to->conf, limit, NULL, to->threads, false));
     found->known = step || which == WAY_LEAST;
     if (step && to->parameters == 0) {
         count_parameters(to, infer_model_parameters(train_step_model(step)));

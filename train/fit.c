@@ -43,6 +43,7 @@ typedef struct {
     const ttt_conf *conf;
     double limit;
     const kern_device *device;
+    const kern_comm *comm;
     int threads;
     bool debug;
 } fit_problem;
@@ -59,6 +60,7 @@ static kern_status create(candidate *made, const fit_problem *problem, int64_t m
                             .micro_batch = micro_batch,
                             .budget = budget,
                             .device = problem->device,
+                            .comm = problem->comm,
                             .threads = problem->threads,
                             .debug = problem->debug};
     *made = (candidate){.fit = {problem->limit, micro_batch, budget, {0}}};
@@ -126,6 +128,30 @@ static double cost(const candidate *made, const fit_problem *problem) {
 static bool better(const candidate *a, const candidate *b, const fit_problem *problem) {
     if (!fits(b, problem)) return true; /* fewer sequences need less */
     return fits(a, problem) && cost(a, problem) < cost(b, problem);
+}
+
+/* ---- agreement ---- */
+
+/* The smallest choice of any rank, which is then everybody's: ranks with the same limit choose
+ * alike but for some bytes of their programs. */
+static kern_status agree(candidate *best, const fit_problem *problem) {
+    kern_status status = KERN_OK;
+    candidate next = {0};
+    const kern_comm *comm = problem->comm;
+    int64_t micro_batch = best->fit.micro_batch;
+    double budget = best->fit.budget;
+    TRY(comm->agree_i64(comm, &micro_batch, 1, KERN_MIN));
+    TRY(comm->agree_f64(comm, &budget, 1, KERN_MIN));
+    if (micro_batch != best->fit.micro_batch || budget != best->fit.budget) {
+        TRY(create(&next, problem, micro_batch, budget));
+        replace(best, &next);
+    }
+    int64_t total = (int64_t)best->fit.memory.total;
+    TRY(comm->agree_i64(comm, &total, 1, KERN_MAX));
+    best->fit.memory.total = (size_t)total;
+done:
+    train_step_destroy(next.step);
+    return status;
 }
 
 /* ---- the refusal ---- */
@@ -214,7 +240,10 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     train_bytes_text(needed, total);
     train_bytes_text(limit, problem->limit);
     say(&to, "training needs at least %s, and %s is %s: ", needed,
-        train->memory_limit > 0 ? "train.memory_limit" : "what this machine has free", limit);
+        train->memory_limit > 0    ? "train.memory_limit"
+        : problem->comm->ranks > 1 ? "the least that a rank has free"
+                                   : "what this machine has free",
+        limit);
     say_kinds(&to, &least->memory);
     say(&to, "; what would be enough: %s %.0f bytes",
         train->memory_limit > 0 ? "train.memory_limit of" : "free memory of", total);
@@ -226,11 +255,13 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
 }
 
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                           int threads, bool debug) {
+                           const kern_comm *comm, int threads, bool debug) {
     kern_status status = KERN_OK;
-    fit_problem problem = {conf, limit, NULL, threads, debug};
+    if (!comm) comm = kern_comm_alone();
+    fit_problem problem = {conf, limit, NULL, comm, threads, debug};
     candidate best = {0}, next = {0};
     *step = NULL;
+    TRY(comm->agree_f64(comm, &problem.limit, 1, KERN_MIN));
     int64_t micro = train_preferred_micro_batch(conf);
     TRY(kern_device_open(&problem.device, conf->train.device));
     TRY(best_budget(&best, &problem, micro, conf->train.micro_batch || micro == 1));
@@ -242,6 +273,7 @@ kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *co
         train_step_destroy(next.step);
         next.step = NULL;
     }
+    TRY(agree(&best, &problem));
     *fit = best.fit;
     if (fits(&best, &problem)) {
         *step = best.step;
@@ -255,9 +287,11 @@ done:
 }
 
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                             int threads, bool debug) {
-    fit_problem problem = {conf, limit, NULL, threads, debug};
-    kern_status status = train_fit_find(step, fit, conf, limit, threads, debug);
-    if (status == KERN_OK) status = kern_device_open(&problem.device, conf->train.device);
-    return status == KERN_OK && !*step ? refuse(fit, &problem) : status;
+                             const kern_comm *comm, int threads, bool debug) {
+    if (!comm) comm = kern_comm_alone();
+    kern_status status = train_fit_find(step, fit, conf, limit, comm, threads, debug);
+    if (status != KERN_OK || *step) return status;
+    fit_problem problem = {conf, fit->limit, NULL, comm, threads, debug};
+    status = kern_device_open(&problem.device, conf->train.device);
+    return status == KERN_OK ? refuse(fit, &problem) : status;
 }

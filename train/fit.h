@@ -33,14 +33,15 @@ int64_t train_preferred_micro_batch(const ttt_conf *conf);
  * KERN_ERR_MEMORY where nothing fits: the message has the least bytes needed, by kind, and the
  * changes of the configuration that would be enough. Then *step is NULL, and *fit holds what was
  * needed. `fit` depends on the limit, so whoever resumes a run bit for bit gives the same limit and
- * micro_batch again. */
+ * micro_batch again. Collective over `comm` (NULL: one rank; the step borrows it): the limit is
+ * that of the rank with the least, and all ranks take the same, or none. */
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                             int threads, bool debug);
+                             const kern_comm *comm, int threads, bool debug);
 
 /* The same, but what does not fit is no error: *step is then NULL, *fit the least that was found.
  */
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                           int threads, bool debug);
+                           const kern_comm *comm, int threads, bool debug);
 
 /* "1.21 GB": decimal, three digits. `text` has room for 32. */
 void train_bytes_text(char *text, double bytes);

@@ -84,7 +84,7 @@ static kern_status report(train_loop *l, const train_step_result *result, double
                           double data_seconds) {
     kern_status status = KERN_OK;
     int64_t step = l->state.step;
-    double rate = (double)(l->conf->train.batch * l->conf->train.context) / seconds;
+    double rate = (double)result->tokens / seconds;
     const train_value values[] = {
         {"loss", result->loss, false},
         {"outer_grad_norm", result->outer_grad_norm, false},
@@ -151,7 +151,7 @@ static kern_status run_step(train_loop *l) {
     double seconds = kern_seconds() - start;
     l->state.step++;
     l->state.samples += train->batch;
-    l->state.tokens += train->batch * train->context;
+    l->state.tokens += result.tokens;
     l->state.seconds += seconds;
     TRY(prune(l));
     TRY(report(l, &result, seconds, data_seconds));

@@ -61,7 +61,8 @@ static kern_status fit_step(train_loop *l, train_fit *fit) {
                          l->conf->train.memory_limit > 0 ? "train.memory_limit"
                                                          : "what this machine has free",
                          most);
-    kern_status status = train_fit_create(&l->step, fit, l->conf, limit - taken, l->threads, false);
+    kern_status status =
+        train_fit_create(&l->step, fit, l->conf, limit - taken, NULL, l->threads, false);
     if (status != KERN_ERR_MEMORY || taken <= 0) return status;
     return kern_fail_context(status,
                              "validation takes %s of %s (run.eval_every=0 goes without; with it, "

@@ -22,19 +22,19 @@ struct train_optimizer {
     conf_train conf;
     kern_dtype dtype;
     ad_graph *graph;
-    ad_plan *norm;
+    ad_plan *squares;
     ad_value g, scalar[SCALARS];
     range range[RANGES];
     const kern_device *device;
-    kern_buffer arena; /* and behind it the norm */
+    const kern_comm *comm;
+    kern_buffer arena; /* and behind it the sum of squares */
 };
 
-static kern_status compile_norm(train_optimizer *o, int threads) {
-    ad_value squares = ad_sum(o->graph, ad_mul(o->graph, o->g, o->g), 3u);
-    ad_plan_output output = {ad_sqrt(o->graph, squares), AD_WRITE};
+static kern_status compile_squares(train_optimizer *o, int threads) {
+    ad_plan_output output = {ad_sum(o->graph, ad_mul(o->graph, o->g, o->g), 3u), AD_WRITE};
     ad_plan_spec spec = {
         .outputs = 1, .output = &output, .device = o->device, .threads = threads, .repeats = true};
-    return ad_plan_compile(&o->norm, o->graph, &spec);
+    return ad_plan_compile(&o->squares, o->graph, &spec);
 }
 
 static kern_status compile_update(train_optimizer *o, range *r, double weight_decay, int threads) {
@@ -61,8 +61,9 @@ static kern_status compile_update(train_optimizer *o, range *r, double weight_de
 }
 
 kern_status train_optimizer_create(train_optimizer **result, const conf_train *conf,
-                                   const kern_device *device, kern_dtype dtype, int64_t elements,
-                                   int64_t decaying, int threads) {
+                                   const kern_device *device, const kern_comm *comm,
+                                   kern_dtype dtype, int64_t elements, int64_t decaying,
+                                   int threads) {
     kern_status status = KERN_OK;
     train_optimizer *o = kern_array(1, sizeof *o);
     ASSERT(elements % INFER_ROW == 0 && decaying % INFER_ROW == 0 && decaying <= elements);
@@ -70,6 +71,7 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->conf = *conf;
     o->dtype = dtype;
     o->device = device ? device : kern_device_cpu();
+    o->comm = comm ? comm : kern_comm_alone();
     o->graph = ad_graph_create();
     ad_scope_push(o->graph, "optimizer");
     ad_type type = AD_TYPE(dtype, elements / INFER_ROW, INFER_ROW);
@@ -77,7 +79,7 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->range[0] = (range){.elements = decaying};
     o->range[1] = (range){.first = decaying, .elements = elements - decaying};
     for (int i = 0; i < SCALARS; i++) o->scalar[i] = ad_scalar(o->graph, dtype, "scalar.%d", i);
-    TRY(compile_norm(o, threads));
+    TRY(compile_squares(o, threads));
     TRY(compile_update(o, &o->range[0], conf->weight_decay, threads));
     TRY(compile_update(o, &o->range[1], 0, threads));
     TRY(kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o), "optimizer workspace"));
@@ -90,7 +92,7 @@ done:
 
 void train_optimizer_destroy(train_optimizer *optimizer) {
     if (!optimizer) return;
-    ad_plan_destroy(optimizer->norm);
+    ad_plan_destroy(optimizer->squares);
     for (int r = 0; r < RANGES; r++) ad_plan_destroy(optimizer->range[r].update);
     ad_graph_destroy(optimizer->graph);
     kern_buffer_destroy(&optimizer->arena);
@@ -98,7 +100,7 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
 }
 
 static size_t arena_bytes(const train_optimizer *o) {
-    size_t bytes = ad_plan_arena_bytes(o->norm);
+    size_t bytes = ad_plan_arena_bytes(o->squares);
     for (int r = 0; r < RANGES; r++)
         if (o->range[r].update)
             bytes = kern_max_bytes(bytes, ad_plan_arena_bytes(o->range[r].update));
@@ -109,15 +111,21 @@ size_t train_optimizer_bytes(const train_optimizer *optimizer) {
     return arena_bytes(optimizer) + kern_align(sizeof(double));
 }
 
+/* In the precision of the sum. */
+static double root(double sum, kern_dtype dtype) {
+    return dtype == KERN_F64 ? sqrt(sum) : (double)sqrtf((float)sum);
+}
+
 kern_status train_optimizer_norm(train_optimizer *o, double *norm, const void *gradient) {
     kern_status status = KERN_OK;
     char *place = (char *)o->arena.data + arena_bytes(o);
     double found;
-    ad_plan_bind(o->norm, o->g, gradient);
-    ad_plan_bind_output(o->norm, 0, place);
-    TRY(ad_plan_run(o->norm, o->arena.data));
+    ad_plan_bind(o->squares, o->g, gradient);
+    ad_plan_bind_output(o->squares, 0, place);
+    TRY(ad_plan_run(o->squares, o->arena.data));
+    o->comm->reduce(o->comm, o->device->stream, place, place, 1, o->dtype, KERN_SUM);
     TRY(kern_download(o->device, &found, place, kern_dtype_bytes(o->dtype)));
-    *norm = kern_real_at(&found, o->dtype, 0);
+    *norm = root(kern_real_at(&found, o->dtype, 0), o->dtype);
     if (!isfinite(*norm))
         TRY(kern_fail(KERN_ERR_NUMERIC, "the norm of the outer gradient is not finite"));
 done:

@@ -1,22 +1,24 @@
-/* AdamW on flat buffers, with clipping by the global norm. All local. */
+/* AdamW on flat buffers, with clipping by the global norm. All local but train_optimizer_norm. */
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
 #include "configs/conf.h"
-#include "kernels/device.h"
+#include "kernels/comm.h"
 
 typedef struct train_optimizer train_optimizer;
 
 /* For buffers of the device (NULL: the CPU) of `elements` of `dtype` f32 or f64, of which the first
- * `decaying` decay and the others do not; both are multiples of INFER_ROW. Allocates nothing large.
- */
+ * `decaying` decay and the others do not (both are multiples of INFER_ROW), and which are parts of
+ * the whole job's: `comm` (NULL: one rank; borrowed) has the others. Allocates nothing large. */
 kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train *conf,
-                                   const kern_device *device, kern_dtype dtype, int64_t elements,
-                                   int64_t decaying, int threads);
+                                   const kern_device *device, const kern_comm *comm,
+                                   kern_dtype dtype, int64_t elements, int64_t decaying,
+                                   int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
 
-/* |g|, after waiting for the device. KERN_ERR_NUMERIC where it is not finite. */
+/* |g| of the whole, after waiting for the device. Collective: all ranks get the same number.
+ * KERN_ERR_NUMERIC where it is not finite. */
 kern_status train_optimizer_norm(train_optimizer *optimizer, double *norm, const void *gradient);
 
 /* Makes the calls of update `step` (0, 1, ...), bias corrected with step + 1, on parameters and

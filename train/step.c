@@ -43,6 +43,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     *result = NULL;
     step->spec = *spec;
     if (!spec->device) step->spec.device = kern_device_cpu();
+    if (!spec->comm) step->spec.comm = kern_comm_alone();
     step->buffers.device = step->spec.device;
     int64_t chunks = conf->train.context / infer_chunk(conf, conf->train.context);
     infer_model_spec model = {.conf = conf,
@@ -61,7 +62,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.dtype = infer_model_real(step->model);
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
-    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
+    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device, step->spec.comm,
                                step->buffers.dtype, step->buffers.layout->elements,
                                step->buffers.layout->decaying, spec->threads));
     size_t after = heap_bytes();
@@ -156,10 +157,30 @@ train_step_buffers train_step_memory_of(train_step *step) {
     return step->buffers;
 }
 
-static double mean_of(const void *values, kern_dtype dtype, int64_t count) {
+static double sum_of(const void *values, kern_dtype dtype, int64_t count) {
     double sum = 0;
     for (int64_t i = 0; i < count; i++) sum += kern_real_at(values, dtype, i);
-    return count ? sum / (double)count : 0;
+    return sum;
+}
+
+/* Losses, norms of inner gradients and tokens of all ranks. */
+static kern_status add_up(const train_step *step, train_step_result *result) {
+    kern_status status = KERN_OK;
+    const kern_comm *comm = step->spec.comm;
+    const train_step_buffers *b = &step->buffers;
+    const conf_train *train = &step->spec.conf->train;
+    int64_t chunks = b->chunks * train->batch, tokens = train->batch * train->context;
+    double sum[2] = {sum_of(b->chunk_loss, b->dtype, chunks),
+                     sum_of(b->gradient_norm, b->dtype, chunks)};
+    TRY(comm->agree_f64(comm, sum, 2, KERN_SUM));
+    TRY(comm->agree_i64(comm, &tokens, 1, KERN_SUM));
+    result->loss = sum[0] / (double)(chunks * comm->ranks);
+    result->inner_grad_norm = b->chunks > 1 ? sum[1] / (double)(chunks * comm->ranks) *
+                                                  (double)b->chunks / (double)(b->chunks - 1)
+                                            : 0;
+    result->tokens = tokens;
+done:
+    return status;
 }
 
 kern_status train_step_run(train_step *step, train_step_result *result, const int32_t *tokens,
@@ -194,11 +215,7 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     kern_status norm_status =
         train_optimizer_norm(step->optimizer, &result->outer_grad_norm, b->gradient);
     if (norm_status != KERN_OK && norm_status != KERN_ERR_NUMERIC) TRY(norm_status);
-    result->loss = mean_of(b->chunk_loss, b->dtype, b->chunks * train->batch);
-    result->inner_grad_norm = b->chunks > 1
-                                  ? mean_of(b->gradient_norm, b->dtype, b->chunks * train->batch) *
-                                        (double)b->chunks / (double)(b->chunks - 1)
-                                  : 0;
+    TRY(add_up(step, result));
     if (!isfinite(result->loss)) {
         status = kern_fail(KERN_ERR_NUMERIC, "the loss is not finite");
         goto done;

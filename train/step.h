@@ -1,14 +1,17 @@
-/* One outer step: the gradient of a batch, micro-batch by micro-batch, then AdamW. All local. */
+/* One outer step: the gradient of a batch, micro-batch by micro-batch, then AdamW. All local but
+ * train_step_run. */
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
 #include "infer/model.h"
+#include "kernels/comm.h"
 
 typedef struct {
     const ttt_conf *conf;      /* checked; must outlive the step */
     int64_t micro_batch;       /* sequences at once; divides train.batch */
     double budget;             /* bytes for saved carries and kept values */
     const kern_device *device; /* NULL: the CPU */
+    const kern_comm *comm;     /* the ranks whose steps are one; NULL: this is all; borrowed */
     int threads;
     bool debug; /* check every value; see ad_plan_spec */
 } train_step_spec;
@@ -58,11 +61,13 @@ typedef struct {
     double loss;            /* mean over sequences of mean over chunks */
     double outer_grad_norm; /* before clipping */
     double inner_grad_norm; /* mean of |g_i|; 0 without inner steps */
+    int64_t tokens;         /* that were read */
     double learning_rate, inner_multiplier;
     double seconds[TRAIN_PHASES]; /* that the device has finished */
 } train_step_result;
 
-/* Outer step `number` (from 0) on tokens [batch, T + 1], the host's. Waits for the device once, for
+/* Outer step `number` (from 0) on tokens [batch, T + 1], the host's. Collective: loss, norms and
+ * tokens are the whole job's, the same on all ranks. Waits for the device once, for
  * losses and norms; the update may still be running. KERN_ERR_NUMERIC where loss or gradient is
  * not finite; parameters and moments are then as before. */
 kern_status train_step_run(train_step *step, train_step_result *result, const int32_t *tokens,

@@ -51,6 +51,20 @@ static void value_fill(const world *w, int variant, double *y) {
     for (int i = 0; i < 3 * (1 + variant); i++) y[i] = 0.75;
 }
 
+/* With one rank; tests/autodiff/test_ranks.c has more. */
+static int build_vary(world *w, int variant, ad_value *y) {
+    y[0] = ad_vary(w->graph, TENSOR(w, 3, 5));
+    return variant < 1;
+}
+static int build_reduce(world *w, int variant, ad_value *y) {
+    y[0] = ad_reduce(w->graph, world_tensor(w, ad_varying(AD_TYPE(w->real, 3, 5)), -2, 2));
+    return variant < 1;
+}
+static int build_reduce_max(world *w, int variant, ad_value *y) {
+    y[0] = ad_reduce_max(w->graph, world_tensor(w, ad_varying(AD_TYPE(w->real, 3, 5)), -2, 2));
+    return variant < 1;
+}
+
 static int build_select(world *w, int variant, ad_value *y) {
     ad_value a = TENSOR(w, 5, 7), b = TENSOR(w, 5, 7), c = TENSOR(w, 5, 7);
     ad_value zero = ad_fill(w->graph, AD_TYPE(w->real, 5, 7), 0);
@@ -349,6 +363,9 @@ static int build_attention_vjp2(world *w, int variant, ad_value *y) {
     { #name, build_##name, value_##name }
 static const op_case cases[] = {CASE(input),
                                 CASE(fill),
+                                {"vary", build_vary, value_input},
+                                {"reduce", build_reduce, value_input},
+                                {"reduce_max", build_reduce_max, value_input},
                                 CASE(select),
                                 CASE(cast),
                                 CASE(broadcast),

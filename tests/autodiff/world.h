@@ -242,7 +242,8 @@ static inline double *world_values(const world *w, int n, const ad_value *value)
     return world_run(w, (ad_plan_spec){.outputs = n, .output = output});
 }
 
-/* Sum of a r over all elements and pairs, r new inputs: [1, 1]. Absent values count as zero. */
+/* Sum of a r over all elements, pairs and ranks, r new inputs: [1, 1]. Absent values count as zero.
+ */
 static inline ad_value world_contract(world *w, int n, const ad_value *a) {
     ad_value sum = AD_NONE;
     for (int i = 0; i < n; i++) {
@@ -252,6 +253,7 @@ static inline ad_value world_contract(world *w, int n, const ad_value *a) {
         product = ad_sum(w->graph, product, (1u << type.rank) - 1);
         product = ad_reshape(w->graph, product, AD_TYPE(type.dtype, 1, 1));
         product = ad_cast(w->graph, product, w->real);
+        if (type.varies) product = ad_reduce(w->graph, product);
         sum = ad_is_none(sum) ? product : ad_add(w->graph, sum, product);
     }
     return sum;

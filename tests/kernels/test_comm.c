@@ -1,0 +1,171 @@
+/* What ranks do together: by one rank and by several, on the device's memory and on the host's.
+ * Each rank's numbers are known to the test, so that what all have together is, too. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/ranks.h"
+
+enum { COUNT = 37 };
+
+/* Element i of rank r. */
+static double number(int64_t r, int64_t i) {
+    return (double)((i * 7 + r * 5) % 11 - 4);
+}
+
+static double expected(int ranks, int64_t i, kern_reduction how) {
+    double sum = number(0, i);
+    for (int r = 1; r < ranks; r++) {
+        double other = number(r, i);
+        sum = how == KERN_SUM ? sum + other : (how == KERN_MAX) == (other > sum) ? other : sum;
+    }
+    return sum;
+}
+
+/* A buffer of the rank's device: the first rows * COUNT elements of rank r. */
+static kern_buffer filled(const kern_device *device, kern_dtype dtype, int64_t rows, int r) {
+    size_t bytes = (size_t)(rows * COUNT) * kern_dtype_bytes(dtype);
+    kern_buffer buffer = {0};
+    void *host = malloc(bytes);
+    ASSERT(host && kern_buffer_create(&buffer, device, bytes, "numbers") == KERN_OK);
+    for (int64_t i = 0; i < rows * COUNT; i++) ranks_put(host, dtype, i, number(r, i));
+    kern_upload(device, buffer.data, host, bytes);
+    free(host);
+    return buffer;
+}
+
+static void check(kern_buffer buffer, kern_dtype dtype, int64_t count, double (*is)(int, int64_t),
+                  int ranks, int64_t from) {
+    void *host = malloc(buffer.bytes);
+    ASSERT(host && kern_download(buffer.device, host, buffer.data, buffer.bytes) == KERN_OK);
+    for (int64_t i = 0; i < count; i++) ASSERT(ranks_number(host, dtype, i) == is(ranks, from + i));
+    free(host);
+}
+
+static double the_sum(int ranks, int64_t i) {
+    return expected(ranks, i, KERN_SUM);
+}
+static double the_largest(int ranks, int64_t i) {
+    return expected(ranks, i, KERN_MAX);
+}
+static double the_least(int ranks, int64_t i) {
+    return expected(ranks, i, KERN_MIN);
+}
+static double the_rows(int ranks, int64_t i) {
+    (void)ranks;
+    return number(i / COUNT, i % COUNT);
+}
+static double the_last(int ranks, int64_t i) {
+    return number(ranks - 1, i);
+}
+
+static void on_the_device(const kern_comm *comm, const kern_device *device, void *context) {
+    static const kern_dtype dtypes[] = {KERN_F32, KERN_F64, KERN_BF16, KERN_I32};
+    (void)context;
+    kern_stream *stream = device->stream;
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        kern_dtype dtype = dtypes[d];
+        size_t row = COUNT * kern_dtype_bytes(dtype);
+        kern_buffer own = filled(device, dtype, 1, comm->rank), to = filled(device, dtype, 1, 9);
+        kern_buffer rows = filled(device, dtype, comm->ranks, comm->rank);
+        comm->reduce(comm, stream, to.data, own.data, COUNT, dtype, KERN_SUM);
+        check(to, dtype, COUNT, the_sum, comm->ranks, 0);
+        comm->reduce(comm, stream, to.data, own.data, COUNT, dtype, KERN_MAX);
+        check(to, dtype, COUNT, the_largest, comm->ranks, 0);
+        comm->reduce_scatter(comm, stream, to.data, rows.data, COUNT, dtype, KERN_SUM);
+        check(to, dtype, COUNT, the_sum, comm->ranks, (int64_t)comm->rank * COUNT);
+        comm->all_gather(comm, stream, rows.data, own.data, row);
+        check(rows, dtype, comm->ranks * COUNT, the_rows, comm->ranks, 0);
+        comm->all_gather(comm, stream, rows.data, (char *)rows.data + (size_t)comm->rank * row,
+                         row);
+        check(rows, dtype, comm->ranks * COUNT, the_rows, comm->ranks, 0);
+        kern_buffer_destroy(&to);
+        to = filled(device, dtype, 1, comm->rank);
+        comm->broadcast(comm, stream, to.data, row, comm->ranks - 1);
+        check(to, dtype, COUNT, the_last, comm->ranks, 0);
+        comm->reduce(comm, stream, own.data, own.data, COUNT, dtype, KERN_MIN);
+        check(own, dtype, COUNT, the_least, comm->ranks, 0);
+        kern_buffer_destroy(&own);
+        kern_buffer_destroy(&to);
+        kern_buffer_destroy(&rows);
+    }
+}
+
+static void on_the_host(const kern_comm *comm, const kern_device *device, void *context) {
+    (void)device, (void)context;
+    double real[COUNT];
+    int64_t whole[2] = {INT64_MAX - comm->rank, comm->rank};
+    for (int i = 0; i < COUNT; i++) real[i] = number(comm->rank, i);
+    ASSERT(comm->agree_f64(comm, real, COUNT, KERN_SUM) == KERN_OK);
+    for (int i = 0; i < COUNT; i++) ASSERT(real[i] == the_sum(comm->ranks, i));
+    ASSERT(comm->agree_i64(comm, whole, 2, KERN_MIN) == KERN_OK);
+    ASSERT(whole[0] == INT64_MAX - (comm->ranks - 1) && whole[1] == 0); /* no bit is lost */
+    char name[8] = "rank x";
+    name[5] = (char)('0' + comm->rank);
+    ASSERT(comm->tell(comm, name, sizeof name, comm->ranks - 1) == KERN_OK);
+    ASSERT(name[5] == '0' + comm->ranks - 1);
+}
+
+static void ranks_have_the_same(void **state) {
+    (void)state;
+    const kern_comm *alone = kern_comm_alone();
+    kern_comm checked = kern_comm_check(alone);
+    on_the_device(alone, test_device(), NULL);
+    on_the_host(alone, test_device(), NULL);
+    if (!test_device()->host) on_the_device(&checked, test_device(), NULL);
+    for (int ranks = 1; ranks <= 3; ranks++) {
+        ranks_run(ranks, on_the_device, NULL, 0);
+        ranks_run(ranks, on_the_host, NULL, 0);
+    }
+}
+
+/* What a rank was told, by what it did. */
+typedef struct {
+    kern_status status;
+    char text[256];
+} outcome;
+
+static void mix_up(const kern_comm *comm, const kern_device *device, void *context) {
+    outcome *own = context;
+    kern_buffer buffer = filled(device, KERN_F32, 1, 0);
+    comm->reduce(comm, device->stream, buffer.data, buffer.data, COUNT - comm->rank, KERN_F32,
+                 KERN_SUM);
+    own->status = kern_finish(device->stream);
+    snprintf(own->text, sizeof own->text, "%s", kern_error());
+    kern_buffer_destroy(&buffer);
+}
+
+static void leave(const kern_comm *comm, const kern_device *device, void *context) {
+    outcome *own = context;
+    kern_buffer buffer = filled(device, KERN_F32, 1, 0);
+    if (comm->rank) comm->broadcast(comm, device->stream, buffer.data, buffer.bytes, 0);
+    own->status = kern_finish(device->stream);
+    snprintf(own->text, sizeof own->text, "%s", kern_error());
+    kern_buffer_destroy(&buffer);
+}
+
+static void what_does_not_match_is_told(void **state) {
+    (void)state;
+    outcome of[2];
+    ranks_run(2, mix_up, of, sizeof *of);
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(of[r].status, KERN_ERR_GRAPH);
+        assert_string_equal(of[r].text,
+                            "rank 0 calls reduce sum of 37 and rank 1 reduce sum of 36");
+    }
+    ranks_run(2, leave, of, sizeof *of);
+    assert_int_equal(of[0].status, KERN_OK);
+    assert_int_equal(of[1].status, KERN_ERR_GRAPH);
+    assert_string_equal(of[1].text, "rank 1: another rank does not come to broadcast");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_have_the_same),
+        cmocka_unit_test(what_does_not_match_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
