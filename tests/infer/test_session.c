@@ -235,8 +235,10 @@ static void test_damaged_states(void **state) {
 /* Memory is what was planned at creation, whatever was read. A sanitizer keeps what was freed. */
 #ifdef __SANITIZE_ADDRESS__
 static const size_t memory_margin = 300 << 20;
+enum { READINGS = 8 };
 #else
 static const size_t memory_margin = 1 << 20;
+enum { READINGS = 50 };
 #endif
 
 static void test_memory_stays(void **state) {
@@ -248,7 +250,7 @@ static void test_memory_stays(void **state) {
     infer_session *session = begin_session(&m, true, 1);
     assert_ok(infer_session_read(session, tokens, MOST, NULL));
     size_t before = kern_resident_bytes();
-    for (int i = 0; i < 50; i++) assert_ok(infer_session_read(session, tokens, MOST, NULL));
+    for (int i = 0; i < READINGS; i++) assert_ok(infer_session_read(session, tokens, MOST, NULL));
     assert_true(kern_resident_bytes() < before + memory_margin);
     infer_session_destroy(session);
     tiny_end(&m);
