@@ -1,5 +1,6 @@
 #include "configs/conf.h"
 #include "configs/options.h"
+#include "configs/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,30 @@ bool conf_equal(const ttt_conf *a, const ttt_conf *b) {
     return !strcmp(a->name, b->name);
 }
 
+static bool is_sequence(const char *text) {
+    size_t length = strlen(text);
+    return length >= 2 && text[0] == '[' && text[length - 1] == ']';
+}
+
+/* "[a, b]", as the option would be read in a file. */
+static kern_status set_sequence(ttt_conf *conf, const conf_option *option, const char *text) {
+    kern_status status = KERN_OK;
+    const conf_reader reader = {.conf = conf};
+    int section = (int)strcspn(option->name, ".");
+    char *file = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&file, &bytes);
+    if (!to) return kern_fail(KERN_ERR_MEMORY, "no memory for the text of %s", option->name);
+    fprintf(to, "%.*s:\n  %s: %s\n", section, option->name, option->name + section + 1, text);
+    fclose(to);
+    TRY(conf_check_utf8(text, strlen(text), false)); /* no line ends, so one option */
+    TRY(conf_read_text(&reader, file, bytes, option->name));
+done:
+    free(file);
+    if (status == KERN_OK) return status;
+    return kern_fail_context(status, "%s=%.200s", option->name, text);
+}
+
 kern_status conf_set(ttt_conf *conf, const char *assignment) {
     char name[64];
     const char *equals = strchr(assignment, '=');
@@ -77,6 +102,8 @@ kern_status conf_set(ttt_conf *conf, const char *assignment) {
     size_t length = (size_t)(equals - assignment);
     snprintf(name, sizeof name, "%.*s", (int)(length < 64 ? length : 63), assignment);
     const conf_option *option = length < sizeof name ? conf_option_find(name) : NULL;
+    if (option && option->type == CONF_LIST && is_sequence(equals + 1))
+        return set_sequence(conf, option, equals + 1);
     if (option) return conf_option_set(conf, option, equals + 1);
     const char *nearest = conf_option_nearest(name);
     if (nearest)

@@ -30,7 +30,7 @@ void conf_option_print_allowed(FILE *to, const conf_option *option) {
     case CONF_BOOLEAN: fputs("true or false", to); break;
     case CONF_TEXT: fputs("text without control characters", to); break;
     case CONF_PATH: fputs("a path; ~/ is the home directory", to); break;
-    case CONF_LIST: fputs("a,b or in YAML also [a, b]; a comma inside of one is \\,", to); break;
+    case CONF_LIST: fputs("a,b or [a, b] as in YAML; a comma inside of one is \\,", to); break;
     case CONF_SEED: fprintf(to, "0 to %llu", (unsigned long long)UINT64_MAX); break;
     case CONF_CHOICE:
         fputs("one of ", to);

@@ -11,10 +11,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The bit that tells a file that a killed writer left from one that only has its name: on files it
+ * means nothing else. Where a file system keeps no such bit, what is left is not reused. */
+enum { GROWING = S_ISVTX };
+
 struct data_aside {
     char *path, *partial;
     int descriptor;
     bool owned;           /* PATH.partial is ours to remove */
+    mode_t mode;          /* of the file in the end */
     struct stat released; /* where there is no descriptor any more */
 };
 
@@ -42,7 +47,14 @@ static kern_status open_locked(data_aside *file, bool *moved) {
     *moved =
         stat(file->partial, &there) || here.st_ino != there.st_ino || here.st_dev != there.st_dev;
     if (*moved) return KERN_OK;
+    if (here.st_size > 0 && !(here.st_mode & GROWING))
+        return kern_fail(KERN_ERR_FILE,
+                         "%s: it is written as %s, and that is the name of a file that no writer "
+                         "left there; give one of them another name, or remove that file",
+                         file->path, file->partial);
     file->owned = true;
+    file->mode = here.st_mode & 07777 & ~(mode_t)GROWING;
+    (void)fchmod(file->descriptor, file->mode | GROWING);
     return ftruncate(file->descriptor, 0) ? cannot_write(file, errno) : KERN_OK;
 }
 
@@ -183,6 +195,7 @@ kern_status data_aside_commit(data_aside *file) {
     if (status != KERN_OK) return status;
     if (rename(file->partial, file->path)) return cannot_write(file, errno);
     file->owned = false;
+    (void)chmod(file->path, file->mode);
     /* Some network file systems report a full disk only here. */
     int descriptor = file->descriptor;
     file->descriptor = -1;

@@ -1,8 +1,9 @@
 /* A file written aside: it grows under the name PATH.partial in the same folder, is flushed to the
  * disk and takes its name only when complete, so that a reader sees the old file or the new one,
- * never a torn one. A killed writer leaves PATH.partial, which the next writer of PATH reuses.
- * Processes that ignore SIGXFSZ get a file-size limit as an error instead of being killed.
- * All functions are local; different files may be written by different threads. */
+ * never a torn one. A killed writer leaves PATH.partial, which the next writer of PATH reuses; a
+ * file of that name that is none of ours is never touched. Processes that ignore SIGXFSZ get a
+ * file-size limit as an error instead of being killed. All functions are local; different files may
+ * be written by different threads. */
 #ifndef DATA_ASIDE_H
 #define DATA_ASIDE_H
 
@@ -16,7 +17,7 @@ kern_status data_aside_target(char **target, const char *path);
 
 /* Begins PATH: opens PATH.partial empty and locks it. Of a link, PATH is the file that it means.
  * Errors: KERN_ERR_FILE (no such folder, no permission, a device or a pipe, another process is
- * writing the same file); *file is then NULL. */
+ * writing the same file, PATH.partial is there and no writer left it); *file is then NULL. */
 kern_status data_aside_create(data_aside **file, const char *path);
 
 /* Where it does not hold a committed file: removes PATH.partial; PATH stays as it was. NULL is

@@ -66,6 +66,23 @@ static bool is_called_lines(const char *path) {
     return false;
 }
 
+/* What begins so and is no lines of JSON is a text, or it is not what was meant. */
+static kern_status check_text(const data_documents *documents, const char *head, int64_t bytes) {
+    const char *name = data_stream_name(path_of(documents));
+    char reason[DATA_KIND_REASON];
+    if (data_kind_is_json_array(head, bytes))
+        return kern_fail(KERN_ERR_DATA,
+                         "%s: is one JSON array of objects; make a line of each: jq -c '.[]' FILE "
+                         ">FILE.jsonl",
+                         name);
+    if (data_kind_is_binary(reason, head, bytes))
+        return kern_fail(KERN_ERR_DATA,
+                         "%s: is a binary file, not text: %s; --input text takes it "
+                         "as it is",
+                         name, reason);
+    return KERN_OK;
+}
+
 static kern_status find_input(data_documents *documents) {
     kern_status status = KERN_OK;
     char *head;
@@ -76,11 +93,7 @@ static kern_status find_input(data_documents *documents) {
     if (documents->by_line || documents->options.input == DATA_INPUT_TEXT) return KERN_OK;
     TRY(data_stream_peek(documents->opened, &head, &bytes, DATA_LINES_LOOKED_AT));
     documents->by_line = data_lines_are_json(head, bytes);
-    if (!documents->by_line && data_kind_is_json_array(head, bytes))
-        TRY(kern_fail(KERN_ERR_DATA,
-                      "%s: is one JSON array of objects; make a line of each: jq -c '.[]' FILE "
-                      ">FILE.jsonl",
-                      data_stream_name(path_of(documents))));
+    if (!documents->by_line) TRY(check_text(documents, head, bytes));
 done:
     return status;
 }

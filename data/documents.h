@@ -52,7 +52,7 @@ void data_documents_destroy(data_documents *documents); /* NULL is fine */
 
 /* Reads the next part, of at most `most` bytes, into text; part->file is -1 behind the last.
  * Errors: those of data/stream.h; KERN_ERR_DATA where a line has no such text (with path, line and
- * byte), or a file is a JSON array of objects; the reader can then only be destroyed. */
+ * byte), or a file is a JSON array of objects or no text; the reader can then only be destroyed. */
 kern_status data_documents_read(data_document_part *part, char *text, data_documents *documents,
                                 int64_t most);
 

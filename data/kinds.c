@@ -1,7 +1,12 @@
 #include "data/kinds.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+
+enum { CONTROL_SHARE = 32, DELETE = 0x7F };
+/* Control characters that texts have: colours of a terminal's record are begun by an escape. */
+#define USUAL "\a\b\t\n\v\f\r\x1B"
 
 #define UNPACK(tool) "unpack it first: " tool " -dc FILE >TEXT, or hand its output on by a pipe"
 #define CONVERT(code) "convert it: iconv -f " code " -t UTF-8 FILE >TEXT"
@@ -20,6 +25,7 @@ static const struct {
      6,
      "\xFD"
      "7zXZ"},
+    {{0, "an lzma file", UNPACK("xz"), true}, 0, 3, "\x5D\0\0"},
     {{0, "a bzip2 file", UNPACK("bzip2"), true}, 4, 6, "1AY&SY"},
     {{0, "an lz4 file", UNPACK("lz4"), true}, 0, 4, "\x04\x22\x4D\x18"},
     {{0, "a compressed file (.Z)", UNPACK("gzip"), true}, 0, 2, "\x1F\x9D"},
@@ -68,7 +74,7 @@ static const data_kind safetensors = {0, "a safetensors file, as models and stat
                                       "it has no text", false};
 
 /* The length of a header, and the header, which is JSON. */
-static bool is_safetensors(const char *head, int64_t bytes) {
+bool data_kind_is_safetensors(const char *head, int64_t bytes) {
     uint64_t length = 0;
     if (bytes < 10 || head[8] != '{') return false;
     for (int i = 0; i < 8; i++) length |= (uint64_t)(unsigned char)head[i] << 8 * i;
@@ -97,9 +103,24 @@ const data_kind *data_kind_of(const char *head, int64_t bytes) {
     /* A skippable frame, with which a zstd file may begin. */
     if (bytes >= 4 && (head[0] & 0xF0) == 0x50 && !memcmp(head + 1, "\x2A\x4D\x18", 3))
         return &known[1].kind;
-    if (is_safetensors(head, bytes)) return &safetensors;
+    if (data_kind_is_safetensors(head, bytes)) return &safetensors;
     int zero = zero_byte(head, bytes);
     return zero < 0 ? NULL : &utf16[zero];
+}
+
+bool data_kind_is_binary(char reason[DATA_KIND_REASON], const char *head, int64_t bytes) {
+    int64_t controls = 0;
+    const char *zero = bytes ? memchr(head, 0, (size_t)bytes) : NULL;
+    for (int64_t i = 0; i < bytes; i++) {
+        unsigned char byte = (unsigned char)head[i];
+        controls += byte == DELETE || (byte < ' ' && !strchr(USUAL, byte));
+    }
+    if (zero)
+        snprintf(reason, DATA_KIND_REASON, "its byte %lld is zero", (long long)(zero - head + 1));
+    else if (controls * CONTROL_SHARE > bytes)
+        snprintf(reason, DATA_KIND_REASON, "%lld of its first %lld bytes are control characters",
+                 (long long)controls, (long long)bytes);
+    return zero || controls * CONTROL_SHARE > bytes;
 }
 
 bool data_kind_is_json_array(const char *head, int64_t bytes) {

@@ -5,7 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { DATA_KIND_BYTES = 512 }; /* of a file's beginning are enough to know it */
+enum {
+    DATA_KIND_BYTES = 512, /* of a file's beginning are enough to know it */
+    DATA_KIND_REASON = 96,
+};
 
 /* A kind of file that is not plain text. */
 typedef struct {
@@ -17,6 +20,12 @@ typedef struct {
 
 /* The kind of what begins with head [bytes]; NULL: none that is known, so it may be text. */
 const data_kind *data_kind_of(const char *head, int64_t bytes);
+
+bool data_kind_is_safetensors(const char *head, int64_t bytes);
+
+/* Whether head [bytes] is not the beginning of a text in any encoding that has ASCII's letters: it
+ * has a zero byte, or more than one byte in 32 is a control character. Then *reason says so. */
+bool data_kind_is_binary(char reason[DATA_KIND_REASON], const char *head, int64_t bytes);
 
 /* Whether head [bytes] is the beginning of a JSON array of objects, which some give to documents
  * instead of a line for each. */

@@ -1,4 +1,5 @@
 #include "data/json_fault.h"
+#include "data/kinds.h"
 #include "data/safetensors.h"
 
 #include <errno.h>
@@ -42,6 +43,17 @@ static kern_status map_file(data_safetensors *file) {
     file->map = map;
     file->bytes = (size_t)about.st_size;
     return KERN_OK;
+}
+
+/* A shard, a picture: named for what it is. */
+static kern_status check_kind(const data_safetensors *file) {
+    int64_t head = file->bytes < DATA_KIND_BYTES ? (int64_t)file->bytes : DATA_KIND_BYTES;
+    const data_kind *kind = data_kind_of(file->map, head);
+    if (!kind || data_kind_is_safetensors(file->map, head)) return KERN_OK;
+    return kern_fail(KERN_ERR_DATA,
+                     "%s: is %s; a safetensors file, as models and states are, is "
+                     "wanted",
+                     file->path, kind->name);
 }
 
 /* Reads the JSON header; *begin receives where the data begin in the file. */
@@ -193,6 +205,7 @@ kern_status data_safetensors_open(data_safetensors **out, const char *path) {
     TRY(kern_alloc((void **)&file->path, strlen(path) + 1, path));
     memcpy(file->path, path, strlen(path) + 1);
     TRY(map_file(file));
+    TRY(check_kind(file));
     TRY(parse_header(file, &begin));
     TRY(check_metadata(file));
     TRY(read_tensors(file, begin));

@@ -313,10 +313,14 @@ static double seconds_of(const kern_matmul *matmul, void *memory, size_t matrix,
     return best;
 }
 
+bool kern_is_brief(void) {
+    const char *brief = getenv("TTT_BRIEF_PEAK");
+    return brief && *brief;
+}
+
 double kern_matmul_peak(kern_dtype dtype, int threads) {
     static const int64_t sizes[] = {512, 768, 1152};
-    const char *brief = getenv("TTT_BRIEF_PEAK");
-    bool whole = !brief || !*brief;
+    bool whole = !kern_is_brief();
     int before = omp_get_max_threads();
     omp_set_num_threads(threads);
     double peak = 0;

@@ -28,9 +28,12 @@ void kern_matmul_run(const kern_matmul *matmul, void *c, const void *a, const vo
                      void *workspace);
 
 /* The machine's matrix-product peak with `threads` threads and this dtype: the best of a few square
- * products that fit the cache, FLOP/s. Takes about 0.3 s; measured anew at each call. With
- * TTT_BRIEF_PEAK=1, for tests that start many short runs, it is a rough number in a hundredth. */
+ * products that fit the cache, FLOP/s. Takes about 0.3 s; measured anew at each call.
+ * Where it is to be brief, a rough number in a hundredth. */
 double kern_matmul_peak(kern_dtype dtype, int threads);
+
+/* TTT_BRIEF_PEAK=1, for tests that start many short runs: what measures speed does so once. */
+bool kern_is_brief(void);
 
 /* True where the processor multiplies bf16 natively (AVX512-BF16 or AMX). */
 bool kern_matmul_native_bf16(void);

@@ -7,8 +7,11 @@ enum {
     MOST_ROWS_BF16_DOTS = 4,    /* native bf16 products are faster beyond */
     COLUMNS = 8192,             /* of a part whose sums stay in the nearest cache */
     COLUMN_UNIT = 64,           /* parts begin at whole cache lines of b's rows */
+    DOTS_UNIT = 16,             /* a line of c, where b's rows are columns and parts are many */
     ADDED = 128,                /* columns whose parts are added in one go */
-    TASKS = 16,                 /* wanted */
+    TASKS = 256,                /* wanted, where b is large enough */
+    FEW_TASKS = 16,             /* up to here k alone is cut, of a b that is not transposed */
+    LEAST_COLUMNS = 512,        /* of such a b's parts: its rows are read in runs of these */
     LEAST_BYTES = 128 << 10,    /* of b: a task is not made smaller than this, */
     TASK_BYTES = 512 << 10,     /* nor, where there are four, than this */
     PARALLEL_BYTES = 256 << 10, /* of b, in all */
@@ -34,16 +37,34 @@ static int64_t tasks_wanted(const kern_matmul_shape *s, int64_t bytes) {
     return tasks;
 }
 
+/* Whole units of columns; of many parts rather one more than one less. */
+static int64_t tile_of_columns(const kern_matmul_shape *s, int64_t parts) {
+    bool many = parts > FEW_TASKS;
+    int64_t unit = many && s->transpose_b ? DOTS_UNIT : COLUMN_UNIT;
+    int64_t tile = kern_divide_up(s->n, parts);
+    return unit * (many && tile > unit ? tile / unit : kern_divide_up(tile, unit));
+}
+
+/* Cuts k, because runs of b's rows stay long so, then columns, whose parts need no sums beside c,
+ * then k again. */
+static void cut_both(kern_few_cut *cut, const kern_matmul_shape *s, int64_t tasks) {
+    int64_t runs = kern_divide_up(s->n, COLUMNS);
+    int64_t of_k = kern_divide_up(kern_min(tasks, FEW_TASKS), runs);
+    int64_t of_n = kern_min(kern_divide_up(tasks, of_k), s->n / LEAST_COLUMNS);
+    cut->parts_n = kern_max(runs, of_n);
+    cut->parts_k = kern_max(of_k, kern_divide_up(tasks, cut->parts_n));
+}
+
 kern_few_cut kern_few_cut_of(const kern_matmul_shape *s) {
     int64_t bytes = s->n * s->k * (int64_t)kern_dtype_bytes(s->dtype);
     bool columns = s->transpose_b || s->k == 1;
     if (s->k == 1) bytes += s->m * s->n * (int64_t)sum_bytes(s);
     int64_t tasks = tasks_wanted(s, bytes);
-    kern_few_cut cut = {.parallel = bytes * s->batch >= PARALLEL_BYTES};
-    cut.parts_n = columns ? tasks : kern_divide_up(s->n, COLUMNS);
-    cut.tile_n = kern_divide_up(kern_divide_up(s->n, cut.parts_n), COLUMN_UNIT) * COLUMN_UNIT;
+    kern_few_cut cut = {
+        .parallel = bytes * s->batch >= PARALLEL_BYTES, .parts_n = tasks, .parts_k = 1};
+    if (!columns) cut_both(&cut, s, tasks);
+    cut.tile_n = tile_of_columns(s, cut.parts_n);
     cut.parts_n = kern_divide_up(s->n, cut.tile_n);
-    cut.parts_k = columns ? 1 : kern_divide_up(tasks, cut.parts_n);
     cut.tile_k = kern_divide_up(s->k, cut.parts_k);
     cut.parts_k = kern_divide_up(s->k, cut.tile_k);
     return cut;

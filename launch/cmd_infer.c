@@ -12,6 +12,7 @@
 #include "launch/prompt.h"
 #include "launch/report.h"
 #include "launch/trained.h"
+#include "train/files.h"
 #include "train/fit.h"
 #include "train/signals.h"
 
@@ -288,15 +289,25 @@ static void print_summary(const inference *all) {
     fputc('\n', stderr);
 }
 
-/* A state is replaced when it has been read, so going on with it in its own file does no harm where
- * the user says so. */
-static kern_status check_place(const choices *chosen) {
+static kern_status check_outputs(const choices *chosen, bool keep_loaded) {
     launch_outputs outputs = {0};
-    if (!chosen->force) launch_outputs_read(&outputs, chosen->load_state);
+    if (keep_loaded) launch_outputs_read(&outputs, chosen->load_state);
     launch_outputs_read(&outputs, chosen->prompt_file);
     launch_outputs_write(&outputs, LAUNCH_STATE, chosen->save_state);
     kern_status status = launch_outputs_check(&outputs, chosen->force);
     launch_outputs_clear(&outputs);
+    return status;
+}
+
+/* A state is replaced when it has been read, so going on with it in its own file does no harm where
+ * the user says so. */
+static kern_status check_place(const choices *chosen) {
+    kern_status status = check_outputs(chosen, !chosen->force);
+    if (status == KERN_OK || chosen->force) return status;
+    char *error = train_text("%s", kern_error());
+    bool with_force = check_outputs(chosen, false) == KERN_OK;
+    kern_fail(status, "%s%s", error, with_force ? ", or go on in the same file with --force" : "");
+    free(error);
     return status;
 }
 

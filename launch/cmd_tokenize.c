@@ -169,8 +169,14 @@ int launch_tokenize(int argc, char **argv) {
         {"json", LAUNCH_FLAG, &chosen.json, NULL, "print the ids as one array"},
         {0},
     };
-    const launch_syntax syntax = {"tokenize", "--tokenizer FILE", about_tokenize, options, 0, 0};
+    const launch_syntax syntax = {"tokenize", "--tokenizer FILE", about_tokenize, options, 0, 1};
     int code = launch_parse(&syntax, &argc, argv);
     if (code >= 0) return code;
+    if (argc > 1)
+        return launch_report("tokenize",
+                             kern_fail(KERN_ERR_USAGE,
+                                       "'%s' is one word too many: it reads the standard input, "
+                                       "ttt tokenize --tokenizer FILE <%s",
+                                       argv[1], argv[1]));
     return launch_report("tokenize", run(&chosen));
 }

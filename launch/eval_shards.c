@@ -188,13 +188,43 @@ static void add_column(evaluation *e, int64_t index, bool off) {
     ASSERT(column->losses);
 }
 
+/* Where a run's results are saved, in a folder that is made. free(*path). */
+static kern_status find_saved(char **path, const launch_trained *run, int64_t step) {
+    char *folder = train_text("%s/eval", run->dir);
+    *path = train_text("%s/step-%08lld.json", folder, (long long)step);
+    kern_status status = train_make_directory(folder);
+    free(folder);
+    return status;
+}
+
+/* Where results of a run will be saved, by its newest checkpoint that is known. */
+static kern_status list_saved(launch_outputs *outputs, const launch_trained *run) {
+    kern_status status = KERN_OK;
+    char *path = NULL;
+    if (run->alone)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "--save writes into the run's directory, and %s is a checkpoint that lies in "
+                      "no run; --json and --csv FILE keep the numbers elsewhere",
+                      run->dir));
+    TRY(find_saved(&path, run, run->step));
+    launch_outputs_write(outputs, LAUNCH_SAVED, path);
+done:
+    free(path);
+    return status;
+}
+
 /* A run with its inner steps and without them; one without an inner loop as it is. */
 static kern_status evaluate_run(evaluation *e, int64_t index) {
     kern_status status = KERN_OK;
     launch_trained *run = &e->runs[index];
     int64_t first = e->report.columns;
     bool stepping = launch_eval_has_inner(run) && !e->chosen->off;
+    int64_t checked = run->step;
     TRY(launch_trained_load(run, (infer_readers){.plain = true, .stepping = stepping}));
+    if (e->chosen->save && run->step != checked) { /* it trains: a newer one came meanwhile */
+        TRY(list_saved(&e->outputs, run));
+        TRY(launch_outputs_check(&e->outputs, e->chosen->force));
+    }
     if (stepping) add_column(e, index, false);
     add_column(e, index, true);
     for (int64_t length = 0; length < e->report.lengths; length++)
@@ -202,15 +232,6 @@ static kern_status evaluate_run(evaluation *e, int64_t index) {
             TRY(evaluate(e, column, length));
 done:
     launch_trained_unload(run);
-    return status;
-}
-
-/* Where a run's results are saved, in a folder that is made. free(*path). */
-static kern_status find_saved(char **path, const launch_trained *run, int64_t step) {
-    char *folder = train_text("%s/eval", run->dir);
-    *path = train_text("%s/step-%08lld.json", folder, (long long)step);
-    kern_status status = train_make_directory(folder);
-    free(folder);
     return status;
 }
 
@@ -234,22 +255,6 @@ static void list_files(launch_outputs *outputs, const launch_eval_choices *chose
     if (chosen->data) launch_outputs_read_list(outputs, chosen->data);
     launch_outputs_write(outputs, LAUNCH_EVAL_CSV, chosen->csv);
     launch_outputs_write(outputs, LAUNCH_PICTURE, chosen->png);
-}
-
-/* Where results of a run whose weights are not loaded yet will be saved. */
-static kern_status list_saved(launch_outputs *outputs, const launch_trained *run) {
-    kern_status status = KERN_OK;
-    char *path = NULL;
-    if (run->alone)
-        TRY(kern_fail(KERN_ERR_USAGE,
-                      "--save writes into the run's directory, and %s is a checkpoint that lies in "
-                      "no run; --json and --csv FILE keep the numbers elsewhere",
-                      run->dir));
-    TRY(find_saved(&path, run, run->step));
-    launch_outputs_write(outputs, LAUNCH_SAVED, path);
-done:
-    free(path);
-    return status;
 }
 
 /* Whether what is asked for can be written, now that all that is read is known. */

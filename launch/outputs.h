@@ -43,8 +43,9 @@ void launch_outputs_read_list(launch_outputs *outputs, const char *list);
  *     standard output goes to: by device and inode, whatever it is called (KERN_ERR_USAGE);
  *   - a file that is there, is not empty and is of another kind, unless `force` (KERN_ERR_USAGE);
  *   - a place where no file can be written (KERN_ERR_FILE).
- * PATH.partial, by which PATH is written, is none of the first either; what else has that name is
- * taken for the remains of a command that was killed, and replaced. Nothing remains there. */
+ * PATH.partial, by which PATH is written, is none of the first either; a file of that name is
+ * replaced only where a command that was killed has left it (KERN_ERR_FILE). Nothing remains there.
+ */
 kern_status launch_outputs_check(const launch_outputs *outputs, bool force);
 
 /* Refuses a folder for a new run that lies in a part of another run: KERN_ERR_USAGE. */

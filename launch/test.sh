@@ -50,8 +50,9 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 cores=$(nproc)
 code=0
+# Some tests wait for a disk or a moment: one more than cores, up to four.
 ctest --test-dir $folder --output-on-failure --no-tests=error \
-    --parallel $((cores < 4 ? cores : 4)) ${ctest_options[@]+"${ctest_options[@]}"} || code=$?
+    --parallel $((cores < 4 ? cores + 1 : 4)) ${ctest_options[@]+"${ctest_options[@]}"} || code=$?
 echo
 verdict=passed
 [ $code = 0 ] || verdict="FAILED (ctest exit code $code)"

@@ -137,15 +137,19 @@ static kern_status verify_file(const char *directory, int index, const train_sta
     int64_t bytes = 0;
     uint32_t crc = 0;
     if (expected->bytes < 0) return KERN_OK;
+    const char *advice = "";
+    if (index == TRAIN_STATE_CONFIG) /* which users edit, to have other options */
+        advice = "; it tells how the checkpoint was trained: undo the change, or copy the "
+                 "checkpoint anew (other options are for a new run, with train.init_from)";
     char *path = train_text("%s/%s", directory, train_state_file_names[index]);
     kern_status status = data_crc32_file(&crc, &bytes, path);
     if (status == KERN_OK && bytes != expected->bytes)
-        status = kern_fail(KERN_ERR_DATA, "%s has %lld bytes where %lld were written", path,
-                           (long long)bytes, (long long)expected->bytes);
+        status = kern_fail(KERN_ERR_DATA, "%s has %lld bytes where %lld were written%s", path,
+                           (long long)bytes, (long long)expected->bytes, advice);
     if (status == KERN_OK && crc != expected->crc)
         status = kern_fail(KERN_ERR_DATA,
-                           "%s was changed since it was written: its checksum is %08x, not %08x",
-                           path, crc, expected->crc);
+                           "%s was changed since it was written: its checksum is %08x, not %08x%s",
+                           path, crc, expected->crc, advice);
     free(path);
     return status;
 }

@@ -333,6 +333,38 @@ static void overrides(void **state) {
     conf_destroy(conf);
 }
 
+/* A list in brackets is what it would be in a file, and no other option's value. */
+static void sequences(void **state) {
+    (void)state;
+    ttt_conf *conf;
+    static const struct {
+        const char *given, *list;
+    } good[] = {{"[a.h5, b.h5]", "a.h5,b.h5"},
+                {"[ 'a,b.h5', \"c d.h5\" ]", "a\\,b.h5,c d.h5"},
+                {"[]", ""},
+                {"[a-c].h5", "[a-c].h5"},
+                {"[ab]*,c[de]*", "[ab]*,c[de]*"}};
+    static const char *const bad[] = {"[a, [b]]",         "[a, , b]",          "[a], valid: [b]",
+                                      "[a]\n  valid: []", "[a: b, c: [d, e]]", "[a, ~]"};
+    assert_int_equal(conf_create(&conf), KERN_OK);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char assignment[64];
+        snprintf(assignment, sizeof assignment, "data.train=%s", good[i].given);
+        if (conf_set(conf, assignment) != KERN_OK) fail_msg("%s", kern_error());
+        assert_string_equal(conf->data.train, good[i].list);
+    }
+    assert_int_equal(conf_set(conf, "data.train=kept"), KERN_OK);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char assignment[64];
+        snprintf(assignment, sizeof assignment, "data.train=%s", bad[i]);
+        if (conf_set(conf, assignment) != KERN_ERR_CONFIG) fail_msg("%s is read", bad[i]);
+        assert_non_null(strstr(kern_error(), "data.train"));
+        assert_string_equal(conf->data.train, "kept");
+        assert_string_equal(conf->data.valid, "");
+    }
+    conf_destroy(conf);
+}
+
 static void document_is_current(void **state) {
     (void)state;
     char *made = NULL, *there = calloc(1, 1 << 16);
@@ -363,6 +395,7 @@ int main(void) {
         cmocka_unit_test(sizes_have_units),
         cmocka_unit_test(names_and_truths),
         cmocka_unit_test(overrides),
+        cmocka_unit_test(sequences),
         cmocka_unit_test(document_is_current),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,31 @@ static void test_released(void **state) {
     }
 }
 
+/* A file that only has the name of one that grows stays as it is; what a writer left is reused. */
+static void test_names(void **state) {
+    (void)state;
+    data_aside *file;
+    struct stat about;
+    put(in_folder("mine.partial"), "mine");
+    assert_failure(data_aside_create(&file, in_folder("mine")), KERN_ERR_FILE,
+                   "mine.partial, and that is the name of a file that no writer left", NULL);
+    assert_null(file);
+    assert_holds(in_folder("mine.partial"), "mine");
+    pid_t writer = fork();
+    if (writer == 0)
+        _exit(data_aside_create(&file, in_folder("left")) ||
+              data_aside_write(file, 0, "half a te", 9));
+    int how;
+    assert_int_equal(waitpid(writer, &how, 0), writer);
+    assert_int_equal(how, 0);
+    assert_true(exists(in_folder("left.partial")));
+    put(in_folder("left"), "whole");
+    assert_holds(in_folder("left"), "whole");
+    assert_false(exists(in_folder("left.partial")));
+    assert_int_equal(stat(in_folder("left"), &about), 0);
+    assert_int_equal(about.st_mode & 07000, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file),
@@ -117,6 +142,7 @@ int main(void) {
         cmocka_unit_test(test_link_to_nothing),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_released),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -133,6 +133,7 @@ static void test_kinds(void **state) {
          "7zXZ\0abc",
          9, "an xz file"},
         {"BZh91AY&SY", 10, "a bzip2 file"},
+        {"]\0\0\x80\0\xFF\xFF\xFF\xFF", 9, "an lzma file"},
         {"PK\x03\x04zzzz", 8, "a zip archive"},
         {"PAR1\x15\x04", 6, "a Parquet file"},
         {"%PDF-1.7\n", 9, "a PDF file"},

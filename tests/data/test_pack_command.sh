@@ -63,6 +63,7 @@ for out in in.txt link hard ./in.txt; do
 done
 cp a.txt texts/y.h5.partial
 refused 2 'would destroy' "$program" pack --out texts/y.h5 texts/y.h5.partial
+refused 1 'no writer left there' "$program" pack --force --out texts/y.h5 a.txt
 refused 2 'would destroy' "$program" pack --out a.txt - <a.txt
 cp "$source"/tests/data/tokenizer/roberta-merges.txt texts/merges.txt
 cp "$source"/tests/data/tokenizer/roberta-vocab.json texts/vocab.json
@@ -85,6 +86,12 @@ ln -s there.h5 texts/to-come
 printf '\3757zXZ\0abcdefgh' >texts/k.txt
 refused 1 'k.txt: is an xz file, not text; .*xz -dc' "$program" pack --out y.h5 texts/k.txt
 refused 1 'is a shard' "$program" pack --out y.h5 x.h5
+printf '\033[1mbold\033[0m caf\351\n' >texts/k.txt
+"$program" pack --out texts/k.h5 texts/k.txt >out.txt
+{ printf 'no text' && head -c 3000 /dev/urandom | tr -d '\0'; } >texts/k.txt
+refused 1 'k.txt: is a binary file, not text: [0-9]* of its first [0-9]* bytes are control' "$program" pack --out y.h5 texts/k.txt
+{ head -c 9999 a.txt && printf '\0' && cat c.txt; } >texts/k.txt
+refused 1 'k.txt: is a binary file, not text: its byte 10000 is zero; --input text' "$program" pack --out y.h5 texts/k.txt
 "$program" pack --out texts/k.h5 --input text texts/k.txt >out.txt
 gzip -c a.txt >texts/k.txt
 "$program" pack --out texts/k.h5 --json texts/k.txt >out.txt

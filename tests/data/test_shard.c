@@ -57,6 +57,40 @@ static void test_equal_contents_give_equal_files(void **state) {
     free(again);
 }
 
+/* The same tokens as two documents, and as one that has a begin-of-document token inside. */
+static uint32_t fingerprint_of(bool one) {
+    static const int32_t tokens[] = {1, 2, 256, 3};
+    data_shard_writer *writer;
+    data_shard *shard;
+    assert_ok(data_shard_create(&writer, in_folder("d.h5"), data_vocabulary_byte(), "train", ""));
+    assert_ok(data_shard_begin_document(writer, "first"));
+    assert_ok(data_shard_append(writer, tokens, one ? 4 : 2));
+    data_shard_keep_document(writer);
+    if (!one) {
+        assert_ok(data_shard_begin_document(writer, "second"));
+        assert_ok(data_shard_append(writer, tokens + 3, 1));
+        data_shard_keep_document(writer);
+    }
+    assert_ok(data_shard_complete(writer));
+    assert_ok(data_shard_commit(writer));
+    data_shard_writer_destroy(writer);
+    assert_ok(data_shard_open(&shard, in_folder("d.h5")));
+    int32_t read[5];
+    assert_int_equal(data_shard_describe(shard)->tokens, 5);
+    assert_ok(data_shard_read(read, shard, 0, 5));
+    assert_int_equal(read[0], 256);
+    assert_memory_equal(read + 1, tokens, sizeof tokens);
+    uint32_t fingerprint = data_shard_fingerprint(shard);
+    data_shard_destroy(shard);
+    return fingerprint;
+}
+
+static void test_fingerprint_knows_documents(void **state) {
+    (void)state;
+    assert_int_equal(fingerprint_of(true), fingerprint_of(true));
+    assert_int_not_equal(fingerprint_of(true), fingerprint_of(false));
+}
+
 /* The file as another program sees it: through HDF5 alone. */
 static void test_is_plain_hdf5(void **state) {
     (void)state;
@@ -347,6 +381,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_what_was_written),
         cmocka_unit_test(test_equal_contents_give_equal_files),
+        cmocka_unit_test(test_fingerprint_knows_documents),
         cmocka_unit_test(test_is_plain_hdf5),
         cmocka_unit_test(test_wide_tokens),
         cmocka_unit_test(test_refuses_tokens_out_of_the_vocabulary),

@@ -135,6 +135,7 @@ done
 grep -q "^300000 bytes, $(wc -l <any.ids) tokens, .* MB/s$" err.txt || fault "--time: $(cat err.txt)"
 
 refused 2 'name the vocabulary' "$program" tokenize
+refused 2 'tokenizer FILE <book.txt' "$program" tokenize --tokenizer "$gpt2" book.txt
 refused 1 'nowhere: cannot be opened' "$program" tokenize --tokenizer nowhere
 refused 2 "no pattern is called 'gpt5'" "$program" tokenize --tokenizer "$gpt2" --pattern gpt5
 refused 2 'names no pattern' "$program" tokenize --tokenizer "$files/llama3.part.tiktoken.gz"

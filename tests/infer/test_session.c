@@ -243,8 +243,10 @@ static void test_damaged_states(void **state) {
 /* Memory is what was planned at creation, whatever was read. A sanitizer keeps what was freed. */
 #ifdef __SANITIZE_ADDRESS__
 static const size_t memory_margin = 300 << 20;
+enum { READINGS = 8 };
 #else
 static const size_t memory_margin = 1 << 20;
+enum { READINGS = 50 };
 #endif
 
 static void test_memory_stays(void **state) {
@@ -256,9 +258,35 @@ static void test_memory_stays(void **state) {
     infer_session *session = begin_session(&m, true, 1);
     assert_ok(infer_session_read(session, tokens, MOST, NULL));
     size_t before = kern_resident_bytes();
-    for (int i = 0; i < 50; i++) assert_ok(infer_session_read(session, tokens, MOST, NULL));
+    for (int i = 0; i < READINGS; i++) assert_ok(infer_session_read(session, tokens, MOST, NULL));
     assert_true(kern_resident_bytes() < before + memory_margin);
     infer_session_destroy(session);
+    tiny_end(&m);
+}
+
+/* Two copies of the fast weights, and one more that is rounded where products are of bf16. */
+static void test_planned_fast_weights(void **state) {
+    (void)state;
+    static const struct {
+        const char *precision;
+        size_t bytes; /* of an element, in all copies */
+    } row[] = {
+        {"train.precision=f64", 16}, {"train.precision=f32", 8}, {"train.precision=bf16", 10}};
+    tiny m;
+    tiny_begin(&m, "inner.chunk=16");
+    size_t elements = 0;
+    for (int i = 0; i < m.layout->count; i++)
+        if (m.layout->item[i].fast) elements += kern_align((size_t)m.layout->item[i].elements);
+    assert_true(elements > 0);
+    for (size_t p = 0; p < sizeof row / sizeof *row; p++) {
+        tiny_set(m.conf, row[p].precision);
+        infer_session *session;
+        infer_session_spec spec = {
+            .conf = m.conf, .device = test_device(), .inner = true, .threads = 1};
+        assert_ok(infer_session_create(&session, &spec));
+        assert_int_equal(infer_session_plan(session).fast, elements * row[p].bytes);
+        infer_session_destroy(session);
+    }
     tiny_end(&m);
 }
 
@@ -372,6 +400,7 @@ int main(void) {
         cmocka_unit_test(test_foreign_states_are_refused),
         cmocka_unit_test(test_damaged_states),
         cmocka_unit_test(test_memory_stays),
+        cmocka_unit_test(test_planned_fast_weights),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_precisions),
         cmocka_unit_test(test_rounded_weights_are_of_the_last_step),

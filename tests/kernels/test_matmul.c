@@ -241,6 +241,9 @@ static void test_few_rows(void **state) {
             for (int64_t batch = 16; batch <= 64; batch += 48)
                 check(dense(dtypes[d], flags, batch, 1, 24, 72));
         }
+    /* Large enough for more than 16 parts: of columns and of k; of columns, a line of c each. */
+    check(dense(KERN_F32, 0, 1, 1, 1100, 4000));
+    check(dense(KERN_F32, 2, 1, 1, 1100, 4000));
 }
 
 /* What is read for one row has that row's bits when more rows are computed beside it. */

@@ -116,6 +116,48 @@ static void test_products(void **state) {
         }
 }
 
+/* Products of few rows are bound by reading b: tiles are its pieces of half a MiB, and the parts a
+ * power of two. */
+static void check_few(kern_dtype dtype, int64_t m, int64_t n, int64_t k, bool transposed) {
+    kern_matmul_shape shape = {.dtype = dtype,
+                               .batch = 1,
+                               .m = m,
+                               .n = n,
+                               .k = k,
+                               .transpose_b = transposed,
+                               .stride_a = m * k,
+                               .stride_b = k * n,
+                               .stride_c = m * n};
+    kern_matmul *matmul = NULL;
+    assert_int_equal(kern_matmul_create(&matmul, &shape), KERN_OK);
+    int64_t tiles = n * k * (int64_t)kern_dtype_bytes(dtype) / (512 << 10);
+    int64_t parts = kern_matmul_parts(matmul), wanted = WANTED;
+    while (wanted > tiles) wanted /= 2;
+    if (wanted <= 16) wanted -= wanted / 4; /* few parts are whole runs of 64 columns */
+    if (parts < wanted)
+        fail_msg("%s product of %d rows, n=%d k=%d%s: %d parts of %d", kern_dtype_name(dtype),
+                 (int)m, (int)n, (int)k, transposed ? ", b transposed" : "", (int)parts,
+                 (int)wanted);
+    kern_matmul_destroy(matmul);
+}
+
+static void test_few_rows(void **state) {
+    (void)state;
+    static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16};
+    for (int i = 0; i < SIZES; i++) {
+        const int64_t wide[] = {sizes[i].dim, sizes[i].mlp, sizes[i].mlp_e2e, VOCAB};
+        for (int w = 0; w < 4; w++)
+            for (int64_t rows = 1; rows <= 8; rows *= 2)
+                for (int transposed = 0; transposed < 2; transposed++)
+                    for (int d = 0; d < 2; d++) {
+                        if (dtypes[d] == KERN_BF16 && transposed && rows > 4) continue;
+                        check_few(dtypes[d], rows, wide[w], sizes[i].dim, transposed);
+                        if (w < 3 || !transposed) /* the head's is not taken so */
+                            check_few(dtypes[d], rows, sizes[i].dim, wide[w], transposed);
+                    }
+    }
+}
+
 /* y = x + x, and without a store the sum of x over the rows. */
 static int64_t parts_of_rows(int64_t rows, int64_t n, bool summed) {
     const kern_row_operand operand[2] = {
@@ -177,9 +219,8 @@ static void test_first_touch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_attention),   cmocka_unit_test(test_products),
+        cmocka_unit_test(test_few_rows),    cmocka_unit_test(test_rows),
         cmocka_unit_test(test_first_touch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

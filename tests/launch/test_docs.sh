@@ -59,13 +59,13 @@ exec "$program" "\$@"
 END
     chmod +x "$folder/bin/ttt"
     cp "$folder/bin/ttt" "$folder/build/ttt"
-    # About 100 KB each, different from each other.
+    # About 20 KB each, different from each other.
     for name in doyle-sherlock twain-tomsawyer newton-opticks melville-mobydick \
         austen-prideprejudice austen-sensesensibility austen-mansfieldpark austen-emma \
         austen-northangerabbey austen-persuasion; do
         find "$source/kernels" "$source/autodiff" "$source/data" "$source/configs" -type f |
             sort | xargs cat | LC_ALL=C tr -c '\n -~' '?' | awk -v name=$name '
-                bytes < 100000 { line = name " " NR ": " $0; print line; bytes += length(line) + 1 }' \
+                bytes < 20000 { line = name " " NR ": " $0; print line; bytes += length(line) + 1 }' \
             >"$folder/out/books/$name.txt"
     done
 }

@@ -206,6 +206,15 @@ says notes.txt '^model,bin_start'
 evaluate runs/swa "${data[@]}" --csv notes.txt
 [ "$(cat test.h5 runs/swa/config.yaml "$weights" | sha256sum)" = "$before" ] ||
     fault "a file was written over"
+# Also where the run trains on meanwhile, and it is a newer checkpoint's numbers that are saved.
+cp -r runs/e2e later
+mv later/checkpoints/step-00000003 newer
+mkdir -p bin later/eval
+echo mine >later/eval/step-00000003.json
+printf '#!/bin/bash\nmv newer later/checkpoints/step-00000003\n' >bin/gnuplot
+chmod +x bin/gnuplot
+PATH=$PWD/bin:$PATH refused 2 'step-00000003.json: is there and is not what ttt eval saved' later "${data[@]}" --save --png x.png
+[ "$(cat later/eval/step-00000003.json)" = mine ] || fault "what nobody looked at was written over"
 # A disk that fills up later loses no number: all are printed before.
 code=0
 (

@@ -172,7 +172,11 @@ refused 2 '[0-9]{19} tokens.*full attention' infer full --prompt 1 --tokens 9223
 refused 1 'no/such/folder' infer run --prompt 1 --save-state no/such/folder/x.state
 sums=$(cat whole.txt c.state run/config.yaml | sha256sum)
 refused 2 'whole.txt: writing it would destroy' infer run --prompt-file whole.txt --save-state whole.txt --force
-refused 2 'c.state: writing it would destroy' infer run --load-state c.state --prompt 1 --save-state c.state
+refused 2 'c.state: writing it would destroy .*or go on in the same file with --force' \
+    infer run --load-state c.state --prompt 1 --save-state c.state
+refused 2 'whole.txt, which is read; name another file$' \
+    infer run --load-state c.state --prompt-file whole.txt --save-state whole.txt
+refused 1 'train.h5: is a shard' infer run --load-state train.h5 --prompt 1
 refused 2 'config.yaml: belongs to the run' infer run --prompt 1 --save-state run/config.yaml --force
 refused 2 'head.txt: is there and is not the state of' infer run --prompt 1 --save-state head.txt
 [ "$(cat whole.txt c.state run/config.yaml | sha256sum)" = "$sums" ] || fault "a file was written over"

@@ -52,13 +52,17 @@ static void write_book(void) {
     assert_int_equal(fclose(file), 0);
 }
 
+static void write_full(void) {
+    static const char *const full[] = {"model.attention=full", NULL};
+    write_book();
+    write_induction_run(in_scratch("full"), data_vocabulary_byte(), false, full);
+}
+
 static void write_runs(void) {
     static const char *const e2e[] = {"inner.mode=e2e", "inner.suffix=1", "inner.chunk=64",
                                       "model.window=1024", NULL};
-    static const char *const full[] = {"model.attention=full", NULL};
-    write_book();
+    write_full();
     write_induction_run(in_scratch("e2e"), data_vocabulary_byte(), false, e2e);
-    write_induction_run(in_scratch("full"), data_vocabulary_byte(), false, full);
     write_induction_run(in_scratch("deaf"), data_vocabulary_byte(), true, NULL);
 }
 
@@ -132,7 +136,7 @@ static void test_tokens(void **state) {
     data_vocabulary *gpt2;
     const data_bpe_options options = {.pattern = NULL};
     assert_ok(data_bpe_open(&gpt2, TESTS_DIR "/data/tokenizer/gpt2_vocab.bpe.gz", &options));
-    write_runs();
+    write_full();
     write_induction_run(in_scratch("tokens"), gpt2, false, NULL);
     data_vocabulary_destroy(gpt2);
     assert_niah("tokens --text book.txt --lengths 300 --samples 3 --answer-tokens 40 --json");
@@ -150,7 +154,7 @@ static void test_tokens(void **state) {
  * standard error is that of 0, 1, 1, 1, 1. */
 static void test_ruler_files(void **state) {
     (void)state;
-    write_runs();
+    write_full();
     assert_niah("full --text book.txt --tasks 2 --lengths 500 --samples 4 --write four.jsonl");
     char *four = slurp(NULL, in_scratch("four.jsonl"));
     assert_non_null(strstr(four, "\"answer_prefix\":\"The number kept for "));
@@ -189,7 +193,7 @@ static void test_ruler_files(void **state) {
 
 static void test_refused(void **state) {
     (void)state;
-    write_runs();
+    write_full();
     static const char *const foreign[] = {"model.bos=-1", NULL};
     write_induction_run(in_scratch("foreign"), data_vocabulary_byte(), false, foreign);
     assert_refused(2, "neither a run", "nowhere");
@@ -221,7 +225,7 @@ static void test_refused(void **state) {
 /* Ctrl-C while samples are asked: what is known is printed, nothing is written, the code is 130. */
 static void test_interrupt(void **state) {
     (void)state;
-    write_runs();
+    write_full();
     pid_t child = fork();
     if (child == 0) {
         alarm(300); /* no test that fails waits for ever */

@@ -64,6 +64,13 @@ unread 'lies in no run; --json and --csv' eval alone --data train.h5 --save
 unread 'lies in no run .*ttt train CONFIG train.init_from=alone' train --resume alone
 flip alone/config.yaml 200
 unread 'alone/config.yaml' infer alone --prompt 1
+for edit in 's/ lr: 0.01$/ lr: 0.02/' 's/ lr: 0.01$/ lr: 0.0123/'; do
+    cp "$(newest on)/config.yaml" alone
+    sed -i "$edit" alone/config.yaml
+    unread 'alone/config.yaml .*undo the change, or copy the checkpoint anew' infer alone --prompt 1
+done
+cp "$(newest on)/config.yaml" alone
+reads infer alone --prompt ' 4' --tokens 3
 # Early ones have no config.yaml; the advice is to copy it.
 cp -r run/checkpoints/step-00000008 early
 unread "early lies in no run .* copy its run's config.yaml into it" infer early --prompt 1

@@ -58,6 +58,7 @@ grep -E '^(125m-.*-8k|3b-(e2e|full)-128k)$' all >>names
 most=4000000
 if grep -q __asan_init "$ttt"; then
     most=unlimited
+    export TTT_BRIEF_PEAK=1 # how fast sanitized code is says nothing
     awk 'NR % 3 == 1' names >some && mv some names
 fi
 while read -r name; do
@@ -157,7 +158,8 @@ done
 # A machine that does other things meanwhile is asked again.
 likely() { # the fractions in `out`
     tail -n 1 out | grep -oE '"op":"(gather|matmul row|matmul row NT)"[^}]*"fraction":[0-9.]+' >fractions
-    [ "$(grep -c . fractions)" = 6 ] && awk -F: '!($NF > 0.02 && $NF < 4) { exit 1 }' fractions
+    [ "$(grep -c . fractions)" = 6 ] || return 1
+    [ -n "${TTT_BRIEF_PEAK-}" ] || awk -F: '!($NF > 0.02 && $NF < 4) { exit 1 }' fractions
 }
 for try in 1 2 3; do
     ! likely || break
