@@ -131,6 +131,31 @@ static void check_lead_order(kern_dtype dtype, const int64_t *lead, int64_t n, i
     free_guarded(out, bytes);
 }
 
+/* One value a row, whose tiles end anywhere. */
+static void check_lead_of_row_sums(kern_dtype dtype, int64_t rows, int64_t n) {
+    size_t bytes = (size_t)(rows * n) * kern_dtype_bytes(dtype);
+    void *in = guarded(bytes, 0), *sums = guarded((size_t)rows * 8, 0), *out = guarded(8, 0);
+    double *row = calloc((size_t)n, sizeof *row);
+    assert_non_null(row);
+    for (int64_t i = 0; i < rows * n; i++) naive_write(dtype, in, i, uniform(-1, 1));
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t j = 0; j < n; j++) row[j] = naive_read(dtype, in, r * n + j);
+        naive_write(dtype, sums, r, worded_sum(dtype, row, n));
+    }
+    small_program s;
+    make_unary(&s, dtype, KERN_ROW_ROW_SUM, rows, n, dtype, dtype, true);
+    memset(s.operand[1].stride, 0, sizeof s.operand[1].stride);
+    s.instr[2] = (kern_row_instr){.op = KERN_ROW_SUM_LEAD, .a = 1, .operand = 1};
+    run_small(&s, in, out, 2);
+    int64_t piece = kern_row_sum_pieces(&s.p).rows;
+    double want = worded_lead(dtype, sums, 1, 0, 0, rows, rows, piece);
+    assert_true(naive_read(dtype, out, 0) == want);
+    free(row);
+    free_guarded(in, bytes);
+    free_guarded(sums, (size_t)rows * 8);
+    free_guarded(out, 8);
+}
+
 static void lead_sums_have_their_order(void **unused) {
     (void)unused;
     static const int64_t lead[4] = {3, 70, 11, 1}, many[4] = {2, 300, 217, 1};
@@ -140,6 +165,8 @@ static void lead_sums_have_their_order(void **unused) {
         check_lead_order(KERN_F32, many, 1, kept);
         check_lead_order(KERN_F32, many, 5, kept);
     }
+    check_lead_of_row_sums(KERN_F32, 3001, 5);
+    check_lead_of_row_sums(KERN_F64, 777, 65);
 }
 
 int main(void) {
