@@ -6,7 +6,7 @@
 #include "infer/context.h"
 
 /* What a mixer hands from one chunk of a sequence to the next. */
-enum { INFER_STATES = 8 };
+enum { INFER_STATES = 16 };
 typedef struct {
     const char *name; /* of its tensor in a session's file, behind "blocks.{l}." */
     /* Rows of the tokens before, in `product`, that are appended to and never copied: as many as
