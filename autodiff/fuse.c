@@ -37,14 +37,13 @@ typedef struct {
 
 /* Repeats what follows for each producer of what node i reads, adds to or waits for. */
 #define FOR_PRODUCERS(low, i, producer)                                                            \
-    for (int in_ = 0; in_ <= ad_node_at((low)->graph, i)->inputs + 1; in_++)                       \
+    for (int in_ = 0; in_ <= ad_node_at((low)->graph, i)->inputs; in_++)                           \
         if (((producer) = producer_at(low, i, in_)) >= 0)
 
 static int producer_at(const ad_lowering *low, int i, int in) {
     const ad_node *node = ad_node_at(low->graph, i);
-    if (in > node->inputs) return low->after[i];
-    if (in == node->inputs)
-        return low->summand[i] < 0 ? -1 : ad_producer(low, ad_numbered(low->summand[i]));
+    if (in == node->inputs) /* what ranks do together adds to nothing */
+        return low->summand[i] < 0 ? low->after[i] : ad_producer(low, ad_numbered(low->summand[i]));
     return ad_is_value(node->input[in]) ? ad_producer(low, node->input[in]) : -1;
 }
 

@@ -1,20 +1,18 @@
 /* Which values vary over the ranks: the one rule, for every operation. */
 #include "autodiff/op.h"
 
-/* The first operand that varies (or, wanted false, that does not and is no constant); or -1. */
-static int first_operand(const ad_graph *graph, const ad_node *node, bool varies) {
-    for (int in = 0; in < node->inputs; in++) {
-        if (!ad_is_value(node->input[in])) continue;
-        if (ad_type_at(graph, node->input[in]).varies == varies &&
-            !ad_node_at(graph, node->input[in].node)->constant)
-            return in;
-    }
-    return -1;
-}
-
 const char *ad_ranks_rule(const ad_graph *graph, ad_node *node, char text[AD_RANKS_TEXT]) {
     const ad_op_def *op = ad_op_definition(node->op);
-    int varying = first_operand(graph, node, true), same = first_operand(graph, node, false);
+    int varying = -1, same = -1; /* an operand that varies, and one that does not */
+    for (int in = 0; in < node->inputs; in++) {
+        if (!ad_is_value(node->input[in])) continue;
+        const ad_node *operand = ad_node_at(graph, node->input[in].node);
+        if (operand->constant) continue;
+        if (operand->type[node->input[in].out].varies)
+            varying = in;
+        else
+            same = in;
+    }
     node->constant = varying < 0 && same < 0;
     if (varying >= 0 && same >= 0) {
         char a[AD_TYPE_TEXT], b[AD_TYPE_TEXT];

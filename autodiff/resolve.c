@@ -76,8 +76,9 @@ static void resolve_views(ad_lowering *low) {
     for (int i = 0; i < low->nodes; i++) {
         const ad_node *node = ad_node_at(low->graph, i);
         int64_t offset = 0;
+        if (!low->live[i]) continue;
         bool alone = ad_op_definition(node->op)->collect && !ad_is_collective(low, i);
-        if (!low->live[i] || (!alone && !ad_is_view(low->graph, node, &offset))) continue;
+        if (!alone && !ad_is_view(low->graph, node, &offset)) continue;
         low->root[i * AD_OUTPUTS] = ad_number(node->input[0]);
         low->offset[i * AD_OUTPUTS] = offset;
         low->live[i] = false;
@@ -214,6 +215,7 @@ static void chain_products(ad_lowering *low) {
  * are recomputed run just before their first reader, on all ranks alike: in order they would make
  * all recomputation wait in memory for the last. */
 static void order_collectives(ad_lowering *low) {
+    if (low->spec.comm->ranks == 1) return;
     for (int i = low->spec.lazy, before = -1; i < low->nodes; i++) {
         if (!low->live[i] || !ad_is_collective(low, i)) continue;
         low->after[i] = before;
@@ -253,7 +255,7 @@ static void drop_repeats(ad_lowering *low) {
 /* Of a node that is not computed: its operand, or that repeated, element by element. */
 static bool passes_through(const ad_node *node) {
     return node->op == AD_OP_broadcast || node->op == AD_OP_stop_gradient ||
-           node->op == AD_OP_vary || ad_op_definition(node->op)->collect;
+           node->op == AD_OP_vary || node->op == AD_OP_reduce || node->op == AD_OP_reduce_max;
 }
 
 ad_value ad_row_source(const ad_lowering *low, ad_value value) {

@@ -96,7 +96,8 @@ typedef struct {
 
 static ad_scan *create(const split_place *p, const body *b, const kern_device *device,
                        const kern_comm *comm, double budget) {
-    ad_scan_carry carry[CARRIES] = {{b->in[UP], b->next[0]}, {b->in[DOWN], b->next[1]}};
+    ad_scan_carry carry[CARRIES] = {{b->in[UP], b->next[0], false},
+                                    {b->in[DOWN], b->next[1], false}};
     ad_scan_slice slice = {b->in[ROWS_IN], true, true};
     ad_scan_output output = {.value = b->loss};
     ad_scan_history history[] = {{b->fresh_k, b->past_k, b->past_rows},
