@@ -127,13 +127,13 @@ static void the_least_does_not_depend_on_the_limit(void **state) {
         double needed = 0;
         for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
             kern_status status =
-                fit_of(&fit, shares[i] * needed, "model.blocks=2", batches[b]);
+                fit_of(&fit, shares[i] * needed, "train.memory_limit=1 TB", batches[b]);
             assert_int_equal(status, KERN_ERR_MEMORY);
             double now = number_after(kern_error(), "train.memory_limit of ");
             if (i == 0) needed = now;
             assert_true(now == needed);
         }
-        assert_int_equal(fit_of(&fit, needed, "model.blocks=2", batches[b]), KERN_OK);
+        assert_int_equal(fit_of(&fit, needed, "train.memory_limit=1 TB", batches[b]), KERN_OK);
     }
 }
 
