@@ -66,7 +66,7 @@ static bool read_picture(picture *p) {
     char kind[5] = "";
     while (strcmp(kind, "IEND")) {
         unsigned char *body;
-        uint32_t count;
+        uint32_t count = 0;
         bool good = read_chunk(&body, &count, kind);
         if (good && !strcmp(kind, "IHDR") && count >= 8) {
             p->width = big_endian(body);
