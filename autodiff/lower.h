@@ -46,6 +46,7 @@ typedef struct {
     size_t *operand_offset;
     char *operand_written; /* 0 read; 1 stored, may take a dying operand's memory; 2 a sum */
     unsigned wanted;       /* bit i: somebody reads the kernel's result i */
+    bool adds;             /* the kernel adds into its result 0 */
     double seconds, bytes;
 } ad_unit;
 
@@ -105,7 +106,7 @@ void ad_lower_schedule(ad_lowering *low);
 kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
 
 void ad_plan_forget_runs(ad_plan *plan);
-ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit);
+ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit, int64_t before);
 
 /* Places the storages of the arena by their sizes and lifetimes. */
 void ad_lower_offsets(ad_lowering *low);

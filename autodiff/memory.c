@@ -133,9 +133,9 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     const ad_node *node = ad_node_at(low->graph, unit->node[0]);
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
     size_t workspace = 0;
-    bool accumulate = kernel->accumulates && adds(low, unit->node[0]);
+    unit->adds = kernel->accumulates && adds(low, unit->node[0]);
     kern_status status = kernel->create(&unit->state, low->spec.device, low->graph, node,
-                                        accumulate, low->spec.threads, &workspace);
+                                        unit->adds, low->spec.threads, &workspace);
     if (status != KERN_OK)
         return kern_fail_context(status, "%s in %s", ad_op_name(node->op),
                                  ad_scope_name(low->graph, node->scope));

@@ -195,20 +195,62 @@ void ad_plan_profile(ad_plan *plan, bool on) {
     for (int i = 0; i < ad_plan_steps(plan); i++) plan->low.unit[plan->low.order[i]].seconds = 0;
 }
 
-ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit) {
+static double kernel_bytes(const ad_plan *plan, const ad_unit *unit, const ad_kernel *kernel) {
+    const ad_graph *graph = plan->low.graph;
+    const ad_node *node = ad_node_at(graph, unit->node[0]);
+    double bytes = 0;
+    if (kernel->bytes) return kernel->bytes(graph, node, unit->adds);
+    for (int in = 0; in < node->inputs; in++)
+        if (ad_is_value(node->input[in]))
+            bytes += (double)ad_bytes(ad_type_at(graph, node->input[in]));
+    for (int out = 0; out < node->outputs; out++)
+        if (unit->wanted >> out & 1)
+            bytes += (out == 0 && unit->adds ? 2 : 1) * (double)ad_bytes(node->type[out]);
+    return bytes;
+}
+
+static void add_rows_cost(ad_plan_step_cost *cost, const ad_unit *unit) {
+    cost->kind = AD_CALL_ROWS;
+    cost->bytes = unit->bytes;
+    cost->launches = 1;
+    for (int o = 0; o < unit->operands; o++)
+        if (unit->operand_written[o] == 2) cost->launches = 2;
+}
+
+static void add_kernel_cost(ad_plan_step_cost *cost, const ad_plan *plan, const ad_unit *unit,
+                            int64_t before) {
+    const ad_node *node = ad_node_at(plan->low.graph, unit->node[0]);
+    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+    cost->kind = kernel->kind;
+    cost->flops = unit_flops(plan, unit, before);
+    cost->bytes = kernel_bytes(plan, unit, kernel);
+    cost->launches = kernel->launches ? kernel->launches : 1;
+    if (kernel->kind == AD_CALL_MOVE) return;
+    cost->dtype = ad_type_at(plan->low.graph, node->input[0]).dtype;
+    if (kernel->kind != AD_CALL_PRODUCT) return;
+    ad_type result = node->type[0];
+    cost->batch = result.rank == 3 ? result.dim[0] : 1;
+    cost->m = result.dim[result.rank - 2];
+    cost->n = result.dim[result.rank - 1];
+}
+
+ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit, int64_t before) {
     const ad_graph *graph = plan->low.graph;
     ad_value value =
         unit->nodes ? (ad_value){unit->node[unit->nodes - 1], 0} : ad_numbered(unit->add_from);
     const ad_node *node = ad_node_at(graph, value.node);
-    return (ad_plan_step_cost){.op = unit->rows ? "rows" : ad_op_name(node->op),
-                               .scope = ad_scope_name(graph, node->scope),
-                               .nodes = unit->nodes,
-                               .seconds = unit->seconds,
-                               .flops = unit_flops(plan, unit, INT64_MAX),
-                               .bytes = unit->bytes,
-                               .runs = plan->runs};
+    ad_plan_step_cost cost = {.op = unit->rows ? "rows" : ad_op_name(node->op),
+                              .scope = ad_scope_name(graph, node->scope),
+                              .nodes = unit->nodes,
+                              .seconds = unit->seconds,
+                              .runs = plan->runs};
+    if (unit->rows)
+        add_rows_cost(&cost, unit);
+    else
+        add_kernel_cost(&cost, plan, unit, before);
+    return cost;
 }
 
-ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
-    return ad_unit_cost(plan, unit_at(plan, step));
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step, int64_t before) {
+    return ad_unit_cost(plan, unit_at(plan, step), before);
 }

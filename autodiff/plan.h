@@ -39,6 +39,16 @@ typedef struct {
 
 typedef struct ad_plan ad_plan;
 
+/* What bounds the time of a call. */
+typedef enum {
+    AD_CALL_MOVE, /* memory: copies, gather, scatter_add */
+    AD_CALL_ROWS, /* memory: row programs */
+    AD_CALL_PRODUCT,
+    AD_CALL_ATTENTION,
+    AD_CALL_ATTENTION_VJP, /* its first and its second reverse */
+    AD_CALL_KINDS
+} ad_call_kind;
+
 /* `graph` must outlive the plan and may grow meanwhile. Fails on a poisoned graph, where a
  * kernel refuses its shapes, or where one cannot take a view; *plan is then NULL. */
 kern_status ad_plan_compile(ad_plan **plan, const ad_graph *graph, const ad_plan_spec *spec);
@@ -82,10 +92,18 @@ typedef struct {
     const char *op, *scope; /* of a row program: of its last node; op "rows" */
     int nodes;              /* fused into it */
     double seconds;         /* all runs together */
-    double flops, bytes;    /* of one run; flops with the longest past */
     int64_t runs;
+    /* What one run takes: FLOPs (those of row programs not counted), with `before` rows of the
+     * sequence before this chunk as in ad_plan_flops; bytes that are read and written if each is
+     * moved once; kernels that a device starts where each needs one, of sums over leading axes and
+     * of attention's reverse more. */
+    ad_call_kind kind;
+    double flops, bytes;
+    int launches;
+    kern_dtype dtype;    /* of the operands of products and attention */
+    int64_t batch, m, n; /* a product's result [batch, m, n] */
 } ad_plan_step_cost;
-ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step);
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step, int64_t before);
 
 /* One line a step: results, operands, offsets. */
 void ad_plan_print(const ad_plan *plan, FILE *file);

@@ -296,31 +296,54 @@ ad_plan *ad_scan_plan_of(const ad_scan *scan, int which) {
     return which < AD_SCAN_VJP ? form->body : form->vjp;
 }
 
+static const ad_plan *plan_at(const ad_scan *scan, int64_t chunk, bool vjp) {
+    bool last = chunk == scan->spec.chunks - 1 || !has_full_form(scan);
+    const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
+    return vjp ? form->vjp : form->body;
+}
+
+void ad_scan_visit_runs(const ad_scan *scan, ad_scan_visit visit, void *context) {
+    int64_t chunks = scan->spec.chunks, rows = scan->spec.chunk;
+    for (int64_t i = 0; i < chunks; i++) visit(context, plan_at(scan, i, false), i * rows, false);
+    for (int64_t end = scan->spec.backward ? chunks : 0; end > 0;) {
+        int64_t begin = (end - 1) / scan->every * scan->every;
+        for (int64_t i = begin; i < end; i++)
+            if (ad_scan_replays(scan, i)) visit(context, plan_at(scan, i, false), i * rows, true);
+        for (int64_t i = end - 1; i >= begin; i--)
+            visit(context, plan_at(scan, i, true), i * rows, true);
+        end = begin;
+    }
+}
+
+/* Sums of FLOPs and bytes. */
+typedef struct {
+    const ad_scan *scan;
+    ad_scan_memory *memory;
+} counting;
+
+static void count_run(void *context, const ad_plan *plan, int64_t before, bool backward) {
+    const counting *c = context;
+    bool vjp = plan == c->scan->form[FORM_FULL].vjp || plan == c->scan->form[FORM_LAST].vjp;
+    (void)backward;
+    *(vjp ? &c->memory->vjp_flops : &c->memory->flops) += ad_plan_flops(plan, before);
+    *(vjp ? &c->memory->vjp_bytes : &c->memory->bytes) += ad_plan_bytes(plan);
+}
+
 ad_scan_memory ad_scan_plan(const ad_scan *scan) {
     ad_scan_memory memory = {.carries = scan->carry_total,
                              .slots = scan->slot_total,
                              .history = scan->history_total + scan->staging_total,
                              .every = scan->every};
     double kept = 0, all = 0;
-    for (int which = 0; which < AD_SCAN_PLANS; which++) {
-        const ad_plan *plan = ad_scan_plan_of(scan, which);
-        if (!plan) continue;
-        memory.arena = kern_max_bytes(memory.arena, ad_plan_arena_bytes(plan));
-        bool last = which == AD_SCAN_BODY_LAST || which == AD_SCAN_VJP_LAST;
-        const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
-        double times = 0, flops = 0;
-        for (int64_t i = 0; i < scan->spec.chunks; i++) {
-            if (has_full_form(scan) && (i == scan->spec.chunks - 1) != last) continue;
-            bool replayed = which == AD_SCAN_BODY && ad_scan_replays(scan, i);
-            flops += (replayed ? 2 : 1) * ad_plan_flops(plan, i * scan->spec.chunk);
-            times += replayed ? 2 : 1;
-            if (which < AD_SCAN_VJP) {
-                kept += ad_scan_kept_flops(form);
-                all += ad_plan_flops(plan, INT64_MAX);
-            }
-        }
-        *(which < AD_SCAN_VJP ? &memory.flops : &memory.vjp_flops) += flops;
-        *(which < AD_SCAN_VJP ? &memory.bytes : &memory.vjp_bytes) += times * ad_plan_bytes(plan);
+    ad_scan_visit_runs(scan, count_run, &(counting){scan, &memory});
+    for (int which = 0; which < AD_SCAN_PLANS; which++)
+        if (ad_scan_plan_of(scan, which))
+            memory.arena =
+                kern_max_bytes(memory.arena, ad_plan_arena_bytes(ad_scan_plan_of(scan, which)));
+    for (int64_t i = 0; i < scan->spec.chunks; i++) {
+        bool last = i == scan->spec.chunks - 1 || !has_full_form(scan);
+        kept += ad_scan_kept_flops(&scan->form[last ? FORM_LAST : FORM_FULL]);
+        all += ad_plan_flops(plan_at(scan, i, false), INT64_MAX);
     }
     memory.kept_fraction = all > kept ? kept / all : 1;
     return memory;

@@ -20,7 +20,7 @@ typedef struct {
     kern_dtype real;    /* residual stream, norms, softmax, loss: f32, or f64 in f64 runs */
     kern_dtype product; /* operands of matrix products and attention: bf16, or `real` */
     int64_t batch, rows;
-    int64_t slice_elements; /* of logits, that the head computes at a time; 0: the usual 16 Mi */
+    int64_t slice_elements; /* of logits, that the head computes at a time; 0: all */
     /* By kind of block; AD_NONE where there is none of that kind. */
     ad_value cosine[INFER_KINDS], sine[INFER_KINDS]; /* [C, K] in `real`: rows of the tables */
     ad_value past_rows[INFER_KINDS];                 /* i32 scalar */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const double FAR_TOO_MUCH = 1.5;
-enum { PRODUCT_ROWS = 256, BUDGETS = 6, SMALL_BUDGETS = 3, MESSAGE_BYTES = 1500 };
+enum { BUDGETS = 6, SMALL_BUDGETS = 3, MESSAGE_BYTES = 1500 };
 
 void train_bytes_text(char *text, double bytes) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -28,11 +28,11 @@ static int64_t divisor_below(int64_t number, int64_t most) {
     return most;
 }
 
-int64_t train_preferred_micro_batch(const ttt_conf *conf) {
+int64_t train_preferred_micro_batch(const ttt_conf *conf, const kern_machine *machine) {
     if (conf->train.micro_batch) return conf->train.micro_batch;
     for (int64_t micro = 1; micro < conf->train.batch; micro++)
         if (conf->train.batch % micro == 0 &&
-            micro * infer_chunk(conf, conf->train.context) >= PRODUCT_ROWS)
+            (double)(micro * infer_chunk(conf, conf->train.context)) >= machine->product_rows)
             return micro;
     return conf->train.batch;
 }
@@ -116,8 +116,11 @@ done:
     return status;
 }
 
-/* Executed work; products of few rows reach less of the machine. */
+/* The time; where nothing is known of it executed work, which in products of few rows reaches less
+ * of the machine. */
 static double cost(const candidate *made, const fit_problem *problem) {
+    if (made->step && train_can_predict(problem->device->machine))
+        return train_predict(made->step).step.seconds;
     double rows =
         (double)(made->fit.micro_batch * infer_chunk(problem->conf, problem->conf->train.context));
     return made->fit.memory.executed_flops * (1 + 32 / rows);
@@ -225,14 +228,13 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
 }
 
-kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                           int threads, bool debug) {
+kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf,
+                           const kern_device *device, double limit, int threads, bool debug) {
     kern_status status = KERN_OK;
-    fit_problem problem = {conf, limit, NULL, threads, debug};
+    fit_problem problem = {conf, limit, device, threads, debug};
     candidate best = {0}, next = {0};
     *step = NULL;
-    int64_t micro = train_preferred_micro_batch(conf);
-    TRY(kern_device_open(&problem.device, conf->train.device));
+    int64_t micro = train_preferred_micro_batch(conf, device->machine);
     TRY(best_budget(&best, &problem, micro, conf->train.micro_batch || micro == 1));
     while (!conf->train.micro_batch && micro > 1 &&
            (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
@@ -257,7 +259,9 @@ done:
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                              int threads, bool debug) {
     fit_problem problem = {conf, limit, NULL, threads, debug};
-    kern_status status = train_fit_find(step, fit, conf, limit, threads, debug);
-    if (status == KERN_OK) status = kern_device_open(&problem.device, conf->train.device);
+    *step = NULL;
+    kern_status status = kern_device_open(&problem.device, conf->train.device);
+    if (status == KERN_OK)
+        status = train_fit_find(step, fit, conf, problem.device, limit, threads, debug);
     return status == KERN_OK && !*step ? refuse(fit, &problem) : status;
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "autodiff/composites.h"
-#include "autodiff/plan.h"
 #include "infer/parameters.h"
 
 enum { FACTOR, RATE, CORRECT1, CORRECT2, SCALARS };
@@ -64,7 +63,6 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     for (int i = 0; i < SCALARS; i++) o->scalar[i] = ad_scalar(o->graph, dtype, "scalar.%d", i);
     TRY(compile_norm(o, threads));
     TRY(compile_update(o, threads));
-    TRY(kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o), "optimizer workspace"));
     *result = o;
     o = NULL;
 done:
@@ -87,6 +85,16 @@ static size_t arena_bytes(const train_optimizer *o) {
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {
     return arena_bytes(optimizer) + kern_align(sizeof(double));
+}
+
+kern_status train_optimizer_allocate(train_optimizer *o) {
+    return kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o),
+                              "optimizer workspace");
+}
+
+void train_optimizer_plans(const train_optimizer *o, const ad_plan *plan[2]) {
+    plan[0] = o->norm;
+    plan[1] = o->update;
 }
 
 kern_status train_optimizer_norm(train_optimizer *o, double *norm, const void *gradient) {

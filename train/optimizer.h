@@ -3,8 +3,8 @@
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
+#include "autodiff/plan.h"
 #include "configs/conf.h"
-#include "kernels/device.h"
 
 typedef struct train_optimizer train_optimizer;
 
@@ -15,6 +15,9 @@ kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train
                                    int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
+kern_status train_optimizer_allocate(train_optimizer *optimizer);
+/* The plans of the norm and of the update. */
+void train_optimizer_plans(const train_optimizer *optimizer, const ad_plan *plan[2]);
 
 /* |g|, after waiting for the device. KERN_ERR_NUMERIC where it is not finite. */
 kern_status train_optimizer_norm(train_optimizer *optimizer, double *norm, const void *gradient);
