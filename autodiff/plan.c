@@ -20,6 +20,12 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
     low->spec.output = output;
     low->spec.cut = cut;
+    ad_value *over = kern_array(spec->outputs, sizeof *over);
+    for (int i = 0; i < spec->outputs; i++) {
+        over[i] = spec->over ? spec->over[i] : AD_NONE;
+        ASSERT(ad_is_none(over[i]) || spec->output[i].mode == AD_ADD);
+    }
+    low->spec.over = over;
     low->spec.view = NULL; /* noted in low->view */
     int64_t values = (int64_t)low->nodes * AD_OUTPUTS;
     low->live = kern_array(low->nodes, sizeof *low->live);
@@ -107,6 +113,7 @@ void ad_plan_destroy(ad_plan *plan) {
     free(plan->is_set);
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
+    free((void *)(uintptr_t)low->spec.over);
     void *const arrays[] = {low->live,    low->cut,           low->view,    low->uses,
                             low->root,    low->offset,        low->summand, low->output_of,
                             low->unit_of, low->unit,          low->order,   low->storage_of,

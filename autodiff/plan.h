@@ -18,6 +18,9 @@ typedef struct {
 typedef struct {
     int outputs;
     const ad_plan_output *output;
+    /* [outputs] or NULL: an input that lies in the memory of this AD_ADD output and is read before
+     * anything is added; AD_NONE: no input does. */
+    const ad_value *over;
     /* Values that the caller provides although nodes compute them: the cut between two plans of one
      * graph. They are bound like inputs; what only they needed is not computed. */
     int cuts;
@@ -73,8 +76,8 @@ void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory);
 /* The same for one of spec->view, an operand of attention's past: items of the first axis lie
  * `stride` elements apart. */
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride);
-/* Memory of spec->output[output]. It may be that of an input only where each element is written by
- * the one row program that reads it (an optimiser's update in place). */
+/* Memory of spec->output[output]. It may be that of an input only where the spec says so, or where
+ * each element is written by the one row program that reads it (an optimiser's update in place). */
 void ad_plan_bind_output(ad_plan *plan, int output, void *memory);
 void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride);
 

@@ -93,6 +93,37 @@ static operands operands_of(const ad_scan_spec *s, const scan_form *form) {
     return list;
 }
 
+/* What a sum has beside one of its terms; AD_NONE where it is no sum or has no such term. */
+static ad_value without(ad_graph *graph, ad_value sum, ad_value term) {
+    const ad_node node = *ad_node_at(graph, sum.node);
+    if (node.op != AD_OP_add) return AD_NONE;
+    for (int in = 0; in < 2; in++) {
+        ad_value other = node.input[1 - in];
+        if (ad_same(node.input[in], term)) return other;
+        ad_value rest = without(graph, node.input[in], term);
+        if (ad_is_value(rest)) return in ? ad_add(graph, other, rest) : ad_add(graph, rest, other);
+    }
+    return AD_NONE;
+}
+
+/* Where the full form's cotangent of a carry is that of the next one and something more, only that
+ * is made: it is added to the other's memory. */
+static void add_in_place(ad_scan *scan, scan_form *form) {
+    for (int c = 0; c < scan->spec.carries && scan->spec.chunks > 1; c++) {
+        ad_plan_output *output = &form->ct_outputs.item[form->ct_carry[c]];
+        ad_value rest = without(scan->spec.graph, output->value, scan->carry[c].ct);
+        if (!ad_is_value(rest)) continue;
+        *output = (ad_plan_output){rest, AD_ADD};
+        scan->carry[c].in_place = true;
+    }
+    for (int c = 0; c < scan->spec.carries; c++) {
+        if (scan->carry[c].in_place) continue;
+        scan->carry[c].lambda_offset = scan->lambda_bytes;
+        scan->lambda_bytes +=
+            kern_align(ad_bytes(ad_type_at(scan->spec.graph, scan->spec.carry[c].in)));
+    }
+}
+
 /* The vjp of body: cotangents of all that the form reads, as outputs of a plan. */
 static void differentiate(ad_scan *scan, int which) {
     ad_graph *graph = scan->spec.graph;
@@ -105,6 +136,7 @@ static void differentiate(ad_scan *scan, int which) {
             to.ct[i] = ad_fill(graph, ad_cotangent_type(ad_type_at(graph, to.value[i])), 0);
         *to.position[i] = add_output(&form->ct_outputs, to.ct[i], to.mode[i]);
     }
+    if (which == FORM_FULL && !ad_failed(graph)) add_in_place(scan, form);
     void *const arrays[] = {from.value, from.ct, to.value, to.ct, to.mode, to.position};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
@@ -134,8 +166,14 @@ static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outpu
 
 kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
                                 int cuts, const ad_value *cut) {
-    ad_plan_spec spec = {.cuts = cuts, .cut = cut, .lazy = scan->forward_nodes};
-    return compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
+    ad_value *over = kern_array(form->ct_outputs.count, sizeof *over);
+    for (int i = 0; i < form->ct_outputs.count; i++) over[i] = AD_NONE;
+    for (int c = 0; c < scan->spec.carries && form == &scan->form[FORM_FULL]; c++)
+        if (scan->carry[c].in_place) over[form->ct_carry[c]] = scan->carry[c].ct;
+    ad_plan_spec spec = {.cuts = cuts, .cut = cut, .over = over, .lazy = scan->forward_nodes};
+    kern_status status = compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
+    free(over);
+    return status;
 }
 
 static kern_status compile_form(ad_scan *scan, int which) {
@@ -177,7 +215,7 @@ static void measure(ad_scan *scan) {
     scan->saved = ad_scan_saved(scan, scan->every);
     if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
     scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
-    if (s->backward) scan->carry_total += scan->carry_bytes; /* of lambda */
+    scan->carry_total += scan->lambda_bytes;
     scan->slot_bytes =
         kern_max_bytes(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slot_total = (size_t)ad_scan_slots(scan, scan->every) * scan->slot_bytes;

@@ -58,7 +58,20 @@ static bool is_view_result(const ad_graph *graph, int node, int out) {
     return kernel && kernel->view_outputs >> out & 1;
 }
 
-/* The products of the forward pass that the vjp reads, densest in FLOPs per byte first. */
+/* Sums over whole tensors, such as the norm of the inner gradient: a few bytes, for which the vjp
+ * would read all that was summed. An addition for each element. */
+static void add_sums(double *flops, const ad_graph *graph, int nodes) {
+    for (int i = 0; i < nodes; i++) {
+        const ad_node *node = ad_node_at(graph, i);
+        if (node->op != AD_OP_lead_sum) continue;
+        ad_value summed = node->input[0];
+        if (ad_node_at(graph, summed.node)->op == AD_OP_row_sum)
+            summed = ad_node_at(graph, summed.node)->input[0];
+        flops[i] = (double)ad_elements(ad_type_at(graph, summed));
+    }
+}
+
+/* The products and sums of the forward pass that the vjp reads, densest in FLOPs per byte first. */
 kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     kern_status status = KERN_OK;
     const ad_graph *graph = scan->spec.graph;
@@ -67,6 +80,7 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     double *flops = product_flops(graph, scan->forward_nodes);
     ad_value *cut = kern_array((int64_t)scan->forward_nodes * AD_OUTPUTS, sizeof *cut);
     for (int i = 0; i < scan->forward_nodes; i++) form->forward_flops += flops[i];
+    add_sums(flops, graph, scan->forward_nodes);
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
             if (!is_view_result(graph, i, out)) cut[cuts++] = (ad_value){i, out};

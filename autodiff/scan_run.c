@@ -313,9 +313,10 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
     bind_past(scan, plan, i);
     bind_windows(scan, form, i);
     bind_output_cts(scan, plan, i);
-    for (int c = 0; c < s->carries; c++) { /* lambda alternates between two places */
+    for (int c = 0; c < s->carries; c++) { /* lambda stays, or alternates between two places */
         void *mine = scan->carry[c].lambda, *callers = ct_carry[c];
         ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
+        if (scan->carry[c].in_place) mine = callers;
         ad_plan_bind(plan, scan->carry[c].ct, i % 2 ? callers : mine);
         ad_plan_bind_output(plan, form->ct_carry[c], i % 2 ? mine : callers);
     }
@@ -344,7 +345,8 @@ kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) 
     const ad_scan_spec *s = &scan->spec;
     ASSERT(s->backward && (scan->first_carry || !s->carries));
     char *lambda = (char *)scan->carry_memory.data + (size_t)scan->saved * scan->carry_bytes;
-    for (int c = 0; c < s->carries; c++) scan->carry[c].lambda = lambda + scan->carry[c].offset;
+    for (int c = 0; c < s->carries; c++)
+        scan->carry[c].lambda = lambda + scan->carry[c].lambda_offset;
     for (int h = 0; h < s->histories; h++) {
         size_t bytes = window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch);
         s->device->zero(s->device->stream, scan->history[h].ct_rows, bytes, bytes, 1);

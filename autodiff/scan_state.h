@@ -44,8 +44,12 @@ typedef struct {
 typedef struct {
     ad_value ct;   /* of the next carry, in the full form */
     size_t offset; /* in one saved carry */
-    void *
-        lambda; /* every other chunk's cotangent; the others' are where the caller wants the last */
+    /* The cotangent of a carry is that of the next one and something more: the vjp adds it where
+     * that lies, which is where the caller wants the first chunk's. Else every other chunk's is in
+     * lambda, at an offset. */
+    bool in_place;
+    size_t lambda_offset;
+    void *lambda;
 } scan_carry;
 
 typedef struct {
@@ -74,7 +78,8 @@ struct ad_scan {
     scan_history *history;
     int forward_nodes;    /* of the graph before its vjp */
     int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
-    size_t carry_bytes, slot_bytes, carry_total, slot_total, history_total, staging_total;
+    size_t carry_bytes, lambda_bytes, slot_bytes, carry_total, slot_total, history_total,
+        staging_total;
     kern_buffer carry_memory, slot_memory, history_memory, staging_memory; /* allocated */
     const void *const *first_carry;                                        /* bound */
 };
@@ -85,8 +90,8 @@ int ad_scan_first_form(const ad_scan *scan);
 kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
                                 int cuts, const ad_value *cut);
 
-/* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads.
- */
+/* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads,
+ * and sums over whole tensors. */
 kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form);
 /* Sets `every` and what each form keeps. */
 void ad_scan_decide(ad_scan *scan, double budget);

@@ -25,6 +25,35 @@ static void place_producer(scheduler *s, int number, int unit) {
     if (before >= 0 && before != unit) place(s, before);
 }
 
+/* The output that a unit adds to, or -1. */
+static int added_to(const ad_lowering *low, const ad_unit *unit) {
+    int output = unit->add_from >= 0 ? unit->add_output : -1;
+    for (int m = 0; m < unit->nodes && !unit->rows; m++)
+        for (int out = 0; out < AD_OUTPUTS; out++)
+            if (low->output_of[unit->node[m] * AD_OUTPUTS + out] >= 0)
+                output = low->output_of[unit->node[m] * AD_OUTPUTS + out];
+    return output;
+}
+
+/* Whoever reads an input comes before those that add to its memory. What they make is an output and
+ * nothing else, so readers do not wait for them in turn. */
+static void place_readers(scheduler *s, const ad_unit *unit) {
+    const ad_lowering *low = s->low;
+    int output = added_to(low, unit);
+    ad_value over = output < 0 ? AD_NONE : low->spec.over[output];
+    if (ad_is_none(over)) return;
+    for (int u = 0; u < low->units; u++)
+        if (low->unit[u].add_from >= 0 && &low->unit[u] != unit &&
+            ad_same(ad_root(low, ad_numbered(low->unit[u].add_from)), over))
+            place(s, u);
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(low->graph, i);
+        for (int in = 0; in < node->inputs && low->live[i]; in++)
+            if (ad_is_value(node->input[in]) && ad_same(ad_root(low, node->input[in]), over))
+                place(s, low->unit_of[i]);
+    }
+}
+
 static void place(scheduler *s, int u) {
     const ad_lowering *low = s->low;
     const ad_unit *unit = &low->unit[u];
@@ -32,6 +61,7 @@ static void place(scheduler *s, int u) {
     ASSERT(s->state[u] != OPEN); /* a cycle: the fuser was wrong */
     s->state[u] = OPEN;
     place_producer(s, unit->add_from, u);
+    place_readers(s, unit);
     for (int m = 0; m < unit->nodes; m++) {
         const ad_node *node = ad_node_at(low->graph, unit->node[m]);
         for (int in = 0; in < node->inputs; in++)

@@ -76,6 +76,7 @@ done:
 kern_status train_gradient_allocate(train_gradient *g) {
     kern_status status = KERN_OK;
     const infer_parameters *p = infer_model_parameters(g->model);
+    g->parts = infer_model_internals(g->model); /* now with the arena */
     TRY(kern_buffer_create(&g->memory, g->parts.device, train_gradient_bytes(g),
                            "cotangents of the fast weights"));
     TRY(kern_buffer_create(&g->workspace, g->parts.device, train_gradient_workspace(g),
