@@ -164,15 +164,28 @@ static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outpu
     return status;
 }
 
+/* Appends the rounded carries to the values that a plan is given; how many these are then. */
+static int add_rounded(const ad_scan *scan, ad_value *given, int count) {
+    for (int c = 0; c < scan->spec.carries; c++)
+        if (ad_is_value(scan->carry[c].rounded)) given[count++] = scan->carry[c].rounded;
+    return count;
+}
+
 kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
                                 int cuts, const ad_value *cut) {
     ad_value *over = kern_array(form->ct_outputs.count, sizeof *over);
     for (int i = 0; i < form->ct_outputs.count; i++) over[i] = AD_NONE;
     for (int c = 0; c < scan->spec.carries && form == &scan->form[FORM_FULL]; c++)
         if (scan->carry[c].in_place) over[form->ct_carry[c]] = scan->carry[c].ct;
-    ad_plan_spec spec = {.cuts = cuts, .cut = cut, .over = over, .lazy = scan->forward_nodes};
+    ad_value *given = kern_array(cuts + scan->spec.carries, sizeof *given);
+    if (cuts) memcpy(given, cut, (size_t)cuts * sizeof *given);
+    ad_plan_spec spec = {.cuts = add_rounded(scan, given, cuts),
+                         .cut = given,
+                         .over = over,
+                         .lazy = scan->forward_nodes};
     kern_status status = compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
     free(over);
+    free(given);
     return status;
 }
 
@@ -182,22 +195,27 @@ static kern_status compile_form(ad_scan *scan, int which) {
     scan_form *form = &scan->form[which];
     scan_outputs body = {0};
     ad_value *cut = kern_array(form->keeps, sizeof *cut);
+    ad_value *rounded = kern_array(s->carries, sizeof *rounded);
     for (int o = 0; o < s->outputs; o++)
         if (which == FORM_FULL || !s->output[o].stepped)
             add_output(&body, s->output[o].value, AD_WRITE);
-    for (int c = 0; c < s->carries && which == FORM_FULL; c++)
+    for (int c = 0; c < s->carries && which == FORM_FULL; c++) {
         add_output(&body, s->carry[c].out, AD_WRITE);
+        add_output(&body, scan->carry[c].next_rounded, AD_WRITE);
+    }
     for (int h = 0; h < s->histories && which == FORM_FULL; h++)
         add_output(&body, s->history[h].fresh, AD_WRITE);
     for (int i = 0; i < form->keeps; i++) {
         cut[i] = form->kept[i].value;
         add_output(&body, cut[i], AD_WRITE);
     }
-    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){0}));
+    int given = add_rounded(scan, rounded, 0);
+    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){.cuts = given, .cut = rounded}));
     if (s->backward) TRY(ad_scan_compile_vjp(&form->vjp, scan, form, form->keeps, cut));
 done:
     free(body.item);
     free(cut);
+    free(rounded);
     return status;
 }
 
@@ -211,11 +229,7 @@ int ad_scan_first_form(const ad_scan *scan) {
 }
 
 static void measure(ad_scan *scan) {
-    const ad_scan_spec *s = &scan->spec;
-    scan->saved = ad_scan_saved(scan, scan->every);
-    if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
-    scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
-    scan->carry_total += scan->lambda_bytes;
+    scan->carry_total = ad_scan_carry_bytes(scan, scan->every) + scan->lambda_bytes;
     scan->slot_bytes =
         kern_max_bytes(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slot_total = (size_t)ad_scan_slots(scan, scan->every) * scan->slot_bytes;
@@ -228,6 +242,23 @@ static int *nowhere(int count) {
     int *position = kern_array(count, sizeof *position);
     for (int i = 0; i < count; i++) position[i] = -1;
     return position;
+}
+
+/* Finds where body rounds the carry, and rounds the next one. */
+static void round_carry(ad_scan *scan, int c) {
+    ad_graph *g = scan->spec.graph;
+    scan_carry *carry = &scan->carry[c];
+    carry->rounded = carry->next_rounded = AD_NONE;
+    for (int i = 0, nodes = ad_nodes(g); i < nodes && ad_is_none(carry->rounded); i++) {
+        const ad_node *node = ad_node_at(g, i);
+        if (node->op == AD_OP_cast && node->type[0].dtype == KERN_BF16 &&
+            ad_same(node->input[0], scan->spec.carry[c].in))
+            carry->rounded = (ad_value){i, 0};
+    }
+    if (ad_is_none(carry->rounded)) return;
+    carry->next_rounded = ad_cast(g, scan->spec.carry[c].out, KERN_BF16);
+    carry->rounded_offset = scan->rounded_bytes;
+    scan->rounded_bytes += kern_align(ad_bytes(ad_type_at(g, carry->rounded)));
 }
 
 static ad_scan *begin(const ad_scan_spec *spec) {
@@ -253,6 +284,7 @@ static ad_scan *begin(const ad_scan_spec *spec) {
     for (int c = 0; c < s->carries; c++) {
         scan->carry[c].offset = scan->carry_bytes;
         scan->carry_bytes += kern_align(ad_bytes(ad_type_at(s->graph, s->carry[c].in)));
+        round_carry(scan, c);
     }
     return scan;
 }
@@ -318,6 +350,7 @@ void ad_scan_destroy(ad_scan *scan) {
         free(form->ct_past);
     }
     kern_buffer_destroy(&scan->carry_memory);
+    kern_buffer_destroy(&scan->rounded_memory);
     kern_buffer_destroy(&scan->slot_memory);
     kern_buffer_destroy(&scan->history_memory);
     kern_buffer_destroy(&scan->staging_memory);
@@ -383,6 +416,7 @@ ad_scan_memory ad_scan_plan(const ad_scan *scan) {
         kept += ad_scan_kept_flops(&scan->form[last ? FORM_LAST : FORM_FULL]);
         all += ad_plan_flops(plan_at(scan, i, false), INT64_MAX);
     }
+    memory.moved = ad_scan_moved(scan);
     memory.kept_fraction = all > kept ? kept / all : 1;
     return memory;
 }

@@ -87,6 +87,7 @@ typedef struct {
     int64_t every;           /* a carry is saved for every `every`-th chunk */
     double flops, vjp_flops; /* executed, one pass over all chunks */
     double bytes, vjp_bytes; /* moved by row programs, likewise */
+    double moved;            /* about, by copies between plans, both passes together */
     double kept_fraction;    /* of the forward FLOPs that the vjp need not repeat */
 } ad_scan_memory;
 ad_scan_memory ad_scan_plan(const ad_scan *scan);

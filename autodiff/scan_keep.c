@@ -96,6 +96,8 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
         for (j = i; j < form->keeps && form->kept[j].value.node == form->kept[i].value.node;) j++;
         for (int same = i; same < j; same++) form->kept[same].flops /= j - i;
     }
+    for (int c = 0; c < scan->spec.carries; c++)
+        scan->reads_carries |= ad_plan_reads(probe, scan->spec.carry[c].in);
     qsort(form->kept, (size_t)form->keeps, sizeof *form->kept, by_density);
 done:
     ad_plan_destroy(probe);
@@ -137,6 +139,24 @@ int64_t ad_scan_slots(const ad_scan *scan, int64_t every) {
     return every == 1 ? scan->spec.chunks : every;
 }
 
+bool ad_scan_alternates(const ad_scan *scan, int64_t every) {
+    return !scan->spec.backward || (every == 1 && !scan->reads_carries);
+}
+
+int64_t ad_scan_places(const ad_scan *scan, int64_t every) {
+    if (ad_scan_alternates(scan, every)) return scan->spec.chunks > 1 ? 2 : 0;
+    return ad_scan_saved(scan, every);
+}
+
+int64_t ad_scan_rounded_places(const ad_scan *scan, int64_t every) {
+    return scan->spec.backward ? 1 + ad_scan_saved(scan, every) : 2;
+}
+
+size_t ad_scan_carry_bytes(const ad_scan *scan, int64_t every) {
+    return (size_t)ad_scan_places(scan, every) * scan->carry_bytes +
+           (size_t)ad_scan_rounded_places(scan, every) * scan->rounded_bytes;
+}
+
 /* Chunks of all segments but the last; of each its last chunk too only for what slots keep. */
 static int64_t replayed_chunks(const ad_scan *scan, int64_t every, bool keeps) {
     return (scan->spec.chunks - 1) / every * (keeps && every > 1 ? every : every - 1);
@@ -152,7 +172,7 @@ bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
  */
 static choice priced(const ad_scan *scan, int64_t every, size_t slot_bytes, double again) {
     choice c = {.every = every, .slot_bytes = slot_bytes};
-    c.bytes = (double)ad_scan_saved(scan, every) * (double)scan->carry_bytes +
+    c.bytes = (double)ad_scan_carry_bytes(scan, every) +
               (double)ad_scan_slots(scan, every) * (double)slot_bytes;
     c.repeated =
         (double)scan->spec.chunks * again +

@@ -50,6 +50,10 @@ typedef struct {
     bool in_place;
     size_t lambda_offset;
     void *lambda;
+    /* Where the chunk reads the carry rounded to bf16, the chunk before rounds it in the program
+     * that makes it; both AD_NONE where it does not. */
+    ad_value rounded, next_rounded;
+    size_t rounded_offset; /* among those of one carry */
 } scan_carry;
 
 typedef struct {
@@ -76,12 +80,14 @@ struct ad_scan {
     scan_slice *slice;
     scan_output *output;
     scan_history *history;
-    int forward_nodes;    /* of the graph before its vjp */
-    int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
-    size_t carry_bytes, lambda_bytes, slot_bytes, carry_total, slot_total, history_total,
-        staging_total;
-    kern_buffer carry_memory, slot_memory, history_memory, staging_memory; /* allocated */
-    const void *const *first_carry;                                        /* bound */
+    int forward_nodes;  /* of the graph before its vjp */
+    bool reads_carries; /* the vjp does, not only rounded: else a chunk's is not kept for it */
+    int64_t every;      /* carries at multiples of every are saved */
+    size_t carry_bytes, lambda_bytes, rounded_bytes, slot_bytes, carry_total, slot_total,
+        history_total, staging_total;
+    kern_buffer carry_memory, rounded_memory, slot_memory, history_memory,
+        staging_memory;             /* allocated */
+    const void *const *first_carry; /* bound */
 };
 
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */
@@ -99,6 +105,12 @@ double ad_scan_kept_flops(const scan_form *form); /* of one chunk */
 /* With a carry saved for every `every`-th chunk: carries in memory (those and a running segment's),
  * and chunks that have a slot. */
 int64_t ad_scan_saved(const ad_scan *scan, int64_t every);
+/* Where nobody reads the carries of earlier chunks, two places take turns. */
+bool ad_scan_alternates(const ad_scan *scan, int64_t every);
+/* Places of carries as they are, and rounded (the first one too, which the caller has not). */
+int64_t ad_scan_places(const ad_scan *scan, int64_t every);
+int64_t ad_scan_rounded_places(const ad_scan *scan, int64_t every);
+size_t ad_scan_carry_bytes(const ad_scan *scan, int64_t every);
 int64_t ad_scan_slots(const ad_scan *scan, int64_t every);
 /* Whether the reverse runs the chunk's body again, for later carries of its segment and for what
  * its slot keeps. */
@@ -110,5 +122,6 @@ int64_t ad_scan_past_capacity(const ad_scan *scan, int history);
 /* Places histories and staging from `base` on and returns their bytes; with NULL it only counts. */
 size_t ad_scan_carve_history(ad_scan *scan, char *base);
 size_t ad_scan_carve_staging(ad_scan *scan, char *base);
+double ad_scan_moved(const ad_scan *scan);
 
 #endif

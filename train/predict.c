@@ -55,18 +55,23 @@ static void add_run(void *context, int phase, const ad_plan *plan, int64_t befor
     }
 }
 
-/* What no plan does: the gradient is zeroed, weights are rounded. */
+static void add_moves(const predictor *p, int phase, const ad_plan_step_cost *call) {
+    add_call(p, &p->to->phase[phase], call, 1);
+    add_call(p, &p->to->step, call, 1);
+}
+
+/* What no plan does: the gradient is zeroed, weights are rounded, rows are copied between plans. */
 static void add_rest(const predictor *p, const train_step *step) {
     train_step_memory memory = train_step_plan(step);
     ad_plan_step_cost zero = {.kind = AD_CALL_MOVE, .launches = 1};
     zero.bytes = (double)memory.gradient;
     ad_plan_step_cost round = {.kind = AD_CALL_MOVE, .launches = 1};
     round.bytes = 3 * (double)memory.product_weights; /* f32 in, bf16 out */
-    add_call(p, &p->to->phase[TRAIN_UPDATE], &zero, 1);
-    add_call(p, &p->to->step, &zero, 1);
-    if (!memory.product_weights) return;
-    add_call(p, &p->to->phase[TRAIN_UPDATE], &round, 1);
-    add_call(p, &p->to->step, &round, 1);
+    ad_plan_step_cost copy = {.kind = AD_CALL_MOVE};
+    copy.bytes = memory.moved;
+    add_moves(p, TRAIN_UPDATE, &zero);
+    if (memory.product_weights) add_moves(p, TRAIN_UPDATE, &round);
+    add_moves(p, TRAIN_SUFFIX_VJP, &copy);
 }
 
 train_prediction train_predict(const train_step *step) {

@@ -27,7 +27,7 @@ typedef struct {
 /* Whether the machine's figures say how fast it is. */
 bool train_can_predict(const kern_machine *machine);
 
-/* For the machine of the step's device. Copies between plans are not counted. */
+/* For the machine of the step's device. Of copies between plans the bytes are counted. */
 train_prediction train_predict(const train_step *step);
 
 /* Seconds of one call without its launches. */

@@ -107,6 +107,11 @@ static double row_bytes(const train_step *step) {
     return prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
 }
 
+static double moved(const train_step *step) {
+    infer_model_parts parts = infer_model_internals(step->model);
+    return ad_scan_plan(parts.prefix).moved + ad_scan_plan(parts.suffix).moved;
+}
+
 train_step_memory train_step_plan(const train_step *step) {
     infer_model_memory model = infer_model_plan(step->model);
     size_t flat = (size_t)step->buffers.layout->elements * kern_dtype_bytes(step->buffers.dtype);
@@ -127,6 +132,7 @@ train_step_memory train_step_plan(const train_step *step) {
         .program = step->spec.device->machine->memory > 0 ? 0 : step->program,
         .executed_flops = micro_batches * flops,
         .row_bytes = micro_batches * row_bytes(step),
+        .moved = micro_batches * moved(step),
         .kept_fraction = ad_scan_plan(infer_model_internals(step->model).suffix).kept_fraction,
         .every = model.every};
     memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +

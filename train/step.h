@@ -28,6 +28,7 @@ typedef struct {
         total;
     double executed_flops;
     double row_bytes;     /* moved by row programs; products and attention not counted */
+    double moved;         /* about, by copies between plans */
     double kept_fraction; /* of the suffix's forward FLOPs: not repeated in reverse */
     int64_t every;        /* a carry is saved for every `every`-th chunk */
 } train_step_memory;
