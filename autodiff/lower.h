@@ -29,7 +29,9 @@ enum { AD_UNIT_NODES = 96, AD_UNIT_INSTRS = 1024 };
 
 /* Work of one step: one row program or one kernel call. */
 typedef struct {
-    int *node; /* members, ascending */
+    /* Members, ascending: nodes that it makes for itself or for others. Those that it stores are
+     * its own, by unit_of; others make them too. */
+    int *node;
     int nodes, capacity;
     bool rows;    /* a row program */
     int instrs;   /* the most instructions that it can come to, whatever it joins */
@@ -68,7 +70,9 @@ typedef struct {
     int *unit_of; /* [nodes] or -1 */
     ad_unit *unit;
     int64_t units, unit_capacity;
-    int *order; /* [units] schedule */
+    int *instrs;  /* [nodes] instructions of the node as a program of its own */
+    bool *stored; /* [nodes] its result is loaded by others, or an output */
+    int *order;   /* [units] schedule */
     /* memory */
     int *storage_of; /* [values] of roots */
     ad_storage *storage;
@@ -102,6 +106,7 @@ struct ad_plan {
 void ad_lower_resolve(ad_lowering *low);
 kern_status ad_lower_check_views(const ad_lowering *low);
 void ad_lower_fuse(ad_lowering *low);
+void ad_lower_repeat(ad_lowering *low);
 void ad_lower_schedule(ad_lowering *low);
 kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
 
@@ -121,7 +126,11 @@ static inline size_t ad_item_step(ad_buffer buffer, ad_type type) {
  */
 kern_status ad_check_unit(const ad_lowering *low, const ad_unit *unit);
 
-/* Sets `instrs` of all units, each of one node. */
+/* The place of a node among a unit's members, or -1. */
+int ad_member_of(const ad_unit *unit, int node);
+void ad_add_member(ad_unit *unit, int node);
+
+/* Sets `instrs` of all units, each of one node, and of nodes. */
 void ad_lower_count_instrs(ad_lowering *low);
 /* The row program of a unit, its operands' storages and offsets set in `unit`. */
 kern_status ad_lower_emit(ad_lowering *low, ad_unit *unit);

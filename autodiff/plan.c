@@ -37,6 +37,8 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->summand = kern_array(low->nodes, sizeof *low->summand);
     low->output_of = kern_array(values, sizeof *low->output_of);
     low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
+    low->instrs = kern_array(low->nodes, sizeof *low->instrs);
+    low->stored = kern_array(low->nodes, sizeof *low->stored);
     low->storage_of = kern_array(values, sizeof *low->storage_of);
     low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
     memset(low->summand, -1, (size_t)low->nodes * sizeof *low->summand);
@@ -63,6 +65,10 @@ static void drop_notes(ad_lowering *low) {
     free(low->uses);
     free(low->summand);
     free(low->unit_of);
+    free(low->instrs);
+    free(low->stored);
+    low->instrs = NULL;
+    low->stored = NULL;
     low->live = NULL;
     low->uses = low->summand = low->unit_of = NULL;
 }
@@ -78,6 +84,7 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     ad_lower_resolve(&plan->low);
     TRY(ad_lower_check_views(&plan->low));
     ad_lower_fuse(&plan->low);
+    ad_lower_repeat(&plan->low);
     ad_lower_schedule(&plan->low);
     TRY(ad_lower_memory(&plan->low));
     drop_notes(&plan->low);
@@ -114,10 +121,10 @@ void ad_plan_destroy(ad_plan *plan) {
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
     free((void *)(uintptr_t)low->spec.over);
-    void *const arrays[] = {low->live,    low->cut,           low->view,    low->uses,
-                            low->root,    low->offset,        low->summand, low->output_of,
-                            low->unit_of, low->unit,          low->order,   low->storage_of,
-                            low->storage, low->output_storage};
+    void *const arrays[] = {low->live,    low->cut,        low->view,    low->uses,
+                            low->root,    low->offset,     low->summand, low->output_of,
+                            low->unit_of, low->instrs,     low->stored,  low->unit,
+                            low->order,   low->storage_of, low->storage, low->output_storage};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(plan);
 }

@@ -25,6 +25,14 @@ static void place_producer(scheduler *s, int number, int unit) {
     if (before >= 0 && before != unit) place(s, before);
 }
 
+/* What a program makes itself, others need not have made. */
+static void place_input(scheduler *s, ad_value input, int unit) {
+    ad_value source = s->low->unit[unit].rows ? ad_row_source(s->low, input) : input;
+    bool held = ad_same(ad_root(s->low, source), source) &&
+                ad_member_of(&s->low->unit[unit], source.node) >= 0;
+    if (!held) place_producer(s, ad_number(input), unit);
+}
+
 /* The output that a unit adds to, or -1. */
 static int added_to(const ad_lowering *low, const ad_unit *unit) {
     int output = unit->add_from >= 0 ? unit->add_output : -1;
@@ -42,15 +50,17 @@ static void place_readers(scheduler *s, const ad_unit *unit) {
     int output = added_to(low, unit);
     ad_value over = output < 0 ? AD_NONE : low->spec.over[output];
     if (ad_is_none(over)) return;
-    for (int u = 0; u < low->units; u++)
-        if (low->unit[u].add_from >= 0 && &low->unit[u] != unit &&
-            ad_same(ad_root(low, ad_numbered(low->unit[u].add_from)), over))
-            place(s, u);
-    for (int i = 0; i < low->nodes; i++) {
-        const ad_node *node = ad_node_at(low->graph, i);
-        for (int in = 0; in < node->inputs && low->live[i]; in++)
-            if (ad_is_value(node->input[in]) && ad_same(ad_root(low, node->input[in]), over))
-                place(s, low->unit_of[i]);
+    for (int u = 0; u < low->units; u++) {
+        const ad_unit *reader = &low->unit[u];
+        bool reads = reader->add_from >= 0 && reader != unit &&
+                     ad_same(ad_root(low, ad_numbered(reader->add_from)), over);
+        for (int m = 0; m < reader->nodes; m++) {
+            const ad_node *node = ad_node_at(low->graph, reader->node[m]);
+            for (int in = 0; in < node->inputs; in++)
+                reads |=
+                    ad_is_value(node->input[in]) && ad_same(ad_root(low, node->input[in]), over);
+        }
+        if (reads) place(s, u);
     }
 }
 
@@ -65,7 +75,7 @@ static void place(scheduler *s, int u) {
     for (int m = 0; m < unit->nodes; m++) {
         const ad_node *node = ad_node_at(low->graph, unit->node[m]);
         for (int in = 0; in < node->inputs; in++)
-            if (ad_is_value(node->input[in])) place_producer(s, ad_number(node->input[in]), u);
+            if (ad_is_value(node->input[in])) place_input(s, node->input[in], u);
         place_producer(s, low->summand[unit->node[m]], u);
     }
     s->state[u] = DONE;

@@ -5,15 +5,18 @@
 
 #include <string.h>
 
-const kern_machine kern_machine_cpu = {
-    .name = "cpu", .piece_rows = 512, .product_rows = 256, .slice_elements = 16 << 20};
+const kern_machine kern_machine_cpu = {.name = "cpu",
+                                       .pass_steps = 2,
+                                       .piece_rows = 512,
+                                       .product_rows = 256,
+                                       .slice_elements = 16 << 20};
 
 #define GPU(model, bytes, f32, bf16, f64, bytes_per_second, multiprocessors)                       \
     {                                                                                              \
         .name = (model), .memory = (bytes), .f32_flops = (f32)*770 / 989,                          \
         .bf16_flops = (bf16)*770 / 989, .f64_flops = (f64)*770 / 989,                              \
         .bandwidth = (bytes_per_second)*3.4 / 4.8, .processors = (multiprocessors),                \
-        .launch_seconds = 1.5e-6, .piece_rows = 8192, .product_rows = 4096,                        \
+        .launch_seconds = 1.5e-6, .pass_steps = 32, .piece_rows = 8192, .product_rows = 4096,      \
         .slice_elements = 256 << 20                                                                \
     }
 

@@ -13,6 +13,7 @@ typedef struct {
     double bandwidth;                        /* bytes/s that a pass over memory reaches */
     double processors;                       /* that work on tiles of a product at the same time */
     double launch_seconds;                   /* that a call costs whatever it does */
+    double pass_steps;     /* additions that cost as much as to load or store what they add */
     double piece_rows;     /* rows that the prefix reads at a time, of all sequences together */
     double product_rows;   /* rows of a chunk's products, of all sequences, to begin with */
     double slice_elements; /* logits that the head has in memory at a time */

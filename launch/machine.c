@@ -28,6 +28,7 @@ kern_status launch_machine_open(kern_machine *machine, const char *what) {
                                   {"bandwidth", &machine->bandwidth},
                                   {"processors", &machine->processors},
                                   {"launch_seconds", &machine->launch_seconds},
+                                  {"pass_steps", &machine->pass_steps},
                                   {"piece_rows", &machine->piece_rows},
                                   {"product_rows", &machine->product_rows},
                                   {"slice_elements", &machine->slice_elements}};
