@@ -1,4 +1,4 @@
-/* Fourth pass: memory. Every result gets a storage: the plan's output, the memory of a summand that
+/* Fifth pass: memory. Every result gets a storage: the plan's output, the memory of a summand that
  * it adds to, that of an operand which dies in the same row program, or a new piece of the arena.
  * Lifetimes then become offsets (offsets.c). */
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* A plan: the part of a graph that computes some outputs, lowered to a list of kernel calls on one
  * arena. Passes, a file each, each checked after it ran: resolve (dead code, views, accumulation),
- * fuse, schedule, memory. Everything is known before anything runs: bytes, FLOPs, workspace. All
- * local. */
+ * fuse, repeat, schedule, memory. Everything is known before anything runs: bytes, FLOPs,
+ * workspace. All local. */
 #ifndef AUTODIFF_PLAN_H
 #define AUTODIFF_PLAN_H
 

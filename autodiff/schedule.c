@@ -1,6 +1,6 @@
-/* Third pass: the order of units. Nodes keep the order in which they were built, which is the order
- * of a hand-written forward and backward pass; recomputation (nodes below spec.lazy) runs just
- * before its first reader; sums into outputs run as soon as they can. */
+/* Fourth pass: the order of units. Nodes keep the order in which they were built, which is the
+ * order of a hand-written forward and backward pass; recomputation (nodes below spec.lazy) runs
+ * just before its first reader; sums into outputs run as soon as they can. */
 #include <stdlib.h>
 
 #include "autodiff/lower.h"
