@@ -120,15 +120,7 @@ static int load(ad_emitter *e, ad_value value) {
 static int member_of(const ad_emitter *e, ad_value value) {
     if (ad_number(ad_root(e->low, value)) != ad_number(value) || ad_producer(e->low, value) < 0)
         return -1;
-    int low = 0, high = e->unit->nodes; /* members are ascending */
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (e->unit->node[middle] < value.node)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < e->unit->nodes && e->unit->node[low] == value.node ? low : -1;
+    return ad_member_of(e->unit, value.node);
 }
 
 static int source(ad_emitter *e, const ad_node *node, int in) {
@@ -159,18 +151,6 @@ static void store_member(ad_emitter *e, int m) {
     instr->a = reg;
     instr->operand = operand;
     instr->kept = lead ? kept : 0;
-}
-
-/* Somebody outside the unit reads the member's value: it has more uses than readers within. */
-static bool is_read_outside(const ad_emitter *e, int m) {
-    ad_value value = {e->unit->node[m], 0};
-    int inside = 0;
-    for (int r = m + 1; r < e->unit->nodes; r++) {
-        const ad_node *reader = ad_node_at(e->low->graph, e->unit->node[r]);
-        for (int in = 0; in < reader->inputs; in++)
-            inside += ad_same(ad_row_source(e->low, reader->input[in]), value);
-    }
-    return inside != e->low->uses[ad_number(value)];
 }
 
 /* output (+)= value: for outputs that are no unit's own memory. */
@@ -260,7 +240,7 @@ void ad_lower_count_instrs(ad_lowering *low) {
         begin(e, low, unit);
         emit_member(e, 0);
         store_member(e, 0);
-        unit->instrs = e->instrs;
+        unit->instrs = low->instrs[unit->node[0]] = e->instrs;
     }
     free(e);
 }
@@ -270,7 +250,8 @@ kern_status ad_lower_emit(ad_lowering *low, ad_unit *unit) {
     begin(e, low, unit);
     for (int m = 0; m < unit->nodes; m++) emit_member(e, m);
     for (int m = 0; m < unit->nodes; m++)
-        if (is_read_outside(e, m)) store_member(e, m);
+        if (low->unit_of[unit->node[m]] == unit - low->unit && low->stored[unit->node[m]])
+            store_member(e, m);
     if (unit->add_from >= 0) emit_add(e);
     ASSERT(unit->add_from >= 0 || e->instrs <= unit->instrs);
     kern_status status = hand_over(e);

@@ -87,7 +87,7 @@ static bool detour(fuser *f, int from, int to) {
     return false;
 }
 
-static void add_member(ad_unit *unit, int node) {
+void ad_add_member(ad_unit *unit, int node) {
     if (unit->nodes == unit->capacity) {
         unit->capacity = unit->capacity ? 2 * unit->capacity : 4;
         unit->node = realloc(unit->node, (size_t)unit->capacity * sizeof *unit->node);
@@ -138,7 +138,7 @@ static void merge(fuser *f, int into, int from) {
     reorder(f, into, from);
     ad_unit *a = &f->low->unit[into], *b = &f->low->unit[from];
     for (int m = 0; m < b->nodes; m++) {
-        add_member(a, b->node[m]);
+        ad_add_member(a, b->node[m]);
         f->low->unit_of[b->node[m]] = into;
     }
     a->instrs += b->instrs;
@@ -197,12 +197,14 @@ static void join_producers(fuser *f) {
     }
 }
 
-/* The last of other units' nodes that a unit waits for, or -1. */
-static int latest_producer(const ad_lowering *low, int unit) {
+/* The last of the units that a unit waits for, or -1. */
+static int latest_producer(const fuser *f, int unit) {
+    const ad_lowering *low = f->low;
     int latest = -1, producer;
     for (int m = 0; m < low->unit[unit].nodes; m++)
         FOR_PRODUCERS(low, low->unit[unit].node[m], producer) {
-            if (low->unit_of[producer] != unit && producer > latest) latest = producer;
+            int by = low->unit_of[producer];
+            if (by != unit && (latest < 0 || f->position[by] > f->position[latest])) latest = by;
         }
     return latest;
 }
@@ -217,16 +219,16 @@ static bool are_siblings(fuser *f, int a, int b) {
            !detour(f, b, a);
 }
 
-/* Programs that wait for the same value join too, though neither reads the other: what both read
+/* Programs that wait for the same unit join too, though neither reads the other: what both read
  * is then read once, and nothing is delayed. */
 static void join_siblings(fuser *f) {
     const ad_lowering *low = f->low;
-    int *waiting = kern_array(low->nodes, sizeof *waiting); /* first unit of a list */
+    int *waiting = kern_array(low->units, sizeof *waiting); /* [units] first of a list */
     int *next = kern_array(low->units, sizeof *next);
-    for (int i = 0; i < low->nodes; i++) waiting[i] = -1;
+    for (int u = 0; u < low->units; u++) waiting[u] = -1;
     for (int u = 0; u < low->units; u++) {
         if (!low->unit[u].rows || !low->unit[u].nodes) continue;
-        int latest = latest_producer(low, u), v;
+        int latest = latest_producer(f, u), v;
         if (latest < 0) continue;
         for (v = waiting[latest]; v >= 0; v = next[v])
             if (are_siblings(f, v, u)) break;
@@ -265,7 +267,7 @@ static void make_units(fuser *f) {
                                           .add_from = -1,
                                           .add_output = -1,
                                           .workspace = AD_NO_STORAGE};
-        add_member(&low->unit[low->units], i);
+        ad_add_member(&low->unit[low->units], i);
         low->unit_of[i] = (int)low->units++;
     }
     ad_lower_count_instrs(low);

@@ -29,7 +29,9 @@ enum { AD_UNIT_NODES = 96, AD_UNIT_INSTRS = 1024 };
 
 /* Work of one step: one row program or one kernel call. */
 typedef struct {
-    int *node; /* members, ascending */
+    /* Members, ascending: nodes that it makes for itself or for others. Those that it stores are
+     * its own, by unit_of; others make them too. */
+    int *node;
     int nodes, capacity;
     bool rows;    /* a row program */
     int instrs;   /* the most instructions that it can come to, whatever it joins */
@@ -46,6 +48,7 @@ typedef struct {
     size_t *operand_offset;
     char *operand_written; /* 0 read; 1 stored, may take a dying operand's memory; 2 a sum */
     unsigned wanted;       /* bit i: somebody reads the kernel's result i */
+    bool adds;             /* the kernel adds into its result 0 */
     double seconds, bytes;
 } ad_unit;
 
@@ -68,7 +71,9 @@ typedef struct {
     int *unit_of; /* [nodes] or -1 */
     ad_unit *unit;
     int64_t units, unit_capacity;
-    int *order; /* [units] schedule */
+    int *instrs;  /* [nodes] instructions of the node as a program of its own */
+    bool *stored; /* [nodes] its result is loaded by others, or an output */
+    int *order;   /* [units] schedule */
     /* memory */
     int *storage_of; /* [values] of roots */
     ad_storage *storage;
@@ -104,11 +109,12 @@ struct ad_plan {
 void ad_lower_resolve(ad_lowering *low);
 kern_status ad_lower_check_views(const ad_lowering *low);
 void ad_lower_fuse(ad_lowering *low);
+void ad_lower_repeat(ad_lowering *low);
 void ad_lower_schedule(ad_lowering *low);
 kern_status ad_lower_memory(ad_lowering *low); /* storages, kernels, offsets */
 
 void ad_plan_forget_runs(ad_plan *plan);
-ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit);
+ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit, int64_t before);
 
 /* Places the storages of the arena by their sizes and lifetimes. */
 void ad_lower_offsets(ad_lowering *low);
@@ -132,7 +138,11 @@ static inline bool ad_is_unit_collective(const ad_lowering *low, const ad_unit *
     return !unit->rows && ad_is_collective(low, unit->node[0]);
 }
 
-/* Sets `instrs` of all units, each of one node. */
+/* The place of a node among a unit's members, or -1. */
+int ad_member_of(const ad_unit *unit, int node);
+void ad_add_member(ad_unit *unit, int node);
+
+/* Sets `instrs` of all units, each of one node, and of nodes. */
 void ad_lower_count_instrs(ad_lowering *low);
 /* The row program of a unit, its operands' storages and offsets set in `unit`. */
 kern_status ad_lower_emit(ad_lowering *low, ad_unit *unit);

@@ -1,4 +1,4 @@
-/* Fourth pass: memory. Every result gets a storage: the plan's output, the memory of a summand that
+/* Fifth pass: memory. Every result gets a storage: the plan's output, the memory of a summand that
  * it adds to, that of an operand which dies in the same row program, or a new piece of the arena.
  * Lifetimes then become offsets (offsets.c). */
 #include <stdlib.h>
@@ -135,9 +135,9 @@ static kern_status prepare_kernel(ad_lowering *low, ad_unit *unit) {
     size_t workspace = 0;
     unit->wanted = 1;
     if (ad_is_unit_collective(low, unit)) return KERN_OK;
-    bool accumulate = kernel->accumulates && adds(low, unit->node[0]);
+    unit->adds = kernel->accumulates && adds(low, unit->node[0]);
     kern_status status = kernel->create(&unit->state, low->spec.device, low->graph, node,
-                                        accumulate, low->spec.threads, &workspace);
+                                        unit->adds, low->spec.threads, &workspace);
     if (status != KERN_OK)
         return kern_fail_context(status, "%s in %s", ad_op_name(node->op),
                                  ad_scope_name(low->graph, node->scope));

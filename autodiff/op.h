@@ -3,6 +3,7 @@
 #define AUTODIFF_OP_H
 
 #include "autodiff/ops.h"
+#include "autodiff/plan.h"
 #include "kernels/comm.h"
 
 enum { AD_SMOOTH = 1000 }; /* differentiable as often as anyone asks */
@@ -38,6 +39,11 @@ typedef struct {
      * past has room for. */
     double (*flops)(const ad_graph *graph, const ad_node *node, unsigned wanted_outputs,
                     int64_t before);
+    ad_call_kind kind;
+    int launches; /* of a device that starts a kernel for each pass; 0: one */
+    /* Bytes read and written by a run that does not touch all of its operands; NULL: all of them,
+     * and the results that are wanted. */
+    double (*bytes)(const ad_graph *graph, const ad_node *node, bool accumulate);
     bool accumulates;      /* can add into output 0 instead of writing it */
     unsigned adds_outputs; /* bit i: output i is always added to (the caller zeroes it) */
     /* bit i: operand i, result i may be bound as a view; the others' strides are not looked at */

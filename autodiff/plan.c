@@ -21,6 +21,12 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     if (spec->cuts) memcpy(cut, spec->cut, (size_t)spec->cuts * sizeof *cut);
     low->spec.output = output;
     low->spec.cut = cut;
+    ad_value *over = kern_array(spec->outputs, sizeof *over);
+    for (int i = 0; i < spec->outputs; i++) {
+        over[i] = spec->over ? spec->over[i] : AD_NONE;
+        ASSERT(ad_is_none(over[i]) || spec->output[i].mode == AD_ADD);
+    }
+    low->spec.over = over;
     low->spec.view = NULL; /* noted in low->view */
     int64_t values = (int64_t)low->nodes * AD_OUTPUTS;
     low->live = kern_array(low->nodes, sizeof *low->live);
@@ -33,6 +39,8 @@ static void begin(ad_lowering *low, const ad_graph *graph, const ad_plan_spec *s
     low->after = kern_array(low->nodes, sizeof *low->after);
     low->output_of = kern_array(values, sizeof *low->output_of);
     low->unit_of = kern_array(low->nodes, sizeof *low->unit_of);
+    low->instrs = kern_array(low->nodes, sizeof *low->instrs);
+    low->stored = kern_array(low->nodes, sizeof *low->stored);
     low->storage_of = kern_array(values, sizeof *low->storage_of);
     low->output_storage = kern_array(spec->outputs, sizeof *low->output_storage);
     memset(low->summand, -1, (size_t)low->nodes * sizeof *low->summand);
@@ -61,6 +69,10 @@ static void drop_notes(ad_lowering *low) {
     free(low->summand);
     free(low->after);
     free(low->unit_of);
+    free(low->instrs);
+    free(low->stored);
+    low->instrs = NULL;
+    low->stored = NULL;
     low->live = NULL;
     low->uses = low->summand = low->after = low->unit_of = NULL;
 }
@@ -76,6 +88,7 @@ kern_status ad_plan_compile(ad_plan **result, const ad_graph *graph, const ad_pl
     ad_lower_resolve(&plan->low);
     TRY(ad_lower_check_views(&plan->low));
     ad_lower_fuse(&plan->low);
+    ad_lower_repeat(&plan->low);
     ad_lower_schedule(&plan->low);
     TRY(ad_lower_memory(&plan->low));
     drop_notes(&plan->low);
@@ -111,10 +124,11 @@ void ad_plan_destroy(ad_plan *plan) {
     free(plan->is_set);
     free((void *)(uintptr_t)low->spec.output);
     free((void *)(uintptr_t)low->spec.cut);
-    void *const arrays[] = {low->live,       low->cut,     low->view,          low->uses,
-                            low->root,       low->offset,  low->summand,       low->after,
-                            low->output_of,  low->unit_of, low->unit,          low->order,
-                            low->storage_of, low->storage, low->output_storage};
+    free((void *)(uintptr_t)low->spec.over);
+    void *const arrays[] = {
+        low->live,    low->cut,   low->view,       low->uses,    low->root,          low->offset,
+        low->summand, low->after, low->output_of,  low->unit_of, low->instrs,        low->stored,
+        low->unit,    low->order, low->storage_of, low->storage, low->output_storage};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(plan);
 }
@@ -199,20 +213,62 @@ void ad_plan_profile(ad_plan *plan, bool on) {
     for (int i = 0; i < ad_plan_steps(plan); i++) plan->low.unit[plan->low.order[i]].seconds = 0;
 }
 
-ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit) {
+static double kernel_bytes(const ad_plan *plan, const ad_unit *unit, const ad_kernel *kernel) {
+    const ad_graph *graph = plan->low.graph;
+    const ad_node *node = ad_node_at(graph, unit->node[0]);
+    double bytes = 0;
+    if (kernel->bytes) return kernel->bytes(graph, node, unit->adds);
+    for (int in = 0; in < node->inputs; in++)
+        if (ad_is_value(node->input[in]))
+            bytes += (double)ad_bytes(ad_type_at(graph, node->input[in]));
+    for (int out = 0; out < node->outputs; out++)
+        if (unit->wanted >> out & 1)
+            bytes += (out == 0 && unit->adds ? 2 : 1) * (double)ad_bytes(node->type[out]);
+    return bytes;
+}
+
+static void add_rows_cost(ad_plan_step_cost *cost, const ad_unit *unit) {
+    cost->kind = AD_CALL_ROWS;
+    cost->bytes = unit->bytes;
+    cost->launches = 1;
+    for (int o = 0; o < unit->operands; o++)
+        if (unit->operand_written[o] == 2) cost->launches = 2;
+}
+
+static void add_kernel_cost(ad_plan_step_cost *cost, const ad_plan *plan, const ad_unit *unit,
+                            int64_t before) {
+    const ad_node *node = ad_node_at(plan->low.graph, unit->node[0]);
+    const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
+    cost->kind = kernel->kind;
+    cost->flops = unit_flops(plan, unit, before);
+    cost->bytes = kernel_bytes(plan, unit, kernel);
+    cost->launches = kernel->launches ? kernel->launches : 1;
+    if (kernel->kind == AD_CALL_MOVE) return;
+    cost->dtype = ad_type_at(plan->low.graph, node->input[0]).dtype;
+    if (kernel->kind != AD_CALL_PRODUCT) return;
+    ad_type result = node->type[0];
+    cost->batch = result.rank == 3 ? result.dim[0] : 1;
+    cost->m = result.dim[result.rank - 2];
+    cost->n = result.dim[result.rank - 1];
+}
+
+ad_plan_step_cost ad_unit_cost(const ad_plan *plan, const ad_unit *unit, int64_t before) {
     const ad_graph *graph = plan->low.graph;
     ad_value value =
         unit->nodes ? (ad_value){unit->node[unit->nodes - 1], 0} : ad_numbered(unit->add_from);
     const ad_node *node = ad_node_at(graph, value.node);
-    return (ad_plan_step_cost){.op = unit->rows ? "rows" : ad_op_name(node->op),
-                               .scope = ad_scope_name(graph, node->scope),
-                               .nodes = unit->nodes,
-                               .seconds = unit->seconds,
-                               .flops = unit_flops(plan, unit, INT64_MAX),
-                               .bytes = unit->bytes,
-                               .runs = plan->runs};
+    ad_plan_step_cost cost = {.op = unit->rows ? "rows" : ad_op_name(node->op),
+                              .scope = ad_scope_name(graph, node->scope),
+                              .nodes = unit->nodes,
+                              .seconds = unit->seconds,
+                              .runs = plan->runs};
+    if (unit->rows)
+        add_rows_cost(&cost, unit);
+    else
+        add_kernel_cost(&cost, plan, unit, before);
+    return cost;
 }
 
-ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step) {
-    return ad_unit_cost(plan, unit_at(plan, step));
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step, int64_t before) {
+    return ad_unit_cost(plan, unit_at(plan, step), before);
 }

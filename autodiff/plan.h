@@ -1,7 +1,7 @@
 /* A plan: the part of a graph that computes some outputs, lowered to a list of kernel calls on one
  * arena. Passes, a file each, each checked after it ran: resolve (dead code, views, accumulation),
- * fuse, schedule, memory. Everything is known before anything runs: bytes, FLOPs, workspace. All
- * local but ad_plan_run. */
+ * fuse, repeat, schedule, memory. Everything is known before anything runs: bytes, FLOPs,
+ * workspace. All local but ad_plan_run. */
 #ifndef AUTODIFF_PLAN_H
 #define AUTODIFF_PLAN_H
 
@@ -18,6 +18,9 @@ typedef struct {
 typedef struct {
     int outputs;
     const ad_plan_output *output;
+    /* [outputs] or NULL: an input that lies in the memory of this AD_ADD output and is read before
+     * anything is added; AD_NONE: no input does. */
+    const ad_value *over;
     /* Values that the caller provides although nodes compute them: the cut between two plans of one
      * graph. They are bound like inputs; what only they needed is not computed. */
     int cuts;
@@ -40,6 +43,16 @@ typedef struct {
 } ad_plan_spec;
 
 typedef struct ad_plan ad_plan;
+
+/* What bounds the time of a call. */
+typedef enum {
+    AD_CALL_MOVE, /* memory: copies, gather, scatter_add */
+    AD_CALL_ROWS, /* memory: row programs */
+    AD_CALL_PRODUCT,
+    AD_CALL_ATTENTION,
+    AD_CALL_ATTENTION_VJP, /* its first and its second reverse */
+    AD_CALL_KINDS
+} ad_call_kind;
 
 /* `graph` must outlive the plan and may grow meanwhile. Fails on a poisoned graph, where a
  * kernel refuses its shapes, or where one cannot take a view; *plan is then NULL. */
@@ -65,8 +78,8 @@ void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory);
 /* The same for one of spec->view, an operand of attention's past: items of the first axis lie
  * `stride` elements apart. */
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride);
-/* Memory of spec->output[output]. It may be that of an input only where each element is written by
- * the one row program that reads it (an optimiser's update in place). */
+/* Memory of spec->output[output]. It may be that of an input only where the spec says so, or where
+ * each element is written by the one row program that reads it (an optimiser's update in place). */
 void ad_plan_bind_output(ad_plan *plan, int output, void *memory);
 void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride);
 
@@ -86,10 +99,18 @@ typedef struct {
     const char *op, *scope; /* of a row program: of its last node; op "rows" */
     int nodes;              /* fused into it */
     double seconds;         /* all runs together */
-    double flops, bytes;    /* of one run; flops with the longest past */
     int64_t runs;
+    /* What one run takes: FLOPs (those of row programs not counted), with `before` rows of the
+     * sequence before this chunk as in ad_plan_flops; bytes that are read and written if each is
+     * moved once; kernels that a device starts where each needs one, of sums over leading axes and
+     * of attention's reverse more. */
+    ad_call_kind kind;
+    double flops, bytes;
+    int launches;
+    kern_dtype dtype;    /* of the operands of products and attention */
+    int64_t batch, m, n; /* a product's result [batch, m, n] */
 } ad_plan_step_cost;
-ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step);
+ad_plan_step_cost ad_plan_step(const ad_plan *plan, int step, int64_t before);
 
 /* What the ranks do together in a run, in this order: recomputation just before its first reader,
  * all else as it was built. Returns a hash of operations, types and scopes, which is the same on

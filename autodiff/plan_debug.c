@@ -122,7 +122,7 @@ void ad_plan_print(const ad_plan *plan, FILE *file) {
     const ad_lowering *low = &plan->low;
     for (int step = 0; low->order[step] >= 0; step++) {
         const ad_unit *unit = &low->unit[low->order[step]];
-        ad_plan_step_cost cost = ad_plan_step(plan, step);
+        ad_plan_step_cost cost = ad_plan_step(plan, step, INT64_MAX);
         fprintf(file, "%4d %s", step, cost.op);
         for (int m = 0; m < unit->nodes; m++) {
             const ad_node *node = ad_node_at(low->graph, unit->node[m]);

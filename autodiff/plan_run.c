@@ -76,7 +76,7 @@ static kern_status run_unit(ad_plan *plan, ad_unit *unit, kern_stream *stream) {
     else
         run_kernel(low, unit, stream, workspace);
     if (stream->status != KERN_OK) {
-        ad_plan_step_cost step = ad_unit_cost(plan, unit);
+        ad_plan_step_cost step = ad_unit_cost(plan, unit, INT64_MAX);
         return kern_fail_context(stream->status, "%s in %s", step.op, step.scope);
     }
     kern_status status = plan->profile ? kern_finish(stream) : KERN_OK;

@@ -93,6 +93,37 @@ static operands operands_of(const ad_scan_spec *s, const scan_form *form) {
     return list;
 }
 
+/* What a sum has beside one of its terms; AD_NONE where it is no sum or has no such term. */
+static ad_value without(ad_graph *graph, ad_value sum, ad_value term) {
+    const ad_node node = *ad_node_at(graph, sum.node);
+    if (node.op != AD_OP_add) return AD_NONE;
+    for (int in = 0; in < 2; in++) {
+        ad_value other = node.input[1 - in];
+        if (ad_same(node.input[in], term)) return other;
+        ad_value rest = without(graph, node.input[in], term);
+        if (ad_is_value(rest)) return in ? ad_add(graph, other, rest) : ad_add(graph, rest, other);
+    }
+    return AD_NONE;
+}
+
+/* Where the full form's cotangent of a carry is that of the next one and something more, only that
+ * is made: it is added to the other's memory. */
+static void add_in_place(ad_scan *scan, scan_form *form) {
+    for (int c = 0; c < scan->spec.carries && scan->spec.chunks > 1; c++) {
+        ad_plan_output *output = &form->ct_outputs.item[form->ct_carry[c]];
+        ad_value rest = without(scan->spec.graph, output->value, scan->carry[c].ct);
+        if (!ad_is_value(rest)) continue;
+        *output = (ad_plan_output){rest, AD_ADD};
+        scan->carry[c].in_place = true;
+    }
+    for (int c = 0; c < scan->spec.carries; c++) {
+        if (scan->carry[c].in_place) continue;
+        scan->carry[c].lambda_offset = scan->lambda_bytes;
+        scan->lambda_bytes +=
+            kern_align(ad_bytes(ad_type_at(scan->spec.graph, scan->spec.carry[c].in)));
+    }
+}
+
 /* The vjp of body: cotangents of all that the form reads, as outputs of a plan. */
 static void differentiate(ad_scan *scan, int which) {
     ad_graph *graph = scan->spec.graph;
@@ -105,6 +136,7 @@ static void differentiate(ad_scan *scan, int which) {
             to.ct[i] = ad_fill(graph, ad_cotangent_type(ad_type_at(graph, to.value[i])), 0);
         *to.position[i] = add_output(&form->ct_outputs, to.ct[i], to.mode[i]);
     }
+    if (which == FORM_FULL && !ad_failed(graph)) add_in_place(scan, form);
     void *const arrays[] = {from.value, from.ct, to.value, to.ct, to.mode, to.position};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
@@ -133,10 +165,29 @@ static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outpu
     return status;
 }
 
+/* Appends the rounded carries to the values that a plan is given; how many these are then. */
+static int add_rounded(const ad_scan *scan, ad_value *given, int count) {
+    for (int c = 0; c < scan->spec.carries; c++)
+        if (ad_is_value(scan->carry[c].rounded)) given[count++] = scan->carry[c].rounded;
+    return count;
+}
+
 kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
                                 int cuts, const ad_value *cut) {
-    ad_plan_spec spec = {.cuts = cuts, .cut = cut, .lazy = scan->forward_nodes};
-    return compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
+    ad_value *over = kern_array(form->ct_outputs.count, sizeof *over);
+    for (int i = 0; i < form->ct_outputs.count; i++) over[i] = AD_NONE;
+    for (int c = 0; c < scan->spec.carries && form == &scan->form[FORM_FULL]; c++)
+        if (scan->carry[c].in_place) over[form->ct_carry[c]] = scan->carry[c].ct;
+    ad_value *given = kern_array(cuts + scan->spec.carries, sizeof *given);
+    if (cuts) memcpy(given, cut, (size_t)cuts * sizeof *given);
+    ad_plan_spec spec = {.cuts = add_rounded(scan, given, cuts),
+                         .cut = given,
+                         .over = over,
+                         .lazy = scan->forward_nodes};
+    kern_status status = compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
+    free(over);
+    free(given);
+    return status;
 }
 
 static kern_status compile_form(ad_scan *scan, int which) {
@@ -145,22 +196,27 @@ static kern_status compile_form(ad_scan *scan, int which) {
     scan_form *form = &scan->form[which];
     scan_outputs body = {0};
     ad_value *cut = kern_array(form->keeps, sizeof *cut);
+    ad_value *rounded = kern_array(s->carries, sizeof *rounded);
     for (int o = 0; o < s->outputs; o++)
         if (which == FORM_FULL || !s->output[o].stepped)
             add_output(&body, s->output[o].value, AD_WRITE);
-    for (int c = 0; c < s->carries && which == FORM_FULL; c++)
+    for (int c = 0; c < s->carries && which == FORM_FULL; c++) {
         add_output(&body, s->carry[c].out, AD_WRITE);
+        add_output(&body, scan->carry[c].next_rounded, AD_WRITE);
+    }
     for (int h = 0; h < s->histories && which == FORM_FULL; h++)
         add_output(&body, s->history[h].fresh, AD_WRITE);
     for (int i = 0; i < form->keeps; i++) {
         cut[i] = form->kept[i].value;
         add_output(&body, cut[i], AD_WRITE);
     }
-    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){0}));
+    int given = add_rounded(scan, rounded, 0);
+    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){.cuts = given, .cut = rounded}));
     if (s->backward) TRY(ad_scan_compile_vjp(&form->vjp, scan, form, form->keeps, cut));
 done:
     free(body.item);
     free(cut);
+    free(rounded);
     return status;
 }
 
@@ -174,12 +230,8 @@ int ad_scan_first_form(const ad_scan *scan) {
 }
 
 static void measure(ad_scan *scan) {
-    const ad_scan_spec *s = &scan->spec;
-    scan->saved = ad_scan_saved(scan, scan->every);
-    if (!s->backward) scan->saved = s->chunks > 1 ? 2 : 0;
-    scan->carry_total = (size_t)scan->saved * scan->carry_bytes;
-    if (s->backward) scan->carry_total += scan->carry_bytes; /* of lambda */
-    scan->carry_total += 2 * scan->zero_bytes;
+    scan->carry_total =
+        ad_scan_carry_bytes(scan, scan->every) + scan->lambda_bytes + 2 * scan->zero_bytes;
     scan->slot_bytes =
         kern_max_bytes(scan->form[FORM_FULL].slot_bytes, scan->form[FORM_LAST].slot_bytes);
     scan->slot_total = (size_t)ad_scan_slots(scan, scan->every) * scan->slot_bytes;
@@ -192,6 +244,23 @@ static int *nowhere(int count) {
     int *position = kern_array(count, sizeof *position);
     for (int i = 0; i < count; i++) position[i] = -1;
     return position;
+}
+
+/* Finds where body rounds the carry, and rounds the next one. */
+static void round_carry(ad_scan *scan, int c) {
+    ad_graph *g = scan->spec.graph;
+    scan_carry *carry = &scan->carry[c];
+    carry->rounded = carry->next_rounded = AD_NONE;
+    for (int i = 0, nodes = ad_nodes(g); i < nodes && ad_is_none(carry->rounded); i++) {
+        const ad_node *node = ad_node_at(g, i);
+        if (node->op == AD_OP_cast && node->type[0].dtype == KERN_BF16 &&
+            ad_same(node->input[0], scan->spec.carry[c].in))
+            carry->rounded = (ad_value){i, 0};
+    }
+    if (ad_is_none(carry->rounded)) return;
+    carry->next_rounded = ad_cast(g, scan->spec.carry[c].out, KERN_BF16);
+    carry->rounded_offset = scan->rounded_bytes;
+    scan->rounded_bytes += kern_align(ad_bytes(ad_type_at(g, carry->rounded)));
 }
 
 static ad_scan *begin(const ad_scan_spec *spec) {
@@ -220,6 +289,7 @@ static ad_scan *begin(const ad_scan_spec *spec) {
         scan->carry_bytes += bytes;
         scan->carry[c].zero_offset = scan->zero_bytes;
         if (s->carry[c].zero) scan->zero_bytes += bytes;
+        round_carry(scan, c);
     }
     return scan;
 }
@@ -285,6 +355,7 @@ void ad_scan_destroy(ad_scan *scan) {
         free(form->ct_past);
     }
     kern_buffer_destroy(&scan->carry_memory);
+    kern_buffer_destroy(&scan->rounded_memory);
     kern_buffer_destroy(&scan->slot_memory);
     kern_buffer_destroy(&scan->history_memory);
     kern_buffer_destroy(&scan->staging_memory);
@@ -301,32 +372,56 @@ ad_plan *ad_scan_plan_of(const ad_scan *scan, int which) {
     return which < AD_SCAN_VJP ? form->body : form->vjp;
 }
 
+static const ad_plan *plan_at(const ad_scan *scan, int64_t chunk, bool vjp) {
+    bool last = chunk == scan->spec.chunks - 1 || !has_full_form(scan);
+    const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
+    return vjp ? form->vjp : form->body;
+}
+
+void ad_scan_visit_runs(const ad_scan *scan, ad_scan_visit visit, void *context) {
+    int64_t chunks = scan->spec.chunks, rows = scan->spec.chunk;
+    for (int64_t i = 0; i < chunks; i++) visit(context, plan_at(scan, i, false), i * rows, false);
+    for (int64_t end = scan->spec.backward ? chunks : 0; end > 0;) {
+        int64_t begin = (end - 1) / scan->every * scan->every;
+        for (int64_t i = begin; i < end; i++)
+            if (ad_scan_replays(scan, i)) visit(context, plan_at(scan, i, false), i * rows, true);
+        for (int64_t i = end - 1; i >= begin; i--)
+            visit(context, plan_at(scan, i, true), i * rows, true);
+        end = begin;
+    }
+}
+
+/* Sums of FLOPs and bytes. */
+typedef struct {
+    const ad_scan *scan;
+    ad_scan_memory *memory;
+} counting;
+
+static void count_run(void *context, const ad_plan *plan, int64_t before, bool backward) {
+    const counting *c = context;
+    bool vjp = plan == c->scan->form[FORM_FULL].vjp || plan == c->scan->form[FORM_LAST].vjp;
+    (void)backward;
+    *(vjp ? &c->memory->vjp_flops : &c->memory->flops) += ad_plan_flops(plan, before);
+    *(vjp ? &c->memory->vjp_bytes : &c->memory->bytes) += ad_plan_bytes(plan);
+}
+
 ad_scan_memory ad_scan_plan(const ad_scan *scan) {
     ad_scan_memory memory = {.carries = scan->carry_total,
                              .slots = scan->slot_total,
                              .history = scan->history_total + scan->staging_total,
                              .every = scan->every};
     double kept = 0, all = 0;
-    for (int which = 0; which < AD_SCAN_PLANS; which++) {
-        const ad_plan *plan = ad_scan_plan_of(scan, which);
-        if (!plan) continue;
-        memory.arena = kern_max_bytes(memory.arena, ad_plan_arena_bytes(plan));
-        bool last = which == AD_SCAN_BODY_LAST || which == AD_SCAN_VJP_LAST;
-        const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
-        double times = 0, flops = 0;
-        for (int64_t i = 0; i < scan->spec.chunks; i++) {
-            if (has_full_form(scan) && (i == scan->spec.chunks - 1) != last) continue;
-            bool replayed = which == AD_SCAN_BODY && ad_scan_replays(scan, i);
-            flops += (replayed ? 2 : 1) * ad_plan_flops(plan, i * scan->spec.chunk);
-            times += replayed ? 2 : 1;
-            if (which < AD_SCAN_VJP) {
-                kept += ad_scan_kept_flops(form);
-                all += ad_plan_flops(plan, INT64_MAX);
-            }
-        }
-        *(which < AD_SCAN_VJP ? &memory.flops : &memory.vjp_flops) += flops;
-        *(which < AD_SCAN_VJP ? &memory.bytes : &memory.vjp_bytes) += times * ad_plan_bytes(plan);
+    ad_scan_visit_runs(scan, count_run, &(counting){scan, &memory});
+    for (int which = 0; which < AD_SCAN_PLANS; which++)
+        if (ad_scan_plan_of(scan, which))
+            memory.arena =
+                kern_max_bytes(memory.arena, ad_plan_arena_bytes(ad_scan_plan_of(scan, which)));
+    for (int64_t i = 0; i < scan->spec.chunks; i++) {
+        bool last = i == scan->spec.chunks - 1 || !has_full_form(scan);
+        kept += ad_scan_kept_flops(&scan->form[last ? FORM_LAST : FORM_FULL]);
+        all += ad_plan_flops(plan_at(scan, i, false), INT64_MAX);
     }
+    memory.moved = ad_scan_moved(scan);
     memory.kept_fraction = all > kept ? kept / all : 1;
     return memory;
 }

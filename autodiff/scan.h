@@ -90,6 +90,7 @@ typedef struct {
     int64_t every;           /* a carry is saved for every `every`-th chunk */
     double flops, vjp_flops; /* executed, one pass over all chunks */
     double bytes, vjp_bytes; /* moved by row programs, likewise */
+    double moved;            /* about, by copies between plans, both passes together */
     double kept_fraction;    /* of the forward FLOPs that the vjp need not repeat */
 } ad_scan_memory;
 ad_scan_memory ad_scan_plan(const ad_scan *scan);
@@ -117,6 +118,12 @@ kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const
 /* After a forward pass. ct_carry[c]: cotangent of the first carry, written (zeros where
  * there is one chunk only). */
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena);
+
+/* Tells of each run of a plan that a pass forwards and one backwards make, in their order: of which
+ * plan, with how many rows of the sequence before the chunk, and whether it is the backward pass
+ * that makes it (which runs bodies again for what was not kept). */
+typedef void (*ad_scan_visit)(void *context, const ad_plan *plan, int64_t before, bool backward);
+void ad_scan_visit_runs(const ad_scan *scan, ad_scan_visit visit, void *context);
 
 /* The compiled plans, for profiles: body, body of the last chunk, vjp, vjp of the last chunk. */
 enum { AD_SCAN_BODY, AD_SCAN_BODY_LAST, AD_SCAN_VJP, AD_SCAN_VJP_LAST, AD_SCAN_PLANS };

@@ -72,7 +72,20 @@ static bool is_view_result(const ad_graph *graph, int node, int out) {
     return kernel && kernel->view_outputs >> out & 1;
 }
 
-/* The products of the forward pass that the vjp reads, densest in FLOPs per byte first. */
+/* Sums over whole tensors, such as the norm of the inner gradient: a few bytes, for which the vjp
+ * would read all that was summed. An addition for each element. */
+static void add_sums(double *flops, const ad_graph *graph, int nodes) {
+    for (int i = 0; i < nodes; i++) {
+        const ad_node *node = ad_node_at(graph, i);
+        if (node->op != AD_OP_lead_sum) continue;
+        ad_value summed = node->input[0];
+        if (ad_node_at(graph, summed.node)->op == AD_OP_row_sum)
+            summed = ad_node_at(graph, summed.node)->input[0];
+        flops[i] = (double)ad_elements(ad_type_at(graph, summed));
+    }
+}
+
+/* The products and sums of the forward pass that the vjp reads, densest in FLOPs per byte first. */
 kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     kern_status status = KERN_OK;
     const ad_graph *graph = scan->spec.graph;
@@ -81,6 +94,7 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     double *flops = product_flops(graph, scan->forward_nodes);
     ad_value *cut = kern_array((int64_t)scan->forward_nodes * AD_OUTPUTS, sizeof *cut);
     for (int i = 0; i < scan->forward_nodes; i++) form->forward_flops += flops[i];
+    add_sums(flops, graph, scan->forward_nodes);
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
             if (!is_view_result(graph, i, out)) cut[cuts++] = (ad_value){i, out};
@@ -96,6 +110,8 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
         for (j = i; j < form->keeps && form->kept[j].value.node == form->kept[i].value.node;) j++;
         for (int same = i; same < j; same++) form->kept[same].flops /= j - i;
     }
+    for (int c = 0; c < scan->spec.carries; c++)
+        scan->reads_carries |= ad_plan_reads(probe, scan->spec.carry[c].in);
     qsort(form->kept, (size_t)form->keeps, sizeof *form->kept, by_density);
 done:
     ad_plan_destroy(probe);
@@ -137,6 +153,24 @@ int64_t ad_scan_slots(const ad_scan *scan, int64_t every) {
     return every == 1 ? scan->spec.chunks : every;
 }
 
+bool ad_scan_alternates(const ad_scan *scan, int64_t every) {
+    return !scan->spec.backward || (every == 1 && !scan->reads_carries);
+}
+
+int64_t ad_scan_places(const ad_scan *scan, int64_t every) {
+    if (ad_scan_alternates(scan, every)) return scan->spec.chunks > 1 ? 2 : 0;
+    return ad_scan_saved(scan, every);
+}
+
+int64_t ad_scan_rounded_places(const ad_scan *scan, int64_t every) {
+    return scan->spec.backward ? 1 + ad_scan_saved(scan, every) : 2;
+}
+
+size_t ad_scan_carry_bytes(const ad_scan *scan, int64_t every) {
+    return (size_t)ad_scan_places(scan, every) * scan->carry_bytes +
+           (size_t)ad_scan_rounded_places(scan, every) * scan->rounded_bytes;
+}
+
 /* Chunks of all segments but the last; of each its last chunk too only for what slots keep. */
 static int64_t replayed_chunks(const ad_scan *scan, int64_t every, bool keeps) {
     return (scan->spec.chunks - 1) / every * (keeps && every > 1 ? every : every - 1);
@@ -152,7 +186,7 @@ bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
  */
 static choice priced(const ad_scan *scan, int64_t every, size_t slot_bytes, double again) {
     choice c = {.every = every, .slot_bytes = slot_bytes};
-    c.bytes = (double)ad_scan_saved(scan, every) * (double)scan->carry_bytes +
+    c.bytes = (double)ad_scan_carry_bytes(scan, every) +
               (double)ad_scan_slots(scan, every) * (double)slot_bytes;
     c.repeated =
         (double)scan->spec.chunks * again +

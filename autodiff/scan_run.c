@@ -61,7 +61,7 @@ size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
 /* Carries that begin as zero: those zeros; and behind them where their last values or first
  * cotangents go, which nobody wants. */
 static char *zeros(const ad_scan *scan) {
-    return (char *)scan->carry_memory.data + scan->carry_total - 2 * scan->zero_bytes;
+    return (char *)scan->carry_memory.data + scan->carry_memory.bytes - 2 * scan->zero_bytes;
 }
 
 static char *unwanted(const ad_scan *scan, int c) {
@@ -72,9 +72,12 @@ kern_status ad_scan_allocate(ad_scan *scan) {
     kern_status status = KERN_OK;
     ASSERT(!scan->history_memory.data);
     const kern_device *device = scan->spec.device;
-    TRY(kern_buffer_create(&scan->carry_memory, device, scan->carry_total, "saved carries"));
+    size_t rounded = (size_t)ad_scan_rounded_places(scan, scan->every) * scan->rounded_bytes;
+    TRY(kern_buffer_create(&scan->carry_memory, device, scan->carry_total - rounded,
+                           "saved carries"));
     if (scan->zero_bytes)
         device->zero(device->stream, zeros(scan), scan->zero_bytes, scan->zero_bytes, 1);
+    TRY(kern_buffer_create(&scan->rounded_memory, device, rounded, "rounded carries"));
     TRY(kern_buffer_create(&scan->slot_memory, device, scan->slot_total, "kept activations"));
     TRY(kern_buffer_create(&scan->history_memory, device, scan->history_total, "keys and values"));
     TRY(kern_buffer_create(&scan->staging_memory, device, scan->staging_total, "rows of chunks"));
@@ -177,20 +180,65 @@ static void *slot_of(const ad_scan *scan, int64_t i) {
            (size_t)(scan->every == 1 ? i : i % scan->every) * scan->slot_bytes;
 }
 
-/* Carry i: the caller's or zero for 0; saved for multiples of `every`; else of the running segment.
- */
+/* Where carry i > 0 is saved: first those at multiples of `every`, then the running segment's. */
+static int64_t saved_place(const ad_scan *scan, int64_t i) {
+    int64_t multiples = (scan->spec.chunks + scan->every - 1) / scan->every - 1;
+    return i % scan->every ? multiples + i % scan->every - 1 : i / scan->every - 1;
+}
+
+/* Carry i: the caller's or zero for 0. */
 static const void *carry_at(const ad_scan *scan, int64_t i, int c) {
     if (i == 0 && scan->spec.carry[c].zero) return zeros(scan) + scan->carry[c].zero_offset;
     if (i == 0) return scan->first_carry[c];
-    int64_t multiples = (scan->spec.chunks + scan->every - 1) / scan->every - 1, place;
-    if (!scan->spec.backward)
-        place = i % 2;
-    else if (i % scan->every == 0)
-        place = i / scan->every - 1;
-    else
-        place = multiples + i % scan->every - 1;
+    int64_t place = ad_scan_alternates(scan, scan->every) ? i % 2 : saved_place(scan, i);
     return (char *)scan->carry_memory.data + (size_t)place * scan->carry_bytes +
            scan->carry[c].offset;
+}
+
+static void *rounded_at(const ad_scan *scan, int64_t i, int c) {
+    int64_t place = !scan->spec.backward ? i % 2 : i == 0 ? 0 : 1 + saved_place(scan, i);
+    return (char *)scan->rounded_memory.data + (size_t)place * scan->rounded_bytes +
+           scan->carry[c].rounded_offset;
+}
+
+static void bind_carry(ad_scan *scan, ad_plan *plan, int64_t i, int c) {
+    ad_plan_bind(plan, scan->spec.carry[c].in, carry_at(scan, i, c));
+    if (ad_is_value(scan->carry[c].rounded))
+        ad_plan_bind(plan, scan->carry[c].rounded, rounded_at(scan, i, c));
+}
+
+/* The first carries are not rounded yet. */
+static void round_first(ad_scan *scan) {
+    const ad_scan_spec *s = &scan->spec;
+    kern_stream *stream = s->device->stream;
+    for (int c = 0; c < s->carries; c++)
+        if (ad_is_value(scan->carry[c].rounded))
+            stream->device->move->round(stream, rounded_at(scan, 0, c), carry_at(scan, 0, c),
+                                        ad_elements(ad_type_at(s->graph, s->carry[c].in)));
+}
+
+static int64_t window_rows(const ad_scan *scan, int h) {
+    return ad_scan_past_capacity(scan, h) + scan->spec.chunk;
+}
+
+static size_t window_row_bytes(const ad_scan *scan, int h) {
+    return row_bytes(scan, scan->spec.history[h].fresh, scan->spec.batch * scan->spec.chunk, true);
+}
+
+/* Where a window holds the whole sequence nothing can slide out of it. */
+static bool slides(const ad_scan *scan, int h) {
+    return window_rows(scan, h) < scan->spec.chunks * scan->spec.chunk;
+}
+
+/* Each staged chunk is copied once a chunk and windows slide by one; first carries are rounded. */
+double ad_scan_moved(const ad_scan *scan) {
+    const ad_scan_spec *s = &scan->spec;
+    double moved = 2 * (double)s->chunks * (double)scan->staging_total;
+    for (int h = 0; h < s->histories && s->backward; h++)
+        if (slides(scan, h))
+            moved += 2 * (double)(s->chunks - 1) * (double)s->batch * (double)window_rows(scan, h) *
+                     (double)window_row_bytes(scan, h);
+    return moved + 3 * (double)scan->rounded_bytes; /* f32 in, bf16 out */
 }
 
 /* ---- forward ---- */
@@ -212,12 +260,14 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
         ad_plan_bind_output(plan, output++, scan->output[o].stage ? scan->output[o].stage : memory);
     }
     for (int c = 0; c < s->carries; c++) {
-        ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
+        bind_carry(scan, plan, i, c);
         if (!step) continue;
         void *next = !final             ? (void *)(uintptr_t)carry_at(scan, i + 1, c)
                      : s->carry[c].zero ? unwanted(scan, c)
                                         : final[c];
         ad_plan_bind_output(plan, output++, next);
+        if (ad_is_value(scan->carry[c].rounded))
+            ad_plan_bind_output(plan, output++, rounded_at(scan, i + 1, c));
     }
     for (int h = 0; h < s->histories && step; h++)
         ad_plan_bind_output(plan, output++,
@@ -243,6 +293,7 @@ kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const
     const ad_scan_spec *s = &scan->spec;
     ASSERT(scan->history_memory.data && !(final && s->backward));
     scan->first_carry = carry;
+    round_first(scan);
     for (int64_t i = 0; i < s->chunks; i++) {
         bool last = i == s->chunks - 1;
         bool step = scan->form[FORM_FULL].body && (!last || final);
@@ -264,19 +315,6 @@ static void bind_output_cts(ad_scan *scan, ad_plan *plan, int64_t i) {
         if (stage) copy_rows(scan, stage, ct, i, row, false);
         ad_plan_bind(plan, scan->output[o].ct, stage ? stage : ct + (size_t)(i * s->chunk) * row);
     }
-}
-
-static int64_t window_rows(const ad_scan *scan, int h) {
-    return ad_scan_past_capacity(scan, h) + scan->spec.chunk;
-}
-
-static size_t window_row_bytes(const ad_scan *scan, int h) {
-    return row_bytes(scan, scan->spec.history[h].fresh, scan->spec.batch * scan->spec.chunk, true);
-}
-
-/* Where a window holds the whole sequence nothing can slide out of it. */
-static bool slides(const ad_scan *scan, int h) {
-    return window_rows(scan, h) < scan->spec.chunks * scan->spec.chunk;
 }
 
 /* First row of the window that belongs to chunk i. */
@@ -329,10 +367,10 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
     bind_past(scan, plan, i);
     bind_windows(scan, form, i);
     bind_output_cts(scan, plan, i);
-    for (int c = 0; c < s->carries; c++) { /* lambda alternates between two places */
-        void *mine = scan->carry[c].lambda;
+    for (int c = 0; c < s->carries; c++) { /* lambda stays, or alternates between two places */
         void *callers = s->carry[c].zero ? unwanted(scan, c) : ct_carry[c];
-        ad_plan_bind(plan, s->carry[c].in, carry_at(scan, i, c));
+        void *mine = scan->carry[c].in_place ? callers : scan->carry[c].lambda;
+        bind_carry(scan, plan, i, c);
         ad_plan_bind(plan, scan->carry[c].ct, i % 2 ? callers : mine);
         ad_plan_bind_output(plan, form->ct_carry[c], i % 2 ? mine : callers);
     }
@@ -360,8 +398,10 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
     const ad_scan_spec *s = &scan->spec;
     ASSERT(s->backward);
-    char *lambda = (char *)scan->carry_memory.data + (size_t)scan->saved * scan->carry_bytes;
-    for (int c = 0; c < s->carries; c++) scan->carry[c].lambda = lambda + scan->carry[c].offset;
+    char *lambda = (char *)scan->carry_memory.data +
+                   (size_t)ad_scan_places(scan, scan->every) * scan->carry_bytes;
+    for (int c = 0; c < s->carries; c++)
+        scan->carry[c].lambda = lambda + scan->carry[c].lambda_offset;
     for (int h = 0; h < s->histories; h++) {
         size_t bytes = window_row_bytes(scan, h) * (size_t)(window_rows(scan, h) * s->batch);
         s->device->zero(s->device->stream, scan->history[h].ct_rows, bytes, bytes, 1);

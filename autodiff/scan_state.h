@@ -45,8 +45,16 @@ typedef struct {
     ad_value ct;        /* of the next carry, in the full form */
     size_t offset;      /* in one saved carry */
     size_t zero_offset; /* among the carries that begin as zero */
-    void *
-        lambda; /* every other chunk's cotangent; the others' are where the caller wants the last */
+    /* The cotangent of a carry is that of the next one and something more: the vjp adds it where
+     * that lies, which is where the caller wants the first chunk's. Else every other chunk's is in
+     * lambda, at an offset. */
+    bool in_place;
+    size_t lambda_offset;
+    void *lambda;
+    /* Where the chunk reads the carry rounded to bf16, the chunk before rounds it in the program
+     * that makes it; both AD_NONE where it does not. */
+    ad_value rounded, next_rounded;
+    size_t rounded_offset; /* among those of one carry */
 } scan_carry;
 
 typedef struct {
@@ -73,12 +81,14 @@ struct ad_scan {
     scan_slice *slice;
     scan_output *output;
     scan_history *history;
-    int forward_nodes;    /* of the graph before its vjp */
-    int64_t every, saved; /* carries at multiples of every are saved; how many, with a segment's */
-    size_t carry_bytes, zero_bytes /* of those that begin so */, slot_bytes;
+    int forward_nodes;  /* of the graph before its vjp */
+    bool reads_carries; /* the vjp does, not only rounded: else a chunk's is not kept for it */
+    int64_t every;      /* carries at multiples of every are saved */
+    size_t carry_bytes, lambda_bytes, rounded_bytes, slot_bytes;
+    size_t zero_bytes; /* of the carries that begin so */
     size_t carry_total, slot_total, history_total, staging_total;
     /* allocated; carries: the saved ones, lambda, zeros, and what nobody wants of those */
-    kern_buffer carry_memory, slot_memory, history_memory, staging_memory;
+    kern_buffer carry_memory, rounded_memory, slot_memory, history_memory, staging_memory;
     const void *const *first_carry; /* bound */
 };
 
@@ -88,8 +98,8 @@ int ad_scan_first_form(const ad_scan *scan);
 kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
                                 int cuts, const ad_value *cut);
 
-/* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads.
- */
+/* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads,
+ * and sums over whole tensors. */
 kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form);
 /* Sets `every` and what each form keeps. */
 void ad_scan_decide(ad_scan *scan, double budget);
@@ -97,6 +107,12 @@ double ad_scan_kept_flops(const scan_form *form); /* of one chunk */
 /* With a carry saved for every `every`-th chunk: carries in memory (those and a running segment's),
  * and chunks that have a slot. */
 int64_t ad_scan_saved(const ad_scan *scan, int64_t every);
+/* Where nobody reads the carries of earlier chunks, two places take turns. */
+bool ad_scan_alternates(const ad_scan *scan, int64_t every);
+/* Places of carries as they are, and rounded (the first one too, which the caller has not). */
+int64_t ad_scan_places(const ad_scan *scan, int64_t every);
+int64_t ad_scan_rounded_places(const ad_scan *scan, int64_t every);
+size_t ad_scan_carry_bytes(const ad_scan *scan, int64_t every);
 int64_t ad_scan_slots(const ad_scan *scan, int64_t every);
 /* Whether the reverse runs the chunk's body again, for later carries of its segment and for what
  * its slot keeps. */
@@ -108,5 +124,6 @@ int64_t ad_scan_past_capacity(const ad_scan *scan, int history);
 /* Places histories and staging from `base` on and returns their bytes; with NULL it only counts. */
 size_t ad_scan_carve_history(ad_scan *scan, char *base);
 size_t ad_scan_carve_staging(ad_scan *scan, char *base);
+double ad_scan_moved(const ad_scan *scan);
 
 #endif

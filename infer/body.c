@@ -133,10 +133,10 @@ static ad_value inner_step(infer_part *part, ad_value h, ad_value ct_h, ad_value
     ad_value factor = ad_clip_factor(g, fast, gradient, part->context.conf->inner.clip, &norm);
     if (ad_is_value(factor)) {
         ad_value one = ad_reshape(g, rate, AD_TYPE(real, 1, 1, 1));
-        factor = ad_mul_repeat(g, factor, one);
+        factor = ad_neg(g, ad_mul_repeat(g, factor, one)); /* so that no cotangent is negated */
     }
     for (int f = 0; f < fast; f++)
-        part->carry[f].out = ad_sub(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
+        part->carry[f].out = ad_add(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
     ad_scope_pop(g);
     free(theta);
     free(gradient);

@@ -20,7 +20,7 @@ typedef struct {
     kern_dtype real;    /* residual stream, norms, softmax, loss: f32, or f64 in f64 runs */
     kern_dtype product; /* operands of matrix products and attention: bf16, or `real` */
     int64_t batch, rows;
-    int64_t slice_elements; /* of logits, that the head computes at a time; 0: the usual 16 Mi */
+    int64_t slice_elements; /* of logits, that the head computes at a time; 0: all */
     const infer_parameters *parameters;
     const ad_value *weight; /* [parameters] those of this graph; AD_NONE where it has not got one */
     /* By kind of attention; AD_NONE where there is none of that kind. */

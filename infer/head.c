@@ -25,14 +25,11 @@ ad_value infer_head_logits(const infer_context *c, ad_value weight, ad_value hea
     return ad_matmul(c->graph, x, head, false, c->conf->model.tied);
 }
 
-/* Logits of so many rows take at most this much memory at a time. */
-static const int64_t SLICE_ELEMENTS = 16 << 20;
-
 infer_head_result infer_head(const infer_context *c, ad_value weight, ad_value head, ad_value h,
                              ad_value target, ad_value factor) {
     ad_graph *g = c->graph;
     int64_t rows = c->batch * c->rows, vocabulary = c->conf->model.vocab;
-    int64_t most = c->slice_elements ? c->slice_elements : SLICE_ELEMENTS;
+    int64_t most = c->slice_elements ? c->slice_elements : rows * vocabulary;
     int64_t slices = kern_min(kern_divide_up(rows * vocabulary, most), rows);
     infer_head_result result = {AD_NONE, AD_NONE};
     ad_scope_push(g, "head");

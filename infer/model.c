@@ -7,9 +7,9 @@
 
 #include "infer/model_state.h"
 
-/* Rows that the prefix reads at a time: enough for fast products, few enough for the cache. */
-static int64_t prefix_chunk(int64_t tokens, int64_t batch) {
-    int64_t most = 512 / batch > 128 ? 512 / batch : 128;
+/* Rows that the prefix reads at a time: enough for fast products, few enough for a cache. */
+static int64_t prefix_chunk(const kern_machine *machine, int64_t tokens, int64_t batch) {
+    int64_t most = kern_max((int64_t)machine->piece_rows / batch, 128);
     for (int64_t rows = most < tokens ? most : tokens; rows >= 64; rows--)
         if (tokens % rows == 0) return rows;
     return tokens;
@@ -24,6 +24,7 @@ static void begin_part(infer_model *model, model_part *part, int64_t chunk, int 
                      first, last, model->spec.tokens);
     part->body.inner = model->spec.inner;
     part->body.first_order = model->spec.first_order;
+    part->body.context.slice_elements = (int64_t)model->spec.device->machine->slice_elements;
 }
 
 static int add_slice(model_part *part, ad_value value, bool batched, bool differentiable) {
@@ -69,7 +70,8 @@ static ad_scan_spec scan_spec(const infer_model *model, model_part *part) {
 /* tokens [B, T] -> rows [B, T, D] */
 static kern_status create_prefix(infer_model *model, int blocks) {
     model_part *part = &model->prefix;
-    int64_t chunk = prefix_chunk(model->spec.tokens, model->spec.batch);
+    int64_t chunk =
+        prefix_chunk(model->spec.device->machine, model->spec.tokens, model->spec.batch);
     begin_part(model, part, chunk, 0, blocks);
     ad_value tokens =
         ad_input(part->body.graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");

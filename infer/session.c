@@ -104,6 +104,7 @@ static kern_status create_step(infer_session *s, int first, int blocks, outputs 
     session_part *part = &s->part[SUFFIX_CHUNK];
     begin(s, part, s->chunk, first, blocks);
     part->body.inner = s->spec.inner;
+    part->body.context.slice_elements = (int64_t)s->spec.device->machine->slice_elements;
     ad_graph *g = part->body.graph;
     part->h = ad_input(g, AD_TYPE(s->real, s->chunk, s->spec.conf->model.dim), "h");
     part->target = ad_input(g, AD_TYPE(KERN_I32, s->chunk, 1), "targets");

@@ -10,6 +10,7 @@
 #define KERNELS_DEVICE_H
 
 #include "kernels/attention.h"
+#include "kernels/machine.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 
@@ -77,6 +78,7 @@ enum { KERN_LAPS = 8 };
 struct kern_device {
     const char *name; /* as --device takes it */
     bool host;        /* its memory is the program's: what reads it may keep pointers to it */
+    const kern_machine *machine; /* how much of what it does at a time, and how fast */
     kern_stream *stream;
     /* Aligned to 64 bytes, contents undefined; `what` names it in the error. free may be given
      * NULL; it waits for calls that still use the memory. */

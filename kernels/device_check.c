@@ -252,6 +252,7 @@ static void forget(void *of) {
 static kern_stream the_stream;
 
 static const kern_device check = {.name = "check",
+                                  .machine = &kern_machine_cpu,
                                   .stream = &the_stream,
                                   .alloc = check_alloc,
                                   .free = check_free,

@@ -170,6 +170,7 @@ static kern_stream the_stream;
 
 static const kern_device cpu = {.name = "cpu",
                                 .host = true,
+                                .machine = &kern_machine_cpu,
                                 .stream = &the_stream,
                                 .alloc = kern_alloc,
                                 .free = kern_free,

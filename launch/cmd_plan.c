@@ -1,8 +1,11 @@
 /* ttt plan: what a configuration needs, without running it and without its memory. */
 #include "configs/conf.h"
 #include "infer/mixer.h"
+#include "kernels/device_paper.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/machine.h"
+#include "launch/plan_time.h"
 #include "launch/report.h"
 #include "train/disk.h"
 #include "train/fit.h"
@@ -14,8 +17,9 @@
 
 /* A way of running the step: with everything kept, with the least memory, or as training would. */
 typedef struct {
-    bool known;
+    bool known, timed;
     train_fit fit;
+    train_prediction time; /* where it is timed */
 } way;
 
 /* All parameters of one axis: norms, and a mixer's like. */
@@ -23,10 +27,13 @@ typedef struct {
 enum { MOST_KINDS = 20 };
 
 enum { WAY_HERE, WAY_LEAST, WAY_MOST, WAYS };
+static const char *const way_label[WAYS] = {"here", "least", "all kept"};
 static const char *const way_name[WAYS] = {"here", "least_memory", "all_kept"};
 
 typedef struct {
     const ttt_conf *conf;
+    const kern_device *device;
+    bool paper; /* the device is not here */
     double limit, compile_seconds;
     int threads;
     way way[WAYS];
@@ -77,8 +84,10 @@ static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
     way *found = &to->way[which];
-    TRY(train_fit_find(&step, &found->fit, to->conf, limit, NULL, to->threads, false));
+    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit, NULL, to->threads, false));
     found->known = step || which == WAY_LEAST;
+    found->timed = step && train_can_predict(to->device->machine);
+    if (found->timed) found->time = train_predict(step);
     if (step && to->parameters == 0) {
         count_parameters(to, infer_model_parameters(train_step_model(step)));
         to->disk = find_disk(to, train_step_model(step));
@@ -94,9 +103,8 @@ static double total_of(const way *w) {
 
 /* Training chooses between the two ends only where the first does not fit and the second nearly
  * does. */
-static kern_status make_plan(plan *to) {
+static kern_status find_ways(plan *to) {
     kern_status status = KERN_OK;
-    double start = kern_seconds();
     TRY(find_way(to, WAY_MOST, HUGE_VAL));
     TRY(find_way(to, WAY_LEAST, 0));
     if (total_of(&to->way[WAY_MOST]) <= to->limit)
@@ -106,8 +114,24 @@ static kern_status make_plan(plan *to) {
     if (total_of(&to->way[WAY_HERE]) > 0 &&
         total_of(&to->way[WAY_HERE]) < total_of(&to->way[WAY_LEAST]))
         to->way[WAY_LEAST].fit = to->way[WAY_HERE].fit;
-    to->compile_seconds = kern_seconds() - start;
 done:
+    return status;
+}
+
+/* On a device that is not here: what training would do there; the least only where that does not
+ * fit. */
+static kern_status find_way_there(plan *to) {
+    kern_status status = KERN_OK;
+    TRY(find_way(to, WAY_HERE, to->limit));
+    if (!to->way[WAY_HERE].known) TRY(find_way(to, WAY_LEAST, 0));
+done:
+    return status;
+}
+
+static kern_status make_plan(plan *to) {
+    double start = kern_seconds();
+    kern_status status = to->paper ? find_way_there(to) : find_ways(to);
+    to->compile_seconds = kern_seconds() - start;
     return status;
 }
 
@@ -180,16 +204,19 @@ static size_t bytes_of(const way *of, const memory_row *row) {
 static void print_head(const plan *of) {
     printf("%-22s", "");
     for (int w = 0; w < WAYS; w++)
-        if (of->way[w].known) printf(" %13s", (const char *[]){"here", "least", "all kept"}[w]);
+        if (of->way[w].known)
+            printf(" %13s", w == WAY_HERE && of->paper ? of->device->name : way_label[w]);
     putchar('\n');
 }
 
 static void print_memory(const plan *of) {
     char text[32];
     for (int row = 0; row < MEMORY_ROWS; row++) {
-        if (!bytes_of(&of->way[WAY_MOST], &memory_rows[row]) &&
-            !bytes_of(&of->way[WAY_LEAST], &memory_rows[row]))
-            continue;
+        size_t most = 0;
+        for (int w = 0; w < WAYS; w++)
+            if (of->way[w].known)
+                most = kern_max_bytes(most, bytes_of(&of->way[w], &memory_rows[row]));
+        if (!most) continue;
         printf("%-22s", memory_rows[row].label);
         for (int w = 0; w < WAYS; w++) {
             if (!of->way[w].known) continue;
@@ -254,7 +281,9 @@ static void print_choices(const plan *of) {
 
 static void print_verdict(const plan *of) {
     char limit[32], need[32];
-    const char *what = of->conf->train.memory_limit > 0 ? "train.memory_limit" : "free memory";
+    const char *what = of->conf->train.memory_limit > 0 ? "train.memory_limit"
+                       : of->paper                      ? "the device's memory"
+                                                        : "free memory";
     train_bytes_text(limit, of->limit);
     train_bytes_text(need, (double)of->way[WAY_LEAST].fit.memory.total);
     if (!isfinite(of->limit))
@@ -297,12 +326,33 @@ static kern_status print_plan_json(const plan *of) {
                     "checkpoint_bytes", (json_int_t)of->disk.checkpoint, "checkpoints",
                     (json_int_t)of->disk.checkpoints, "run_bytes", (json_int_t)of->disk.run);
     for (int w = 0; w < WAYS; w++) launch_json_set(object, way_name[w], json_way(of, &of->way[w]));
+    if (of->way[WAY_HERE].timed)
+        launch_plan_time_json(object, of->conf, of->device->machine, &of->way[WAY_HERE].time);
     return launch_print_json(object);
+}
+
+/* The device that train.device names, or the one on paper that --device does. */
+static kern_status open_device(plan *to, kern_device **paper, kern_machine *machine,
+                               const char *name) {
+    kern_status status = KERN_OK;
+    *paper = NULL;
+    to->limit = train_memory_limit(to->conf);
+    if (!name) return kern_device_open(&to->device, to->conf->train.device);
+    TRY(launch_machine_open(machine, name));
+    if (!(to->conf->train.memory_limit > 0)) to->limit = machine->memory;
+    to->paper = true;
+    to->device = *paper = kern_device_paper_create(machine);
+done:
+    return status;
 }
 
 int launch_plan(int argc, char **argv) {
     bool json = false;
-    const launch_option accepted[] = {LAUNCH_JSON(&json), {NULL, LAUNCH_FLAG, NULL, NULL, NULL}};
+    const char *name = NULL;
+    const launch_option accepted[] = {
+        {"device", LAUNCH_TEXT, &name, "NAME", "a GPU that need not be here; or a file of figures"},
+        LAUNCH_JSON(&json),
+        {NULL, LAUNCH_FLAG, NULL, NULL, NULL}};
     const launch_syntax syntax = {
         "plan",
         "CONFIG [key=value...]",
@@ -313,7 +363,10 @@ int launch_plan(int argc, char **argv) {
         "  all kept  nothing that products made is computed again\n"
         "Model work is what the model costs by convention, executed what this program does\n"
         "(docs/costs.md). For example, how much would longer contexts need:\n"
-        "  ttt plan 125m-e2e-8k train.context=32768 train.batch=1 train.memory_limit=16e9",
+        "  ttt plan 125m-e2e-8k train.context=32768 train.batch=1 train.memory_limit=16e9\n"
+        "With --device: whether it fits there, how it would be trained and how fast, by the\n"
+        "device's figures. There are a100-40, a100-80, h100, h200 and b200; other machines are\n"
+        "described in a file (docs/costs.md).",
         accepted,
         1,
         -1};
@@ -321,8 +374,11 @@ int launch_plan(int argc, char **argv) {
     if (code >= 0) return code;
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
+    kern_device *paper = NULL;
+    kern_machine machine;
     TRY(infer_load(&conf, argv[1], argc - 2, (const char *const *)(argv + 2)));
-    plan of = {.conf = conf, .limit = train_memory_limit(conf), .threads = train_threads(conf)};
+    plan of = {.conf = conf, .threads = train_threads(conf)};
+    TRY(open_device(&of, &paper, &machine, name));
     TRY(make_plan(&of));
     print_model(&of);
     print_work(&of);
@@ -331,8 +387,11 @@ int launch_plan(int argc, char **argv) {
     print_memory(&of);
     print_choices(&of);
     print_verdict(&of);
+    if (of.way[WAY_HERE].timed)
+        launch_plan_time_print(conf, of.device->machine, &of.way[WAY_HERE].time);
     if (json) TRY(print_plan_json(&of));
 done:
+    kern_device_paper_destroy(paper);
     conf_destroy(conf);
     return launch_report(syntax.command, status);
 }

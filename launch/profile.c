@@ -82,7 +82,7 @@ void launch_profile_print(launch_profile *profile) {
     table all = {0};
     for (int i = 0; i < profile->count; i++) {
         for (int step = 0; step < ad_plan_steps(profile->plan[i]); step++) {
-            ad_plan_step_cost cost = ad_plan_step(profile->plan[i], step);
+            ad_plan_step_cost cost = ad_plan_step(profile->plan[i], step, INT64_MAX);
             add_step(&all, profile->role[i], &cost);
         }
         ad_plan_profile(profile->plan[i], false);

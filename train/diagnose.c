@@ -31,11 +31,11 @@ static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
 
 /* Every value is kept, which takes far more than a step does; the system would rather end the
  * process than refuse. */
-static kern_status enough_memory(const infer_model *model) {
+static kern_status enough_memory(const infer_model *model, const train_gradient *gradient) {
     infer_model_memory m = infer_model_plan(model);
     double free_bytes = train_free_memory();
     double needed = (double)(m.carries + m.slots + m.history + m.activations + m.workspace +
-                             m.product_weights + train_gradient_bytes(model));
+                             m.product_weights + train_gradient_bytes(gradient));
     char has[32], needs[32];
     if (free_bytes <= 0 || needed <= free_bytes) return KERN_OK;
     train_bytes_text(has, free_bytes);
@@ -60,9 +60,10 @@ kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_b
                              .threads = threads,
                              .debug = true};
     TRY(infer_model_create(&model, &spec));
-    TRY(enough_memory(model));
-    TRY(infer_model_allocate(model));
     TRY(train_gradient_create(&gradient, model));
+    TRY(enough_memory(model, gradient));
+    TRY(infer_model_allocate(model));
+    TRY(train_gradient_allocate(gradient));
     status = check_sequences(conf, model, gradient, buffers, tokens, number);
 done:
     train_gradient_destroy(gradient);

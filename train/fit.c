@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const double FAR_TOO_MUCH = 1.5;
-enum { PRODUCT_ROWS = 256, BUDGETS = 6, SMALL_BUDGETS = 3, MESSAGE_BYTES = 1500 };
+enum { BUDGETS = 6, SMALL_BUDGETS = 3, MESSAGE_BYTES = 1500 };
 
 void train_bytes_text(char *text, double bytes) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -28,11 +28,11 @@ static int64_t divisor_below(int64_t number, int64_t most) {
     return most;
 }
 
-int64_t train_preferred_micro_batch(const ttt_conf *conf) {
+int64_t train_preferred_micro_batch(const ttt_conf *conf, const kern_machine *machine) {
     if (conf->train.micro_batch) return conf->train.micro_batch;
     for (int64_t micro = 1; micro < conf->train.batch; micro++)
         if (conf->train.batch % micro == 0 &&
-            micro * infer_chunk(conf, conf->train.context) >= PRODUCT_ROWS)
+            (double)(micro * infer_chunk(conf, conf->train.context)) >= machine->product_rows)
             return micro;
     return conf->train.batch;
 }
@@ -118,8 +118,11 @@ done:
     return status;
 }
 
-/* Executed work; products of few rows reach less of the machine. */
+/* The time; where nothing is known of it executed work, which in products of few rows reaches less
+ * of the machine. */
 static double cost(const candidate *made, const fit_problem *problem) {
+    if (made->step && train_can_predict(problem->device->machine))
+        return train_predict(made->step).step.seconds;
     double rows =
         (double)(made->fit.micro_batch * infer_chunk(problem->conf, problem->conf->train.context));
     return made->fit.memory.executed_flops * (1 + 32 / rows);
@@ -254,16 +257,16 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
 }
 
-kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                           const kern_comm *comm, int threads, bool debug) {
+kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf,
+                           const kern_device *device, double limit, const kern_comm *comm,
+                           int threads, bool debug) {
     kern_status status = KERN_OK;
     if (!comm) comm = kern_comm_alone();
-    fit_problem problem = {conf, limit, NULL, comm, threads, debug};
+    fit_problem problem = {conf, limit, device, comm, threads, debug};
     candidate best = {0}, next = {0};
     *step = NULL;
     TRY(comm->agree_f64(comm, &problem.limit, 1, KERN_MIN));
-    int64_t micro = train_preferred_micro_batch(conf);
-    TRY(kern_device_open(&problem.device, conf->train.device));
+    int64_t micro = train_preferred_micro_batch(conf, device->machine);
     TRY(best_budget(&best, &problem, micro, conf->train.micro_batch || micro == 1));
     while (!conf->train.micro_batch && micro > 1 &&
            (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
@@ -289,9 +292,12 @@ done:
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                              const kern_comm *comm, int threads, bool debug) {
     if (!comm) comm = kern_comm_alone();
-    kern_status status = train_fit_find(step, fit, conf, limit, comm, threads, debug);
+    fit_problem problem = {conf, limit, NULL, comm, threads, debug};
+    *step = NULL;
+    kern_status status = kern_device_open(&problem.device, conf->train.device);
+    if (status == KERN_OK)
+        status = train_fit_find(step, fit, conf, problem.device, limit, comm, threads, debug);
     if (status != KERN_OK || *step) return status;
-    fit_problem problem = {conf, fit->limit, NULL, comm, threads, debug};
-    status = kern_device_open(&problem.device, conf->train.device);
-    return status == KERN_OK ? refuse(fit, &problem) : status;
+    problem.limit = fit->limit;
+    return refuse(fit, &problem);
 }

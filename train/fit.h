@@ -2,7 +2,7 @@
 #ifndef TRAIN_FIT_H
 #define TRAIN_FIT_H
 
-#include "train/step.h"
+#include "train/predict.h"
 
 typedef struct {
     double limit;        /* bytes that the step may take */
@@ -24,8 +24,8 @@ double train_memory_limit(const ttt_conf *conf);
 int train_threads(const ttt_conf *conf);
 
 /* Sequences at once before memory is looked at: train.micro_batch, or the smallest divisor of
- * train.batch that gives products of a chunk 256 rows. */
-int64_t train_preferred_micro_batch(const ttt_conf *conf);
+ * train.batch that gives products of a chunk the machine's product_rows. */
+int64_t train_preferred_micro_batch(const ttt_conf *conf, const kern_machine *machine);
 
 /* Creates the step (compiled, not allocated) of a checked configuration that fits into `limit`
  * bytes and executes least: everything kept if that fits, otherwise what a budget buys, and fewer
@@ -38,10 +38,12 @@ int64_t train_preferred_micro_batch(const ttt_conf *conf);
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                              const kern_comm *comm, int threads, bool debug);
 
-/* The same, but what does not fit is no error: *step is then NULL, *fit the least that was found.
- */
-kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                           const kern_comm *comm, int threads, bool debug);
+/* The same on a device, but what does not fit is no error: *step is then NULL, *fit the least that
+ * was found. Where the device's machine says how fast it is, what takes least of its time is
+ * chosen, as train_predict foretells it. */
+kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf,
+                           const kern_device *device, double limit, const kern_comm *comm,
+                           int threads, bool debug);
 
 /* "1.21 GB": decimal, three digits. `text` has room for 32. */
 void train_bytes_text(char *text, double bytes);

@@ -20,13 +20,20 @@ static size_t lambda_bytes(const infer_model *model, const infer_parameter *p, i
     return kern_align(bytes);
 }
 
-size_t train_gradient_bytes(const infer_model *model) {
-    const infer_parameters *p = infer_model_parameters(model);
-    infer_model_parts parts = infer_model_internals(model);
+size_t train_gradient_bytes(const train_gradient *g) {
+    const infer_parameters *p = infer_model_parameters(g->model);
     size_t bytes = 0;
-    for (int f = 0; f < parts.fast; f++)
-        bytes += lambda_bytes(model, &p->item[parts.fast_parameter[f]], parts.batch);
+    for (int f = 0; f < g->parts.fast; f++)
+        bytes += lambda_bytes(g->model, &p->item[g->parts.fast_parameter[f]], g->parts.batch);
     return bytes;
+}
+
+size_t train_gradient_workspace(const train_gradient *g) {
+    return ad_plan_arena_bytes(g->plan);
+}
+
+const ad_plan *train_gradient_plan(const train_gradient *g) {
+    return g->plan;
 }
 
 static kern_status compile_sum(train_gradient *g) {
@@ -58,21 +65,28 @@ kern_status train_gradient_create(train_gradient **result, infer_model *model) {
     g->model = model;
     g->parts = infer_model_internals(model);
     g->ct_theta = kern_array(g->parts.fast, sizeof *g->ct_theta);
-    TRY(kern_buffer_create(&g->memory, g->parts.device, train_gradient_bytes(model),
-                           "cotangents of the fast weights"));
-    char *at = g->memory.data;
-    for (int f = 0; f < g->parts.fast; f++) {
-        g->ct_theta[f] = at;
-        at += lambda_bytes(model, &infer_model_parameters(model)->item[g->parts.fast_parameter[f]],
-                           g->parts.batch);
-    }
     TRY(compile_sum(g));
-    TRY(kern_buffer_create(&g->workspace, g->parts.device, ad_plan_arena_bytes(g->plan),
-                           "workspace"));
     *result = g;
     g = NULL;
 done:
     train_gradient_destroy(g);
+    return status;
+}
+
+kern_status train_gradient_allocate(train_gradient *g) {
+    kern_status status = KERN_OK;
+    const infer_parameters *p = infer_model_parameters(g->model);
+    g->parts = infer_model_internals(g->model); /* now with the arena */
+    TRY(kern_buffer_create(&g->memory, g->parts.device, train_gradient_bytes(g),
+                           "cotangents of the fast weights"));
+    TRY(kern_buffer_create(&g->workspace, g->parts.device, train_gradient_workspace(g),
+                           "workspace"));
+    char *at = g->memory.data;
+    for (int f = 0; f < g->parts.fast; f++) {
+        g->ct_theta[f] = at;
+        at += lambda_bytes(g->model, &p->item[g->parts.fast_parameter[f]], g->parts.batch);
+    }
+done:
     return status;
 }
 

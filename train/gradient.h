@@ -8,11 +8,15 @@
 
 typedef struct train_gradient train_gradient;
 
-/* `model` was created with backward and allocated, and must outlive this. */
+/* `model` was created with backward, and must outlive this. Allocates nothing large. */
 kern_status train_gradient_create(train_gradient **gradient, infer_model *model);
 void train_gradient_destroy(train_gradient *gradient);
-/* Bytes that train_gradient_create allocates for such a model. */
-size_t train_gradient_bytes(const infer_model *model);
+/* The cotangents of the fast weights, and the workspace of the plan that sums them. */
+size_t train_gradient_bytes(const train_gradient *gradient);
+size_t train_gradient_workspace(const train_gradient *gradient);
+kern_status train_gradient_allocate(train_gradient *gradient); /* after the model */
+/* The plan that ends the suffix's reverse: sums over the batch. */
+const ad_plan *train_gradient_plan(const train_gradient *gradient);
 
 /* Makes the calls that read the batch forwards (its losses as in infer_model_forward), then add the
  * gradient of loss_scale * sum of chunk losses to `sum`, a flat buffer of the device, of the

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "autodiff/composites.h"
-#include "autodiff/plan.h"
 #include "infer/parameters.h"
 
 enum { FACTOR, RATE, CORRECT1, CORRECT2, SCALARS };
@@ -82,7 +81,6 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     TRY(compile_squares(o, threads));
     TRY(compile_update(o, &o->range[0], conf->weight_decay, threads));
     TRY(compile_update(o, &o->range[1], 0, threads));
-    TRY(kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o), "optimizer workspace"));
     *result = o;
     o = NULL;
 done:
@@ -109,6 +107,19 @@ static size_t arena_bytes(const train_optimizer *o) {
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {
     return arena_bytes(optimizer) + kern_align(sizeof(double));
+}
+
+kern_status train_optimizer_allocate(train_optimizer *o) {
+    return kern_buffer_create(&o->arena, o->device, train_optimizer_bytes(o),
+                              "optimizer workspace");
+}
+
+int train_optimizer_plans(const train_optimizer *o, const ad_plan *plan[TRAIN_OPTIMIZER_PLANS]) {
+    int plans = 0;
+    plan[plans++] = o->squares;
+    for (int r = 0; r < RANGES; r++)
+        if (o->range[r].update) plan[plans++] = o->range[r].update;
+    return plans;
 }
 
 /* In the precision of the sum. */

@@ -2,6 +2,7 @@
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
+#include "autodiff/plan.h"
 #include "configs/conf.h"
 #include "kernels/comm.h"
 
@@ -16,6 +17,11 @@ kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train
                                    int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
+kern_status train_optimizer_allocate(train_optimizer *optimizer);
+/* The plans of the norm and of the update; how many these are. */
+enum { TRAIN_OPTIMIZER_PLANS = 3 };
+int train_optimizer_plans(const train_optimizer *optimizer,
+                          const ad_plan *plan[TRAIN_OPTIMIZER_PLANS]);
 
 /* |g| of the whole, after waiting for the device. Collective: all ranks get the same number.
  * KERN_ERR_NUMERIC where it is not finite. */

@@ -59,6 +59,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
                               .threads = spec->threads,
                               .debug = spec->debug};
     TRY(infer_model_create(&step->model, &model));
+    TRY(train_gradient_create(&step->gradient, step->model));
     step->buffers.dtype = infer_model_real(step->model);
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
@@ -87,6 +88,10 @@ void train_step_destroy(train_step *step) {
     free(step);
 }
 
+const train_step_spec *train_step_spec_of(const train_step *step) {
+    return &step->spec;
+}
+
 const infer_model *train_step_model(const train_step *step) {
     return step->model;
 }
@@ -104,6 +109,11 @@ static double row_bytes(const train_step *step) {
     return prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
 }
 
+static double moved(const train_step *step) {
+    infer_model_parts parts = infer_model_internals(step->model);
+    return ad_scan_plan(parts.prefix).moved + ad_scan_plan(parts.suffix).moved;
+}
+
 train_step_memory train_step_plan(const train_step *step) {
     infer_model_memory model = infer_model_plan(step->model);
     size_t flat = (size_t)step->buffers.layout->elements * kern_dtype_bytes(step->buffers.dtype);
@@ -115,14 +125,16 @@ train_step_memory train_step_plan(const train_step *step) {
         .gradient = flat,
         .moments = 2 * flat,
         .product_weights = model.product_weights,
-        .carries = model.carries + train_gradient_bytes(step->model),
+        .carries = model.carries + train_gradient_bytes(step->gradient),
         .slots = model.slots,
         .history = model.history,
         .activations = model.activations + result_bytes(step),
-        .workspace = model.workspace + train_optimizer_bytes(step->optimizer),
-        .program = step->program,
+        .workspace = model.workspace + train_optimizer_bytes(step->optimizer) +
+                     train_gradient_workspace(step->gradient),
+        .program = step->spec.device->machine->memory > 0 ? 0 : step->program,
         .executed_flops = micro_batches * flops,
         .row_bytes = micro_batches * row_bytes(step),
+        .moved = micro_batches * moved(step),
         .kept_fraction = ad_scan_plan(infer_model_internals(step->model).suffix).kept_fraction,
         .every = model.every};
     memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +
@@ -148,13 +160,41 @@ kern_status train_step_allocate(train_step *step) {
     TRY(kern_alloc_zero(&b->chunk_loss, chunks, "chunk losses"));
     TRY(kern_alloc_zero(&b->gradient_norm, chunks, "inner gradient norms"));
     TRY(infer_model_allocate(step->model));
-    TRY(train_gradient_create(&step->gradient, step->model));
+    TRY(train_gradient_allocate(step->gradient));
+    TRY(train_optimizer_allocate(step->optimizer));
 done:
     return status;
 }
 
 train_step_buffers train_step_memory_of(train_step *step) {
     return step->buffers;
+}
+
+/* ---- what is run ---- */
+
+typedef struct {
+    train_step_visit visit;
+    void *context;
+    int forward, backward; /* phases of the scan */
+    double times;
+} scan_visitor;
+
+static void visit_run(void *context, const ad_plan *plan, int64_t before, bool backward) {
+    const scan_visitor *v = context;
+    v->visit(v->context, backward ? v->backward : v->forward, plan, before, v->times);
+}
+
+void train_step_visit_runs(const train_step *step, train_step_visit visit, void *context) {
+    infer_model_parts parts = infer_model_internals(step->model);
+    const ad_plan *update[TRAIN_OPTIMIZER_PLANS];
+    double times = (double)(step->spec.conf->train.batch / step->spec.micro_batch);
+    scan_visitor prefix = {visit, context, TRAIN_PREFIX, TRAIN_PREFIX_VJP, times};
+    scan_visitor suffix = {visit, context, TRAIN_SUFFIX, TRAIN_SUFFIX_VJP, times};
+    ad_scan_visit_runs(parts.prefix, visit_run, &prefix);
+    ad_scan_visit_runs(parts.suffix, visit_run, &suffix);
+    visit(context, TRAIN_SUFFIX_VJP, train_gradient_plan(step->gradient), 0, times);
+    int updates = train_optimizer_plans(step->optimizer, update);
+    for (int i = 0; i < updates; i++) visit(context, TRAIN_UPDATE, update[i], 0, 1);
 }
 
 static double sum_of(const void *values, kern_dtype dtype, int64_t count) {

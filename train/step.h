@@ -27,13 +27,17 @@ typedef struct {
     size_t parameters, gradient, moments, product_weights /* rounded copies */,
         carries /* saved fast weights and their cotangents */, slots /* kept values */,
         history /* keys, values, their cotangents */, activations /* rows, losses, tables */,
-        workspace, program /* graphs and plans; and about what libraries take */, total;
+        workspace, program /* graphs and plans, about what libraries take; 0: not on this device */,
+        total;
     double executed_flops;
     double row_bytes;     /* moved by row programs; products and attention not counted */
+    double moved;         /* about, by copies between plans */
     double kept_fraction; /* of the suffix's forward FLOPs: not repeated in reverse */
     int64_t every;        /* a carry is saved for every `every`-th chunk */
 } train_step_memory;
 train_step_memory train_step_plan(const train_step *step);
+/* What the step was created from. */
+const train_step_spec *train_step_spec_of(const train_step *step);
 /* The model inside, for profiles and descriptions; it belongs to the step. */
 const infer_model *train_step_model(const train_step *step);
 
@@ -56,6 +60,12 @@ train_step_buffers train_step_memory_of(train_step *step);
 
 enum { TRAIN_PREFIX, TRAIN_SUFFIX, TRAIN_SUFFIX_VJP, TRAIN_PREFIX_VJP, TRAIN_UPDATE, TRAIN_PHASES };
 extern const char *const train_phase_name[TRAIN_PHASES];
+
+/* Tells of each run of a plan that one step makes: its phase, the rows of the sequence before its
+ * chunk, and how often the step makes it. */
+typedef void (*train_step_visit)(void *context, int phase, const ad_plan *plan, int64_t before,
+                                 double times);
+void train_step_visit_runs(const train_step *step, train_step_visit visit, void *context);
 
 typedef struct {
     double loss;            /* mean over sequences of mean over chunks */

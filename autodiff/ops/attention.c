@@ -49,12 +49,12 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
     return ad_attention_flops(graph, node, before, 2, 2);
 }
 
-static const ad_kernel kernel = {
-    .create = create,
-    .run = ad_attention_run,
-    .destroy = ad_attention_destroy,
-    .flops = flops,
-    .view_inputs = ATTN_VIEWS};
+static const ad_kernel kernel = {.create = create,
+                                 .run = ad_attention_run,
+                                 .destroy = ad_attention_destroy,
+                                 .flops = flops,
+                                 .kind = AD_CALL_ATTENTION,
+                                 .view_inputs = ATTN_VIEWS};
 
 const ad_op_def ad_op_attention = {
     .orders = 2, .optional = ATTN_OPTIONAL, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -27,6 +27,8 @@ static const ad_kernel kernel = {.create = create,
                                  .run = ad_attention_run,
                                  .destroy = ad_attention_destroy,
                                  .flops = flops,
+                                 .kind = AD_CALL_ATTENTION_VJP,
+                                 .launches = 3,
                                  .adds_outputs = ATTN_VIEWS,
                                  .view_inputs = ATTN_VIEWS,
                                  .view_outputs = ATTN_VIEWS};

@@ -20,6 +20,11 @@ static ad_value fold(ad_graph *graph, const ad_node *node) {
     if (ad_type_same(node->type[0], ad_type_at(graph, node->input[0]))) return node->input[0];
     if (a->op == AD_OP_fill && node->type[0].dtype != KERN_BF16)
         return ad_fill(graph, node->type[0], a->attrs.f);
+    /* Before a change of shape it joins the row program that made the value, which is then stored
+     * once, rounded; behind it, it would read what that program had to store. */
+    if (a->op == AD_OP_reshape)
+        return ad_reshape(graph, ad_cast(graph, a->input[0], (kern_dtype)node->attrs.i[0]),
+                          node->type[0]);
     return AD_NONE;
 }
 

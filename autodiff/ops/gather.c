@@ -45,6 +45,13 @@ static void run(const void *state, kern_stream *stream, const ad_buffer *output,
                                  call->rows, call->vocabulary, call->width);
 }
 
-static const ad_kernel kernel = {.create = create, .run = run, .destroy = ad_free_state};
+/* Of the table the rows that are there. */
+static double bytes(const ad_graph *graph, const ad_node *node, bool accumulate) {
+    (void)graph, (void)accumulate;
+    return 2 * (double)ad_bytes(node->type[0]);
+}
+
+static const ad_kernel kernel = {
+    .create = create, .run = run, .destroy = ad_free_state, .bytes = bytes};
 
 const ad_op_def ad_op_gather = {.orders = AD_SMOOTH, .type = type, .vjp = vjp, .kernel = &kernel};

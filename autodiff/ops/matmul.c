@@ -73,7 +73,11 @@ static double flops(const ad_graph *graph, const ad_node *node, unsigned wanted_
     return 2.0 * (double)shape.batch * (double)shape.m * (double)shape.n * (double)shape.k;
 }
 
-static const ad_kernel kernel = {
-    .create = create, .run = run, .destroy = destroy, .flops = flops, .accumulates = true};
+static const ad_kernel kernel = {.create = create,
+                                 .run = run,
+                                 .destroy = destroy,
+                                 .flops = flops,
+                                 .kind = AD_CALL_PRODUCT,
+                                 .accumulates = true};
 
 const ad_op_def ad_op_matmul = {.orders = AD_SMOOTH, .type = type, .vjp = vjp, .kernel = &kernel};

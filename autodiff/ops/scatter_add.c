@@ -49,8 +49,14 @@ static void run(const void *state, kern_stream *stream, const ad_buffer *output,
                                       input[1].data, call->rows.dim[0], call->vocabulary, width);
 }
 
+/* Of the table the rows that are there, after it was zeroed. */
+static double bytes(const ad_graph *graph, const ad_node *node, bool accumulate) {
+    double zeroed = accumulate ? 0 : (double)ad_bytes(node->type[0]);
+    return zeroed + 3 * (double)ad_bytes(ad_type_at(graph, node->input[0]));
+}
+
 static const ad_kernel kernel = {
-    .create = create, .run = run, .destroy = ad_free_state, .accumulates = true};
+    .create = create, .run = run, .destroy = ad_free_state, .bytes = bytes, .accumulates = true};
 
 const ad_op_def ad_op_scatter_add = {
     .orders = AD_SMOOTH, .type = type, .vjp = vjp, .kernel = &kernel};

@@ -57,7 +57,13 @@ static kern_status create(void **state, const kern_device *device, const ad_grap
     return ad_copy_create(state, to, stride, 0, source, first_element(from, node), 0);
 }
 
-static const ad_kernel kernel = {.create = create, .run = ad_copy_run, .destroy = ad_free_state};
+static double bytes(const ad_graph *graph, const ad_node *node, bool accumulate) {
+    (void)graph, (void)accumulate;
+    return 2 * (double)ad_bytes(node->type[0]);
+}
+
+static const ad_kernel kernel = {
+    .create = create, .run = ad_copy_run, .destroy = ad_free_state, .bytes = bytes};
 
 const ad_op_def ad_op_slice = {
     .orders = AD_SMOOTH, .type = type, .fold = fold, .vjp = vjp, .view = view, .kernel = &kernel};

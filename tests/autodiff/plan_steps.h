@@ -17,7 +17,7 @@ static inline void count_steps(const world *w, ad_plan_spec spec, int *steps, in
     if (ad_plan_compile(&plan, w->graph, &spec) != KERN_OK) fail_msg("%s", kern_error());
     *steps = ad_plan_steps(plan);
     *rows = 0;
-    for (int i = 0; i < *steps; i++) *rows += !strcmp(ad_plan_step(plan, i).op, "rows");
+    for (int i = 0; i < *steps; i++) *rows += !strcmp(ad_plan_step(plan, i, INT64_MAX).op, "rows");
     ad_plan_destroy(plan);
 }
 

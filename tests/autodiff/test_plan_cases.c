@@ -42,7 +42,7 @@ static void test_lazy_order(void **state) {
         const char *last = "";
         int at = 0;
         for (int i = 0; i < ad_plan_steps(plan); i++) {
-            const char *scope = ad_plan_step(plan, i).scope;
+            const char *scope = ad_plan_step(plan, i, INT64_MAX).scope;
             if (!strcmp(scope, last)) continue;
             assert_true(at < 4);
             assert_string_equal(scope, expected[way][at++]);
@@ -348,7 +348,8 @@ static void test_costs(void **state) {
     assert_true(ad_plan_bytes(r->plan) == 2.0 * 11 * 17 * 4);
     ad_plan_profile(r->plan, true);
     free(runner_run(r));
-    assert_true(ad_plan_step(r->plan, 0).seconds > 0 && ad_plan_step(r->plan, 1).seconds > 0);
+    assert_true(ad_plan_step(r->plan, 0, INT64_MAX).seconds > 0 &&
+                ad_plan_step(r->plan, 1, INT64_MAX).seconds > 0);
     char *text;
     size_t bytes;
     FILE *file = open_memstream(&text, &bytes);

@@ -186,10 +186,8 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
     ad_scan_offer offer = ad_scan_offered(scan, budget);
     if (ad_scan_compile(scan, budget) != KERN_OK) fail_msg("%s", kern_error());
     *memory = ad_scan_plan(scan);
-    size_t theta_bytes = kern_align((size_t)(s.batch * H * K * D) * sizeof(double));
     size_t state_bytes = kern_align((size_t)(s.batch * D) * sizeof(double));
-    size_t not_saved =
-        theta_bytes + state_bytes + 2 * state_bytes; /* cotangents, zeros, unwanted */
+    size_t not_saved = state_bytes + 2 * state_bytes; /* cotangent, zeros, unwanted */
     assert_int_equal((size_t)offer.bytes, memory->carries - not_saved + memory->slots);
     assert_int_equal(ad_scan_allocate(scan), KERN_OK);
     void *arena;

@@ -28,6 +28,7 @@ static void check(int64_t decaying) {
     assert_int_equal(train_optimizer_create(&optimizer, &conf, test_device(), NULL, KERN_F64,
                                             ELEMENTS, decaying, 1),
                      KERN_OK);
+    assert_int_equal(train_optimizer_allocate(optimizer), KERN_OK);
     double norm;
     assert_int_equal(train_optimizer_norm(optimizer, &norm, on[3].data), KERN_OK);
     assert_int_equal(train_optimizer_update(optimizer, norm, on[0].data, on[1].data, on[2].data,

@@ -21,7 +21,7 @@
 static void print_plan(FILE *file, const char *name, const ad_plan *plan) {
     if (!plan) return;
     int rows = 0, steps = ad_plan_steps(plan);
-    for (int i = 0; i < steps; i++) rows += !strcmp(ad_plan_step(plan, i).op, "rows");
+    for (int i = 0; i < steps; i++) rows += !strcmp(ad_plan_step(plan, i, INT64_MAX).op, "rows");
     fprintf(file, "  %-16s calls %4d  row programs %3d  FLOPs %.0f  bytes %.0f\n", name, steps,
             rows, ad_plan_flops(plan, INT64_MAX), ad_plan_bytes(plan));
 }

@@ -50,6 +50,7 @@ static double *gradient_of(const tiny *m, recipe *how, const int32_t *tokens, in
     assert_ok(infer_model_allocate(model));
     infer_model_set_parameters(model, tiny_upload(m));
     assert_ok(train_gradient_create(&gradient, model));
+    assert_ok(train_gradient_allocate(gradient));
     size_t bytes = (size_t)m->layout->elements * sizeof(double);
     assert_ok(kern_buffer_create_zero(&sum, test_device(), bytes, "gradient"));
     for (int64_t first = 0; first < sequences; first += how->micro_batch) {

@@ -34,6 +34,7 @@ static void take_norm(const kern_comm *comm, const kern_device *device, void *co
     m = upload_reals(device, r->dtype, NULL);
     v = upload_reals(device, r->dtype, NULL);
     ASSERT(train_optimizer_create(&o, r->conf, device, comm, r->dtype, PART, PART, 1) == KERN_OK);
+    ASSERT(train_optimizer_allocate(o) == KERN_OK);
     ASSERT(train_optimizer_norm(o, &r->norm, g.data) == KERN_OK);
     ASSERT(train_optimizer_update(o, r->norm, p.data, m.data, v.data, g.data, 0, 1) == KERN_OK);
     char first[sizeof(double)];
