@@ -217,7 +217,7 @@ static double kernel_bytes(const ad_plan *plan, const ad_unit *unit, const ad_ke
     const ad_graph *graph = plan->low.graph;
     const ad_node *node = ad_node_at(graph, unit->node[0]);
     double bytes = 0;
-    if (kernel->bytes) return kernel->bytes(graph, node, unit->adds);
+    if (kernel && kernel->bytes) return kernel->bytes(graph, node, unit->adds);
     for (int in = 0; in < node->inputs; in++)
         if (ad_is_value(node->input[in]))
             bytes += (double)ad_bytes(ad_type_at(graph, node->input[in]));
@@ -239,13 +239,13 @@ static void add_kernel_cost(ad_plan_step_cost *cost, const ad_plan *plan, const 
                             int64_t before) {
     const ad_node *node = ad_node_at(plan->low.graph, unit->node[0]);
     const ad_kernel *kernel = ad_op_definition(node->op)->kernel;
-    cost->kind = kernel->kind;
+    cost->kind = kernel ? kernel->kind : AD_CALL_MOVE;
     cost->flops = unit_flops(plan, unit, before);
     cost->bytes = kernel_bytes(plan, unit, kernel);
-    cost->launches = kernel->launches ? kernel->launches : 1;
-    if (kernel->kind == AD_CALL_MOVE) return;
+    cost->launches = kernel && kernel->launches ? kernel->launches : 1;
+    if (cost->kind == AD_CALL_MOVE) return;
     cost->dtype = ad_type_at(plan->low.graph, node->input[0]).dtype;
-    if (kernel->kind != AD_CALL_PRODUCT) return;
+    if (cost->kind != AD_CALL_PRODUCT) return;
     ad_type result = node->type[0];
     cost->batch = result.rank == 3 ? result.dim[0] : 1;
     cost->m = result.dim[result.rank - 2];

@@ -46,7 +46,7 @@ typedef struct ad_plan ad_plan;
 
 /* What bounds the time of a call. */
 typedef enum {
-    AD_CALL_MOVE, /* memory: copies, gather, scatter_add */
+    AD_CALL_MOVE, /* memory: copies, gather, scatter_add, and what ranks do together */
     AD_CALL_ROWS, /* memory: row programs */
     AD_CALL_PRODUCT,
     AD_CALL_ATTENTION,

@@ -1,6 +1,7 @@
 #include "infer/parameters.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -142,26 +143,50 @@ double infer_draw_zero(const infer_parameter *p, const ttt_conf *conf, uint64_t 
     return 0;
 }
 
+/* A parameter that is being drawn, a piece at a time. */
+typedef struct {
+    const infer_parameter *item; /* NULL: none is left */
+    int64_t first, count;
+    uint64_t random;
+    double piece[16384];
+} drawing;
+
+static void begin_drawing(drawing *d, const infer_parameters *p, int *next, uint64_t seed) {
+    d->item = *next < p->count ? &p->item[(*next)++] : NULL;
+    d->first = d->count = 0;
+    d->random = 0xcbf29ce484222325u ^ seed;
+    for (const char *at = d->item ? d->item->name : ""; *at; at++)
+        d->random = (d->random ^ (uint64_t)(unsigned char)*at) * 0x100000001b3u;
+}
+
+static void draw_piece(drawing *d, const ttt_conf *conf, kern_dtype dtype) {
+    if (!d->item) return;
+    d->count = kern_min(d->item->elements - d->first, sizeof d->piece / sizeof *d->piece);
+    for (int64_t j = 0; j < d->count; j++)
+        kern_real_put(d->piece, dtype, j, d->item->role->begin(d->item, conf, &d->random));
+}
+
 void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern_dtype dtype,
                            const kern_device *device, void *buffer) {
-    enum { PIECE = 4096 };
     size_t element = kern_dtype_bytes(dtype), bytes = (size_t)p->elements * element;
+    int threads = omp_get_max_threads(), next = 0;
     ASSERT(dtype == KERN_F32 || dtype == KERN_F64);
     device->zero(device->stream, buffer, bytes, bytes, 1);
-#pragma omp parallel for schedule(dynamic)
-    for (int i = 0; i < p->count; i++) {
-        const infer_parameter *item = &p->item[i];
-        double piece[PIECE];
-        uint64_t state = 0xcbf29ce484222325u ^ conf->train.seed;
-        for (const char *at = item->name; *at; at++)
-            state = (state ^ (uint64_t)(unsigned char)*at) * 0x100000001b3u;
-        for (int64_t first = 0; first < item->elements; first += PIECE) {
-            int64_t count = item->elements - first < PIECE ? item->elements - first : PIECE;
-            for (int64_t j = 0; j < count; j++)
-                kern_real_put(piece, dtype, j, item->role->begin(item, conf, &state));
-#pragma omp critical(upload)
-            kern_upload(device, (char *)buffer + (size_t)(item->offset + first) * element, piece,
-                        (size_t)count * element);
+    drawing *all = kern_array(threads, sizeof *all);
+    for (int t = 0; t < threads; t++) begin_drawing(&all[t], p, &next, conf->train.seed);
+    for (bool left = true; left;) {
+#pragma omp parallel for schedule(static, 1)
+        for (int t = 0; t < threads; t++) draw_piece(&all[t], conf, dtype);
+        left = false; /* a device's calls come from one thread */
+        for (int t = 0; t < threads; t++) {
+            drawing *d = &all[t];
+            if (!d->item) continue;
+            kern_upload(device, (char *)buffer + (size_t)(d->item->offset + d->first) * element,
+                        d->piece, (size_t)d->count * element);
+            d->first += d->count;
+            if (d->first == d->item->elements) begin_drawing(d, p, &next, conf->train.seed);
+            left = left || d->item;
         }
     }
+    free(all);
 }

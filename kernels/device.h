@@ -3,9 +3,10 @@
  * reference; "check" is the CPU with memory that the rest of the program may not touch and with
  * calls that run as late as they may (device_check.c): what passes on it can run elsewhere.
  *
- * Calls are made on a stream and run in its order, possibly later; they take addresses in the
- * device's memory unless something else is said, and none of them fails on its own: a stream keeps
- * its first error, and what follows is undefined until kern_finish() has told of it. All local. */
+ * Calls are made on a stream, all by one thread, and run in its order, possibly
+ * later; they take addresses in the device's memory unless something else is said, and none of them
+ * fails on its own: a stream keeps its first error, and what follows is undefined until
+ * kern_finish() has told of it. All local. */
 #ifndef KERNELS_DEVICE_H
 #define KERNELS_DEVICE_H
 

@@ -187,7 +187,7 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
     if (ad_scan_compile(scan, budget) != KERN_OK) fail_msg("%s", kern_error());
     *memory = ad_scan_plan(scan);
     size_t state_bytes = kern_align((size_t)(s.batch * D) * sizeof(double));
-    size_t not_saved = state_bytes + 2 * state_bytes; /* cotangent, zeros, unwanted */
+    size_t not_saved = (s.chunks > 1 ? 3 : 2) * state_bytes; /* zeros, unwanted, cotangent */
     assert_int_equal((size_t)offer.bytes, memory->carries - not_saved + memory->slots);
     assert_int_equal(ad_scan_allocate(scan), KERN_OK);
     void *arena;
