@@ -1,0 +1,26 @@
+/* Stand-ins for the CUDA libraries (kernels/cuda/libraries.h), on the CPU: with the plug-in's own
+ * sources they make libttt_cuda_bench.so. The GPU's memory faults when the program touches it, and
+ * around each piece of it; new memory is NaN; a stream runs as late as it may; what the API forbids
+ * ends the program. By environment variables, read once:
+ *
+ *   TTT_BENCH_SEED    the order of threads within blocks (emulator.h)
+ *   TTT_BENCH_SHARED  bytes of shared memory that a block may have; 101376, as on sm_86
+ *   TTT_BENCH_MEMORY  bytes of the GPU's memory
+ *   TTT_BENCH_FAIL    "cudaMalloc:3": the third call of it fails; "any:57": the 57th of all
+ *   TTT_BENCH_MAJOR   of the compute capability; TTT_BENCH_COUNT: GPUs */
+#ifndef TESTS_KERNELS_CUDA_BENCH_H
+#define TESTS_KERNELS_CUDA_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether this call is the one that is to fail. */
+bool bench_fails(const char *call);
+
+/* A call of run(arguments), `bytes` of zeros to be filled in, on the stream. */
+void *bench_note(void *stream, void (*run)(void *arguments), size_t bytes);
+
+/* Ends the program where these are not `bytes` of one piece of the GPU's memory. */
+void bench_check_memory(const void *address, size_t bytes, const char *call);
+
+#endif
