@@ -30,8 +30,8 @@ typedef enum {
     KERN_ROW_SIGMOID, /* d = 1 / (1 + e^-a), no overflow on either side */
     KERN_ROW_GREATER, /* d = a > b ? 1 : 0 */
     KERN_ROW_SELECT,  /* d = a != 0 ? b : c */
-    KERN_ROW_ROW_SUM, /* narrow d = sum of wide a over the row, in a fixed order */
-    KERN_ROW_ROW_MAX, /* narrow d = largest of wide a over the row; NaN if any is NaN */
+    KERN_ROW_ROW_SUM, /* narrow d = sum of wide a over the row, in the order below */
+    KERN_ROW_ROW_MAX, /* narrow d = largest of wide a over the row, + 0; NaN if any is NaN */
     KERN_ROW_ROTATE,  /* wide d: d[2i] = -a[2i+1], d[2i+1] = a[2i]; n is even */
     KERN_ROW_PICK,    /* narrow d = a[row][index], index = the narrow i32 operand[operand] */
     KERN_ROW_UNPICK,  /* wide d = 0 but d[row][index] = narrow a; index likewise */
@@ -56,6 +56,43 @@ typedef struct {
     int64_t stride[KERN_ROW_LEAD]; /* elements */
 } kern_row_operand;
 
+/* The order in which ROW_SUM adds the n elements of a row. It follows from n alone, for any type,
+ * device and number of threads; a thread of a GPU has four lanes, and 256 of them share a long row.
+ *
+ * There are `lanes` lanes: the least of 32, 64, 128 ... 1024 for which a lane gets at most 8
+ * elements, or 1024. The row is cut into `parts` parts of 128 lanes (one, if there are fewer):
+ * elements part * p and following are part p, the last parts may be short or empty. Element j of
+ * part p belongs to lane p * w + j % w, where w = lanes / parts. A lane begins at +0 and adds its
+ * elements in ascending order. Then lane l adds lane l + half, for all l < half, with half =
+ * lanes / 2, lanes / 4, ... 1, and lane 0 is the sum. Each addition rounds to the compute type. */
+enum { KERN_ROW_LANES = 1024, KERN_ROW_LEAD_LANES = 32 };
+typedef struct {
+    int lanes, parts;
+    int64_t part; /* elements: a multiple of 128, or n where parts is 1 */
+} kern_row_order;
+
+static inline kern_row_order kern_row_sum_order(int64_t n) {
+    kern_row_order order = {.lanes = 32, .parts = 1, .part = n};
+    while (order.lanes < KERN_ROW_LANES && (int64_t)order.lanes * 8 < n) order.lanes *= 2;
+    if (order.lanes <= 128) return order;
+    order.parts = order.lanes / 128;
+    order.part = kern_round_up(kern_divide_up(n, order.parts), 128);
+    return order;
+}
+
+/* The order in which SUM_LEAD adds: the rows of one result are cut into pieces, a function of the
+ * program (kern_row_sum_pieces). Within a piece a wide result's column begins at +0 and adds its
+ * rows in ascending order; a narrow result (or n = 1) has 32 lanes, row i of the piece belongs to
+ * lane i % 32, and they are added up as those of a row are. Pieces are then added to the first one
+ * in ascending order: on a GPU by a second kernel. Each addition rounds to the compute type, the
+ * result once more to the operand's.
+ * `blocks` is the greatest number of results (of one column) that a SUM_LEAD of the program has; it
+ * cuts the rows into so many equal runs, and those into `pieces` pieces of `rows` rows, of which
+ * the last may be shorter. A SUM_LEAD of fewer results adds up the pieces of several runs. */
+typedef struct {
+    int64_t blocks, pieces, rows;
+} kern_row_pieces;
+
 /* Registers are single-assignment as given; kern_rows_prepare assigns tile buffers by liveness. */
 typedef struct {
     kern_dtype compute;          /* f32 or f64 */
@@ -76,6 +113,8 @@ typedef struct {
     double work, bytes;
 } kern_row_cost;
 kern_row_cost kern_row_program_cost(const kern_row_program *program);
+
+kern_row_pieces kern_row_sum_pieces(const kern_row_program *program);
 
 typedef struct kern_rows kern_rows; /* a program made ready to run; immutable, shareable */
 

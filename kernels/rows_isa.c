@@ -25,10 +25,18 @@ static inline void next_row(int64_t *index, const kern_row_shape *shape) {
     }
 }
 
-typedef float vector_f32 __attribute__((vector_size(64)));
-typedef int32_t mask_f32 __attribute__((vector_size(64)));
-typedef double vector_f64 __attribute__((vector_size(64)));
-typedef int64_t mask_f64 __attribute__((vector_size(64)));
+/* Vectors as wide as the registers; as many sums at a time as those hold. */
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, SUMS = 16 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32, SUMS = 8 };
+#else
+enum { VECTOR_BYTES = 16, SUMS = 8 };
+#endif
+typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t mask_f32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
 
 #define REAL float
 #define VECTOR vector_f32
@@ -50,6 +58,6 @@ typedef int64_t mask_f64 __attribute__((vector_size(64)));
 #include "kernels/rows_tile.h"
 
 const kern_row_arithmetic KERN_ISA(kern_row_arithmetic_f32) = {kernel_f32, store_run_f32,
-                                                               add_rows_f32};
+                                                               add_rows_f32, halve_lead_f32};
 const kern_row_arithmetic KERN_ISA(kern_row_arithmetic_f64) = {kernel_f64, store_run_f64,
-                                                               add_rows_f64};
+                                                               add_rows_f64, halve_lead_f64};

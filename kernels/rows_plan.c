@@ -166,7 +166,7 @@ static void lower_row_sum(planner *p, const kern_row_instr *instr) {
 
 static void lower_sum_lead(planner *p, const kern_row_instr *instr) {
     kern_row_plan *plan = p->plan;
-    bool wide = p->program->operand[instr->operand].wide;
+    bool wide = p->program->operand[instr->operand].wide && p->shape->n > 1;
     int a = as_vector(p, instr->a, wide);
     kern_row_step step = make_step(KERN_ROW_SUM_LEAD, wide, plan->sums, a, -1, -1);
     add_step(p, step);

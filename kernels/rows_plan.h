@@ -12,6 +12,7 @@ typedef struct {
     int axes;     /* leading axes, merged where every operand allows; those of extent 1 are gone */
     int64_t lead[KERN_ROW_LEAD];
     int64_t rows, n;
+    bool whole_rows;              /* what happens to a column depends on others */
     int64_t tile_rows, tile_cols; /* tile_cols < n only with tile_rows = 1 */
     int64_t inner;                /* no tile crosses a multiple of this many rows */
     int64_t blocks, block_rows;   /* no part crosses a block: the rows of one result of the sums */
@@ -19,6 +20,21 @@ typedef struct {
     int64_t col_parts, part_cols; /* ... and each piece into columns; that is a part */
     int64_t parts;
 } kern_row_shape;
+
+/* An own copy of a program, its operands and registers rewritten by its shape: `lead` and `n` are
+ * as they were, those of the shape count. */
+typedef struct {
+    kern_row_program program;
+    kern_row_shape shape;
+    kern_row_operand *operand;
+    kern_row_instr *instr;
+    bool *wide;
+} kern_row_shaped;
+
+/* Asserts that the program is well formed, merges axes, flattens what has no rows to speak of and
+ * chooses tiles and parts. */
+void kern_row_shaped_make(kern_row_shaped *shaped, const kern_row_program *program);
+void kern_row_shaped_free(kern_row_shaped *shaped);
 
 /* Steps beyond the operations of a program. */
 enum {
@@ -43,6 +59,7 @@ typedef enum {
 typedef struct {
     int64_t rows, cols;
     int64_t index[KERN_ROW_LEAD]; /* of the first row */
+    int64_t part_row;             /* the first row, counted in the part */
     int64_t col, part_col;        /* first column in the row, in the part */
     const kern_row_shape *shape;
     void *const *operand;
@@ -77,7 +94,8 @@ typedef struct {
 typedef struct {
     int operand, slot; /* slot: the sums of the running part */
     kern_dtype dtype;
-    bool wide, direct; /* direct: each part is a whole result */
+    bool wide;   /* a result a column; else one, and a slot of KERN_ROW_LEAD_LANES */
+    bool direct; /* each part is a whole result */
     int64_t blocks;
     size_t partials; /* offset in the workspace of [blocks * pieces of the shape, n or 1] */
 } kern_row_sum;
@@ -100,15 +118,11 @@ typedef struct {
     void (*store)(void *dst, kern_dtype dtype, const void *src, int64_t count);
     /* sum[j] += rows[0][j], then += rows[1][j], ...; rows are `stride` elements apart */
     void (*add_rows)(void *sum, const void *rows, int64_t count, int64_t width, int64_t stride);
+    void (*halve_lead)(void *lane); /* lane[0] = the sum of KERN_ROW_LEAD_LANES */
 } kern_row_arithmetic;
 
 /* Of the instruction set in use. */
 const kern_row_arithmetic *kern_row_arithmetic_of(kern_dtype compute);
-
-/* Merges axes, flattens what has no rows to speak of and chooses tiles and parts. `program`,
- * `operand` and `wide` are the caller's copies and are rewritten. */
-void kern_row_shape_make(kern_row_shape *shape, kern_row_program *program,
-                         kern_row_operand *operand, bool *wide);
 
 /* True where the operand's values are the same in all rows. */
 bool kern_row_repeats(const kern_row_shape *shape, const kern_row_operand *operand);

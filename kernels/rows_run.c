@@ -18,11 +18,7 @@ typedef struct variant {
 } variant;
 
 struct kern_rows {
-    kern_row_shape shape;
-    kern_row_program program; /* own copy, rewritten by the shape */
-    kern_row_operand *operand;
-    kern_row_instr *instr;
-    bool *wide;
+    kern_row_shaped shaped;
     kern_row_plan plan;  /* no output aliases an input */
     kern_row_plan safe;  /* anything may alias */
     variant *variants;   /* others, made when first met; pushed by any thread, never removed */
@@ -52,50 +48,27 @@ const kern_row_arithmetic *kern_row_arithmetic_of(kern_dtype compute) {
     return f64 ? &kern_row_arithmetic_f64_v2 : &kern_row_arithmetic_f32_v2;
 }
 
-static void *allocate(int count, size_t item) {
-    int64_t capacity = 0;
-    void *memory = kern_grow(NULL, &capacity, count + 1, item);
-    memset(memory, 0, (size_t)capacity * item);
-    return memory;
-}
-
-static void *copy_of(const void *source, int count, size_t item) {
-    void *copy = allocate(count, item);
-    if (count) memcpy(copy, source, (size_t)count * item);
-    return copy;
-}
-
 static void make_plans(kern_rows *rows) {
-    int *same = allocate(rows->program.operands, sizeof *same);
-    kern_row_plan_make(&rows->plan, &rows->shape, &rows->program, NULL);
-    kern_row_plan_make(&rows->safe, &rows->shape, &rows->program, same);
+    const kern_row_program *program = &rows->shaped.program;
+    int *same = kern_array(program->operands, sizeof *same);
+    kern_row_plan_make(&rows->plan, &rows->shaped.shape, program, NULL);
+    kern_row_plan_make(&rows->safe, &rows->shaped.shape, program, same);
     rows->thread_bytes = kern_max_bytes(rows->plan.thread_bytes, rows->safe.thread_bytes);
     free(same);
 }
 
 kern_rows *kern_rows_create(const kern_row_program *program) {
-    const kern_row_program *p = program;
-    kern_rows *rows = allocate(1, sizeof *rows);
-    kern_row_program_check(p);
-    rows->operand = copy_of(p->operand, p->operands, sizeof *rows->operand);
-    rows->instr = copy_of(p->instr, p->instrs, sizeof *rows->instr);
-    rows->wide = copy_of(p->wide, p->registers, sizeof *rows->wide);
-    rows->loaded = allocate(p->operands, sizeof *rows->loaded);
-    rows->stored = allocate(p->operands, sizeof *rows->stored);
-    rows->shape.rows = 1;
-    for (int axis = 0; axis < KERN_ROW_LEAD; axis++) rows->shape.rows *= p->lead[axis];
-    for (int i = 0; i < p->instrs; i++) {
-        const kern_row_instr *instr = &p->instr[i];
+    kern_rows *rows = kern_array(1, sizeof *rows);
+    kern_row_shaped_make(&rows->shaped, program);
+    rows->loaded = kern_array(program->operands, sizeof *rows->loaded);
+    rows->stored = kern_array(program->operands, sizeof *rows->stored);
+    for (int i = 0; i < program->instrs; i++) {
+        const kern_row_instr *instr = &program->instr[i];
         if (instr->op == KERN_ROW_LOAD) rows->loaded[instr->operand] = true;
         if (instr->op == KERN_ROW_STORE) rows->stored[instr->operand] = true;
     }
-    rows->work = kern_row_program_cost(p).work;
-    rows->program = *p;
-    rows->program.operand = rows->operand;
-    rows->program.instr = rows->instr;
-    rows->program.wide = rows->wide;
-    rows->arithmetic = kern_row_arithmetic_of(p->compute);
-    kern_row_shape_make(&rows->shape, &rows->program, rows->operand, rows->wide);
+    rows->work = kern_row_program_cost(program).work;
+    rows->arithmetic = kern_row_arithmetic_of(program->compute);
     make_plans(rows);
     return rows;
 }
@@ -110,21 +83,19 @@ void kern_rows_destroy(kern_rows *rows) {
     }
     kern_row_plan_free(&rows->plan);
     kern_row_plan_free(&rows->safe);
-    free(rows->operand);
-    free(rows->instr);
-    free(rows->wide);
+    kern_row_shaped_free(&rows->shaped);
     free(rows->loaded);
     free(rows->stored);
     free(rows);
 }
 
 int64_t kern_rows_parts(const kern_rows *rows) {
-    return rows->shape.parts;
+    return rows->shaped.shape.parts;
 }
 
 static int threads_for(const kern_rows *rows, int threads) {
     if (rows->work < PARALLEL_WORK || threads < 1) return 1;
-    return rows->shape.parts < threads ? (int)rows->shape.parts : threads;
+    return rows->shaped.shape.parts < threads ? (int)rows->shaped.shape.parts : threads;
 }
 
 size_t kern_rows_workspace(const kern_rows *rows, int threads) {
@@ -151,7 +122,7 @@ static void find_index(int64_t *index, const kern_row_shape *shape, int64_t row)
 
 static void start_thread(runner *r, const kern_rows *rows, const kern_row_plan *plan,
                          void *const *operand, char *workspace, int thread) {
-    const kern_row_shape *shape = &rows->shape;
+    const kern_row_shape *shape = &rows->shaped.shape;
     char *memory = workspace + plan->partial_bytes + (size_t)thread * rows->thread_bytes;
     size_t pointers = (size_t)plan->slots * sizeof(void *);
     *r = (runner){
@@ -195,7 +166,8 @@ static void finish_sums(runner *r, int64_t row_part, int64_t col, int64_t cols) 
         const kern_row_sum *sum = &r->plan->sum[i];
         int64_t width = sum->wide ? shape->n : 1, count = sum->wide ? cols : 1;
         int64_t at = row_part * width + (sum->wide ? col : 0);
-        const void *value = r->tile.slot[sum->slot];
+        void *value = r->tile.slot[sum->slot];
+        if (!sum->wide) r->rows->arithmetic->halve_lead(value);
         if (sum->direct)
             r->rows->arithmetic->store((char *)r->operand[sum->operand] +
                                            (size_t)at * kern_dtype_bytes(sum->dtype),
@@ -211,18 +183,19 @@ static void run_part(runner *r, int64_t part) {
     kern_row_tile *tile = &r->tile;
     int64_t row_part = part / shape->col_parts;
     int64_t block = row_part / shape->pieces, piece = row_part % shape->pieces;
-    int64_t row = block * shape->block_rows + piece * shape->piece_rows;
+    int64_t row_begin = block * shape->block_rows + piece * shape->piece_rows, row = row_begin;
     int64_t row_end = kern_min(row + shape->piece_rows, (block + 1) * shape->block_rows);
     int64_t col_begin = part % shape->col_parts * shape->part_cols;
     int64_t col_end = kern_min(col_begin + shape->part_cols, shape->n);
     for (int i = 0; i < r->plan->sums; i++) {
         const kern_row_sum *sum = &r->plan->sum[i];
-        size_t count = sum->wide ? (size_t)(col_end - col_begin) : 1;
+        size_t count = sum->wide ? (size_t)(col_end - col_begin) : KERN_ROW_LEAD_LANES;
         memset(tile->slot[sum->slot], 0, count * shape->bytes);
     }
     for (; row < row_end; row += tile->rows) {
         tile->rows = kern_min(shape->tile_rows, row_end - row);
         tile->rows = kern_min(tile->rows, shape->inner - row % shape->inner);
+        tile->part_row = row - row_begin;
         find_index(tile->index, shape, row);
         for (tile->col = col_begin; tile->col < col_end; tile->col += tile->cols) {
             tile->cols = kern_min(shape->tile_cols, col_end - tile->col);
@@ -236,7 +209,7 @@ static void run_part(runner *r, int64_t part) {
 /* The parts of each result are added up in ascending order. */
 static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *const *operand,
                         char *partials) {
-    const kern_row_shape *shape = &rows->shape;
+    const kern_row_shape *shape = &rows->shaped.shape;
     enum { COLUMNS = 1024 };
     int64_t width = sum->wide ? shape->n : 1, slices = kern_divide_up(width, COLUMNS);
     int64_t group = shape->blocks / sum->blocks * shape->pieces;
@@ -256,9 +229,9 @@ static void combine_sum(const kern_rows *rows, const kern_row_sum *sum, void *co
 }
 
 static bool has_alias(const kern_rows *rows, void *const *operand) {
-    for (int i = 0; i < rows->program.operands; i++) {
+    for (int i = 0; i < rows->shaped.program.operands; i++) {
         if (!rows->stored[i]) continue;
-        for (int j = 0; j < rows->program.operands; j++)
+        for (int j = 0; j < rows->shaped.program.operands; j++)
             if (rows->loaded[j] && operand[i] == operand[j]) return true;
     }
     return false;
@@ -271,8 +244,8 @@ static bool is_variant(const variant *v, const int *same, int operands) {
 /* The plan for operands that share memory as these do. Results do not depend on the plan. */
 static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand) {
     if (!has_alias(rows, operand)) return &rows->plan;
-    int operands = rows->program.operands;
-    int *same = allocate(operands, sizeof *same);
+    int operands = rows->shaped.program.operands;
+    int *same = kern_array(operands, sizeof *same);
     for (int i = 0; i < operands; i++)
         while (operand[same[i]] != operand[i]) same[i]++;
     variant **list = (variant **)&rows->variants, *head = __atomic_load_n(list, __ATOMIC_ACQUIRE);
@@ -282,9 +255,9 @@ static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand
         free(same);
         return found->best;
     }
-    variant *made = allocate(1, sizeof *made);
+    variant *made = kern_array(1, sizeof *made);
     made->same = same;
-    kern_row_plan_make(&made->plan, &rows->shape, &rows->program, same);
+    kern_row_plan_make(&made->plan, &rows->shaped.shape, &rows->shaped.program, same);
     bool fits = made->plan.thread_bytes <= rows->thread_bytes;
     made->best = fits ? &made->plan : &rows->safe;
     do made->next = head;
@@ -296,7 +269,7 @@ static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand
 /* The parts of the share-th of `shares`, in the share's own memory. */
 static void run_share(const kern_rows *rows, const kern_row_plan *plan, void *const *operand,
                       char *workspace, int share, int shares) {
-    int64_t parts = rows->shape.parts, end = parts * (share + 1) / shares;
+    int64_t parts = rows->shaped.shape.parts, end = parts * (share + 1) / shares;
     runner r;
     start_thread(&r, rows, plan, operand, workspace, share);
     for (int64_t part = parts * share / shares; part < end; part++) run_part(&r, part);

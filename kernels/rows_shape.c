@@ -2,6 +2,7 @@
  * never from the number of threads, because the order of sums depends on it. */
 #include "kernels/rows_plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -148,8 +149,8 @@ static void cut_parts(kern_row_shape *shape, const kern_row_program *program) {
     shape->parts = shape->blocks * shape->pieces * shape->col_parts;
 }
 
-void kern_row_shape_make(kern_row_shape *shape, kern_row_program *program,
-                         kern_row_operand *operand, bool *wide) {
+static void make_shape(kern_row_shape *shape, kern_row_program *program, kern_row_operand *operand,
+                       bool *wide) {
     *shape = (kern_row_shape){.compute = program->compute,
                               .bytes = kern_dtype_bytes(program->compute),
                               .rows = 1,
@@ -162,10 +163,43 @@ void kern_row_shape_make(kern_row_shape *shape, kern_row_program *program,
     merge_axes(shape, program, operand);
     if (is_flat(shape, program, wide)) flatten(shape, program, operand, wide);
     int64_t tile = TILE_BYTES / (int64_t)shape->bytes;
-    bool cut = shape->n > tile && !needs_whole_rows(program, wide);
+    shape->whole_rows = needs_whole_rows(program, wide);
+    bool cut = shape->n > tile && !shape->whole_rows;
     shape->tile_cols = cut ? tile : shape->n;
     shape->tile_rows = kern_min(kern_max(tile / shape->n, 1), shape->rows);
     int64_t inner = shape->axes ? shape->lead[shape->axes - 1] : 1;
     shape->inner = inner >= shape->tile_rows ? inner : shape->rows;
     cut_parts(shape, program);
+}
+
+static void *copy_of(const void *source, int count, size_t item) {
+    void *copy = kern_array(count, item);
+    if (count) memcpy(copy, source, (size_t)count * item);
+    return copy;
+}
+
+void kern_row_shaped_make(kern_row_shaped *shaped, const kern_row_program *program) {
+    kern_row_program_check(program);
+    shaped->operand = copy_of(program->operand, program->operands, sizeof *program->operand);
+    shaped->instr = copy_of(program->instr, program->instrs, sizeof *program->instr);
+    shaped->wide = copy_of(program->wide, program->registers, sizeof *program->wide);
+    shaped->program = *program;
+    shaped->program.operand = shaped->operand;
+    shaped->program.instr = shaped->instr;
+    shaped->program.wide = shaped->wide;
+    make_shape(&shaped->shape, &shaped->program, shaped->operand, shaped->wide);
+}
+
+void kern_row_shaped_free(kern_row_shaped *shaped) {
+    free(shaped->operand);
+    free(shaped->instr);
+    free(shaped->wide);
+}
+
+kern_row_pieces kern_row_sum_pieces(const kern_row_program *program) {
+    kern_row_shaped shaped;
+    kern_row_shaped_make(&shaped, program);
+    kern_row_pieces pieces = {shaped.shape.blocks, shaped.shape.pieces, shaped.shape.piece_rows};
+    kern_row_shaped_free(&shaped);
+    return pieces;
 }

@@ -175,7 +175,8 @@ static void place_fixed(slotter *s) {
             bind_slot(s, reg);
     }
     for (int i = 0; i < s->plan->sums; i++)
-        s->plan->sum[i].slot = new_slot(s, s->plan->sum[i].wide ? s->shape->part_cols : 1);
+        s->plan->sum[i].slot =
+            new_slot(s, s->plan->sum[i].wide ? s->shape->part_cols : KERN_ROW_LEAD_LANES);
 }
 
 static void release_at(slotter *s, int r, int t) {

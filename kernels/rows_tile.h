@@ -1,7 +1,7 @@
 /* The steps of row programs on one tile, for one compute type: rows_isa.c includes this twice, with
- * REAL, VECTOR (64 bytes of REAL), VECTOR_MASK, ROOT(x) and TYPED(name) defined. */
+ * REAL, VECTOR (VECTOR_BYTES of REAL), VECTOR_MASK, ROOT(x) and TYPED(name) defined. */
 
-enum { TYPED(LANES) = 64 / sizeof(REAL), TYPED(BLOCK) = 2 * 64 / sizeof(REAL) };
+enum { TYPED(LANES) = VECTOR_BYTES / sizeof(REAL) };
 
 static INLINE REAL TYPED(apply)(int op, REAL a, REAL b, REAL c) {
     switch (op) {
@@ -89,45 +89,80 @@ static INLINE void TYPED(chain)(int op, bool b_vector, bool c_vector, const kern
     }
 }
 
-/* BLOCK running sums, element i into sum i % BLOCK, then halved: the same order for every row of
- * this length, wherever it lies. */
-static INLINE REAL TYPED(sum_of)(bool product, const REAL *a, const REAL *b, int64_t n) {
-    VECTOR first = {0}, second = {0}, x, y;
-    int64_t i = 0;
-    for (; i + TYPED(BLOCK) <= n; i += TYPED(BLOCK)) {
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, a + i + TYPED(LANES), sizeof y);
-        if (product) {
-            VECTOR u, v;
-            memcpy(&u, b + i, sizeof u);
-            memcpy(&v, b + i + TYPED(LANES), sizeof v);
-            x *= u;
-            y *= v;
+/* lane[j] = a[j] + a[stride + j] + ... (times b[...] if product), j < vectors * LANES. */
+static INLINE void TYPED(add_steps)(bool product, int vectors, REAL *lane, const REAL *a,
+                                    const REAL *b, int64_t steps, int64_t stride) {
+    VECTOR sum[SUMS] = {{0}}, x, y;
+    for (int64_t k = 0; k < steps * stride; k += stride)
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; v++) {
+            memcpy(&x, a + k + v * TYPED(LANES), sizeof x);
+            if (product) memcpy(&y, b + k + v * TYPED(LANES), sizeof y);
+            sum[v] += product ? x * y : x;
         }
-        first += x;
-        second += y;
-    }
-    REAL lane[TYPED(BLOCK)];
-    memcpy(lane, &first, sizeof first);
-    memcpy(lane + TYPED(LANES), &second, sizeof second);
-    for (int64_t l = 0; i + l < n; l++) lane[l] += product ? a[i + l] * b[i + l] : a[i + l];
-    for (int half = TYPED(LANES); half; half /= 2)
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; v++) memcpy(lane + v * TYPED(LANES), &sum[v], sizeof x);
+}
+
+/* One part of a row: lane[l] = a[l] + a[lanes + l] + ... */
+static INLINE void TYPED(add_part)(bool product, int lanes, REAL *lane, const REAL *a,
+                                   const REAL *b, int64_t n) {
+    enum { MOST = SUMS * TYPED(LANES) };
+    int64_t steps = n / lanes;
+    for (int l = 0; l < lanes; l += MOST) TYPED(add_steps)
+    (product, lanes < MOST ? lanes / TYPED(LANES) : SUMS, lane + l, a + l, b + l, steps, lanes);
+    for (int64_t j = steps * lanes, l = 0; j < n; j++, l++) lane[l] += product ? a[j] * b[j] : a[j];
+}
+
+/* lane[l] += lane[l + half] for l < half, half = lanes / 2, lanes / 4, ... 1: lane[0] then. */
+static INLINE REAL TYPED(halve)(REAL *lane, int lanes) {
+    int half = lanes / 2;
+    VECTOR x, y;
+    for (; half >= TYPED(LANES); half /= 2)
+        for (int l = 0; l < half; l += TYPED(LANES)) {
+            memcpy(&x, lane + l, sizeof x);
+            memcpy(&y, lane + l + half, sizeof y);
+            x += y;
+            memcpy(lane + l, &x, sizeof x);
+        }
+    for (; half; half /= 2)
         for (int l = 0; l < half; l++) lane[l] += lane[l + half];
     return lane[0];
+}
+
+/* The sum of a row, or of its products with another, in the order of kernels/rows.h. */
+static INLINE REAL TYPED(sum_of)(bool product, const kern_row_order *order, const REAL *a,
+                                 const REAL *b, int64_t n) {
+    REAL lane[KERN_ROW_LANES];
+    if (order->lanes == 32) {
+        TYPED(add_part)(product, 32, lane, a, b, n);
+        return TYPED(halve)(lane, 32);
+    }
+    if (order->lanes == 64) {
+        TYPED(add_part)(product, 64, lane, a, b, n);
+        return TYPED(halve)(lane, 64);
+    }
+    for (int part = 0; part < order->parts; part++) {
+        int64_t from = kern_min(part * order->part, n), count = kern_min(order->part, n - from);
+        TYPED(add_part)(product, 128, lane + part * 128, a + from, b + from, count);
+    }
+    return TYPED(halve)(lane, order->lanes);
 }
 
 static void TYPED(row_sum)(const kern_row_step *s, const kern_row_tile *t) {
     REAL *d = t->slot[s->d];
     const REAL *a = t->slot[s->a];
-    for (int64_t r = 0; r < t->rows; r++)
-        d[r] = TYPED(sum_of)(false, a + r * t->cols, NULL, t->cols);
+    const kern_row_order order = kern_row_sum_order(t->cols);
+    for (int64_t r = 0; r < t->rows; r++, a += t->cols)
+        d[r] = TYPED(sum_of)(false, &order, a, a, t->cols);
 }
 
 static void TYPED(dot)(const kern_row_step *s, const kern_row_tile *t) {
     REAL *d = t->slot[s->d];
     const REAL *a = t->slot[s->a], *b = t->slot[s->b];
-    for (int64_t r = 0; r < t->rows; r++)
-        d[r] = TYPED(sum_of)(true, a + r * t->cols, b + r * t->cols, t->cols);
+    const kern_row_order order = kern_row_sum_order(t->cols);
+    for (int64_t r = 0; r < t->rows; r++, a += t->cols, b += t->cols)
+        d[r] = TYPED(sum_of)(true, &order, a, b, t->cols);
 }
 
 static INLINE REAL TYPED(max_of)(const REAL *a, int64_t n) {
@@ -150,7 +185,7 @@ static INLINE REAL TYPED(max_of)(const REAL *a, int64_t n) {
     for (int half = TYPED(LANES) / 2; half; half /= 2)
         for (int l = 0; l < half; l++)
             lane[l] = TYPED(apply)(KERN_ROW_MAX, lane[l], lane[l + half], 0);
-    return lane[0];
+    return lane[0] + 0; /* of zeros, whose signs differ, that of the largest would be anyone's */
 }
 
 static void TYPED(row_max)(const kern_row_step *s, const kern_row_tile *t) {
@@ -291,10 +326,15 @@ static void TYPED(add_rows)(void *sum, const void *rows, int64_t count, int64_t 
 static void TYPED(sum_lead)(const kern_row_step *s, const kern_row_tile *t) {
     REAL *d = t->slot[s->d];
     const REAL *a = t->slot[s->a];
-    if (s->wide && t->shape->n > 1)
+    if (s->wide) {
         TYPED(add_rows)(d + t->part_col, a, t->rows, t->cols, t->cols);
-    else
-        d[0] += TYPED(sum_of)(false, a, NULL, t->rows);
+        return;
+    }
+    for (int64_t r = 0; r < t->rows; r++) d[(t->part_row + r) % KERN_ROW_LEAD_LANES] += a[r];
+}
+
+static void TYPED(halve_lead)(void *lane) {
+    TYPED(halve)(lane, KERN_ROW_LEAD_LANES);
 }
 
 #define UNARY(name, op)                                                                            \

@@ -1,51 +1,57 @@
 /* Elementary functions for loops that the compiler vectorises: free of branches, tables and calls,
  * so that vector body and scalar tail give the same bits, on every instruction set (no contraction
  * is used). exp and log are within 1 ulp in f64 and 2 in f32, subnormal results included; sigmoid
- * within 3. For files NAME_isa.c. */
+ * within 3. For files NAME_isa.c, and part of what kernels/rows_prelude.h brings to a device, which
+ * has no headers and defines KERN_DEVICE. */
 #ifndef KERNELS_VECTOR_MATH_H
 #define KERNELS_VECTOR_MATH_H
 
+#ifndef KERN_DEVICE
+#define KERN_DEVICE static inline
+#endif
+#if !defined(__CUDACC__) && !defined(__CUDA__)
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#endif
 
-static inline uint32_t kern_bits_f32(float x) {
+KERN_DEVICE uint32_t kern_bits_f32(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline float kern_from_bits_f32(uint32_t bits) {
+KERN_DEVICE float kern_from_bits_f32(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline uint64_t kern_bits_f64(double x) {
+KERN_DEVICE uint64_t kern_bits_f64(double x) {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline double kern_from_bits_f64(uint64_t bits) {
+KERN_DEVICE double kern_from_bits_f64(uint64_t bits) {
     double x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline float kern_bf16_to_f32(uint16_t x) {
+KERN_DEVICE float kern_bf16_to_f32(uint16_t x) {
     return kern_from_bits_f32((uint32_t)x << 16);
 }
 
 /* Round to nearest even; NaN stays NaN. */
-static inline uint16_t kern_bf16_from_f32(float x) {
+KERN_DEVICE uint16_t kern_bf16_from_f32(float x) {
     uint32_t bits = kern_bits_f32(x);
     uint32_t rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
     return (uint16_t)((x != x ? bits | 0x400000u : rounded) >> 16);
 }
 
 /* One rounding only: the step through f32 rounds to odd, which keeps what the second one needs. */
-static inline uint16_t kern_bf16_from_f64(double x) {
+KERN_DEVICE uint16_t kern_bf16_from_f64(double x) {
     float near = (float)x;
     uint32_t bits = kern_bits_f32(near);
     double back = (double)near;
@@ -57,7 +63,7 @@ static inline uint16_t kern_bf16_from_f64(double x) {
 /* e^x = 2^n e^r with n = round(x / ln 2) and r = x - n ln 2, |r| <= 0.347, ln 2 in two pieces whose
  * first product with n is exact. 2^n is applied as two factors, so that results below the normal
  * range are rounded once and those above become infinite. NaN passes the limits and stays. */
-static inline float kern_exp_f32(float x) {
+KERN_DEVICE float kern_exp_f32(float x) {
     float y = x > 89.0f ? 89.0f : x;
     y = y < -104.0f ? -104.0f : y;
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
@@ -76,7 +82,7 @@ static inline float kern_exp_f32(float x) {
     return (p * kern_from_bits_f32((half - 1u) << 23)) * kern_from_bits_f32((u - half - 1u) << 23);
 }
 
-static inline double kern_exp_f64(double x) {
+KERN_DEVICE double kern_exp_f64(double x) {
     double y = x > 710.0 ? 710.0 : x;
     y = y < -746.0 ? -746.0 : y;
     const double shift = 6755399441055744.0; /* 1.5 * 2^52 */
@@ -103,7 +109,7 @@ static inline double kern_exp_f64(double x) {
 
 /* ln x = k ln 2 + ln(1 + f) with 1 + f in [sqrt(1/2), sqrt 2), and with s = f / (2 + f):
  * ln(1 + f) = f - f^2/2 + s (f^2/2 + R), R = 2/3 s^2 + 2/5 s^4 + ... */
-static inline float kern_log_f32(float x) {
+KERN_DEVICE float kern_log_f32(float x) {
     uint32_t small = x < 0x1p-126f ? 1u : 0u; /* below the normal range: scaled up */
     uint32_t u = kern_bits_f32(small ? x * 0x1p23f : x) - 0x3F3504F3u;
     float k = (float)((int32_t)u >> 23) - (small ? 23.0f : 0.0f);
@@ -122,7 +128,7 @@ static inline float kern_log_f32(float x) {
     return x > 0.0f ? y : special;
 }
 
-static inline double kern_log_f64(double x) {
+KERN_DEVICE double kern_log_f64(double x) {
     uint64_t small = x < 0x1p-1022 ? 1u : 0u;
     uint64_t u = kern_bits_f64(small ? x * 0x1p52 : x) - 0x3FE6A09E667F3BCDu;
     /* k + 2048 as the low bits of 2^52 + k + 2048 */
@@ -151,12 +157,12 @@ static inline double kern_log_f64(double x) {
 }
 
 /* 1 / (1 + e^-x) from e^-|x| <= 1, which cannot overflow. */
-static inline float kern_sigmoid_f32(float x) {
+KERN_DEVICE float kern_sigmoid_f32(float x) {
     float e = kern_exp_f32(-fabsf(x));
     return (x >= 0.0f ? 1.0f : e) / (1.0f + e);
 }
 
-static inline double kern_sigmoid_f64(double x) {
+KERN_DEVICE double kern_sigmoid_f64(double x) {
     double e = kern_exp_f64(-fabs(x));
     return (x >= 0.0 ? 1.0 : e) / (1.0 + e);
 }
