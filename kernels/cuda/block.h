@@ -2,7 +2,8 @@
  * mode and, in tests, an ordinary C compiler. Everything that is not plain C stands behind it.
  *
  * KERNEL(name, type, threads) { ... } is a kernel of blocks of at most `threads` threads (a
- * multiple of 32), with one struct of arguments, `args`. DEVICE marks what it calls. All threads of
+ * multiple of 32), with one struct of arguments, `args`. DEVICE marks what it calls, UNROLL a loop
+ * whose length is known: arrays indexed by it lie in registers. All threads of
  * a block reach every sync_block and, of a warp, every other collective (named warp_, sync_warp,
  * mma_, load_matrix_): no return before the last one, none under a condition that differs by
  * thread.

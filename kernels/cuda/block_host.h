@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define DEVICE static inline __attribute__((unused))
+#define UNROLL
 
 /* A kernel, as its address is handed to a launch. */
 typedef struct kern_block_kernel {

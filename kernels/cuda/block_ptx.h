@@ -21,7 +21,8 @@ typedef unsigned long long uint64_t;
 #define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
 #endif
 
-#define DEVICE static inline __device__
+#define DEVICE static inline __attribute__((always_inline)) __device__
+#define UNROLL _Pragma("unroll")
 #define KERNEL(name, type, threads)                                                                \
     extern "C" __global__ void __launch_bounds__(threads) name(const type args)
 #define KERNEL_DECLARE(name)
