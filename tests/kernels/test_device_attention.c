@@ -37,13 +37,13 @@ static void *address(const problem *p, const placed *at, int t, unsigned bits) {
 /* As run() of the CPU, on the test's device. */
 static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given) {
     const kern_device *device = test_device();
-    placed at;
+    placed at = {0};
     void *state;
     size_t workspace;
     int32_t past_rows = (int32_t)p->past;
     unsigned bits = ~0u;
     if (!p->past) bits &= ~(1u << PAST_K | 1u << PAST_V | 1u << OUT_PAST_K | 1u << OUT_PAST_V);
-    if (stage > 0) bits &= wanted | (1u << OUT_Q) - 1;
+    if (stage > 0) bits &= wanted | ((1u << OUT_Q) - 1);
     if (stage > 1) bits &= given | ~GIVEN;
     assert_int_equal(device->attention->create(&state, &p->shape, stage,
                                                p->past ? p->past + SPARE : 0, 2, &workspace),
