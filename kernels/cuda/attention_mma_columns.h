@@ -100,10 +100,10 @@ DEVICE const uint16_t *mma_next_rows(mma_columns *b, uint16_t *buffer, int tall,
     return buffer + turn * bytes;
 }
 
+/* Rows from the count-th on are zeros, and so is what they add. */
 DEVICE bool mma_is_seen(const mma_columns *b, int tile, int i) {
-    int row = mma_column(tile, i);
-    return row < b->count &&
-           sees(b->past + b->first + row, b->keys.first + mma_row(i), b->args->window);
+    return sees(b->past + b->first + mma_column(tile, i), b->keys.first + mma_row(i),
+                b->args->window);
 }
 
 /* s -> z, dp -> ds, t -> p (t - tau); in stage 1 t is p. Areas of rows: q, ct_o, a. */

@@ -296,14 +296,14 @@ UNSEEN static void thread_main(void *unused) {
     fiber_change(running()->fiber, b->here);
 }
 
-static void run_thread(block *b, int which) {
+UNSEEN static void run_thread(block *b, int which) {
     b->running = which;
     kern_place.thread = which;
     fiber_change(b->here, b->thread[which].fiber);
 }
 
 /* Runs those lanes of a warp that can; again and again if `far`. */
-static bool run_warp(block *b, int warp, bool far) {
+UNSEEN static bool run_warp(block *b, int warp, bool far) {
     bool ran = false, again = true;
     while (again) {
         again = false;
@@ -320,7 +320,7 @@ static bool run_warp(block *b, int warp, bool far) {
     return ran;
 }
 
-static void run_threads(block *b) {
+UNSEEN static void run_threads(block *b) {
     int warps = b->threads / LANES;
     while (b->ended < b->threads) {
         bool ran = false;
@@ -340,7 +340,7 @@ static void run_threads(block *b) {
     }
 }
 
-static void run_block(block *b, const int at[3]) {
+UNSEEN static void run_block(block *b, const int at[3]) {
     b->random = seed + (uint64_t)at[0] * 7919 + (uint64_t)at[1] * 104729 + (uint64_t)at[2];
     b->ended = 0;
     kern_place = (kern_block_place){.threads = b->threads, .shared = b->shared};
@@ -358,7 +358,7 @@ static void run_block(block *b, const int at[3]) {
     ACQUIRE(&b->args);
 }
 
-static block *block_of_thread(const kern_block_kernel *kernel, int threads) {
+UNSEEN static block *block_of_thread(const kern_block_kernel *kernel, int threads) {
     if (!the_block) {
         the_block = kern_array(1, sizeof *the_block);
         the_block->here = fiber_here();

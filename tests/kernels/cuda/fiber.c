@@ -17,6 +17,9 @@ void *__tsan_create_fiber(unsigned flags);
 void __tsan_destroy_fiber(void *f);
 void *__tsan_get_current_fiber(void);
 void __tsan_switch_to_fiber(void *f, unsigned flags);
+#define UNSEEN __attribute__((no_sanitize("thread"))) /* what is done here is nobody's access */
+#else
+#define UNSEEN
 #endif
 
 struct fiber {
@@ -57,7 +60,7 @@ __asm__(".text\n"
         "  ud2\n"
         ".size fiber_entry, .-fiber_entry\n");
 
-static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
+UNSEEN static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
     uintptr_t end = ((uintptr_t)f->stack + f->bytes) & ~(uintptr_t)15;
     void **at = (void **)end - 9; /* r15 r14 r13 r12 rbx rbp, where to go; 16 for alignment */
     memset(at, 0, 9 * sizeof *at);
@@ -97,7 +100,7 @@ __asm__(".text\n"
         "  brk #0\n"
         ".size fiber_entry, .-fiber_entry\n");
 
-static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
+UNSEEN static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
     uintptr_t end = ((uintptr_t)f->stack + f->bytes) & ~(uintptr_t)15;
     void **at = (void **)end - 20; /* x19 .. x30, d8 .. d15 */
     memset(at, 0, 20 * sizeof *at);
@@ -121,7 +124,7 @@ static void arrive(void *fake) {
 }
 #endif
 
-static void begin(fiber *f) {
+UNSEEN static void begin(fiber *f) {
 #ifdef __SANITIZE_ADDRESS__
     arrive(NULL);
 #endif
@@ -137,7 +140,7 @@ fiber *fiber_here(void) {
     return f;
 }
 
-fiber *fiber_create(size_t bytes) {
+UNSEEN fiber *fiber_create(size_t bytes) {
     fiber *f = kern_array(1, sizeof *f);
     f->bytes = bytes;
     f->stack = kern_array((int64_t)bytes, 1);
@@ -155,7 +158,7 @@ static void begin_context(unsigned high, unsigned low) {
 }
 #endif
 
-void fiber_start(fiber *f, void (*run)(void *), void *argument) {
+UNSEEN void fiber_start(fiber *f, void (*run)(void *), void *argument) {
     f->run = run;
     f->argument = argument;
 #if defined(__x86_64__) || defined(__aarch64__)
@@ -179,7 +182,7 @@ void fiber_destroy(fiber *f) {
 }
 
 /* Changing orders nothing for the thread sanitizer: barriers say what they order. */
-void fiber_change(fiber *from, fiber *to) {
+UNSEEN void fiber_change(fiber *from, fiber *to) {
 #ifdef __SANITIZE_ADDRESS__
     void *fake = NULL;
     left = from;
