@@ -1,4 +1,9 @@
 /* Attention for any head size, each type of elements. */
+#define TILE (16 * SIDE)
+#define ACROSS (thread_x() % 16)
+#define DOWN (thread_x() / 16)
+#define EACH(i) UNROLL for (int i = 0; i < SIDE; i++)
+
 #define REAL float
 #define ELEMENT float
 #define VALUE(x) (x)
@@ -9,6 +14,7 @@
 #define XOR warp_xor
 #include "kernels/cuda/attention_few.h"
 #include "kernels/cuda/attention_plain.h"
+#include "kernels/cuda/attention_plain_stages.h"
 #undef ELEMENT
 #undef VALUE
 #undef NAME
@@ -17,6 +23,7 @@
 #define NAME(name) name##_bf16
 #include "kernels/cuda/attention_few.h"
 #include "kernels/cuda/attention_plain.h"
+#include "kernels/cuda/attention_plain_stages.h"
 #undef REAL
 #undef ELEMENT
 #undef VALUE
@@ -35,3 +42,4 @@
 #define XOR warp_xor_f64
 #include "kernels/cuda/attention_few.h"
 #include "kernels/cuda/attention_plain.h"
+#include "kernels/cuda/attention_plain_stages.h"

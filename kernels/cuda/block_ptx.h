@@ -18,13 +18,13 @@ typedef unsigned long long uint64_t;
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
-#define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#define __launch_bounds__(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
 #endif
 
 #define DEVICE static inline __attribute__((always_inline)) __device__
 #define UNROLL _Pragma("unroll")
 #define KERNEL(name, type, threads)                                                                \
-    extern "C" __global__ void __launch_bounds__(threads) name(const type args)
+    extern "C" __global__ void __launch_bounds__(threads, 1) name(const type args)
 #define KERNEL_DECLARE(name)
 
 #define KERN_REGISTER(name, text)                                                                  \
