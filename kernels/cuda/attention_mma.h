@@ -13,6 +13,8 @@
 
 #include "kernels/cuda/attention_parts.h"
 
+#define LOG2_E 1.4426950408889634f /* probabilities are powers of 2 here */
+
 enum {
     MMA_STEPS = 8,               /* at most */
     MMA_COLUMNS = 2 * MMA_STEPS, /* column tiles of a head, at most */
@@ -49,7 +51,7 @@ DEVICE void mma_fetch(uint16_t *to, mma_rows from, int tall, int size, int steps
     UNROLL for (int turn = 0; turn < turns; turn++) {
         int i = turn * ATTENTION_MMA_THREADS + thread_x(), row = i / packs, column = i % packs * 8;
         bool there = row < from.count && column < size;
-        if (row < tall)
+        if ((turn + 1) * ATTENTION_MMA_THREADS <= tall * packs || row < tall)
             copy_async_16(to + row * PITCH(steps) + column,
                           there ? from.at + row * from.stride + column : from.at, there);
     }
@@ -120,6 +122,36 @@ DEVICE int mma_row(int i) {
 
 DEVICE int mma_column(int tile, int i) {
     return 8 * tile + lane() % 4 * 2 + i % 2;
+}
+
+/* Which columns of a streamed tile the block's own row 0 sees: low to high; row r those from low +
+ * r to high + r, but none beyond `last`. Clamped, so that ints do. */
+typedef struct {
+    int low, high, last;
+    bool whole; /* each row sees all */
+} mma_seen;
+
+DEVICE mma_seen mma_seen_of(int64_t low, int64_t high, int last, int tall) {
+    const int64_t far = 1 << 20;
+    mma_seen seen = {(int)most(-far, least(far, low)), (int)most(-far, least(far, high)), last,
+                     low + ATTENTION_MMA_TILE - 1 <= 0 && high >= tall - 1 && last == tall - 1};
+    return seen;
+}
+
+/* Exponents of what is hidden. */
+DEVICE void mma_hide(float (*x)[4], mma_seen seen, int tiles) {
+    if (seen.whole) return;
+    UNROLL for (int half = 0; half < 2; half++) {
+        int low = seen.low + mma_row(2 * half), high = seen.high + mma_row(2 * half);
+        high = high < seen.last ? high : seen.last;
+        UNROLL for (int t = 0; t < tiles; t++) {
+            UNROLL for (int i = 0; i < 2; i++) {
+                int column = mma_column(t, i);
+                float *at = &x[t][2 * half + i];
+                *at = column >= low && column <= high ? *at : -INFINITY;
+            }
+        }
+    }
 }
 
 /* The sum over the four lanes that share a row. */

@@ -13,7 +13,8 @@ typedef struct {
     attention_range seen;
     int64_t head, first, next_head, next; /* the streamed tile, the one after it */
     int count, turn;
-    bool before; /* keys of the past */
+    mma_seen rows; /* by each key */
+    bool before;   /* keys of the past */
 } mma_columns;
 
 DEVICE mma_columns mma_columns_of(const attention_args *args) {
@@ -29,6 +30,7 @@ DEVICE mma_columns mma_columns_of(const attention_args *args) {
     b.head = b.next_head = b.group * b.share;
     b.first = b.next = b.seen.begin;
     b.count = b.turn = 0;
+    b.rows = mma_seen_of(0, 0, 0, 1);
     return b;
 }
 
@@ -41,15 +43,16 @@ DEVICE int mma_count(const mma_columns *b, int64_t first, int tall) {
     return (int)least(tall, b->seen.end - first);
 }
 
-/* Elements of a buffer: q, ct_o, a, and in floats lse, delta, tau, h of each row. */
+/* Elements of a buffer: q, ct_o, a, and in floats lse (times log2 e), delta, tau, h of each row. */
 DEVICE int mma_buffer(int tall, bool second, int steps) {
     return (second ? 3 : 2) * tall * PITCH(steps) + 8 * tall;
 }
 
-DEVICE void mma_fetch_statistics(float *to, const mma_columns *b, const void *of, int count) {
+DEVICE void mma_fetch_statistics(float *to, const mma_columns *b, const void *of, float scale,
+                                 int count) {
     int row = thread_x();
     int64_t at = statistic_of(b->args, b->batch, b->next + row, b->next_head);
-    to[row] = of && row < count ? ((const float *)of)[at] : 0;
+    to[row] = of && row < count ? ((const float *)of)[at] * scale : 0;
 }
 
 /* The next tile of rows. */
@@ -65,11 +68,11 @@ DEVICE void mma_fetch_rows(uint16_t *to, const mma_columns *b, int tall, bool se
         mma_fetch(to + 2 * area, mma_rows_of(args, args->a, b->batch, b->next, b->next_head, count),
                   tall, args->size, steps);
     if (thread_x() < tall) {
-        mma_fetch_statistics(stat, b, args->lse, count);
-        mma_fetch_statistics(stat + tall, b, args->delta, count);
+        mma_fetch_statistics(stat, b, args->lse, LOG2_E, count);
+        mma_fetch_statistics(stat + tall, b, args->delta, 1, count);
         if (second) {
-            mma_fetch_statistics(stat + 2 * tall, b, args->tau, count);
-            mma_fetch_statistics(stat + 3 * tall, b, args->h, count);
+            mma_fetch_statistics(stat + 2 * tall, b, args->tau, 1, count);
+            mma_fetch_statistics(stat + 3 * tall, b, args->h, 1, count);
         }
     }
 }
@@ -86,6 +89,9 @@ DEVICE const uint16_t *mma_next_rows(mma_columns *b, uint16_t *buffer, int tall,
     b->head = b->next_head;
     b->first = b->next;
     b->count = mma_count(b, b->first, tall);
+    int64_t low = b->keys.first - b->past - b->first;
+    /* rows from the count-th on are zeros, and so is what they add */
+    b->rows = mma_seen_of(low, low + b->args->window - 1, tall - 1, tall);
     b->turn = 1 - turn;
     b->next = b->first + b->count;
     if (b->next >= b->seen.end) {
@@ -100,26 +106,24 @@ DEVICE const uint16_t *mma_next_rows(mma_columns *b, uint16_t *buffer, int tall,
     return buffer + turn * bytes;
 }
 
-/* Rows from the count-th on are zeros, and so is what they add. */
-DEVICE bool mma_is_seen(const mma_columns *b, int tile, int i) {
-    return sees(b->past + b->first + mma_column(tile, i), b->keys.first + mma_row(i),
-                b->args->window);
-}
-
-/* s -> z, dp -> ds, t -> p (t - tau); in stage 1 t is p. Areas of rows: q, ct_o, a. */
+/* s -> z, dp -> ds, t -> p (t - tau); in stage 1 t is p. */
 DEVICE void mma_weigh_columns(float (*s)[4], float (*t)[4], float (*dp)[4], float (*u)[4],
                               const mma_columns *b, const float *stat, bool second, int tall) {
+    float scale = (float)b->args->scale;
+    UNROLL for (int j = 0; j < tall / 8; j++) {
+        UNROLL for (int i = 0; i < 4; i++) s[j][i] =
+            fma_f32(s[j][i], scale * LOG2_E, -stat[mma_column(j, i)]);
+    }
+    mma_hide(s, b->rows, tall / 8);
     UNROLL for (int j = 0; j < tall / 8; j++) {
         UNROLL for (int i = 0; i < 4; i++) {
-            int row = mma_column(j, i);
-            bool seen = mma_is_seen(b, j, i);
+            const float *row = stat + mma_column(j, i);
             mma_weights x =
-                mma_weigh(s[j][i], second ? t[j][i] : 0, dp[j][i], u[j][i], stat[row],
-                          stat[tall + row], second ? stat[2 * tall + row] : 0,
-                          second ? stat[3 * tall + row] : 0, (float)b->args->scale, second);
-            s[j][i] = seen ? x.z : 0;
-            t[j][i] = seen ? x.pt : 0;
-            dp[j][i] = seen ? x.ds : 0;
+                mma_weigh(exp2_fast(s[j][i]), second ? t[j][i] : 0, dp[j][i], u[j][i], row[tall],
+                          second ? row[2 * tall] : 0, second ? row[3 * tall] : 0, scale, second);
+            s[j][i] = x.z;
+            t[j][i] = x.pt;
+            dp[j][i] = x.ds;
         }
     }
 }

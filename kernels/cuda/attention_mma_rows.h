@@ -57,7 +57,7 @@ DEVICE void mma_fetch_keys(uint16_t *to, const mma_block *b, int64_t key, int ta
 typedef struct {
     int64_t key, next;
     int count, turn;
-    bool whole; /* every row of the block sees every key of the tile, and the tile is full */
+    mma_seen seen;
 } mma_walk;
 
 /* The first tile is on its way, with what was fetched before. */
@@ -65,7 +65,7 @@ DEVICE mma_walk mma_begin(const mma_block *b, uint16_t *buffer, int tall, bool s
     mma_walk w;
     w.key = w.next = b->seen.begin;
     w.count = w.turn = 0;
-    w.whole = false;
+    w.seen = mma_seen_of(0, 0, 0, tall);
     mma_fetch_keys(buffer, b, w.next, tall, second, steps);
     copy_async_commit();
     return w;
@@ -79,8 +79,8 @@ DEVICE const uint16_t *mma_next(mma_walk *w, const mma_block *b, uint16_t *buffe
     w->count = keys_in_tile(w->key, b->past, b->seen.end, tall);
     w->next = w->key + w->count;
     w->turn = 1 - turn;
-    int64_t first = b->past + b->first, last = first + b->count - 1;
-    w->whole = w->count == tall && w->key + tall - 1 <= first && last - w->key < b->args->window;
+    int64_t own = b->past + b->first - w->key;
+    w->seen = mma_seen_of(own - b->args->window + 1, own, w->count - 1, tall);
     sync_block();
     if (w->next < b->seen.end)
         mma_fetch_keys(buffer + w->turn * bytes, b, w->next, tall, second, steps);
@@ -90,36 +90,44 @@ DEVICE const uint16_t *mma_next(mma_walk *w, const mma_block *b, uint16_t *buffe
     return buffer + turn * bytes;
 }
 
-DEVICE bool mma_sees(const mma_walk *w, const mma_block *b, int tile, int i) {
-    int column = mma_column(tile, i);
-    return w->whole || (column < w->count &&
-                        sees(b->past + b->first + mma_row(i), w->key + column, b->args->window));
-}
-
 /* ---- stage 0 ---- */
 
-/* scores -> exp(score - largest); the state brought up to date, factor what it was rescaled by. */
-DEVICE void mma_softmax(float (*s)[4], float *largest, float *sum, float *factor, const mma_walk *w,
-                        const mma_block *b, int tiles) {
-    float scale = (float)b->args->scale;
+/* scores -> 2^(score - largest), scores times log2 e; the state brought up to date, factor what it
+ * was rescaled by. */
+DEVICE void mma_softmax(float (*s)[4], float *largest, float *sum, float *factor, mma_seen seen,
+                        float scale, int tiles) {
+    UNROLL for (int t = 0; t < tiles; t++) {
+        UNROLL for (int i = 0; i < 4; i++) s[t][i] *= scale;
+    }
+    mma_hide(s, seen, tiles);
     UNROLL for (int half = 0; half < 2; half++) {
         float top = largest[half];
         UNROLL for (int t = 0; t < tiles; t++) {
-            UNROLL for (int i = 2 * half; i < 2 * half + 2; i++) {
-                s[t][i] *= scale;
-                top = mma_sees(w, b, t, i) && s[t][i] > top ? s[t][i] : top;
-            }
+            UNROLL for (int i = 2 * half; i < 2 * half + 2; i++) top =
+                s[t][i] > top ? s[t][i] : top;
         }
         top = mma_row_max(top);
-        factor[half] = exp_f32(largest[half] - top);
+        factor[half] = exp2_fast(largest[half] - top);
         largest[half] = top;
         sum[half] *= factor[half];
         UNROLL for (int t = 0; t < tiles; t++) {
             UNROLL for (int i = 2 * half; i < 2 * half + 2; i++) {
-                s[t][i] = mma_sees(w, b, t, i) ? exp_f32(s[t][i] - top) : 0;
+                s[t][i] = exp2_fast(s[t][i] - top);
                 sum[half] += s[t][i];
             }
         }
+    }
+}
+
+/* scores -> probabilities; lse: times log2 e. */
+DEVICE void mma_probabilities(float (*s)[4], const float *lse, mma_seen seen, float scale,
+                              int tiles) {
+    UNROLL for (int t = 0; t < tiles; t++) {
+        UNROLL for (int i = 0; i < 4; i++) s[t][i] = fma_f32(s[t][i], scale, -lse[i / 2]);
+    }
+    mma_hide(s, seen, tiles);
+    UNROLL for (int t = 0; t < tiles; t++) {
+        UNROLL for (int i = 0; i < 4; i++) s[t][i] = exp2_fast(s[t][i]);
     }
 }
 
@@ -137,7 +145,7 @@ DEVICE void mma_forward(const attention_args *args, int steps) {
         const uint16_t *k = mma_next(&w, &b, buffer, tall, false, steps), *v = k + area;
         mma_clear(s, tiles);
         mma_dots(s, mine, k, tiles, steps);
-        mma_softmax(s, largest, sum, factor, &w, &b, tiles);
+        mma_softmax(s, largest, sum, factor, w.seen, (float)args->scale * LOG2_E, tiles);
         UNROLL for (int t = 0; t < 2 * steps; t++) {
             UNROLL for (int i = 0; i < 4; i++) o[t][i] *= factor[i / 2];
         }
@@ -150,7 +158,7 @@ DEVICE void mma_forward(const attention_args *args, int steps) {
         factor[half] = 1 / sum[half];
         if (lane() % 4 == 0 && row < b.count)
             ((float *)args->lse)[statistic_of(args, b.batch, b.first + row, b.head)] =
-                (float)((double)largest[half] + kern_log_f64((double)sum[half]));
+                (float)((double)largest[half] / (double)LOG2_E + kern_log_f64((double)sum[half]));
     }
     mma_store(mma_out(&b, args->o), o, factor, false, args->size, steps);
 }
@@ -163,10 +171,9 @@ typedef struct {
 } mma_weights;
 
 /* As attention_plain.h: z, p (dp - delta), p (t - tau); in stage 1 z is the second, the last p. */
-DEVICE mma_weights mma_weigh(float s, float t, float dp, float u, float lse, float delta, float tau,
-                             float h, float scale, bool second) {
-    float p = exp_f32(fma_f32(s, scale, -lse)), y = dp - delta;
-    float x = second ? fma_f32(t, scale, -tau) : 1;
+DEVICE mma_weights mma_weigh(float p, float t, float dp, float u, float delta, float tau, float h,
+                             float scale, bool second) {
+    float y = dp - delta, x = second ? fma_f32(t, scale, -tau) : 1;
     mma_weights w = {second ? p * fma_f32(x, y, u - h) : p * y, p * y, second ? p * x : p};
     return w;
 }
@@ -190,6 +197,7 @@ DEVICE void mma_first(const attention_args *args, int steps, int tall) {
     float out[MMA_COLUMNS][4], s[MMA_TILES][4], t[MMA_TILES][4];
     mma_clear(out, 2 * steps);
     mma_statistics(lse, args, args->lse, b.batch, b.first, b.head, b.count);
+    UNROLL for (int half = 0; half < 2; half++) lse[half] *= LOG2_E;
     mma_fetch(own, mma_own(&b, args->q), ATTENTION_MMA_TILE, args->size, steps);
     mma_fetch(own + own_area, mma_own(&b, args->a), ATTENTION_MMA_TILE, args->size, steps);
     mma_walk w = mma_begin(&b, buffer, tall, true, steps);
@@ -199,11 +207,10 @@ DEVICE void mma_first(const attention_args *args, int steps, int tall) {
         mma_clear(s, tiles);
         mma_dots(s, q, k, tiles, steps);
         mma_dots_t(t, args, q, a, k, with_b, tall, steps);
+        mma_probabilities(s, lse, w.seen, scale * LOG2_E, tiles);
         UNROLL for (int j = 0; j < tiles; j++) {
             UNROLL for (int i = 0; i < 4; i++) {
-                float p = exp_f32(fma_f32(s[j][i], scale, -lse[i / 2]));
-                s[j][i] = mma_sees(&w, &b, j, i) ? p : 0;
-                t[j][i] = mma_sees(&w, &b, j, i) ? p * (t[j][i] * scale) : 0;
+                t[j][i] *= s[j][i] * scale;
                 tau[i / 2] += t[j][i];
             }
         }
@@ -250,6 +257,7 @@ DEVICE void mma_rows_pass(const attention_args *args, bool second, int steps, in
     float out[MMA_COLUMNS][4], s[MMA_TILES][4], t[MMA_TILES][4], dp[MMA_TILES][4], u[MMA_TILES][4];
     mma_clear(out, 2 * steps);
     mma_statistics(lse, args, args->lse, b.batch, b.first, b.head, b.count);
+    UNROLL for (int half = 0; half < 2; half++) lse[half] *= LOG2_E;
     mma_statistics(delta, args, args->delta, b.batch, b.first, b.head, b.count);
     mma_fetch(own, mma_own(&b, args->q), ATTENTION_MMA_TILE, args->size, steps);
     mma_fetch(own + own_area, mma_own(&b, args->ct_o), ATTENTION_MMA_TILE, args->size, steps);
@@ -267,14 +275,13 @@ DEVICE void mma_rows_pass(const attention_args *args, bool second, int steps, in
         mma_dots(dp, ct_o, k + area, tiles, steps);
         if (second) mma_dots_t(t, args, q, a, k, with_b, tall, steps);
         if (second && args->c && w.key >= b.past) mma_dots(u, ct_o, k + 3 * area, tiles, steps);
+        mma_probabilities(s, lse, w.seen, scale * LOG2_E, tiles);
         UNROLL for (int j = 0; j < tiles; j++) {
             UNROLL for (int i = 0; i < 4; i++) {
-                bool seen = mma_sees(&w, &b, j, i);
-                mma_weights x =
-                    mma_weigh(s[j][i], second ? t[j][i] : 0, dp[j][i], u[j][i], lse[i / 2],
-                              delta[i / 2], tau[i / 2], h[i / 2], scale, second);
-                s[j][i] = seen ? x.z : 0;
-                dp[j][i] = seen ? x.ds : 0;
+                mma_weights x = mma_weigh(s[j][i], second ? t[j][i] : 0, dp[j][i], u[j][i],
+                                          delta[i / 2], tau[i / 2], h[i / 2], scale, second);
+                s[j][i] = x.z;
+                dp[j][i] = x.ds;
             }
         }
         mma_multiply(out, s, k, tiles, steps);

@@ -15,6 +15,7 @@
  *   warp_shfl(x, from) warp_xor(x, bits) warp_down(x, by)   float; each has a form _f64
  *   warp_ballot(condition)             bit i: lane i's
  *   fma_f32 fma_f64 sqrt_f32 sqrt_f64  rounded once
+ *   exp2_fast(x)                       2^x within 2^-22, 0 below 2^-126, by the GPU's own table
  *   bits_f32 float_of bits_f64 double_of   a number's bits, and back
  *   load_16 store_16                   of a pack_16, at addresses aligned to 16
  *   bf16_pack(low, high) bf16_low(x) bf16_high(x)   two bf16 in 32 bits, to nearest even

@@ -142,6 +142,10 @@ DEVICE double sqrt_f64(double a) {
     return sqrt(a);
 }
 
+DEVICE float exp2_fast(float a) {
+    return a < -126 ? 0 : exp2f(a);
+}
+
 typedef struct __attribute__((aligned(16))) {
     uint32_t word[4];
 } pack_16;

@@ -147,6 +147,12 @@ DEVICE double sqrt_f64(double a) {
     return d;
 }
 
+DEVICE float exp2_fast(float a) {
+    float d;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(d) : "f"(a));
+    return d;
+}
+
 typedef struct __attribute__((aligned(16))) {
     uint32_t word[4];
 } pack_16;
@@ -187,10 +193,13 @@ DEVICE void mma_16x8x16_bf16(float *d, const uint32_t *a, const uint32_t *b) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* The compiler sees through this, so that loads of one tile differ in a constant. */
 DEVICE uint32_t kern_shared_address(const void *shared) {
-    uint64_t address;
-    asm("cvta.to.shared.u64 %0, %1;" : "=l"(address) : "l"(shared));
-    return (uint32_t)address;
+#ifdef __CUDACC__
+    return (uint32_t)__cvta_generic_to_shared(shared);
+#else
+    return (uint32_t)(uint64_t)(const __attribute__((address_space(3))) void *)shared;
+#endif
 }
 
 DEVICE void load_matrix_x4(uint32_t *to, const void *row) {
