@@ -23,4 +23,7 @@ void *bench_note(void *stream, void (*run)(void *arguments), size_t bytes);
 /* Ends the program where these are not `bytes` of one piece of the GPU's memory. */
 void bench_check_memory(const void *address, size_t bytes, const char *call);
 
+/* Opens what the stand-in for NVRTC made of a text; NULL if it is not that. */
+void *bench_load_code(const void *code);
+
 #endif
