@@ -120,6 +120,7 @@ static const kern_device cuda = {.name = device_name,
                                  .replay = replay,
                                  .forget = forget,
                                  .matmul = &kern_cuda_matmul,
+                                 .attention = &kern_cuda_attention,
                                  .rows = &kern_cuda_rows,
                                  .move = &kern_cuda_move};
 

@@ -61,4 +61,35 @@ typedef struct {
 } round_args;
 KERNEL_DECLARE(round_to_bf16)
 
+/* ---- attention.cu ---- */
+
+enum {
+    ATTENTION_THREADS = 128,
+    ATTENTION_SLICE = 32,
+    ATTENTION_TILE_F32 = 32,
+    ATTENTION_TILE_F64 = 16
+};
+
+/* By the names of kern_attention_arguments; tau and h [B, C, H] lie in the workspace. Row kernels
+ * have a grid of row tiles, heads, items; column kernels of key tiles, groups, items. */
+typedef struct {
+    int bf16, heads, groups, head_size;
+    int64_t rows, window, past_stride, ct_past_stride;
+    double scale;
+    const void *q, *k, *v, *past_k, *past_v;
+    const int32_t *past_rows;
+    const void *ct_o, *a, *b, *c, *o, *lse;
+    void *out_o, *out_lse, *ct_q, *ct_k, *ct_v, *ct_ct_o, *ct_past_k, *ct_past_v, *tau, *h;
+} attention_args;
+KERNEL_DECLARE(attention_forward_f32)
+KERNEL_DECLARE(attention_forward_f64)
+KERNEL_DECLARE(attention_vjp_rows_f32)
+KERNEL_DECLARE(attention_vjp_rows_f64)
+KERNEL_DECLARE(attention_vjp2_rows_f32)
+KERNEL_DECLARE(attention_vjp2_rows_f64)
+KERNEL_DECLARE(attention_vjp_columns_f32)
+KERNEL_DECLARE(attention_vjp_columns_f64)
+KERNEL_DECLARE(attention_vjp2_columns_f32)
+KERNEL_DECLARE(attention_vjp2_columns_f64)
+
 #endif
