@@ -369,6 +369,7 @@ static int bench_FuncSetAttribute(const void *kernel, int attribute, int value) 
 typedef struct {
     kern_block_kernel kernel; /* without `thread` */
     void (*block)(void *const *memory, int64_t block);
+    int64_t marked; /* instead of block: all of it is one call */
 } text_kernel;
 
 static int bench_LibraryLoadData(void **library, const void *code, int *jit_options,
@@ -382,15 +383,21 @@ static int bench_LibraryLoadData(void **library, const void *code, int *jit_opti
 
 static int bench_LibraryGetKernel(void **kernel, void *library, const char *name) {
     MAY_FAIL(LibraryGetKernel);
-    char memories[128];
-    snprintf(memories, sizeof memories, "%s_memories", name);
-    void *block = dlsym(library, name), *count = dlsym(library, memories);
-    if (!block || !count) return INVALID;
+    const bench_code *code = library;
+    char text[128];
     text_kernel *made = kern_array(1, sizeof *made);
-    made->kernel = (kern_block_kernel){
-        .name = "row program", .args = sizeof(void *) * (size_t) * (int *)count, .threads = 256};
-    memcpy(&made->block, &block, sizeof block);
     *kernel = made;
+    made->marked = code->marked;
+    made->kernel = (kern_block_kernel){.name = "row program", .threads = 256};
+    if (made->marked >= 0) {
+        made->kernel.args = sizeof(void *) * (size_t)(bench_marked_operands(made->marked) + 1);
+        return 0;
+    }
+    snprintf(text, sizeof text, "%s_memories", name);
+    void *block = dlsym(code->library, name), *count = dlsym(code->library, text);
+    if (!block || !count) return INVALID;
+    made->kernel.args = sizeof(void *) * (size_t) * (int *)count;
+    memcpy(&made->block, &block, sizeof block);
     return 0;
 }
 
@@ -405,6 +412,10 @@ static void launch_late(void *arguments) {
     const launch *l = arguments;
     if (!l->kernel->thread) {
         const text_kernel *text = (const text_kernel *)l->kernel;
+        if (text->marked >= 0) {
+            bench_run_marked(text->marked, (void *const *)(const void *)l->args);
+            return;
+        }
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = 0; i < (int64_t)l->grid[0]; i++)
             text->block((void *const *)(const void *)l->args, i);
