@@ -5,13 +5,6 @@
 #include "kernels/cuda/attention.h"
 
 #define KERN_DEVICE DEVICE
-#if defined(__CUDA__) && !defined(__CUDACC__) /* Clang without the toolkit's headers */
-#define memcpy __builtin_memcpy
-#define fabs __builtin_fabs
-#define fabsf __builtin_fabsf
-#define INFINITY __builtin_inff()
-#define NAN __builtin_nanf("")
-#endif
 #include "kernels/vector_math.h"
 
 DEVICE int64_t least(int64_t a, int64_t b) {

@@ -19,12 +19,20 @@ typedef unsigned long long uint64_t;
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
 #define __launch_bounds__(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
+#define ARGUMENT
+#define memcpy __builtin_memcpy
+#define fabsf __builtin_fabsf
+#define fabs __builtin_fabs
+#define INFINITY __builtin_inff()
+#define NAN __builtin_nanf("")
+#else
+#define ARGUMENT __grid_constant__ /* its address may be taken */
 #endif
 
 #define DEVICE static inline __attribute__((always_inline)) __device__
 #define UNROLL _Pragma("unroll")
 #define KERNEL(name, type, threads)                                                                \
-    extern "C" __global__ void __launch_bounds__(threads, 1) name(const type args)
+    extern "C" __global__ void __launch_bounds__(threads, 1) name(const ARGUMENT type args)
 #define KERNEL_DECLARE(name)
 
 #define KERN_REGISTER(name, text)                                                                  \

@@ -22,6 +22,10 @@ kern_status kern_cublas_check(int result, const char *call) {
     return failed(result == 3 ? KERN_CUDA_MEMORY : -result, call, kern_cublas_table.error(result));
 }
 
+kern_status kern_nvrtc_check(int result, const char *call) {
+    return result ? failed(-result, call, kern_nvrtc_table.error(result)) : KERN_OK;
+}
+
 static kern_status launch(const char *name, const void *kernel, kern_cuda_extent grid, int threads,
                           size_t shared_bytes, const void *args) {
     kern_status status = KERN_OK;

@@ -19,9 +19,12 @@ extern void *kern_cuda_stream; /* the library's */
 /* KERN_OK, or an error that names the call and says what the library says. */
 kern_status kern_cuda_check(int result, const char *call);
 kern_status kern_cublas_check(int result, const char *call);
+kern_status kern_nvrtc_check(int result, const char *call);
 
 #define RUNTIME(name, ...) kern_cuda_check(kern_cuda_runtime_table.name(__VA_ARGS__), "cuda" #name)
 #define CUBLAS(name, ...) kern_cublas_check(kern_cublas_table.name(__VA_ARGS__), "cublasLt" #name)
+
+#define NVRTC(name, ...) kern_nvrtc_check(kern_nvrtc_table.name(__VA_ARGS__), "nvrtc" #name)
 
 /* On a stream: not called after the stream's first error, which it may be. */
 #define ON_STREAM(stream, call) ((stream)->status = (stream)->status ? (stream)->status : (call))
@@ -50,11 +53,18 @@ void kern_cuda_forget_uploads(void *kept);
 void kern_cuda_lap(kern_stream *stream, int which);
 void kern_cuda_laps(kern_stream *stream, double seconds[KERN_LAPS]);
 
+/* ---- compile.c: texts of row programs ---- */
+
+/* The kernels of a text that has this prelude and kernel `name` (and `name`_sums, unless `sums` is
+ * NULL). Compiled for the GPU that was opened, once in this process; kept on disk between runs. */
+kern_status kern_cuda_compile(const char *text, const char *name, void **kernel, void **sums);
+
 /* ---- the tables ---- */
 
 kern_status kern_cuda_matmul_open(void);
 extern const kern_matmul_ops kern_cuda_matmul;
 extern const kern_attention_ops kern_cuda_attention;
+extern const kern_rows_ops kern_cuda_rows;
 extern const kern_move_ops kern_cuda_move;
 
 /* As kern_device's: runs of bytes, pitches apart. from NULL: zeros. */

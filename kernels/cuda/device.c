@@ -121,6 +121,7 @@ static const kern_device cuda = {.name = device_name,
                                  .forget = forget,
                                  .matmul = &kern_cuda_matmul,
                                  .attention = &kern_cuda_attention,
+                                 .rows = &kern_cuda_rows,
                                  .move = &kern_cuda_move};
 
 static kern_status look_for(int index) {

@@ -3,6 +3,7 @@
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
+#include <nvrtc.h>
 
 #define CHECK(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #theirs)
 CHECK(KERN_CUDA_MEMORY, cudaErrorMemoryAllocation);
@@ -53,3 +54,7 @@ const kern_cuda_runtime kern_cuda_runtime_table = {
 #define FILL_CUBLAS(name, arguments) FILL(kern_cublas, name, cublasLt##name)
 const kern_cublas kern_cublas_table = {KERN_CUBLAS(FILL_CUBLAS)
                                            FILL(kern_cublas, error, cublasLtGetStatusString)};
+
+#define FILL_NVRTC(name, arguments) FILL(kern_nvrtc, name, nvrtc##name)
+const kern_nvrtc kern_nvrtc_table = {KERN_NVRTC(FILL_NVRTC)
+                                         FILL(kern_nvrtc, error, nvrtcGetErrorString)};

@@ -1,5 +1,5 @@
-/* The CUDA libraries, as tables of their functions: a row's name is the function's without cuda
- * or cublasLt. The plug-in fills them with the libraries' own (libraries.c), tests with
+/* The CUDA libraries, as tables of their functions: a row's name is the function's without cuda,
+ * cublasLt or nvrtc. The plug-in fills them with the libraries' own (libraries.c), tests with
  * stand-ins (tests/kernels/cuda). Handles are void *, enumerations int; no header of CUDA is
  * needed here, and libraries.c checks the numbers against them. */
 #ifndef KERNELS_CUDA_LIBRARIES_H
@@ -63,6 +63,9 @@ enum {
     X(FuncSetAttribute, (const void *kernel, int attribute, int value))                            \
     X(LaunchKernel, (const void *kernel, kern_cuda_extent grid, kern_cuda_extent block,            \
                      void **args, size_t shared_bytes, void *stream))                              \
+    X(LibraryLoadData, (void **library, const void *code, int *jit_options, void **jit_values,     \
+                        unsigned jit_count, int *options, void **values, unsigned count))          \
+    X(LibraryGetKernel, (void **kernel, void *library, const char *name))                          \
     X(GetLastError, (void))
 
 enum { /* types of elements, computations, operations */
@@ -120,6 +123,17 @@ typedef struct {
                void *d, void *d_layout, const kern_cublas_algorithm *algorithm, void *workspace,   \
                size_t workspace_bytes, void *stream))
 
+#define KERN_NVRTC(X)                                                                              \
+    X(CreateProgram, (void **program, const char *text, const char *name, int headers,             \
+                      const char *const *header, const char *const *header_name))                  \
+    X(CompileProgram, (void *program, int options, const char *const *option))                     \
+    X(GetProgramLogSize, (void *program, size_t *bytes))                                           \
+    X(GetProgramLog, (void *program, char *log))                                                   \
+    X(GetCUBINSize, (void *program, size_t *bytes))                                                \
+    X(GetCUBIN, (void *program, char *code))                                                       \
+    X(DestroyProgram, (void **program))                                                            \
+    X(Version, (int *major, int *minor))
+
 #define KERN_LIBRARY_ENTRY(name, arguments) int(*name) arguments;
 typedef struct {
     KERN_CUDA_RUNTIME(KERN_LIBRARY_ENTRY)
@@ -131,9 +145,14 @@ typedef struct {
     const char *(*error)(int status); /* cublasLtGetStatusString */
 } kern_cublas;
 
+typedef struct {
+    KERN_NVRTC(KERN_LIBRARY_ENTRY)
+    const char *(*error)(int status); /* nvrtcGetErrorString */
+} kern_nvrtc;
 #undef KERN_LIBRARY_ENTRY
 
 extern const kern_cuda_runtime kern_cuda_runtime_table;
 extern const kern_cublas kern_cublas_table;
+extern const kern_nvrtc kern_nvrtc_table;
 
 #endif

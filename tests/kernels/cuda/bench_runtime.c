@@ -1,3 +1,5 @@
+#include <dlfcn.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -363,6 +365,42 @@ static int bench_FuncSetAttribute(const void *kernel, int attribute, int value) 
     return 0;
 }
 
+/* A kernel of a text: a block is one call. What a launch is handed is the first member. */
+typedef struct {
+    kern_block_kernel kernel; /* without `thread` */
+    void (*block)(void *const *memory, int64_t block);
+    int64_t marked; /* instead of block: all of it is one call */
+} text_kernel;
+
+static int bench_LibraryLoadData(void **library, const void *code, int *jit_options,
+                                 void **jit_values, unsigned jit_count, int *options, void **values,
+                                 unsigned count) {
+    MAY_FAIL(LibraryLoadData);
+    if (jit_options || jit_values || jit_count || options || values || count) return INVALID;
+    *library = bench_load_code(code);
+    return *library ? 0 : INVALID;
+}
+
+static int bench_LibraryGetKernel(void **kernel, void *library, const char *name) {
+    MAY_FAIL(LibraryGetKernel);
+    const bench_code *code = library;
+    char text[128];
+    text_kernel *made = kern_array(1, sizeof *made);
+    *kernel = made;
+    made->marked = code->marked;
+    made->kernel = (kern_block_kernel){.name = "row program", .threads = 256};
+    if (made->marked >= 0) {
+        made->kernel.args = sizeof(void *) * (size_t)(bench_marked_operands(made->marked) + 1);
+        return 0;
+    }
+    snprintf(text, sizeof text, "%s_memories", name);
+    void *block = dlsym(code->library, name), *count = dlsym(code->library, text);
+    if (!block || !count) return INVALID;
+    made->kernel.args = sizeof(void *) * (size_t) * (int *)count;
+    memcpy(&made->block, &block, sizeof block);
+    return 0;
+}
+
 typedef struct {
     const kern_block_kernel *kernel;
     unsigned grid[3], threads;
@@ -372,6 +410,17 @@ typedef struct {
 
 static void launch_late(void *arguments) {
     const launch *l = arguments;
+    if (!l->kernel->thread) {
+        const text_kernel *text = (const text_kernel *)l->kernel;
+        if (text->marked >= 0) {
+            bench_run_marked(text->marked, (void *const *)(const void *)l->args);
+            return;
+        }
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t i = 0; i < (int64_t)l->grid[0]; i++)
+            text->block((void *const *)(const void *)l->args, i);
+        return;
+    }
     emulator_run(l->kernel, l->args, l->grid, (int)l->threads, l->shared_bytes);
 }
 
