@@ -49,7 +49,10 @@ static const struct {
               {128, 16, MMA(bf16_128)}};
 enum { TENSOR = sizeof tensor / sizeof *tensor };
 
-enum { BLOCKS = 512 /* of `few`, wanted side by side */ };
+enum {
+    BLOCKS = 512,      /* of `few`, wanted side by side */
+    SHARED = 99 * 1024 /* bytes that a block may have on every GPU */
+};
 
 typedef struct {
     kern_attention_shape shape;
@@ -60,10 +63,6 @@ typedef struct {
 
 static size_t real_bytes(kern_dtype dtype) {
     return dtype == KERN_F64 ? 8 : 4;
-}
-
-static bool is_few(const attention *at) {
-    return at->stage == 0 && at->shape.rows <= ATTENTION_FEW;
 }
 
 /* ---- shapes ---- */
@@ -100,6 +99,10 @@ static size_t few_shared(const attention *at) {
     return reals * real_bytes(at->shape.dtype);
 }
 
+static bool is_few(const attention *at) {
+    return at->stage == 0 && at->shape.rows <= ATTENTION_FEW && few_shared(at) <= SHARED;
+}
+
 /* `own` operands of a block's rows, two buffers of `streamed` ones of `tall` rows, of which each
  * has `statistics` floats. */
 static size_t mma_shared(const attention *at, int own, int streamed, int tall, int statistics) {
@@ -134,17 +137,6 @@ static kern_status create(void **state, const kern_attention_shape *shape, int s
         for (int i = TENSOR - 1; i >= 0; i--)
             if (shape->head_size <= tensor[i].size) at->tensor = i;
     if (is_few(at)) at->parts = parts_of(at);
-    if (is_few(at) && few_shared(at) > kern_cuda_gpu.shared_bytes) {
-        kern_status status =
-            kern_fail(KERN_ERR_CONFIG,
-                      "attention of %s: %d rows with heads of %lld need more than "
-                      "the %zu KiB of shared memory that a block has",
-                      kern_cuda_gpu.name, (int)shape->rows, (long long)shape->head_size,
-                      kern_cuda_gpu.shared_bytes / 1024);
-        free(at);
-        *state = NULL;
-        return status;
-    }
     *workspace = workspace_bytes(at);
     *state = at;
     return KERN_OK;

@@ -6,7 +6,7 @@
 enum { STAGE_CASES = 10, SPARE = 3 /* rows that the past might have and has not */ };
 
 /* {batch, rows, heads, groups, head size, window, past, lead}: edges of tiles of 16, 32 and 64; the
- * last two have tiles that all rows but one see. */
+ * last two have tiles that all rows but one see, and one that is not full. */
 static const int64_t device_cases[][8] = {
     {1, 5, 1, 1, 64, 100, 0, 0},   {1, 64, 2, 1, 64, 64, 63, 1},
     {1, 65, 1, 1, 80, 1000, 5, 0}, {2, 31, 2, 2, 8, 31, 30, 1},
@@ -15,7 +15,7 @@ static const int64_t device_cases[][8] = {
     {1, 97, 1, 1, 72, 33, 64, 0},  {1, 130, 1, 1, 24, 17, 128, 0},
     {2, 15, 3, 3, 88, 1, 1, 0},    {1, 32, 1, 1, 104, 1 << 30, 0, 0},
     {1, 16, 2, 2, 33, 40, 20, 1},  {1, 20, 1, 1, 130, 9, 30, 0},
-    {1, 192, 1, 1, 8, 127, 0, 0},  {1, 70, 1, 1, 40, 1000, 62, 0},
+    {1, 192, 1, 1, 8, 127, 0, 0},  {1, 130, 1, 1, 40, 1000, 62, 0},
 };
 enum { DEVICE_CASES = sizeof device_cases / sizeof *device_cases };
 
@@ -169,7 +169,9 @@ static void test_forward(void **state) {
 
 static void test_few_rows(void **state) {
     (void)state;
+    static const int64_t long_heads[1][8] = {{1, 4, 1, 1, 2112, 3, 1, 0}};
     check_cases(few_cases, FEW_CASES, 0);
+    check_cases(long_heads, 1, 0);
 }
 
 static void test_vjp(void **state) {
