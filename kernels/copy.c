@@ -1,5 +1,7 @@
 #include "kernels/copy.h"
 
+#include "kernels/copy_layout.h"
+
 #include <string.h>
 
 #define INLINE inline __attribute__((always_inline))
@@ -9,11 +11,7 @@ enum {
     RUN_BYTES = 65536, /* a longer run of adjacent elements is cut */
 };
 
-/* Axes without those of extent 1, dst's strides falling, neighbours merged where both allow. */
-typedef struct {
-    int axes;
-    int64_t shape[KERN_COPY_AXES], dst[KERN_COPY_AXES], src[KERN_COPY_AXES];
-} layout;
+typedef kern_copy_layout layout;
 
 static void insert_axis(layout *l, int64_t extent, int64_t dst, int64_t src) {
     int at = l->axes++;
@@ -40,8 +38,20 @@ static void merge_axes(layout *l) {
     l->axes = l->axes ? kept + 1 : 0;
 }
 
-/* Moves the axis along which src is adjacent next to the last one; false if there is none. */
-static bool find_transposed(layout *l) {
+bool kern_copy_layout_of(layout *l, const int64_t *dst_stride, const int64_t *src_stride,
+                         const int64_t *shape, int rank) {
+    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES);
+    *l = (layout){0};
+    for (int axis = 0; axis < rank; axis++) {
+        if (shape[axis] == 0) return false;
+        if (shape[axis] > 1) insert_axis(l, shape[axis], dst_stride[axis], src_stride[axis]);
+    }
+    merge_axes(l);
+    if (!l->axes) insert_axis(l, 1, 1, 1);
+    return true;
+}
+
+bool kern_copy_find_transposed(layout *l) {
     int second = l->axes - 2, at = second;
     while (at >= 0 && l->src[at] != 1) at--;
     if (at < 0 || l->dst[l->axes - 1] != 1) return false;
@@ -147,17 +157,12 @@ static void copy_transposed(const layout *l, char *dst, const char *src, size_t 
 
 void kern_copy_strided(void *dst, const int64_t *dst_stride, const void *src,
                        const int64_t *src_stride, const int64_t *shape, int rank, size_t bytes) {
-    ASSERT(rank >= 0 && rank <= KERN_COPY_AXES && (bytes == 2 || bytes == 4 || bytes == 8));
-    layout l = {0};
-    for (int axis = 0; axis < rank; axis++) {
-        if (shape[axis] == 0) return;
-        if (shape[axis] > 1) insert_axis(&l, shape[axis], dst_stride[axis], src_stride[axis]);
-    }
-    merge_axes(&l);
-    if (!l.axes) insert_axis(&l, 1, 1, 1);
+    ASSERT(bytes == 2 || bytes == 4 || bytes == 8);
+    layout l;
+    if (!kern_copy_layout_of(&l, dst_stride, src_stride, shape, rank)) return;
     bool parallel = count_of(&l, l.axes) * (int64_t)bytes > PARALLEL_BYTES;
     int last = l.axes - 1;
-    if (l.src[last] != 1 && find_transposed(&l)) {
+    if (l.src[last] != 1 && kern_copy_find_transposed(&l)) {
         copy_transposed(&l, dst, src, bytes, parallel);
         return;
     }

@@ -1,7 +1,8 @@
 /* What computes: the memory of a device and the calls that work on it, in four families. This
  * header, an implementation behind it and nothing else knows where numbers lie. The CPU is the
  * reference; "check" is the CPU with memory that the rest of the program may not touch and with
- * calls that run as late as they may (device_check.c): what passes on it can run elsewhere.
+ * calls that run as late as they may (device_check.c): what passes on it can run elsewhere. "cuda"
+ * is an NVIDIA GPU, by a plug-in (kernels/cuda) that is opened when it is asked for.
  *
  * Calls are made on a stream, all by one thread, and run in its order, possibly
  * later; they take addresses in the device's memory unless something else is said, and none of them
@@ -112,6 +113,8 @@ struct kern_device {
 
 const kern_device *kern_device_cpu(void);
 const kern_device *kern_device_check(void);
+/* "cuda" or "cuda:1", from the plug-in libttt_cuda.so; KERN_ERR_CONFIG says what is missing. */
+kern_status kern_device_cuda(const kern_device **device, const char *name);
 
 /* The device of this name; an error that lists those there are (KERN_ERR_CONFIG). */
 kern_status kern_device_open(const kern_device **device, const char *name);

@@ -92,6 +92,8 @@ KERN_DEVICE double rows_sqrt_f64(double x) {
 }
 
 #define ROWS_KERNEL(name, memories)                                                                \
+    extern const int name##_memories;                                                              \
+    const int name##_memories = memories;                                                          \
     void name(void *const *memory, int64_t block);                                                 \
     void name(void *const *memory, int64_t block)
 #define ROWS_MEMORY(i) memory[i]

@@ -1,8 +1,9 @@
 /* The device that a test runs on: CTest runs those of train and infer a second time with
- * TTT_TEST_DEVICE=check. */
+ * TTT_TEST_DEVICE=check, those of kernels with cuda, too. */
 #ifndef TESTS_DEVICE_H
 #define TESTS_DEVICE_H
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/device.h"
@@ -14,7 +15,10 @@ static inline const char *test_device_name(void) {
 
 static inline const kern_device *test_device(void) {
     const kern_device *device;
-    ASSERT(kern_device_open(&device, test_device_name()) == KERN_OK);
+    if (kern_device_open(&device, test_device_name()) != KERN_OK) {
+        fprintf(stderr, "%s\n", kern_error());
+        abort();
+    }
     return device;
 }
 

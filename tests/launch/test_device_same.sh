@@ -50,7 +50,7 @@ for words in "step ./tiny.yaml data.train= --steps 1" "infer ./tiny.yaml --conte
     # shellcheck disable=SC2086  # several words
     "$ttt" bench $words --device check >log 2>&1 || fault "bench $words: $(cat log)"
 done
-refused 1 "no device 'gpu'; there are cpu and check" ./tiny.yaml run.dir=g train.device=gpu
+refused 1 "no device 'gpu'; there are cpu, check and cuda" ./tiny.yaml run.dir=g train.device=gpu
 [ ! -e g ] || fault "a run without a device left a directory"
 "$ttt" eval f32 --data valid.h5 --device gpu >log 2>&1 && fault "eval on no device"
 says log "no device 'gpu'"

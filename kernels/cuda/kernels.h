@@ -1,0 +1,64 @@
+/* The kernels and their arguments, for their sources and for those who launch them. */
+#ifndef KERNELS_CUDA_KERNELS_H
+#define KERNELS_CUDA_KERNELS_H
+
+#include "kernels/cuda/block.h"
+
+/* ---- move.cu ---- */
+
+enum { MOVE_THREADS = 256, MOVE_AXES = 5, MOVE_SIDE = 32 };
+
+/* to[i . to_stride] = from[i . from_stride] for i in `shape`, in units of `unit` bytes (1, 2, 4, 8
+ * or 16, to which all addresses are aligned); from NULL: zeros. Lanes go along the last axis:
+ * `across` threads, a power of two, of each row. The grid counts groups of rows. */
+typedef struct {
+    char *to;
+    const char *from;
+    int64_t rows, shape[MOVE_AXES], to_stride[MOVE_AXES], from_stride[MOVE_AXES];
+    int axes, unit, across;
+} move_runs_args;
+KERNEL_DECLARE(move_runs)
+
+/* The same where `to` runs along the last axis and `from` along the one before: square tiles go
+ * through shared memory. Grid: tiles of the last axis, of the one before, other rows. */
+typedef struct {
+    char *to;
+    const char *from;
+    int64_t rows, shape[MOVE_AXES], to_stride[MOVE_AXES], from_stride[MOVE_AXES];
+    int axes, unit;
+} move_tiles_args;
+KERNEL_DECLARE(move_tiles)
+
+/* to[i] = from[index[i]], rows of `units` units; a row outside 0 .. vocab-1 is `outside` over and
+ * over. A block for each i. */
+typedef struct {
+    char *to;
+    const char *from;
+    const int32_t *index;
+    int64_t vocab, units;
+    int unit;
+    pack_16 outside;
+} gather_rows_args;
+KERNEL_DECLARE(gather_rows)
+
+/* table[index[i]] += row[i], i ascending: the block of the first i with an index adds all of them.
+ */
+typedef struct {
+    void *table;
+    const void *row;
+    const int32_t *index;
+    int64_t rows, vocab, width;
+} scatter_rows_args;
+KERNEL_DECLARE(scatter_rows_f32)
+KERNEL_DECLARE(scatter_rows_f64)
+
+/* to = from in bf16; four elements a thread where both are aligned. */
+typedef struct {
+    uint16_t *to;
+    const float *from;
+    int64_t count;
+    int aligned;
+} round_args;
+KERNEL_DECLARE(round_to_bf16)
+
+#endif

@@ -1,0 +1,142 @@
+/* Products by cublasLt. It counts columns first: our row-major c = op(a) op(b) is its c' = b' a',
+ * where x' is x as its columns lie. Algorithms come from its heuristic, never from timing, and no
+ * two sums of parts race: the same bits at every run. */
+#include <stdlib.h>
+
+#include "kernels/cuda/cuda.h"
+
+enum { ALIGNED = 16, WORKSPACE = 32 << 20 };
+
+typedef struct {
+    kern_matmul_shape shape;
+    void *description, *a, *b, *c;
+    /* for operands that are all aligned to ALIGNED, and for others */
+    kern_cublas_choice aligned, loose;
+} product;
+
+static void *library;
+
+kern_status kern_cuda_matmul_open(void) {
+    return library ? KERN_OK : CUBLAS(Create, &library);
+}
+
+static int type_of(kern_dtype dtype) {
+    return dtype == KERN_F64 ? KERN_CUDA_F64 : dtype == KERN_F32 ? KERN_CUDA_F32 : KERN_CUDA_BF16;
+}
+
+/* Of a matrix of `rows` rows of `columns` elements, each adjacent. */
+static kern_status lay_out(void **layout, kern_dtype dtype, int64_t rows, int64_t columns,
+                           int64_t batch, int64_t stride) {
+    kern_status status = KERN_OK;
+    int32_t items = (int32_t)batch;
+    TRY(CUBLAS(MatrixLayoutCreate, layout, type_of(dtype), (uint64_t)columns, (uint64_t)rows,
+               columns));
+    TRY(CUBLAS(MatrixLayoutSetAttribute, *layout, KERN_CUBLAS_BATCH, &items, sizeof items));
+    TRY(CUBLAS(MatrixLayoutSetAttribute, *layout, KERN_CUBLAS_STRIDE, &stride, sizeof stride));
+done:
+    return status;
+}
+
+static kern_status describe(product *p) {
+    const kern_matmul_shape *s = &p->shape;
+    bool f64 = s->dtype == KERN_F64;
+    int32_t transposed = KERN_CUBLAS_TRANSPOSED;
+    kern_status status = KERN_OK;
+    TRY(CUBLAS(MatmulDescCreate, &p->description, f64 ? KERN_CUBLAS_SUM_F64 : KERN_CUBLAS_SUM_F32,
+               f64 ? KERN_CUDA_F64 : KERN_CUDA_F32));
+    if (s->transpose_b)
+        TRY(CUBLAS(MatmulDescSetAttribute, p->description, KERN_CUBLAS_TRANSPOSE_A, &transposed,
+                   sizeof transposed));
+    if (s->transpose_a)
+        TRY(CUBLAS(MatmulDescSetAttribute, p->description, KERN_CUBLAS_TRANSPOSE_B, &transposed,
+                   sizeof transposed));
+    TRY(lay_out(&p->a, s->dtype, s->transpose_a ? s->k : s->m, s->transpose_a ? s->m : s->k,
+                s->batch, s->stride_a));
+    TRY(lay_out(&p->b, s->dtype, s->transpose_b ? s->n : s->k, s->transpose_b ? s->k : s->n,
+                s->batch, s->stride_b));
+    TRY(lay_out(&p->c, f64 ? KERN_F64 : KERN_F32, s->m, s->n, s->batch, s->stride_c));
+done:
+    return status;
+}
+
+/* What the heuristic says where a and b are aligned to `input` bytes, c to `result`. */
+static kern_status choose(const product *p, kern_cublas_choice *choice, size_t input,
+                          size_t result) {
+    void *wanted = NULL;
+    uint64_t workspace = WORKSPACE;
+    uint32_t reductions = KERN_CUBLAS_NOT_IN_PLACE;
+    uint32_t alignment[] = {(uint32_t)input, (uint32_t)input, (uint32_t)result, (uint32_t)result};
+    int found = 0;
+    kern_status status = KERN_OK;
+    TRY(CUBLAS(MatmulPreferenceCreate, &wanted));
+    TRY(CUBLAS(MatmulPreferenceSetAttribute, wanted, KERN_CUBLAS_WORKSPACE, &workspace,
+               sizeof workspace));
+    TRY(CUBLAS(MatmulPreferenceSetAttribute, wanted, KERN_CUBLAS_REDUCTIONS, &reductions,
+               sizeof reductions));
+    for (int i = 0; i < 4; i++)
+        TRY(CUBLAS(MatmulPreferenceSetAttribute, wanted, KERN_CUBLAS_ALIGNMENT + i, &alignment[i],
+                   sizeof alignment[i]));
+    TRY(CUBLAS(MatmulAlgoGetHeuristic, library, p->description, p->b, p->a, p->c, p->c, wanted, 1,
+               choice, &found));
+    if (!found || choice->status) status = kern_fail(KERN_ERR_USAGE, "cublasLt knows no algorithm");
+done:
+    if (wanted) kern_cublas_table.MatmulPreferenceDestroy(wanted);
+    return status;
+}
+
+static void destroy(void *state) {
+    product *p = state;
+    if (!p) return;
+    if (p->description) kern_cublas_table.MatmulDescDestroy(p->description);
+    if (p->a) kern_cublas_table.MatrixLayoutDestroy(p->a);
+    if (p->b) kern_cublas_table.MatrixLayoutDestroy(p->b);
+    if (p->c) kern_cublas_table.MatrixLayoutDestroy(p->c);
+    free(p);
+}
+
+static kern_status create(void **state, const kern_matmul_shape *shape, int threads,
+                          size_t *workspace) {
+    product *p = kern_array(1, sizeof *p);
+    size_t element = kern_dtype_bytes(shape->dtype);
+    kern_status status = KERN_OK;
+    (void)threads;
+    p->shape = *shape;
+    *state = NULL;
+    TRY(describe(p));
+    TRY(choose(p, &p->aligned, ALIGNED, ALIGNED));
+    TRY(choose(p, &p->loose, element, shape->dtype == KERN_F64 ? 8 : 4));
+    *workspace = kern_align(kern_max_bytes(p->aligned.workspace, p->loose.workspace));
+    *state = p;
+done:
+    if (status != KERN_OK) {
+        kern_fail_context(status, "product of [%lld, %lld] and [%lld, %lld] in %s",
+                          (long long)shape->m, (long long)shape->k, (long long)shape->k,
+                          (long long)shape->n, kern_dtype_name(shape->dtype));
+        destroy(p);
+    }
+    return status;
+}
+
+/* Whether each item of the operand begins at a multiple of ALIGNED. */
+static bool is_aligned(const void *data, int64_t stride, size_t element) {
+    return ((uintptr_t)data | (uintptr_t)stride * element) % ALIGNED == 0;
+}
+
+static void run(kern_stream *stream, const void *state, void *c, const void *a, const void *b,
+                void *workspace) {
+    const product *p = state;
+    const kern_matmul_shape *s = &p->shape;
+    size_t element = kern_dtype_bytes(s->dtype), result = s->dtype == KERN_F64 ? 8 : 4;
+    bool aligned = is_aligned(a, s->stride_a, element) && is_aligned(b, s->stride_b, element) &&
+                   is_aligned(c, s->stride_c, result);
+    const kern_cublas_choice *choice = aligned ? &p->aligned : &p->loose;
+    const float one = 1, add = s->accumulate ? 1 : 0;
+    const double one_f64 = 1, add_f64 = s->accumulate ? 1 : 0;
+    bool f64 = s->dtype == KERN_F64;
+    ON_STREAM(stream, CUBLAS(Matmul, library, p->description,
+                             f64 ? (const void *)&one_f64 : (const void *)&one, b, p->b, a, p->a,
+                             f64 ? (const void *)&add_f64 : (const void *)&add, c, p->c, c, p->c,
+                             &choice->algorithm, workspace, choice->workspace, kern_cuda_stream));
+}
+
+const kern_matmul_ops kern_cuda_matmul = {create, run, destroy};

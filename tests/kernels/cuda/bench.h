@@ -1,0 +1,43 @@
+/* Stand-ins for the CUDA libraries (kernels/cuda/libraries.h), on the CPU: with the plug-in's own
+ * sources they make libttt_cuda_bench.so. The GPU's memory faults when the program touches it, and
+ * around each piece of it; new memory is NaN; a stream runs as late as it may; what the API forbids
+ * ends the program. By environment variables, read once:
+ *
+ *   TTT_BENCH_SEED    the order of threads within blocks (emulator.h)
+ *   TTT_BENCH_SHARED  bytes of shared memory that a block may have; 101376, as on sm_86
+ *   TTT_BENCH_MEMORY  bytes of the GPU's memory
+ *   TTT_BENCH_FAIL    "cudaMalloc:3": the third call of it fails; "any:57": the 57th of all
+ *   TTT_BENCH_ROWS    cpu: row programs run by the CPU's runner (bench_rows.c)
+ *   TTT_BENCH_MAJOR   of the compute capability; TTT_BENCH_COUNT: GPUs */
+#ifndef TESTS_KERNELS_CUDA_BENCH_H
+#define TESTS_KERNELS_CUDA_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Whether this call is the one that is to fail. */
+bool bench_fails(const char *call);
+
+/* A call of run(arguments), `bytes` of zeros to be filled in, on the stream. */
+void *bench_note(void *stream, void (*run)(void *arguments), size_t bytes);
+
+/* Ends the program where these are not `bytes` of one piece of the GPU's memory. */
+void bench_check_memory(const void *address, size_t bytes, const char *call);
+
+/* What the stand-in for NVRTC made of a text: a library, or a program that the CPU's runner runs
+ * (marked, -1: none). */
+typedef struct {
+    void *library;
+    int64_t marked;
+} bench_code;
+
+/* NULL if it is not that. */
+bench_code *bench_load_code(const void *code);
+
+/* Which program a text stands for, -1: it is one itself; the program, on these addresses. */
+int64_t bench_marked(const char *text);
+int bench_marked_operands(int64_t index);
+void bench_run_marked(int64_t index, void *const *memory);
+
+#endif

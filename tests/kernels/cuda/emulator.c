@@ -1,0 +1,400 @@
+#include "tests/kernels/cuda/emulator.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernels/base.h"
+#include "tests/kernels/cuda/fiber.h"
+
+/* What moves between threads here is no access of theirs: the thread sanitizer is to see barriers,
+ * and what the kernels themselves read and write. */
+#ifdef __SANITIZE_THREAD__
+#define UNSEEN __attribute__((no_sanitize("thread")))
+void __tsan_acquire(void *at);
+void __tsan_release(void *at);
+#define ACQUIRE(at) __tsan_acquire(at)
+#define RELEASE(at) __tsan_release(at)
+#else
+#define UNSEEN
+#define ACQUIRE(at) ((void)(at))
+#define RELEASE(at) ((void)(at))
+#endif
+
+enum { LANES = 32, MOST = 1024, STACK = 65536, COPIES = 64 };
+
+typedef enum { READY, AT_WARP, AT_BLOCK, ENDED } waiting;
+
+typedef struct {
+    void *to;
+    const void *from;
+    bool valid;
+    int group;
+} async_copy;
+
+typedef struct {
+    fiber *fiber;
+    waiting state;
+    const char *file; /* of the collective that it waits at, or has left */
+    int line;
+    void *operand;
+    async_copy copy[COPIES];
+    int copies, group;
+} thread;
+
+/* One block under way, on one of the program's threads. */
+typedef struct {
+    const kern_block_kernel *kernel;
+    const void *args;
+    fiber *here;
+    thread thread[MOST];
+    int threads, running, at_block, at_warp[MOST / LANES], ended;
+    char *shared;
+    size_t shared_bytes;
+    uint64_t random;
+} block;
+
+_Thread_local kern_block_place kern_place;
+static _Thread_local block *the_block;
+static uint64_t seed;
+
+void emulator_seed(uint64_t value) {
+    seed = value;
+}
+
+UNSEEN static int below(block *b, int n) {
+    b->random = b->random * 6364136223846793005u + 1442695040888963407u;
+    return (int)((b->random >> 33) % (uint64_t)n);
+}
+
+UNSEEN static thread *running(void) {
+    return &the_block->thread[the_block->running];
+}
+
+/* ---- faults ---- */
+
+static const char *place_of(const thread *t, char *text, size_t size) {
+    static const char *const how[] = {"came from", "waits for its warp at",
+                                      "waits for its block at", "ended after"};
+    snprintf(text, size, "%s %s:%d", how[t->state], t->file ? t->file : "the kernel's begin",
+             t->line);
+    return text;
+}
+
+_Noreturn static void complain(const char *what, int a, int b) {
+    const block *at = the_block;
+    char one[256], other[256], text[1024];
+    snprintf(text, sizeof text, "%s, block %d %d %d: %s: thread %d %s, thread %d %s",
+             at->kernel->name, kern_place.block[0], kern_place.block[1], kern_place.block[2], what,
+             a, place_of(&at->thread[a], one, sizeof one), b,
+             place_of(&at->thread[b], other, sizeof other));
+    kern_assert_failed(text, __FILE__, __LINE__);
+}
+
+/* ---- collectives ---- */
+
+UNSEEN static void wait_as(waiting state, const char *file, int line, void *operand) {
+    thread *t = running();
+    t->state = state;
+    t->file = file;
+    t->line = line;
+    t->operand = operand;
+}
+
+/* Threads first .. first + count are all here: at one line, or it is a fault. */
+UNSEEN static void release_all(int first, int count) {
+    block *b = the_block;
+    const thread *one = &b->thread[first];
+    for (int i = first + 1; i < first + count; i++)
+        if (b->thread[i].line != one->line || b->thread[i].file != one->file)
+            complain("a collective at two lines", first, i);
+    for (int i = first; i < first + count; i++) b->thread[i].state = READY;
+}
+
+/* The last of the warp to come has act(operands) done, with those of all lanes. */
+UNSEEN static void meet_warp(const char *file, int line, void *operand,
+                             void (*act)(thread *lanes)) {
+    block *b = the_block;
+    int warp = b->running / LANES;
+    wait_as(AT_WARP, file, line, operand);
+    if (++b->at_warp[warp] < LANES) {
+        fiber_change(running()->fiber, b->here);
+        return;
+    }
+    b->at_warp[warp] = 0;
+    release_all(warp * LANES, LANES);
+    if (act) act(&b->thread[warp * LANES]);
+}
+
+UNSEEN void kern_sync_block(const char *file, int line) {
+    block *b = the_block;
+    RELEASE(&b->at_block);
+    wait_as(AT_BLOCK, file, line, NULL);
+    if (++b->at_block < b->threads) {
+        fiber_change(running()->fiber, b->here);
+    } else {
+        b->at_block = 0;
+        release_all(0, b->threads);
+    }
+    ACQUIRE(&b->at_block);
+}
+
+UNSEEN void kern_sync_warp(const char *file, int line) {
+    block *b = the_block;
+    int *at = &b->at_warp[b->running / LANES];
+    RELEASE(at);
+    meet_warp(file, line, NULL, NULL);
+    ACQUIRE(at);
+}
+
+typedef struct {
+    uint64_t mine, got;
+    int from;
+} shuffle;
+
+UNSEEN static void act_shuffle(thread *lanes) {
+    for (int i = 0; i < LANES; i++) {
+        shuffle *s = lanes[i].operand;
+        s->got = ((shuffle *)lanes[s->from & 31].operand)->mine;
+    }
+}
+
+UNSEEN uint64_t kern_warp_shuffle(uint64_t bits, int from, const char *file, int line) {
+    shuffle s = {bits, 0, from};
+    meet_warp(file, line, &s, act_shuffle);
+    return s.got;
+}
+
+typedef struct {
+    bool mine;
+    uint32_t all;
+} ballot;
+
+UNSEEN static void act_ballot(thread *lanes) {
+    uint32_t all = 0;
+    for (int i = 0; i < LANES; i++)
+        if (((ballot *)lanes[i].operand)->mine) all |= (uint32_t)1 << i;
+    for (int i = 0; i < LANES; i++) ((ballot *)lanes[i].operand)->all = all;
+}
+
+UNSEEN uint32_t kern_warp_ballot(bool condition, const char *file, int line) {
+    ballot b = {condition, 0};
+    meet_warp(file, line, &b, act_ballot);
+    return b.all;
+}
+
+typedef struct {
+    float *d;
+    const uint32_t *a, *b;
+} product;
+
+UNSEEN static float half_of(uint32_t pair, int which) {
+    return which ? bf16_high(pair) : bf16_low(pair);
+}
+
+/* Lane i holds, with row = i / 4 and column = i % 4: of a, rows row and row + 8, columns 2 column
+ * and 2 column + 8, two each; of b, rows 2 column and 2 column + 8, two each, in column row; of d,
+ * rows row and row + 8, columns 2 column, two each. */
+UNSEEN static void act_product(thread *lanes) {
+    float a[16][16], b[16][8];
+    for (int i = 0; i < LANES; i++) {
+        const product *p = lanes[i].operand;
+        for (int j = 0; j < 8; j++)
+            a[i / 4 + j / 2 % 2 * 8][i % 4 * 2 + j / 4 * 8 + j % 2] = half_of(p->a[j / 2], j % 2);
+        for (int j = 0; j < 4; j++)
+            b[i % 4 * 2 + j / 2 * 8 + j % 2][i / 4] = half_of(p->b[j / 2], j % 2);
+    }
+    for (int i = 0; i < LANES; i++) {
+        float *d = ((product *)lanes[i].operand)->d;
+        for (int j = 0; j < 4; j++) {
+            int row = i / 4 + j / 2 * 8, column = i % 4 * 2 + j % 2;
+            float sum = 0;
+            for (int k = 0; k < 16; k++) sum += a[row][k] * b[k][column];
+            d[j] += sum;
+        }
+    }
+}
+
+UNSEEN void kern_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file,
+                          int line) {
+    product p = {d, a, b};
+    meet_warp(file, line, &p, act_product);
+}
+
+typedef struct {
+    uint16_t row[8];
+    uint32_t *to;
+    bool transposed;
+} matrix;
+
+UNSEEN static void act_matrix(thread *lanes) {
+    for (int i = 0; i < LANES; i++) {
+        const matrix *m = lanes[i].operand;
+        for (int j = 0; j < 4; j++) {
+            uint32_t pair[2];
+            for (int half = 0; half < 2; half++) {
+                int row = i / 4, column = i % 4 * 2 + half;
+                if (m->transposed) {
+                    row = column;
+                    column = i / 4;
+                }
+                pair[half] = ((const matrix *)lanes[j * 8 + row].operand)->row[column];
+            }
+            m->to[j] = pair[1] << 16 | pair[0];
+        }
+    }
+}
+
+/* The row is read by the lane that gives it, where the thread sanitizer sees it. */
+void kern_load_matrix(uint32_t *to, const void *row, bool transposed, const char *file, int line) {
+    matrix m = {.to = to, .transposed = transposed};
+    ASSERT((uintptr_t)row % 16 == 0);
+    memcpy(m.row, row, sizeof m.row);
+    meet_warp(file, line, &m, act_matrix);
+}
+
+/* ---- copies under way ---- */
+
+void kern_copy_async(void *shared, const void *global, bool valid) {
+    thread *t = running();
+    ASSERT((uintptr_t)shared % 16 == 0 && (!valid || (uintptr_t)global % 16 == 0));
+    ASSERT(t->copies < COPIES);
+    memset(shared, 0xff, 16);
+    t->copy[t->copies++] = (async_copy){shared, global, valid, t->group};
+}
+
+void kern_copy_async_commit(void) {
+    running()->group++;
+}
+
+void kern_copy_async_wait(int last) {
+    thread *t = running();
+    int kept = 0;
+    for (int i = 0; i < t->copies; i++) {
+        async_copy c = t->copy[i];
+        if (c.group >= t->group - last)
+            t->copy[kept++] = c;
+        else if (c.valid)
+            memcpy(c.to, c.from, 16);
+        else
+            memset(c.to, 0, 16);
+    }
+    t->copies = kept;
+}
+
+/* ---- the order of threads ---- */
+
+UNSEEN static void thread_main(void *unused) {
+    (void)unused;
+    block *b = the_block;
+    ACQUIRE(&b->args);
+    b->kernel->thread(b->args);
+    RELEASE(&b->args);
+    if (running()->copies) complain("a copy that nobody waited for", b->running, b->running);
+    running()->state = ENDED;
+    b->ended++;
+    fiber_change(running()->fiber, b->here);
+}
+
+UNSEEN static void run_thread(block *b, int which) {
+    b->running = which;
+    kern_place.thread = which;
+    fiber_change(b->here, b->thread[which].fiber);
+}
+
+/* Runs those lanes of a warp that can; again and again if `far`. */
+UNSEEN static bool run_warp(block *b, int warp, bool far) {
+    bool ran = false, again = true;
+    while (again) {
+        again = false;
+        int turn = seed > 1 ? below(b, LANES) : 0;
+        for (int i = 0; i < LANES; i++) {
+            int of_warp = seed == 1 ? LANES - 1 - i : (i + turn) % LANES;
+            int which = warp * LANES + of_warp;
+            if (b->thread[which].state != READY) continue;
+            run_thread(b, which);
+            ran = true;
+            again = far;
+        }
+    }
+    return ran;
+}
+
+UNSEEN static void run_threads(block *b) {
+    int warps = b->threads / LANES;
+    while (b->ended < b->threads) {
+        bool ran = false;
+        int turn = seed > 1 ? below(b, warps) : 0;
+        for (int i = 0; i < warps; i++) {
+            int warp = seed == 1 ? warps - 1 - i : (i + turn) % warps;
+            if (run_warp(b, warp, seed < 2 || below(b, 2))) ran = true;
+        }
+        if (ran) continue;
+        int stuck = 0, other;
+        while (b->thread[stuck].state == ENDED) stuck++;
+        for (other = 0; other < b->threads; other++)
+            if (b->thread[other].state != b->thread[stuck].state ||
+                b->thread[other].line != b->thread[stuck].line)
+                break;
+        complain("threads that wait for ever", stuck, other % b->threads);
+    }
+}
+
+UNSEEN static void run_block(block *b, const int at[3]) {
+    b->random = seed + (uint64_t)at[0] * 7919 + (uint64_t)at[1] * 104729 + (uint64_t)at[2];
+    b->ended = 0;
+    kern_place = (kern_block_place){.threads = b->threads, .shared = b->shared};
+    memcpy(kern_place.block, at, sizeof kern_place.block);
+    if (b->shared_bytes) memset(b->shared, 0xff, b->shared_bytes);
+    for (int i = 0; i < b->threads; i++) {
+        thread *t = &b->thread[i];
+        t->state = READY;
+        t->file = NULL;
+        t->line = t->copies = t->group = 0;
+        fiber_start(t->fiber, thread_main, NULL);
+    }
+    RELEASE(&b->args);
+    run_threads(b);
+    ACQUIRE(&b->args);
+}
+
+UNSEEN static block *block_of_thread(const kern_block_kernel *kernel, int threads) {
+    if (!the_block) {
+        the_block = kern_array(1, sizeof *the_block);
+        the_block->here = fiber_here();
+    }
+    block *b = the_block;
+    for (int i = 0; i < threads; i++)
+        if (!b->thread[i].fiber) b->thread[i].fiber = fiber_create(STACK);
+    b->kernel = kernel;
+    b->threads = threads;
+    return b;
+}
+
+void emulator_run(const kern_block_kernel *kernel, const void *args, const unsigned grid[3],
+                  int threads, size_t shared_bytes) {
+    ASSERT(threads > 0 && threads <= kernel->threads && threads % LANES == 0 && threads <= MOST);
+    ASSERT(grid[0] && grid[1] && grid[2]);
+    int64_t blocks = (int64_t)grid[0] * grid[1] * grid[2];
+#ifdef __SANITIZE_THREAD__
+    int workers = 1; /* OpenMP's own waiting would look like races */
+#else
+    int workers = (int)kern_min(blocks, omp_get_max_threads());
+#endif
+#pragma omp parallel num_threads(workers) if (workers > 1)
+    {
+        block *b = block_of_thread(kernel, threads);
+        b->args = args;
+        b->shared_bytes = shared_bytes;
+        /* Of its own, so that the address sanitizer knows where it ends. */
+        b->shared = shared_bytes ? aligned_alloc(16, (shared_bytes + 15) / 16 * 16) : NULL;
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < blocks; i++) {
+            int64_t from_end = seed == 1 ? blocks - 1 - i : i;
+            int at[3] = {(int)(from_end % grid[0]), (int)(from_end / grid[0] % grid[1]),
+                         (int)(from_end / grid[0] / grid[1])};
+            run_block(b, at);
+        }
+        free(b->shared);
+    }
+}

@@ -1,0 +1,242 @@
+/* A device's attention against the CPU's in f64, within what rounding allows: edges of tiles,
+ * windows, pasts, grouped heads, any subset of results and of what is given. */
+#include "tests/device.h"
+#include "tests/kernels/attention_bounds.h"
+
+enum { STAGE_CASES = 10, SPARE = 3 /* rows that the past might have and has not */ };
+
+/* {batch, rows, heads, groups, head size, window, past, lead}: edges of tiles of 16, 32 and 64; the
+ * last two have tiles that all rows but one see, and one that is not full. */
+static const int64_t device_cases[][8] = {
+    {1, 5, 1, 1, 64, 100, 0, 0},   {1, 64, 2, 1, 64, 64, 63, 1},
+    {1, 65, 1, 1, 80, 1000, 5, 0}, {2, 31, 2, 2, 8, 31, 30, 1},
+    {1, 33, 4, 2, 96, 32, 65, 0},  {1, 63, 1, 1, 128, 20, 16, 0},
+    {1, 129, 2, 1, 16, 67, 31, 2}, {1, 17, 1, 1, 120, 90, 80, 0},
+    {1, 97, 1, 1, 72, 33, 64, 0},  {1, 130, 1, 1, 24, 17, 128, 0},
+    {2, 15, 3, 3, 88, 1, 1, 0},    {1, 32, 1, 1, 104, 1 << 30, 0, 0},
+    {1, 16, 2, 2, 33, 40, 20, 1},  {1, 20, 1, 1, 130, 9, 30, 0},
+    {1, 192, 1, 1, 8, 127, 0, 0},  {1, 130, 1, 1, 40, 1000, 62, 0},
+};
+enum { DEVICE_CASES = sizeof device_cases / sizeof *device_cases };
+
+/* ---- running ---- */
+
+typedef struct {
+    kern_buffer tensor[TENSORS], past_rows, workspace;
+} placed;
+
+static size_t tensor_bytes(const problem *p, int t) {
+    return (size_t)p->size[t] * kern_dtype_bytes(tensor_dtype(p, t));
+}
+
+static void *address(const problem *p, const placed *at, int t, unsigned bits) {
+    if (!(bits >> t & 1)) return NULL;
+    bool of_past = t == PAST_K || t == PAST_V || t == OUT_PAST_K || t == OUT_PAST_V;
+    int64_t skip = of_past ? p->lead * p->shape.groups * p->shape.head_size : 0;
+    return (char *)at->tensor[t].data + (size_t)skip * kern_dtype_bytes(tensor_dtype(p, t));
+}
+
+/* As run() of the CPU, on the test's device. */
+static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given) {
+    const kern_device *device = test_device();
+    placed at = {0};
+    void *state;
+    size_t workspace;
+    int32_t past_rows = (int32_t)p->past;
+    unsigned bits = ~0u;
+    if (!p->past) bits &= ~(1u << PAST_K | 1u << PAST_V | 1u << OUT_PAST_K | 1u << OUT_PAST_V);
+    if (stage > 0) bits &= wanted | ((1u << OUT_Q) - 1);
+    if (stage > 1) bits &= given | ~GIVEN;
+    assert_int_equal(device->attention->create(&state, &p->shape, stage,
+                                               p->past ? p->past + SPARE : 0, 2, &workspace),
+                     KERN_OK);
+    assert_int_equal(kern_buffer_create(&at.workspace, device, workspace, "test"), KERN_OK);
+    at.past_rows = test_on_device(&past_rows, sizeof past_rows);
+    for (int t = 0; t < TENSORS; t++) at.tensor[t] = test_on_device(p->data[t], tensor_bytes(p, t));
+    kern_attention_arguments call = {.q = address(p, &at, Q, bits),
+                                     .k = address(p, &at, K, bits),
+                                     .v = address(p, &at, V, bits),
+                                     .past_k = address(p, &at, PAST_K, bits),
+                                     .past_v = address(p, &at, PAST_V, bits),
+                                     .past_rows = p->past ? at.past_rows.data : NULL,
+                                     .past_stride = past_stride(p),
+                                     .ct_o = address(p, &at, CT_O, bits),
+                                     .a = address(p, &at, A, bits),
+                                     .b = address(p, &at, B, bits),
+                                     .c = address(p, &at, C, bits),
+                                     .o = address(p, &at, O, bits),
+                                     .lse = address(p, &at, LSE, bits),
+                                     .ct_q = address(p, &at, OUT_Q, bits),
+                                     .ct_k = address(p, &at, OUT_K, bits),
+                                     .ct_v = address(p, &at, OUT_V, bits),
+                                     .ct_ct_o = address(p, &at, OUT_CT_O, bits),
+                                     .ct_past_k = address(p, &at, OUT_PAST_K, bits),
+                                     .ct_past_v = address(p, &at, OUT_PAST_V, bits),
+                                     .ct_past_stride = past_stride(p),
+                                     .workspace = at.workspace.data};
+    device->attention->run(device->stream, state, &call);
+    for (int t = 0; t < TENSORS; t++) {
+        test_from_device(p->data[t], at.tensor[t].data, tensor_bytes(p, t));
+        kern_buffer_destroy(&at.tensor[t]);
+    }
+    kern_buffer_destroy(&at.past_rows);
+    kern_buffer_destroy(&at.workspace);
+    device->attention->destroy(state);
+}
+
+/* ---- comparing ---- */
+
+/* Sums of `terms` at most: twice as many roundings, since partial sums are sums themselves. The
+ * GPU's tensor cores, which take head sizes of whole 16 bytes up to 128, get weights in bf16. */
+static attention_errors errors_of(const problem *p) {
+    const kern_attention_shape *s = &p->shape;
+    bool tensor = !strncmp(test_device_name(), "cuda", 4) && s->dtype == KERN_BF16 &&
+                  s->head_size % 8 == 0 && s->head_size <= 128;
+    double unit = s->dtype == KERN_F64 ? 0x1p-53 : 0x1p-24;
+    int64_t keys = kern_min(p->past + s->rows, s->window);
+    int64_t terms = kern_max(s->head_size, kern_max(keys, s->rows * s->heads / s->groups));
+    return (attention_errors){(double)(terms + 16) * unit, tensor ? 0x1p-8 : 0};
+}
+
+static void check_stage(const problem *exact, const problem *rough, const problem *before,
+                        int stage, unsigned wanted, unsigned given) {
+    static const char *const name[TENSORS] = {[O] = "o",
+                                              [LSE] = "lse",
+                                              [OUT_Q] = "ct_q",
+                                              [OUT_K] = "ct_k",
+                                              [OUT_V] = "ct_v",
+                                              [OUT_CT_O] = "ct_ct_o",
+                                              [OUT_PAST_K] = "ct_past_k",
+                                              [OUT_PAST_V] = "ct_past_v"};
+    attention_errors e = errors_of(rough);
+    double *bound[TENSORS] = {0};
+    for (int t = O; t < TENSORS; t++) bound[t] = kern_array(exact->size[t], sizeof *bound[t]);
+    attention_bounds(exact, bound, stage, given, e);
+    for (int t = O; t < TENSORS; t++) {
+        bool result = stage == 0 ? t <= LSE : wanted >> t & 1 && (stage == 2 || t != OUT_CT_O);
+        bool of_past = t == OUT_PAST_K || t == OUT_PAST_V;
+        if (!result || (of_past && !exact->past))
+            assert_memory_equal(rough->data[t], before->data[t], tensor_bytes(rough, t));
+        else
+            for (int64_t i = 0; i < exact->size[t]; i++)
+                check_close(name[t], get(rough, t, i), get(exact, t, i),
+                            bound[t][i] + e.sum * fabs(get(exact, t, i)));
+        free(bound[t]);
+    }
+}
+
+static problem copy_of(const problem *p) {
+    problem copy = problem_create(p->shape, p->past, p->lead);
+    for (int t = 0; t < TENSORS; t++) memcpy(copy.data[t], p->data[t], tensor_bytes(p, t));
+    return copy;
+}
+
+/* o and lse of stages 1 and 2 are the exact ones, rounded. */
+static void check_case(const int64_t *c, kern_dtype dtype, int stage, unsigned wanted,
+                       unsigned given) {
+    kern_attention_shape shape = shape_of(c[0], c[1], c[2], c[3], c[4], c[5]);
+    problem exact = problem_create(shape, c[6], c[7]), rough = converted(&exact, dtype);
+    run(&exact, 0, 0, 0);
+    if (stage > 0) {
+        for (int t = O; t <= LSE; t++)
+            for (int64_t i = 0; i < exact.size[t]; i++) set(&rough, t, i, get(&exact, t, i));
+        run(&exact, stage, wanted, given);
+    }
+    problem before = copy_of(&rough);
+    run_on_device(&rough, stage, wanted, given);
+    check_stage(&exact, &rough, &before, stage, wanted, given);
+    problem_destroy(&exact);
+    problem_destroy(&rough);
+    problem_destroy(&before);
+}
+
+static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16, KERN_F64};
+
+static void check_cases(const int64_t (*table)[8], int count, int stage) {
+    random_state = 21 + (uint64_t)stage;
+    for (int i = 0; i < count; i++)
+        for (int d = 0; d < 3; d++) {
+            current = i * 10 + d;
+            check_case(table[i], dtypes[d], stage, ALL, GIVEN);
+        }
+}
+
+static void test_forward(void **state) {
+    (void)state;
+    check_cases(device_cases, DEVICE_CASES, 0);
+    check_cases(cases, STAGE_CASES, 0);
+}
+
+static void test_few_rows(void **state) {
+    (void)state;
+    static const int64_t long_heads[1][8] = {{1, 4, 1, 1, 2112, 3, 1, 0}};
+    check_cases(few_cases, FEW_CASES, 0);
+    check_cases(long_heads, 1, 0);
+}
+
+static void test_vjp(void **state) {
+    (void)state;
+    check_cases(device_cases, DEVICE_CASES, 1);
+    check_cases(cases, STAGE_CASES, 1);
+}
+
+static void test_vjp2(void **state) {
+    (void)state;
+    check_cases(device_cases, DEVICE_CASES, 2);
+    check_cases(cases, STAGE_CASES, 2);
+}
+
+/* What is not wanted is not touched, what is not given is zero. */
+static void test_subsets(void **state) {
+    (void)state;
+    static const int64_t small[8] = {1, 18, 2, 1, 16, 9, 12, 1};
+    random_state = 25;
+    for (unsigned bits = 0; bits < 64; bits++)
+        for (int d = 0; d < 3; d++) {
+            current = (int)bits * 10 + d;
+            unsigned given = (bits * 5 + (unsigned)d) % 8 << A;
+            check_case(small, dtypes[d], 2, bits << OUT_Q, given);
+            if (bits < 32) check_case(small, dtypes[d], 1, bits << OUT_Q, 0);
+        }
+}
+
+static void test_extremes(void **state) {
+    (void)state;
+    random_state = 26;
+    for (int d = 0; d < 3; d++) {
+        problem p = problem_create(shape_of(1, 70, 1, 1, 16, 50), 40, 0);
+        p.shape.scale = 300;
+        problem rough = converted(&p, dtypes[d]);
+        for (int stage = 0; stage <= 2; stage++) run_on_device(&rough, stage, ALL, GIVEN);
+        for (int t = O; t < TENSORS; t++)
+            for (int64_t i = 0; i < rough.size[t]; i++) assert_true(isfinite(get(&rough, t, i)));
+        problem_destroy(&p);
+        problem_destroy(&rough);
+    }
+}
+
+static void test_nan_is_seen(void **state) {
+    (void)state;
+    random_state = 27;
+    for (int d = 0; d < 3; d++)
+        for (int64_t rows = 3; rows < 30; rows += 20)
+            for (int of_past = 0; of_past < 2; of_past++) {
+                problem exact = problem_create(shape_of(1, rows, 1, 1, 8, 8), 9, 0);
+                problem p = converted(&exact, dtypes[d]);
+                set(&p, of_past ? PAST_K : V, of_past ? 8 * 7 + 1 : 8 * 1 + 1, (double)NAN);
+                run_on_device(&p, 0, 0, 0);
+                for (int64_t t = 1; t < 3; t++) assert_true(isnan(get(&p, O, t * 8 + 1)));
+                problem_destroy(&exact);
+                problem_destroy(&p);
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward),     cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_vjp),         cmocka_unit_test(test_vjp2),
+        cmocka_unit_test(test_subsets),     cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_nan_is_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
