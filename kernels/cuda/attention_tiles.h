@@ -163,7 +163,6 @@ DEVICE void NAME(clear)(const NAME(tile) * t, REAL *sum) {
  * are none. */
 DEVICE void NAME(load_statistics)(const NAME(tile) * t, bool second) {
     const attention_args *s = t->args;
-    sync_block();
     for (int i = thread_x(); i < TILE; i += ATTENTION_THREADS) {
         bool valid = i < t->rows;
         int64_t at = NAME(row_offset)(t, i), of_row = at / s->head_size;
@@ -176,7 +175,6 @@ DEVICE void NAME(load_statistics)(const NAME(tile) * t, bool second) {
         t->areas.tau[i] = valid && second ? ((const REAL *)s->tau)[of_row] : 0;
         t->areas.h[i] = valid && second ? ((const REAL *)s->h)[of_row] : 0;
     }
-    sync_block();
 }
 
 /* score[0] = P */
@@ -259,9 +257,8 @@ DEVICE NAME(tile) NAME(tile_of_rows)(const attention_args *args) {
     return t;
 }
 
-/* out = by sum (- less[row] what was there in `minus`), for the tile's rows. */
+/* out = by sum, for the tile's rows. */
 DEVICE void NAME(store_rows)(const NAME(tile) * t, void *out, const REAL *sum, REAL by) {
-    sync_block();
     for (int e = thread_x(); e < t->rows * t->args->head_size; e += ATTENTION_THREADS) {
         int i = e / t->args->head_size, j = e % t->args->head_size;
         ((REAL *)out)[NAME(row_offset)(t, i) + j] = by * sum[e];
@@ -337,6 +334,7 @@ KERNEL(NAME(attention_vjp_rows), attention_args, ATTENTION_THREADS) {
         NAME(first_cotangent)(&t);
         NAME(add_keys)(&t, t.areas.sum[0], t.areas.score[1], args.k, args.past_k);
     }
+    sync_block();
     NAME(store_rows)(&t, args.ct_q, t.areas.sum[0], (REAL)args.scale);
 }
 
@@ -393,6 +391,7 @@ KERNEL(NAME(attention_vjp2_rows), attention_args, ATTENTION_THREADS) {
         NAME(add_keys)(&t, t.areas.sum[0], t.areas.score[3], args.k, args.past_k);
         if (args.b) NAME(add_keys)(&t, t.areas.sum[0], t.areas.score[1], args.b, 0);
     }
+    sync_block();
     if (args.ct_q) NAME(store_rows)(&t, args.ct_q, t.areas.sum[0], (REAL)args.scale);
 }
 
