@@ -64,7 +64,7 @@ refused 1 "no device 'cuda:x'" ./tiny.yaml run.dir=g train.device=cuda:x
 # newest checkpoint.
 for call in cudaMalloc:9 cudaHostAlloc:2 cudaMemcpyAsync:30 cudaMemsetAsync:3 cudaLaunchKernel:900 \
     cudaStreamSynchronize:25 cudaStreamBeginCapture:3 cudaStreamEndCapture:2 cudaGraphInstantiate:2 \
-    cudaGraphLaunch:5 cudaEventRecord:4 cudaFuncSetAttribute:2 cudaLibraryLoadData:4 \
+    cudaGraphLaunch:5 cudaEventRecord:4 cudaLibraryLoadData:4 \
     cudaLibraryGetKernel:8 nvrtcCompileProgram:6 cublasLtMatmulAlgoGetHeuristic:5 cublasLtMatmul:70 \
     cublasLtCreate:1; do
     code=0
