@@ -3,6 +3,8 @@
  */
 #include "kernels/machine.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 const kern_machine kern_machine_cpu = {.name = "cpu",
@@ -32,6 +34,22 @@ const kern_machine *kern_machine_named(const char *name) {
     for (size_t i = 0; i < sizeof gpu / sizeof *gpu; i++)
         if (!strcmp(gpu[i].name, name)) return &gpu[i];
     return NULL;
+}
+
+kern_machine kern_machine_like(const char *product, double memory) {
+    kern_machine found = {.pass_steps = gpu[0].pass_steps,
+                          .piece_rows = gpu[0].piece_rows,
+                          .product_rows = gpu[0].product_rows,
+                          .slice_elements = gpu[0].slice_elements};
+    for (size_t i = 0; i < sizeof gpu / sizeof *gpu; i++) {
+        char model[16];
+        snprintf(model, sizeof model, "%.*s", (int)strcspn(gpu[i].name, "-"), gpu[i].name);
+        bool nearer = fabs(gpu[i].memory - memory) < fabs(found.memory - memory);
+        if (strcasestr(product, model) && nearer) found = gpu[i];
+    }
+    found.name = product;
+    found.memory = memory;
+    return found;
 }
 
 const char *kern_machine_names(void) {

@@ -24,6 +24,9 @@ extern const kern_machine kern_machine_cpu;
 
 /* The accelerator of this name; NULL where there is none. */
 const kern_machine *kern_machine_named(const char *name);
+/* A machine whose maker calls it `product` ("NVIDIA H200"), with so many bytes for training: the
+ * figures of the nearest of that kind, or, if there is none, figures without speeds. */
+kern_machine kern_machine_like(const char *product, double memory);
 /* All their names: "a100-40, ... and b200". */
 const char *kern_machine_names(void);
 

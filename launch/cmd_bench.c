@@ -84,9 +84,11 @@ static kern_status run_steps(bench *b) {
     train_step *step = NULL;
     int32_t *tokens = NULL;
     const conf_train *train = &b->conf->train;
+    const kern_device *device;
     measure_peak(b);
-    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf), NULL, b->threads,
-                         false));
+    TRY(kern_device_open(&device, train->device));
+    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf, device), NULL,
+                         b->threads, false));
     TRY(train_step_allocate(step));
     TRY(kern_alloc((void **)&tokens, (size_t)(train->batch * (train->context + 1)) * sizeof *tokens,
                    "tokens"));

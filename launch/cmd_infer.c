@@ -187,7 +187,7 @@ static kern_status open_session(inference *all) {
                                .threads = train_threads(conf)};
     TRY(find_limit(&spec.limit, all));
     omp_set_num_threads(spec.threads);
-    spec.memory = train_memory_limit(conf);
+    spec.memory = train_memory_limit(conf, spec.device);
     TRY(infer_session_create(&all->session, &spec));
     TRY(launch_trained_load(&all->run,
                             (infer_readers){.plain = !spec.inner, .stepping = spec.inner}));

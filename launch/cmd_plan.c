@@ -336,12 +336,14 @@ static kern_status open_device(plan *to, kern_device **paper, kern_machine *mach
                                const char *name) {
     kern_status status = KERN_OK;
     *paper = NULL;
-    to->limit = train_memory_limit(to->conf);
-    if (!name) return kern_device_open(&to->device, to->conf->train.device);
-    TRY(launch_machine_open(machine, name));
-    if (!(to->conf->train.memory_limit > 0)) to->limit = machine->memory;
-    to->paper = true;
-    to->device = *paper = kern_device_paper_create(machine);
+    if (name) {
+        TRY(launch_machine_open(machine, name));
+        to->paper = true;
+        to->device = *paper = kern_device_paper_create(machine);
+    } else {
+        TRY(kern_device_open(&to->device, to->conf->train.device));
+    }
+    to->limit = train_memory_limit(to->conf, to->device);
 done:
     return status;
 }

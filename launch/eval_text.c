@@ -147,7 +147,7 @@ kern_status launch_eval_texts(const launch_eval_choices *chosen, const char *wor
     spec.conf = run.conf;
     spec.device = run.device;
     spec.inner = launch_eval_has_inner(&run) && !chosen->off;
-    spec.memory = train_memory_limit(run.conf);
+    spec.memory = train_memory_limit(run.conf, run.device);
     spec.threads = train_threads(run.conf);
     omp_set_num_threads(spec.threads);
     TRY(infer_session_create(&session, &spec));

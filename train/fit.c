@@ -245,7 +245,7 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     say(&to, "training needs at least %s, and %s is %s: ", needed,
         train->memory_limit > 0    ? "train.memory_limit"
         : problem->comm->ranks > 1 ? "the least that a rank has free"
-                                   : "what this machine has free",
+                                   : "what is free",
         limit);
     say_kinds(&to, &least->memory);
     say(&to, "; what would be enough: %s %.0f bytes",

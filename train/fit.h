@@ -17,8 +17,9 @@ typedef struct {
  * begun, so their number is to be set before. */
 double train_free_memory(void);
 
-/* train.memory_limit, or where that is 0 train_free_memory(), or HUGE_VAL if that is unknown. */
-double train_memory_limit(const ttt_conf *conf);
+/* train.memory_limit, or where that is 0 the memory of a device that has its own, else
+ * train_free_memory(), or HUGE_VAL if that is unknown. */
+double train_memory_limit(const ttt_conf *conf, const kern_device *device);
 
 /* train.threads, or where that is 0 one for each processor that this process may run on. */
 int train_threads(const ttt_conf *conf);

@@ -125,8 +125,9 @@ double train_free_memory(void) {
     return isfinite(left) ? fmax(1, left * 0.95) : 0; /* nothing left is not unknown */
 }
 
-double train_memory_limit(const ttt_conf *conf) {
+double train_memory_limit(const ttt_conf *conf, const kern_device *device) {
     if (conf->train.memory_limit > 0) return conf->train.memory_limit;
+    if (device->machine->memory > 0) return device->machine->memory;
     double left = train_free_memory();
     return left > 0 ? left : HUGE_VAL;
 }

@@ -49,7 +49,11 @@ done:
 
 /* What validation takes is not there for the step. */
 static kern_status fit_step(train_loop *l, train_fit *fit) {
-    double limit = train_memory_limit(l->conf), taken = train_validation_bytes(l->validation);
+    const kern_device *device;
+    kern_status status = kern_device_open(&device, l->conf->train.device);
+    if (status != KERN_OK) return status;
+    double limit = train_memory_limit(l->conf, device);
+    double taken = train_validation_bytes(l->validation);
     char most[32], validation[32];
     train_bytes_text(most, limit);
     train_bytes_text(validation, taken);
@@ -58,11 +62,9 @@ static kern_status fit_step(train_loop *l, train_fit *fit) {
                          "validation alone needs %s, and %s is %s; raise it, or train without "
                          "(run.eval_every=0)",
                          validation,
-                         l->conf->train.memory_limit > 0 ? "train.memory_limit"
-                                                         : "what this machine has free",
+                         l->conf->train.memory_limit > 0 ? "train.memory_limit" : "what is free",
                          most);
-    kern_status status =
-        train_fit_create(&l->step, fit, l->conf, limit - taken, NULL, l->threads, false);
+    status = train_fit_create(&l->step, fit, l->conf, limit - taken, NULL, l->threads, false);
     if (status != KERN_ERR_MEMORY || taken <= 0) return status;
     return kern_fail_context(status,
                              "validation takes %s of %s (run.eval_every=0 goes without; with it, "

@@ -108,7 +108,10 @@ static void forget(void *of) {
 
 static char device_name[16];
 
+static kern_machine machine;
+
 static const kern_device cuda = {.name = device_name,
+                                 .machine = &machine,
                                  .stream = &the_stream,
                                  .alloc = gpu_alloc,
                                  .free = gpu_free,
@@ -147,6 +150,7 @@ static kern_status learn(int index) {
     static char properties[KERN_CUDA_PROPERTIES];
     kern_status status = KERN_OK;
     int shared = 0;
+    size_t unused = 0, total = 0;
     TRY(RUNTIME(SetDevice, index));
     TRY(RUNTIME(GetDeviceProperties, properties, index));
     TRY(RUNTIME(DeviceGetAttribute, &gpu->major, KERN_CUDA_MAJOR, index));
@@ -155,6 +159,9 @@ static kern_status learn(int index) {
     TRY(RUNTIME(DeviceGetAttribute, &shared, KERN_CUDA_SHARED_BYTES, index));
     gpu->shared_bytes = (size_t)shared;
     snprintf(gpu->name, sizeof gpu->name, "%.60s", properties);
+    TRY(RUNTIME(MemGetInfo, &unused, &total));
+    machine =
+        kern_machine_like(gpu->name, 0.95 * (double)unused); /* what graphs and modules take */
     if (gpu->major < 8)
         status = kern_fail(KERN_ERR_CONFIG,
                            "device cuda: %s has compute capability %d.%d; 8.0 or "

@@ -137,7 +137,8 @@ static void check_copy(size_t bytes) {
     static const int64_t extents[] = {1, 2, 3, 8, 16, 31, 32, 33, 70};
     enum { AXES = KERN_COPY_AXES };
     int rank = (int)below(AXES + 1);
-    int64_t shape[AXES], in[AXES], out[AXES], from[AXES], to[AXES], count = 1, src_count = 1;
+    int64_t shape[AXES], in[AXES] = {0}, out[AXES] = {0}, from[AXES], to[AXES];
+    int64_t count = 1, src_count = 1;
     for (int axis = 0; axis < rank; axis++) {
         shape[axis] = extents[below(9)];
         if (count * shape[axis] > 6000) shape[axis] = 1;

@@ -176,10 +176,10 @@ static void work_is_weighed_against_rows(void **state) {
 static void the_limit_is_the_configurations_or_the_machines(void **state) {
     (void)state;
     ttt_conf *conf = conf_of("train.memory_limit=3 GB", NULL);
-    assert_true(train_memory_limit(conf) == 3e9);
+    assert_true(train_memory_limit(conf, kern_device_cpu()) == 3e9);
     conf_destroy(conf);
     conf = conf_of("train.memory_limit=0", NULL);
-    double left = train_memory_limit(conf);
+    double left = train_memory_limit(conf, kern_device_cpu());
     conf_destroy(conf);
     FILE *file = fopen("/proc/meminfo", "r");
     assert_non_null(file);
