@@ -122,7 +122,7 @@ static void write_file(uint64_t key, const code *c) {
 
 static kern_status explain(kern_status status, void *handle) {
     size_t bytes = 0;
-    if (kern_nvrtc_table.GetProgramLogSize(handle, &bytes) || !bytes) return status;
+    if (kern_nvrtc_table.GetProgramLogSize(handle, &bytes) || bytes < 2) return status;
     char *log = kern_array((int64_t)bytes + 1, 1);
     kern_nvrtc_table.GetProgramLog(handle, log);
     status = kern_fail_context(status, "%.1500s", log);

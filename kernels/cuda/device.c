@@ -65,8 +65,11 @@ typedef struct {
     void *graph, *uploads;
 } recording;
 
+static bool captures;
+
 static void record(kern_stream *stream) {
     ON_STREAM(stream, RUNTIME(StreamBeginCapture, kern_cuda_stream, KERN_CUDA_RELAXED));
+    captures = stream->status == KERN_OK;
     kern_cuda_keep_uploads();
 }
 
@@ -75,11 +78,12 @@ static void *recorded(kern_stream *stream) {
     void *graph = NULL;
     recording *made = kern_array(1, sizeof *made);
     made->uploads = kern_cuda_kept_uploads();
-    kern_status before = stream->status;
-    kern_status ended = RUNTIME(StreamEndCapture, kern_cuda_stream, &graph);
-    stream->status = before ? before : ended;
+    if (stream->status == KERN_OK)
+        ON_STREAM(stream, RUNTIME(StreamEndCapture, kern_cuda_stream, &graph));
+    else if (captures) /* the first error is the one to tell of */
+        kern_cuda_runtime_table.StreamEndCapture(kern_cuda_stream, &graph);
     ON_STREAM(stream, RUNTIME(GraphInstantiate, &made->graph, graph, 0));
-    if (graph) ON_STREAM(stream, RUNTIME(GraphDestroy, graph));
+    if (graph) kern_cuda_runtime_table.GraphDestroy(graph);
     if (stream->status == KERN_OK) return made;
     kern_cuda_forget_uploads(made->uploads);
     free(made);

@@ -6,7 +6,7 @@
 
 /* ---- move.cu ---- */
 
-enum { MOVE_THREADS = 256, MOVE_AXES = 5, MOVE_SIDE = 32 };
+enum { MOVE_THREADS = 256, MOVE_AXES = 5, MOVE_SIDE = 32, MOVE_LAYERS = 256 };
 
 /* to[i . to_stride] = from[i . from_stride] for i in `shape`, in units of `unit` bytes (1, 2, 4, 8
  * or 16, to which all addresses are aligned); from NULL: zeros. Lanes go along the last axis:
@@ -20,7 +20,8 @@ typedef struct {
 KERNEL_DECLARE(move_runs)
 
 /* The same where `to` runs along the last axis and `from` along the one before: square tiles go
- * through shared memory. Grid: tiles of the last axis, of the one before, other rows. */
+ * through shared memory. Grid: tiles of the last axis, of the one before, other rows, at most
+ * MOVE_LAYERS at a time. */
 typedef struct {
     char *to;
     const char *from;

@@ -78,7 +78,7 @@ static kern_status choose(const product *p, kern_cublas_choice *choice, size_t i
                    sizeof alignment[i]));
     TRY(CUBLAS(MatmulAlgoGetHeuristic, library, p->description, p->b, p->a, p->c, p->c, wanted, 1,
                choice, &found));
-    if (!found || choice->status) status = kern_fail(KERN_ERR_USAGE, "cublasLt knows no algorithm");
+    if (!found || choice->status) status = kern_fail(KERN_ERR_FILE, "cublasLt knows no algorithm");
 done:
     if (wanted) kern_cublas_table.MatmulPreferenceDestroy(wanted);
     return status;

@@ -67,7 +67,7 @@ static void run_tiles(kern_stream *stream, const kern_copy_layout *l, void *to, 
     kern_cuda_extent grid = {
         (unsigned)kern_divide_up(args.shape[l->axes - 1], MOVE_SIDE),
         (unsigned)kern_divide_up(args.shape[l->axes - 2], MOVE_SIDE),
-        (unsigned)kern_min(args.rows, 65535),
+        (unsigned)kern_min(args.rows, MOVE_LAYERS),
     };
     LAUNCH(move_tiles, grid, MOVE_THREADS, MOVE_SIDE * (MOVE_SIDE + 1) * bytes, stream, &args);
 }

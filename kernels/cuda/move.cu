@@ -68,7 +68,7 @@ KERNEL(move_tiles, move_tiles_args, MOVE_THREADS) {
     int last = args.axes - 1, unit = args.unit, x = thread_x() % MOVE_SIDE;
     int64_t column = (int64_t)block_x() * MOVE_SIDE, line = (int64_t)block_y() * MOVE_SIDE;
     int64_t columns = args.shape[last] - column, lines = args.shape[last - 1] - line;
-    for (int64_t row = block_z(); row < args.rows; row += 65535) {
+    for (int64_t row = block_z(); row < args.rows; row += MOVE_LAYERS) {
         move_offsets o = offsets_of(row, last - 1, args.shape, args.to_stride, args.from_stride);
         for (int y = thread_x() / MOVE_SIDE; y < MOVE_SIDE; y += MOVE_THREADS / MOVE_SIDE)
             if (x < lines && y < columns)

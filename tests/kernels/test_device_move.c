@@ -19,7 +19,10 @@ static int64_t below(int64_t n) {
     return (int64_t)((state >> 33) % (uint64_t)n);
 }
 
-/* Random numbers on the CPU and on the device; `lead` bytes before, so that alignment varies. */
+/* Random numbers on the CPU and on the device; `lead` bytes before, so that alignment varies, and
+ * some behind, which nobody may write. */
+enum { BEHIND = 16 };
+
 typedef struct {
     char *here;
     kern_buffer there;
@@ -28,10 +31,10 @@ typedef struct {
 
 static pair pair_of(size_t bytes, size_t lead) {
     pair p = {.lead = lead, .bytes = bytes};
-    p.here = malloc(lead + bytes + 1);
+    p.here = malloc(lead + bytes + BEHIND);
     assert_non_null(p.here);
-    for (size_t i = 0; i < lead + bytes; i++) p.here[i] = (char)below(256);
-    p.there = test_on_device(p.here, lead + bytes);
+    for (size_t i = 0; i < lead + bytes + BEHIND; i++) p.here[i] = (char)below(256);
+    p.there = test_on_device(p.here, lead + bytes + BEHIND);
     return p;
 }
 
@@ -54,8 +57,8 @@ static char *at(const pair *p) {
 
 /* All bytes, those before included, are alike; then both are gone. */
 static void compare(pair *p, const char *what) {
-    size_t bytes = p->lead + p->bytes;
-    char *got = malloc(bytes + 1);
+    size_t bytes = p->lead + p->bytes + BEHIND;
+    char *got = malloc(bytes);
     assert_non_null(got);
     test_from_device(got, p->there.data, bytes);
     for (size_t i = 0; i < bytes; i++)
@@ -186,6 +189,7 @@ static void test_copy(void **unused) {
         static const int64_t edges[] = {2, 31, 32, 33};
         for (int r = 0; r < 4; r++)
             for (int c = 0; c < 4; c++) check_turn(sizes[s], 3, edges[r], edges[c]);
+        check_turn(sizes[s], 2 * 256 + 3, 2, 5); /* more than the grid has layers */
     }
 }
 

@@ -1,0 +1,80 @@
+#!/bin/bash
+# The commands on cuda-bench, the CUDA device with stand-ins for CUDA: training as on the CPU, a run
+# that moves there and back, one that is killed and goes on, evaluating, reading; what is said where
+# something is missing; and each kind of call that fails in turn. Arguments: the program, the source
+# directory.
+set -euo pipefail
+# shellcheck source=tests/launch/train_common.sh
+. "$(dirname "$0")/train_common.sh" "$1" test_cuda_same
+export TTT_CUDA_PLUGIN=${ttt%/*}/tests/libttt_cuda_bench.so
+export TTT_BENCH_ROWS=cpu TTT_CACHE=/dev/null
+
+# close RUN OTHER BOUND: the losses of their steps differ by at most so much of themselves.
+close() {
+    paste <(losses "$1") <(losses "$2") | awk -v bound="$3" '
+        { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > most) most = d; lines++ }
+        END { printf "%d losses, at most %.1e apart\n", lines, most; exit !(lines > 3 && most <= bound) }' ||
+        fault "$1 and $2 differ by more than $3"
+}
+
+short=(train.steps=4 train.total_steps=30 data.valid=valid.h5 run.eval_every=2 run.eval_windows=2 run.save_every=2 run.keep_last=0)
+declare -A bound=([f64]=1e-10 [f32]=1e-5 [bf16]=1e-3)
+for precision in f64 f32 bf16; do
+    train $precision "${short[@]}" train.precision=$precision
+    train $precision-cuda "${short[@]}" train.precision=$precision train.device=cuda
+    says log "^cuda is cuda-bench"
+    close $precision $precision-cuda ${bound[$precision]}
+done
+
+# A run moves to the other device and back.
+train moved "${short[@]}" train.precision=f64 train.steps=2 train.device=cuda
+"$ttt" train --resume moved train.steps=3 train.device=cpu >log 2>&1 || fault "$(cat log)"
+"$ttt" train --resume moved train.steps=4 train.device=cuda >log 2>&1 || fault "$(cat log)"
+close f64 moved 1e-10
+
+# One that is killed goes on bit for bit.
+"$ttt" train ./tiny.yaml run.dir=killed "${short[@]}" train.device=cuda >killed.log 2>&1 &
+pid=$!
+await "a checkpoint" test -e killed/checkpoints/step-00000002
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+"$ttt" train --resume killed >log 2>&1 || fault "$(cat log)"
+same f32-cuda killed
+same_metrics f32-cuda killed
+
+# The readers' words are those of the CPU.
+on() { # COMMAND WORDS...
+    "$ttt" "$@" >here 2>log || fault "ttt $*: $(cat log)"
+    "$ttt" "$@" --device cuda >there 2>log || fault "ttt $* --device cuda: $(cat log)"
+    [ -s here ] || fault "ttt $* prints nothing"
+}
+on infer f64 --prompt "It was" --tokens 20 --seed 3
+cmp here there || fault "other words are written on cuda"
+on eval f64-cuda --data valid.h5 --windows 2
+
+# What is missing is said.
+TTT_CUDA_PLUGIN=none.so refused 1 "no plug-in for it .none.so.; -DTTT_CUDA=ON" ./tiny.yaml run.dir=g train.device=cuda
+TTT_BENCH_COUNT=0 refused 1 "the driver sees no GPU" ./tiny.yaml run.dir=g train.device=cuda
+TTT_BENCH_MAJOR=7 refused 1 "has compute capability 7.6; 8.0 or more" ./tiny.yaml run.dir=g train.device=cuda
+refused 1 "cuda:1: there is 1 GPU" ./tiny.yaml run.dir=g train.device=cuda:1
+refused 1 "no device 'cuda:x'" ./tiny.yaml run.dir=g train.device=cuda:x
+[ ! -e g ] || fault "a run without a device left a directory"
+
+# Each kind of call fails: the run ends with an error that names the call, and goes on from its
+# newest checkpoint.
+for call in cudaMalloc:9 cudaHostAlloc:2 cudaMemcpyAsync:30 cudaMemsetAsync:3 cudaLaunchKernel:900 \
+    cudaStreamSynchronize:25 cudaStreamBeginCapture:3 cudaStreamEndCapture:2 cudaGraphInstantiate:2 \
+    cudaGraphLaunch:5 cudaEventRecord:4 cudaLibraryLoadData:4 \
+    cudaLibraryGetKernel:8 nvrtcCompileProgram:6 cublasLtMatmulAlgoGetHeuristic:5 cublasLtMatmul:70 \
+    cublasLtCreate:1; do
+    code=0
+    TTT_BENCH_FAIL=$call "$ttt" train ./tiny.yaml run.dir=failed "${short[@]}" train.device=cuda >log 2>&1 || code=$?
+    [ $code = 1 ] || fault "exit code $code where $call fails: $(cat log)"
+    if [ "${call%:*}" = cudaMalloc ]; then
+        says log "MiB do not fit on cuda-bench"
+    else
+        says log "${call%:*} on .*told to fail"
+    fi
+    rm -rf failed
+done
+echo "test_cuda_same: the CUDA device trains, reads and fails as it should"
