@@ -39,7 +39,7 @@ typedef struct {
 static const kernels plain[] = {
     [KERN_F32] = PLAIN(f32), [KERN_F64] = PLAIN(f64), [KERN_BF16] = PLAIN(bf16)};
 
-/* By head size, ascending. `narrow`: as in attention_mma.cu. */
+/* By head size, ascending. `narrow`: as in attention_mma_SIZE.cu. */
 static const struct {
     int size, narrow;
     kernels kernels;
@@ -260,7 +260,7 @@ static void run_vjp(const runner *r) {
     if (second) launch_rows(r, k->first, 2, 4, narrow);
     if (!more) return;
     if (a->ct_q) launch_rows(r, second ? k->rows2 : k->rows, second ? 3 : 2, second ? 4 : 2, tall);
-    launch_columns(r, second ? k->columns2 : k->columns, second ? 4 : 2, second ? 3 : 2, tall);
+    launch_columns(r, second ? k->columns2 : k->columns, second ? 4 : 2, second ? 3 : 2, narrow);
 }
 
 static void run(kern_stream *stream, const void *state, const kern_attention_arguments *call) {

@@ -78,7 +78,7 @@ DEVICE void NAME(few_scores)(NAME(few_areas) areas, const attention_args *args, 
         }
         EACH_ROW(row) {
             UNROLL for (int bits = 1; bits < 8; bits *= 2) sum[row] += XOR(sum[row], bits);
-            if (there && of_key == 0)
+            if (of_key == 0) /* also beyond the part, where there is room */
                 areas.score[row * ATTENTION_PART + key - part.begin] = sum[row];
         }
     }
