@@ -46,7 +46,7 @@ refused() {
 
 # The newest checkpoint of a run.
 newest() {
-    find "$1/checkpoints" -name 'step-????????' | sort | tail -n 1
+    find "$1/checkpoints" -maxdepth 1 -ignore_readdir_race -name 'step-????????' | sort | tail -n 1
 }
 
 flip() { # one bit of the byte $2 of the file $1
