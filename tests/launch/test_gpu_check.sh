@@ -77,19 +77,37 @@ mkdir build
 ln -s "${ttt%/*}"/* build/
 rm build/ttt
 printf '%s\n' '#!/bin/bash' 'case "$*" in' '*device=cuda*) exec "'"$ttt"'" "$@" train.seed=7 ;;' \
-    '*) exec "'"$ttt"'" "$@" ;; esac' >build/ttt
+    '*step*m-*) exit 3 ;;' '*) exec "'"$ttt"'" "$@" ;; esac' >build/ttt
 chmod +x build/ttt
-gpu_check 1 --parts quickstart,sanitizer
+gpu_check 1 --parts quickstart,bench,sanitizer
 says 'FAILED +their losses in f32 .*exit code 1: 4 losses, at most'
+says 'FAILED +125m-e2e-8k train.batch=16 .*exit code 3'
+says ' suffix backward +[0-9.]+ +-$' # nothing is foretold without figures
+says 'bench-small against full attention: measured [0-9.]+$'
 says 'passed +racecheck of'
 
 # What does not end in time, and what comes after.
-# shellcheck disable=SC2016  # a pattern
-sed -i 's/\[sanitizer\]=25/[sanitizer]=1/' launch/gpu_check.sh
+sed -i 's/\[sanitizer\]=[0-9]*/[sanitizer]=1/' launch/gpu_check.sh
 printf '%s\n' '#!/bin/bash' 'sleep 20' >bin/compute-sanitizer
 gpu_check 1 --parts sanitizer
-says "FAILED +memcheck of .*not done when the part's 1 s were over"
-says "FAILED +racecheck of .*no time is left of the part's 1 s"
+says "FAILED +memcheck of .*not done in the 1 s that were left"
+says "FAILED +racecheck of .*no time is left of this part's"
+
+# A GPU too small for a model does not time it.
+cat >small.yaml <<'YAML'
+{memory: 1e5, f32_flops: 1e12, bf16_flops: 1e12, f64_flops: 1e12, bandwidth: 1e12, processors: 8,
+  launch_seconds: 1e-6, pass_steps: 32, piece_rows: 8192, product_rows: 4096, slice_elements: 268435456}
+YAML
+gpu_check 0 --parts bench --figures small.yaml
+[ "$(grep -cE 'left out .* it does not fit small.yaml' report)" = 6 ] || fault "what does not fit"
+
+# A build that failed: each part says so.
+rm -r build
+mkdir build
+gpu_check 1 --parts build,device,kernels,golden,quickstart,bench
+[ "$(json_get --has verdict . part verdict <report.jsonl | grep FAILED | sort -u | wc -l)" = 5 ] ||
+    fault "not each part failed"
+says '^gpu_check: FAILED'
 
 # Words that it does not know.
 gpu_check 2 --parts device,cernels
