@@ -10,7 +10,6 @@
 #   --small        tiny sizes, for a plug-in that only acts as a GPU
 # shellcheck disable=SC2317 # parts are called by their names
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
 # The parts and the seconds that each may take, 470 in all; what one leaves is the next one's.
 declare -A limit=([build]=180 [device]=10 [kernels]=55 [golden]=45 [quickstart]=50 [bench]=90
@@ -27,7 +26,9 @@ while [ $# -gt 0 ]; do
     case $1 in
         --report | --parts | --figures | --plugin)
             [ -n "${2-}" ] || wrong "$1 needs a value"
-            printf -v "${1#--}" %s "$2"
+            value=$2
+            [ "$1" = --parts ] || [[ $1 = --figures && ! -f $2 ]] || value=$(realpath -m "$2")
+            printf -v "${1#--}" %s "$value"
             shift
             ;;
         --small) small=yes ;;
@@ -40,6 +41,7 @@ for part in ${parts//,/ }; do
     [ -n "${limit[$part]-}" ] || wrong "no part '$part'; there are ${!limit[*]}"
 done
 
+cd "$(dirname "$0")/.."
 ttt=build/ttt
 export TTT_CUDA_PLUGIN=${plugin:-$PWD/build/libttt_cuda.so} TTT_TEST_DEVICE=cuda
 export TTT_BRIEF_PEAK=1 # the processor's speed is not asked for
@@ -272,7 +274,7 @@ part_sanitizer() {
 }
 
 say 'gpu_check of %s on %s, %s\n' "$(git rev-parse --short HEAD 2>/dev/null || echo 'no commit')" \
-    "$(hostname)" "$(date -u '+%Y-%m-%d %H:%M UTC')"
+    "$(uname -n)" "$(date -u '+%Y-%m-%d %H:%M UTC')"
 deadline=$SECONDS
 for part in ${parts//,/ }; do
     say '%s\n' "$part"

@@ -98,8 +98,10 @@ cat >small.yaml <<'YAML'
 {memory: 1e5, f32_flops: 1e12, bf16_flops: 1e12, f64_flops: 1e12, bandwidth: 1e12, processors: 8,
   launch_seconds: 1e-6, pass_steps: 32, piece_rows: 8192, product_rows: 4096, slice_elements: 268435456}
 YAML
-gpu_check 0 --parts bench --figures small.yaml
-[ "$(grep -cE 'left out .* it does not fit small.yaml' report)" = 6 ] || fault "what does not fit"
+mkdir elsewhere
+(cd elsewhere && bash ../launch/gpu_check.sh --small --parts bench --figures ../small.yaml --report ../report) >said ||
+    fault "files are looked for elsewhere"
+[ "$(grep -cE 'left out .* it does not fit .*small.yaml' report)" = 6 ] || fault "what does not fit"
 
 # A build that failed: each part says so.
 rm -r build
