@@ -99,8 +99,8 @@ cat >small.yaml <<'YAML'
   launch_seconds: 1e-6, pass_steps: 32, piece_rows: 8192, product_rows: 4096, slice_elements: 268435456}
 YAML
 mkdir elsewhere
-(cd elsewhere && bash ../launch/gpu_check.sh --small --parts bench --figures ../small.yaml --report ../report) >said ||
-    fault "files are looked for elsewhere"
+(cd elsewhere && bash ../launch/gpu_check.sh --small --parts bench --figures ../small.yaml \
+    --report ../report) >said || fault "files are looked for elsewhere"
 [ "$(grep -cE 'left out .* it does not fit .*small.yaml' report)" = 6 ] || fault "what does not fit"
 
 # A build that failed: each part says so.
