@@ -23,7 +23,7 @@ foreach(source ${cuda_kernels})
     add_custom_command(
         OUTPUT ${object}
         COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-        COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} ${cuda_code} -O3 -lineinfo --fmad=false
+        COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} --threads 0 ${cuda_code} -O3 -lineinfo --fmad=false
                 -Xcompiler -fPIC,-fvisibility=hidden
                 -Xptxas --warn-on-spills,--warn-on-local-memory-usage -Werror all-warnings
                 -I ${CMAKE_SOURCE_DIR} -c ${source} -o ${object}
