@@ -61,7 +61,9 @@ static void refused_with(const char *pattern, const char *more, const char *hint
 
 static void test_refusals(void **state) {
     (void)state;
-    refused_with("sq", "model.blocks=2", "there are s, f (attention), e (ema), n (none)");
+    refused_with("sq", "model.blocks=2",
+                 "the letter q, which is no mixer; there are s, f (attention), ");
+    refused_with("sq", "model.blocks=2", ", e (ema), n (none)");
     refused_with("S", "model.blocks=2", "small letters");
     refused_with("s,f", "model.blocks=4", "small letters");
     refused_with("sssssf", "model.blocks=3", "6 letters for 3 blocks; give at most 3");
