@@ -78,6 +78,21 @@ static void test_refusals(void **state) {
     conf_destroy(conf);
 }
 
+/* A letter is one mixer's, and a name; n is none's. */
+static void test_letters(void **state) {
+    (void)state;
+    char seen[64] = "n";
+    for (const infer_mixer *const *row = infer_mixers; *row; row++) {
+        for (const infer_mixer *const *other = infer_mixers; other < row; other++)
+            assert_string_not_equal((*other)->name, (*row)->name);
+        for (const char *at = (*row)->letters; *at; at++) {
+            if (*at < 'a' || *at > 'z' || strchr(seen, *at))
+                fail_msg("letter %c of %s", *at, (*row)->name);
+            seen[strlen(seen)] = *at;
+        }
+    }
+}
+
 /* Ranks' spans tile what is cut and repeat what is not. */
 static void check_spans(const infer_parameter *p, int ranks) {
     int64_t size = p->dim[p->split.axis];
@@ -171,11 +186,9 @@ static void test_memory_of_carries(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_memory_of_carries),
+        cmocka_unit_test(test_patterns), cmocka_unit_test(test_letters),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_places),   cmocka_unit_test(test_memory_of_carries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
