@@ -94,26 +94,15 @@ static bool same_rows(ad_space a, ad_space b) {
            (a.n == b.n || !a.n || !b.n);
 }
 
-/* A value of a few steps that is passed on unrounded in a program over the same rows. */
+/* A value of a few steps that is passed on unrounded in a program over the same rows. What it reads
+ * and the unit holds is in registers as it is in memory: rounded is only what a cast makes, and no
+ * sum over leading axes of the unit comes before what the unit loads. */
 static bool is_cheap(const repeater *r, int u, ad_value source) {
-    const ad_lowering *low = r->low;
-    int by = maker(low, source);
+    int by = maker(r->low, source);
     if (by < 0 || !same_rows(r->space[by], r->space[u])) return false;
-    const ad_node *node = ad_node_at(low->graph, source.node);
-    if (ad_op_definition(node->op)->rows != AD_ROWS_ELEMENTWISE || node->op == AD_OP_cast ||
-        node->type[0].dtype != r->space[u].compute)
-        return false;
-    for (int in = 0; in < node->inputs; in++) {
-        ad_value input = ad_row_source(low, node->input[in]);
-        int member = ad_is_value(input) ? ad_member_of(&low->unit[u], input.node) : -1;
-        ad_rows_kind kind = member < 0
-                                ? AD_ROWS_ELEMENTWISE
-                                : ad_op_definition(ad_node_at(low->graph, input.node)->op)->rows;
-        if (member >= 0 &&
-            (kind == AD_ROWS_LEAD || ad_type_at(low->graph, input).dtype != r->space[u].compute))
-            return false; /* rounded or summed: not what is in the register */
-    }
-    return true;
+    const ad_node *node = ad_node_at(r->low->graph, source.node);
+    return ad_op_definition(node->op)->rows == AD_ROWS_ELEMENTWISE && node->op != AD_OP_cast &&
+           node->type[0].dtype == r->space[u].compute;
 }
 
 static bool is_wide(const ad_lowering *low, ad_value source) {

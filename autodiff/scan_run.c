@@ -3,59 +3,8 @@
 
 /* ---- memory ---- */
 
-/* The next bytes behind `base`; NULL where only `used` is counted. */
-static void *take(char *base, size_t *used, size_t bytes) {
-    void *memory = base ? base + *used : NULL;
-    *used += kern_align(bytes);
-    return memory;
-}
-
-static size_t bytes_of(const ad_scan *scan, ad_value value, bool cotangent) {
-    ad_type type = ad_type_at(scan->spec.graph, value);
-    return ad_bytes(cotangent ? ad_cotangent_type(type) : type);
-}
-
 static size_t row_bytes(const ad_scan *scan, ad_value value, int64_t rows, bool cotangent) {
-    return bytes_of(scan, value, cotangent) / (size_t)rows;
-}
-
-size_t ad_scan_carve_history(ad_scan *scan, char *base) {
-    const ad_scan_spec *s = &scan->spec;
-    size_t used = 0;
-    for (int h = 0; h < s->histories; h++) {
-        ad_value fresh = s->history[h].fresh;
-        size_t item = bytes_of(scan, fresh, false) / (size_t)s->chunk;
-        scan->history[h].rows = take(base, &used, item * (size_t)(s->chunks * s->chunk));
-        if (!s->backward) continue;
-        item = bytes_of(scan, fresh, true) / (size_t)s->chunk;
-        scan->history[h].ct_rows =
-            take(base, &used, item * (size_t)(ad_scan_past_capacity(scan, h) + s->chunk));
-    }
-    return used;
-}
-
-size_t ad_scan_carve_staging(ad_scan *scan, char *base) {
-    const ad_scan_spec *s = &scan->spec;
-    size_t used = 0;
-    for (int i = 0; i < s->slices && s->batch > 1; i++) {
-        if (!s->slice[i].batched) continue;
-        scan->slice[i].stage = take(base, &used, bytes_of(scan, s->slice[i].value, false));
-        if (s->backward && s->slice[i].differentiable)
-            scan->slice[i].ct_stage = take(base, &used, bytes_of(scan, s->slice[i].value, true));
-    }
-    for (int o = 0; o < s->outputs && s->batch > 1; o++) {
-        if (!s->output[o].by_row) continue;
-        scan->output[o].stage = take(base, &used, bytes_of(scan, s->output[o].value, false));
-        if (s->backward && s->output[o].differentiable)
-            scan->output[o].ct_stage = take(base, &used, bytes_of(scan, s->output[o].value, true));
-    }
-    for (int h = 0; h < s->histories && s->batch > 1; h++) {
-        scan->history[h].stage = take(base, &used, bytes_of(scan, s->history[h].fresh, false));
-        if (s->backward)
-            scan->history[h].ct_stage =
-                take(base, &used, bytes_of(scan, s->history[h].fresh, true));
-    }
-    return used;
+    return ad_scan_value_bytes(scan, value, cotangent) / (size_t)rows;
 }
 
 /* Carries that begin as zero: those zeros; and behind them where their last values or first
@@ -253,7 +202,7 @@ static kern_status run_body(ad_scan *scan, int64_t i, bool step, void *const *fi
     bind_past(scan, plan, i);
     for (int o = 0; o < s->outputs; o++) {
         if (s->output[o].stepped && !step) continue;
-        size_t bytes = bytes_of(scan, s->output[o].value, false);
+        size_t bytes = ad_scan_value_bytes(scan, s->output[o].value, false);
         char *memory = scan->output[o].memory;
         ASSERT(memory);
         if (!s->output[o].by_row || s->batch == 1) memory += (size_t)i * bytes;

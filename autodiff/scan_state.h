@@ -1,5 +1,5 @@
-/* What scan.c (what is compiled), scan_keep.c (what is kept) and scan_run.c (the loops) share.
- * Internal. */
+/* What scan.c (what is compiled), scan_keep.c (what is kept), scan_memory.c (what it takes) and
+ * scan_run.c (the loops) share. Internal. */
 #ifndef AUTODIFF_SCAN_STATE_H
 #define AUTODIFF_SCAN_STATE_H
 
@@ -121,6 +121,8 @@ bool ad_scan_replays(const ad_scan *scan, int64_t chunk);
 /* Elements of one row of a chunk's value whose first axis is B * C or C (or B, C). */
 int64_t ad_scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows);
 int64_t ad_scan_past_capacity(const ad_scan *scan, int history);
+/* Of a chunk's value, or of its cotangent. */
+size_t ad_scan_value_bytes(const ad_scan *scan, ad_value value, bool cotangent);
 /* Places histories and staging from `base` on and returns their bytes; with NULL it only counts. */
 size_t ad_scan_carve_history(ad_scan *scan, char *base);
 size_t ad_scan_carve_staging(ad_scan *scan, char *base);

@@ -98,6 +98,12 @@ static ad_value state_before(infer_part *part, int block, const infer_mixer_stat
     return ad_input(part->graph, type, "%s.%d", state->name, block);
 }
 
+/* Whether the mixer set what is there after the rows, in the shape of what was there before. */
+static bool is_handed_on(const ad_graph *g, const infer_memory *memory, int i) {
+    return ad_is_value(memory->after[i]) &&
+           ad_type_same(ad_type_at(g, memory->after[i]), ad_type_at(g, memory->before[i]));
+}
+
 static ad_value build_block(infer_part *part, int block, ad_value h) {
     const infer_context *c = &part->context;
     infer_mixer_state state[INFER_STATES];
@@ -110,9 +116,10 @@ static ad_value build_block(infer_part *part, int block, ad_value h) {
     }
     h = infer_block(c, block, &memory, h);
     for (int i = 0; i < states; i++)
-        if (!state[i].history)
+        if (!state[i].history) {
+            ASSERT(ad_failed(part->graph) || is_handed_on(part->graph, &memory, i));
             add_carry(part, memory.before[i], -1)->out = memory.after[i];
-        else if (ad_is_value(memory.before[i]))
+        } else if (ad_is_value(memory.before[i]))
             part->history[part->histories++] =
                 (ad_scan_history){memory.after[i], memory.before[i], c->past_rows[kind]};
     return h;

@@ -39,8 +39,11 @@ typedef struct {
     double (*flops)(const ttt_conf *conf, int block, int64_t chunk, bool above);
 } infer_mixer;
 
-/* The table, ends with NULL; in a file of its own (infer/mixers.c), so that a program that links
- * another table has that one. */
+/* The table of mixers: ROW(NAME) is infer/NAME.c. */
+#define INFER_MIXERS(ROW) ROW(attention)
+
+/* It as an array, which ends with NULL; in a file of its own (infer/mixers.c), so that a program
+ * that links another one has that. */
 extern const infer_mixer *const infer_mixers[];
 
 /* The mixer of a block of a checked configuration; NULL: it has none (letter n). */

@@ -1,10 +1,8 @@
-/* The table of mixers, and nothing else (infer/mixer.h): the row NAME is infer/NAME.c. */
+/* The array of mixers, and nothing else (infer/mixer.h). */
 #include "infer/mixer.h"
 
-#define MIXERS(ROW) ROW(attention)
-
 #define DECLARE(name) extern const infer_mixer infer_mixer_##name;
-MIXERS(DECLARE)
+INFER_MIXERS(DECLARE)
 
 #define ENTRY(name) &infer_mixer_##name,
-const infer_mixer *const infer_mixers[] = {MIXERS(ENTRY) NULL};
+const infer_mixer *const infer_mixers[] = {INFER_MIXERS(ENTRY) NULL};

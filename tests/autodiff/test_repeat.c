@@ -51,6 +51,25 @@ static void test_what_is_made_again(void **state) {
     world_end(&w);
 }
 
+/* Over other rows it would be made for each of them: it is stored and loaded. */
+static void test_other_rows(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_graph *g = w.graph;
+    ad_value a = matrix(&w, 1, N), b = matrix(&w, M, N), x = ad_neg(g, a);
+    ad_value p = ad_matmul(g, ad_mul(g, x, x), matrix(&w, N, N), false, false);
+    ad_type rows = ad_type_at(g, b);
+    ad_value scaled = ad_mul(g, ad_broadcast(g, p, rows), ad_broadcast(g, x, rows));
+    ad_plan_output output = {ad_add(g, scaled, b), AD_WRITE};
+    ad_plan *plan = compiled(&w, &output, NULL);
+    /* a -> x, x x; p, x, b -> result */
+    assert_true(ad_plan_bytes(plan) == (3 + 2 + 2 * M) * N * sizeof(double));
+    expect_equal_ways(&w, 1, &output);
+    ad_plan_destroy(plan);
+    world_end(&w);
+}
+
 /* A value that an output, or a product, needs as well is stored whoever makes it again. */
 static void test_what_is_stored_all_the_same(void **state) {
     (void)state;
@@ -111,9 +130,8 @@ static void test_casts_stand_before_reshapes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_made_again),
-        cmocka_unit_test(test_what_is_stored_all_the_same),
-        cmocka_unit_test(test_over_an_input),
+        cmocka_unit_test(test_what_is_made_again),          cmocka_unit_test(test_other_rows),
+        cmocka_unit_test(test_what_is_stored_all_the_same), cmocka_unit_test(test_over_an_input),
         cmocka_unit_test(test_casts_stand_before_reshapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

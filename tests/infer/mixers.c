@@ -1,7 +1,7 @@
-/* The table of mixers, and nothing else (infer/mixer.h): the row NAME is infer/NAME.c. */
+/* The program's array of mixers and one more, tests/infer/ema.c (infer/mixer.h). */
 #include "infer/mixer.h"
 
-#define MIXERS(ROW) ROW(attention) ROW(ema)
+#define MIXERS(ROW) INFER_MIXERS(ROW) ROW(ema)
 
 #define DECLARE(name) extern const infer_mixer infer_mixer_##name;
 MIXERS(DECLARE)

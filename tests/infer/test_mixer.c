@@ -61,7 +61,9 @@ static void refused_with(const char *pattern, const char *more, const char *hint
 
 static void test_refusals(void **state) {
     (void)state;
-    refused_with("sq", "model.blocks=2", "there are s, f (attention), e (ema), n (none)");
+    refused_with("sq", "model.blocks=2",
+                 "the letter q, which is no mixer; there are s, f (attention), ");
+    refused_with("sq", "model.blocks=2", ", e (ema), n (none)");
     refused_with("S", "model.blocks=2", "small letters");
     refused_with("s,f", "model.blocks=4", "small letters");
     refused_with("sssssf", "model.blocks=3", "6 letters for 3 blocks; give at most 3");
@@ -74,6 +76,21 @@ static void test_refusals(void **state) {
     static const char *const heads[] = {"model.pattern=e", "model.heads=5"};
     assert_ok(infer_load(&conf, "quickstart", 2, heads)); /* nobody has heads */
     conf_destroy(conf);
+}
+
+/* A letter is one mixer's, and a name; n is none's. */
+static void test_letters(void **state) {
+    (void)state;
+    char seen[64] = "n";
+    for (const infer_mixer *const *row = infer_mixers; *row; row++) {
+        for (const infer_mixer *const *other = infer_mixers; other < row; other++)
+            assert_string_not_equal((*other)->name, (*row)->name);
+        for (const char *at = (*row)->letters; *at; at++) {
+            if (*at < 'a' || *at > 'z' || strchr(seen, *at))
+                fail_msg("letter %c of %s", *at, (*row)->name);
+            seen[strlen(seen)] = *at;
+        }
+    }
 }
 
 /* Ranks' spans tile what is cut and repeat what is not. */
@@ -169,11 +186,9 @@ static void test_memory_of_carries(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_memory_of_carries),
+        cmocka_unit_test(test_patterns), cmocka_unit_test(test_letters),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_places),   cmocka_unit_test(test_memory_of_carries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,6 +98,15 @@ static void test_a_plan(void **state) {
     ad_graph_destroy(g);
 }
 
+/* Bytes that the calls of plans move between places. */
+static void add_moves(void *context, int phase, const ad_plan *plan, int64_t before, double times) {
+    (void)phase;
+    for (int i = 0; i < ad_plan_steps(plan); i++) {
+        ad_plan_step_cost call = ad_plan_step(plan, i, before);
+        if (call.kind == AD_CALL_MOVE) *(double *)context += times * call.bytes;
+    }
+}
+
 /* A step's time is that of its phases, and of its kinds; its FLOPs are those that it executes. */
 static void test_a_step(void **state) {
     (void)state;
@@ -123,7 +132,14 @@ static void test_a_step(void **state) {
     near(p.step.launch_seconds / (p.step.launches * machine.launch_seconds), 1);
     near(p.step.flops / train_step_plan(step).executed_flops, 1);
     assert_true(p.step.row_bytes > train_step_plan(step).row_bytes); /* and the optimiser's */
-    assert_int_equal(train_step_plan(step).program, 0);
+    train_step_memory memory = train_step_plan(step);
+    double moved = 0;
+    train_step_visit_runs(step, add_moves, &moved);
+    assert_true(memory.moved > 0 && memory.product_weights > 0);
+    moved += (double)memory.gradient + memory.moved; /* zeroed; between plans */
+    moved += 3 * (double)memory.product_weights;     /* f32 read, bf16 written */
+    near(p.step.kind_seconds[AD_CALL_MOVE], moved / machine.bandwidth);
+    assert_int_equal(memory.program, 0);
     assert_int_equal(train_step_allocate(step), KERN_ERR_CONFIG);
     assert_non_null(strstr(kern_error(), "planned for, not here"));
     train_step_destroy(step);
