@@ -138,7 +138,7 @@ static inline void ranks_combine(const ranks_meeting *m, void *to, int64_t first
 static inline kern_status ranks_reduce_into(const kern_comm *comm, const char *kind, void *to,
                                             const void *from, int64_t count, int dtype,
                                             kern_reduction how, bool scatter) {
-    ranks_call call = {.kind = kind, .count = count, .dtype = dtype, .how = how, .from = from};
+    ranks_call call = {.kind = kind, .count = count, .dtype = dtype, .how = (int)how, .from = from};
     kern_status status = ranks_meet(comm, call);
     if (status != KERN_OK) return status;
     size_t bytes = (size_t)count * ranks_element(dtype);
@@ -158,14 +158,14 @@ static inline void ranks_note(kern_stream *stream, kern_status status) {
 static inline void ranks_reduce(const kern_comm *comm, kern_stream *stream, void *to,
                                 const void *from, int64_t count, kern_dtype dtype,
                                 kern_reduction how) {
-    ranks_note(stream, ranks_reduce_into(comm, "reduce", to, from, count, dtype, how, false));
+    ranks_note(stream, ranks_reduce_into(comm, "reduce", to, from, count, (int)dtype, how, false));
 }
 
 static inline void ranks_reduce_scatter(const kern_comm *comm, kern_stream *stream, void *to,
                                         const void *from, int64_t count, kern_dtype dtype,
                                         kern_reduction how) {
     ranks_note(stream,
-               ranks_reduce_into(comm, "reduce_scatter", to, from, count, dtype, how, true));
+               ranks_reduce_into(comm, "reduce_scatter", to, from, count, (int)dtype, how, true));
 }
 
 static inline void ranks_all_gather(const kern_comm *comm, kern_stream *stream, void *to,

@@ -31,7 +31,7 @@ static kern_buffer filled(const kern_device *device, kern_dtype dtype, int64_t r
     kern_buffer buffer = {0};
     void *host = malloc(bytes);
     ASSERT(host && kern_buffer_create(&buffer, device, bytes, "numbers") == KERN_OK);
-    for (int64_t i = 0; i < rows * COUNT; i++) ranks_put(host, dtype, i, number(r, i));
+    for (int64_t i = 0; i < rows * COUNT; i++) ranks_put(host, (int)dtype, i, number(r, i));
     kern_upload(device, buffer.data, host, bytes);
     free(host);
     return buffer;
@@ -41,7 +41,8 @@ static void check(kern_buffer buffer, kern_dtype dtype, int64_t count, double (*
                   int ranks, int64_t from) {
     void *host = malloc(buffer.bytes);
     ASSERT(host && kern_download(buffer.device, host, buffer.data, buffer.bytes) == KERN_OK);
-    for (int64_t i = 0; i < count; i++) ASSERT(ranks_number(host, dtype, i) == is(ranks, from + i));
+    for (int64_t i = 0; i < count; i++)
+        ASSERT(ranks_number(host, (int)dtype, i) == is(ranks, from + i));
     free(host);
 }
 

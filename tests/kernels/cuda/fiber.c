@@ -129,7 +129,7 @@ UNSEEN static void begin(fiber *f) {
     arrive(NULL);
 #endif
     f->run(f->argument);
-    ASSERT(!"a fiber returned");
+    kern_assert_failed("a fiber returned", __FILE__, __LINE__);
 }
 
 fiber *fiber_here(void) {
