@@ -115,6 +115,7 @@ static void pull(repeater *r, int u, ad_value source) {
     if (r->pulled[source.node] == r->trial) return;
     r->pulled[source.node] = r->trial;
     r->node[r->nodes++] = source.node;
+    if (low->unit[u].nodes + r->nodes > AD_UNIT_NODES) return; /* the trial has failed */
     int number = ad_number(source);
     if (r->loaded[number] == r->unit) {
         r->saved += bytes_of(r, number);
@@ -149,6 +150,7 @@ static bool is_worth_it(const repeater *r, int u) {
     const ad_unit *unit = &r->low->unit[u];
     int instrs = unit->instrs;
     double steps = 0;
+    if (unit->nodes + r->nodes > AD_UNIT_NODES || r->saved <= r->spent) return false;
     for (int i = 0; i < r->nodes; i++) {
         instrs += r->low->instrs[r->node[i]];
         if (is_wide(r->low, (ad_value){r->node[i], 0}))
@@ -156,7 +158,6 @@ static bool is_worth_it(const repeater *r, int u) {
                      (double)ad_bytes(ad_node_at(r->low->graph, r->node[i])->type[0]);
     }
     return steps <= r->low->spec.device->machine->pass_steps * (r->saved - r->spent) &&
-           r->saved > r->spent && unit->nodes + r->nodes <= AD_UNIT_NODES &&
            instrs <= AD_UNIT_INSTRS;
 }
 
