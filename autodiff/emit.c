@@ -220,10 +220,12 @@ static kern_status hand_over(ad_emitter *e) {
     return status;
 }
 
-static void begin(ad_emitter *e, ad_lowering *low, ad_unit *unit) {
+/* Of the emitter's places, 100 kB, most are never touched, nor zeroed. */
+static void begin(ad_emitter *e, ad_lowering *low, ad_unit *unit, bool counting) {
     ASSERT(unit->nodes <= AD_UNIT_NODES);
     e->low = low;
     e->unit = unit;
+    e->counting = counting;
     e->instrs = e->operands = e->registers = 0;
     for (int m = 0; m < unit->nodes; m++) e->reg[m] = -1;
     choose_space(e);
@@ -232,29 +234,25 @@ static void begin(ad_emitter *e, ad_lowering *low, ad_unit *unit) {
 /* A node by itself loads all its operands and stores its result; in a longer program it only does
  * without some of these. */
 void ad_lower_count_instrs(ad_lowering *low) {
-    ad_emitter *e = kern_array(1, sizeof *e);
-    e->counting = true;
+    ad_emitter emitter, *e = &emitter;
     for (int64_t u = 0; u < low->units; u++) {
         ad_unit *unit = &low->unit[u];
         if (!unit->rows || !unit->nodes) continue;
-        begin(e, low, unit);
+        begin(e, low, unit, true);
         emit_member(e, 0);
         store_member(e, 0);
         unit->instrs = low->instrs[unit->node[0]] = e->instrs;
     }
-    free(e);
 }
 
 kern_status ad_lower_emit(ad_lowering *low, ad_unit *unit) {
-    ad_emitter *e = kern_array(1, sizeof *e);
-    begin(e, low, unit);
+    ad_emitter emitter, *e = &emitter;
+    begin(e, low, unit, false);
     for (int m = 0; m < unit->nodes; m++) emit_member(e, m);
     for (int m = 0; m < unit->nodes; m++)
         if (low->unit_of[unit->node[m]] == unit - low->unit && low->stored[unit->node[m]])
             store_member(e, m);
     if (unit->add_from >= 0) emit_add(e);
     ASSERT(unit->add_from >= 0 || e->instrs <= unit->instrs);
-    kern_status status = hand_over(e);
-    free(e);
-    return status;
+    return hand_over(e);
 }

@@ -221,12 +221,19 @@ void kern_attention_vjp2(const kern_attention_shape *shape, void *ct_q, void *ct
     run_vjp(&call, workspace);
 }
 
+/* last + (last + 1) + ... + first, each at most `most`. */
+static double sum_at_most(int64_t last, int64_t first, int64_t most) {
+    int64_t whole = kern_min(first, most); /* up to here they count whole */
+    double sum = (double)kern_max(0, whole - last + 1) * (double)(last + whole) / 2;
+    return sum + (double)kern_min(first - last + 1, first - whole) * (double)most;
+}
+
+/* Row t sees min(t + 1, window) of the new rows and of the past as many as are left of the window.
+ */
 double kern_attention_pairs(const kern_attention_shape *shape, int64_t past, bool of_past) {
-    double pairs = 0;
-    for (int64_t t = 0; t < shape->rows; t++) {
-        int64_t own = t + 1 < shape->window ? t + 1 : shape->window;
-        int64_t before = shape->window - own < past ? shape->window - own : past;
-        pairs += (double)(of_past ? before : own);
-    }
+    int64_t window = shape->window, growing = kern_min(shape->rows, window);
+    double pairs = of_past ? sum_at_most(window - growing, window - 1, past)
+                           : sum_at_most(1, growing, window) +
+                                 (double)(shape->rows - growing) * (double)window;
     return pairs * (double)shape->batch * (double)shape->heads;
 }
