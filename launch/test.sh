@@ -19,9 +19,9 @@ engine() { # the labels and the targets of the kernels' and the engine's tests
 }
 while [ $# -gt 0 ]; do
     case $1 in
-        --sanitize) folder=build-sanitize options=(-DTTT_SANITIZE=ON) ;;
+        --sanitize) folder=build-sanitize options=(-DTTT_SANITIZE=ON -DTTT_CUDA=OFF) ;;
         --clang)
-            folder=build-clang options=(-DCMAKE_C_COMPILER=clang)
+            folder=build-clang options=(-DCMAKE_C_COMPILER=clang -DTTT_CUDA=OFF)
             install_options+=(--clang)
             engine
             ;;
