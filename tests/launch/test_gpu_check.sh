@@ -56,7 +56,7 @@ grep -q '^build build -- .*test_device_rows .*test_golden' calls || fault "calls
 says 'it is cuda-bench 0 .*foretold by the figures of h200'
 says 'passed +test_device_move '
 says 'passed +test_golden'
-says 'passed +their losses in f64 .*4 losses, at most [0-9.e-]+ apart .1e-10.'
+says 'passed +their losses in f64 .*4 losses, at most [0-9.e+-]+ apart .1e-10.'
 says 'passed +their losses in bf16 '
 says 'passed +760m-full-8k train.batch=8'
 says '760m against full attention: measured [0-9.]+ foretold [0-9.]+'
