@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/plugin.h"
 
 static const char plugin_name[] = "libttt_cuda.so";
 

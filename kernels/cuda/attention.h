@@ -17,7 +17,7 @@
 #ifndef KERNELS_CUDA_ATTENTION_H
 #define KERNELS_CUDA_ATTENTION_H
 
-#include "kernels/cuda/block.h"
+#include "kernels/cuda/device.h"
 
 enum {
     ATTENTION_FEW = 4,        /* rows, at most */

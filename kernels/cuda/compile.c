@@ -26,7 +26,7 @@ static const char magic[8] = "tttcode1";
 
 typedef struct {
     uint64_t key;
-    void *library;
+    void *module;
 } loaded;
 
 static loaded *known; /* for as long as the program runs */
@@ -160,7 +160,7 @@ static kern_status load(void **library, uint64_t key, const char *text) {
     code c = {0};
     for (int64_t i = 0; i < knowns; i++)
         if (known[i].key == key) {
-            *library = known[i].library;
+            *library = known[i].module;
             return KERN_OK;
         }
     bool found = read_file(key, &c);

@@ -1,5 +1,5 @@
 /* The CUDA device: a GPU's memory, one stream, recordings as graphs. */
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/plugin.h"
 
 #include <stdio.h>
 #include <stdlib.h>

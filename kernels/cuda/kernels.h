@@ -2,7 +2,7 @@
 #ifndef KERNELS_CUDA_KERNELS_H
 #define KERNELS_CUDA_KERNELS_H
 
-#include "kernels/cuda/block.h"
+#include "kernels/cuda/device.h"
 
 /* ---- move.cu ---- */
 

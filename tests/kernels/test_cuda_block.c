@@ -1,5 +1,5 @@
-/* The emulator of blocks: each name of kernels/cuda/block.h against loops, in several orders of the
- * threads; and what it must find. */
+/* The emulator of blocks: each name of kernels/cuda/device.h against loops, in several orders of
+ * the threads; and what it must find. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernels/cuda/block.h"
+#include "kernels/cuda/device.h"
 #include "tests/kernels/cuda/emulator.h"
 
 enum { THREADS = 96, SEEDS = 4 };

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "kernels/base.h"
-#include "kernels/cuda/block_host.h"
+#include "kernels/cuda/device_host.h"
 #include "kernels/cuda/libraries.h"
 #include "tests/kernels/cuda/bench.h"
 

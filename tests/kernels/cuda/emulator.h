@@ -1,11 +1,11 @@
-/* Runs the blocks of a kernel (kernels/cuda/block.h) on the CPU: each thread of a block on a stack
+/* Runs the blocks of a kernel (kernels/cuda/device.h) on the CPU: each thread of a block on a stack
  * of its own, until it waits for others. What is wrong ends the program with both lines: threads
  * that wait at different lines, or for a thread that has ended.
  * Shared memory and the targets of copies under way are NaN until they are written. */
 #ifndef TESTS_KERNELS_CUDA_EMULATOR_H
 #define TESTS_KERNELS_CUDA_EMULATOR_H
 
-#include "kernels/cuda/block_host.h"
+#include "kernels/cuda/device_host.h"
 
 /* The order in which threads run where they need not wait: 0 as they are numbered, each warp as far
  * as it comes; 1 the other way round; else by chance, warps drifting apart. */

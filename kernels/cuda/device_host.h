@@ -1,9 +1,9 @@
-/* kernels/cuda/block.h for an ordinary C compiler. A kernel becomes an object that a block's
+/* kernels/cuda/device.h for an ordinary C compiler. A kernel becomes an object that a block's
  * threads can be run from, one after another on stacks of their own; whoever runs them (tests do)
  * defines the functions that are only declared here. `file` and `line` say where a collective
  * stands. */
-#ifndef KERNELS_CUDA_BLOCK_HOST_H
-#define KERNELS_CUDA_BLOCK_HOST_H
+#ifndef KERNELS_CUDA_DEVICE_HOST_H
+#define KERNELS_CUDA_DEVICE_HOST_H
 
 #include <math.h>
 #include <stdbool.h>
