@@ -64,12 +64,13 @@ static void find_readers(fuser *f) {
     free(count);
 }
 
-/* Whether a path leads from unit `from` to unit `to` through a third one; joined, the two would
- * then wait for themselves. What stands behind `to` leads there no more. If there is none, all that
- * follows from `from` and stands before `to` is stamped. */
-static bool detour(fuser *f, int from, int to) {
+/* Whether a path leads from one of two units to the other through a third; joined, they would then
+ * wait for themselves. None leads back in the order of units, nor from behind the second. If there
+ * is none, all that follows from the first and stands before the second is stamped. */
+static bool detour(fuser *f, int a, int b) {
     const ad_lowering *low = f->low;
-    int depth = 0;
+    bool in_order = f->position[a] < f->position[b];
+    int from = in_order ? a : b, to = in_order ? b : a, depth = 0;
     f->stamp[from] = ++f->now;
     f->stack[depth++] = from;
     while (depth) {
@@ -113,14 +114,14 @@ static void put(fuser *f, int unit, int position) {
     f->position[unit] = position;
 }
 
-/* The order after `into` took in `from`. Of the units between the two, those that follow from the
- * first must stand behind the one that they become, and all others can stand before it. */
+/* The order after `into` took in `from`, between which there is no detour(), asked just before: of
+ * the units between the two, those that follow from the first are stamped and must stand behind the
+ * one that they become, and all others can stand before it. */
 static void reorder(fuser *f, int into, int from) {
     bool in_order = f->position[into] < f->position[from];
     int first = in_order ? into : from, second = in_order ? from : into;
     int next = f->position[first], last = f->position[second], later = 0;
-    bool cycle = detour(f, first, second); /* stamps what follows from the first */
-    ASSERT(!cycle);
+    ASSERT(f->stamp[first] == f->now);
     for (int p = next; p <= last; p++) {
         int unit = f->order[p];
         if (unit == into || unit == from) continue;
@@ -215,8 +216,7 @@ static bool is_lazy(const ad_lowering *low, int unit) {
 
 static bool are_siblings(fuser *f, int a, int b) {
     return fits(f, a, b) && is_lazy(f->low, a) == is_lazy(f->low, b) &&
-           passes_in_registers(f, a, b) && passes_in_registers(f, b, a) && !detour(f, a, b) &&
-           !detour(f, b, a);
+           passes_in_registers(f, a, b) && passes_in_registers(f, b, a) && !detour(f, a, b);
 }
 
 /* Programs that wait for the same unit join too, though neither reads the other: what both read
