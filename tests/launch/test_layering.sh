@@ -117,8 +117,19 @@ check_style() {
     done
 }
 
+# Somebody who changes a file finds the tests that look at it: by its name, or in what_fails.txt.
+check_named() {
+    local room file name
+    for room in kernels autodiff data configs infer train launch; do
+        sources "$room" | grep -E '\.(c|cu)$' || true
+    done | while read -r file; do
+        name=${file##*/}
+        grep -rqw --exclude-dir=old "${name%.*}" tests || echo "$file: no test names it"
+    done
+}
+
 check_tree() {
-    (cd "$1" && check_includes && check_sizes && check_words && check_style)
+    (cd "$1" && check_includes && check_sizes && check_words && check_style && check_named)
 }
 
 # Every word of the room's headers, as written and with macros expanded, and of the declarations
@@ -187,7 +198,7 @@ for expected in "data/a.c: data may not include kernels/rows.h" \
     "infer/c.c: includes autodiff/gone.h" "train/a.c: train may not include <hdf5.h>" \
     "train/long.c: 501 lines" "train/tall.c:1: a function of 72" "train/wide.c:1: wider" \
     "train/word.c:1: a word" "train/exit.c:1:" "train/comment.c:1:" "train/banner.c:1:" \
-    "train/type.c:2:" "libttt_train.a: loose does not begin with train_" \
+    "train/type.c:2:" "train/stray.c: no test names it" "libttt_train.a: loose does not begin with train_" \
     "libttt_train.a: train_stray is in no header"; do
     grep -qF "$expected" "$scratch/found" || {
         echo "the faulty tree must be reported with: $expected; reported was:"
