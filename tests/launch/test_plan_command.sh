@@ -2,27 +2,8 @@
 # ttt plan on every shipped configuration, and training that cannot fit; ttt bench from outside.
 # Arguments: the program, the source directory.
 set -euo pipefail
-ttt=$1
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cd "$scratch"
-export OMP_WAIT_POLICY=passive
-faults=0
-
-fault() {
-    echo "test_plan_command: $*"
-    faults=$((faults + 1))
-}
-
-# number NAME: the first number of that name in the JSON of the last line of `out`.
-number() {
-    tail -n 1 out | grep -oE "\"$1\":-?[0-9.e+]+" | head -n 1 | cut -d: -f2
-}
-
-# holds CONDITION: of awk.
-holds() {
-    awk "BEGIN { exit !($1) }"
-}
+# shellcheck source=tests/launch/plan_common.sh
+. "$(dirname "$0")/plan_common.sh" "$1" test_plan_command
 
 # plan_holds NAME: `out` has all numbers of a plan, and they are likely.
 plan_holds() {
