@@ -49,6 +49,16 @@ struct kern_comm {
 /* One rank, on any device. */
 const kern_comm *kern_comm_alone(void);
 
+/* The ranks of a job as a mesh of two axes: rank = data->rank * tensor->ranks + tensor->rank. */
+typedef struct {
+    const kern_comm *job;    /* all of them */
+    const kern_comm *data;   /* those that hold the same part of the weights and read other texts */
+    const kern_comm *tensor; /* those that share the work on the same texts, each with its part */
+} kern_ranks;
+
+/* A job of one rank. */
+const kern_ranks *kern_ranks_alone(void);
+
 /* The ranks of `host`, a comm for the CPU's memory that must outlive it, for that of the check
  * device. */
 kern_comm kern_comm_check(const kern_comm *host);

@@ -110,7 +110,10 @@ sum=$(tail -n 1 out | grep -oE '"phase_seconds":\{[^}]*' | grep -oE ':[0-9.e-]+'
     awk '{ s += $1 } END { print s }')
 holds "$sum < 1.001 * $(number seconds_per_step) && $sum > 0.7 * $(number seconds_per_step)" ||
     fault "phases add up to $sum s of $(number seconds_per_step)"
-grep -q 'suffix backward matmul .*fast' out || fault "the profile names no product: $(cat out)"
+# Of sanitized code the kernels take so long that no product may be among those that are shown.
+product=matmul
+[ -z "${TTT_BRIEF_PEAK-}" ] || product='(matmul|rows)'
+grep -qE "suffix backward $product .*fast" out || fault "the profile names no product: $(cat out)"
 
 # Where each token ends a chunk, its time is with its step.
 "$ttt" bench infer toy-e2e-1 --contexts 16,32 --tokens 4 --json >out 2>/dev/null
