@@ -4,9 +4,6 @@
 
 #include "kernels/cuda/attention.h"
 
-#define KERN_DEVICE DEVICE
-#include "kernels/vector_math.h"
-
 DEVICE int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -91,7 +88,7 @@ DEVICE float exp_f32(float x) {
     sum = fma_f32(sum, r, 0.5f);
     sum = fma_f32(sum, r, 1.0f);
     sum = fma_f32(sum, r, 1.0f);
-    float scale = float_of((bits_f32(rounded) + 127u) << 23);
+    float scale = kern_from_bits_f32((kern_bits_f32(rounded) + 127u) << 23);
     return x < -87.0f ? 0.0f : sum * scale;
 }
 
