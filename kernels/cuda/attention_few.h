@@ -1,29 +1,10 @@
 /* Attention's forward for a few rows, one type of elements: bound by reading keys and values. A
  * block has one part of a head's keys. Eight lanes take a key, a run of 16 bytes each; a block's
  * sixteen such groups take keys in turn. First all scores, then their largest and sum, then the
- * values. attention_plain.cu includes this; no include guard. */
-#include "kernels/cuda/attention_parts.h"
+ * values. No include guard. */
+#include "kernels/cuda/runs.h"
 
-enum { NAME(RUN) = (int)(16 / sizeof(ELEMENT)) };
-#define RUN NAME(RUN)
 #define EACH_ROW(row) UNROLL for (int row = 0; row < ATTENTION_FEW; row++)
-#define EACH_OF_RUN(i) UNROLL for (int i = 0; i < RUN; i++)
-
-typedef union {
-    pack_16 pack;
-    ELEMENT element[RUN];
-} NAME(run);
-
-/* `left` elements, zeros after them. */
-DEVICE NAME(run) NAME(load_run)(const ELEMENT *from, int left, bool packed) {
-    NAME(run) run;
-    if (packed && left > 0) {
-        run.pack = load_16(from);
-    } else {
-        EACH_OF_RUN(i) run.element[i] = i < left ? from[i] : 0;
-    }
-    return run;
-}
 
 /* Where a key of the segments begins. */
 DEVICE const ELEMENT *NAME(few_key)(const attention_args *args, const void *before,

@@ -1,8 +1,11 @@
-/* Tiles of attention of one type of elements: attention_plain.cu includes this with ELEMENT, REAL
- * (of sums and results), VALUE, SIDE and names. A block has 16 x 16 threads and tiles of 16 SIDE
- * rows and keys; thread (x, y) has rows y + 16 m, keys x + 16 n. Results are their own sums: a
- * thread adds into those elements that it alone has. No include guard. */
-#include "kernels/cuda/attention_parts.h"
+/* Tiles of attention of one type of elements (each_type.h). A block has 16 x 16 threads and tiles
+ * of 16 SIDE rows and keys; thread (x, y) has rows y + 16 m, keys x + 16 n. Results are their own
+ * sums: a thread adds into those elements that it alone has. No include guard. */
+#define SIDE ((int)(16 / sizeof(REAL)))
+#define TILE (16 * SIDE)
+#define ACROSS (thread_x() % 16)
+#define DOWN (thread_x() / 16)
+#define EACH(i) UNROLL for (int i = 0; i < SIDE; i++)
 
 /* Rows of a head, `stride` elements apart; none from the count-th on. NULL: of no operand. */
 typedef struct {
@@ -177,6 +180,24 @@ DEVICE NAME(tile_rows)
     int64_t offset = offset_of_key(args, past, at, place.batch, group, args->past_stride);
     NAME(tile_rows) keys = {of + (of ? offset : 0), (int64_t)args->groups * args->size, count};
     return keys;
+}
+
+/* Operands of a tile of keys from `at` on; b and c are of new keys, where they are given. */
+typedef struct {
+    NAME(tile_rows) k, v, b, c;
+    bool with_b, with_c;
+} NAME(key_tile);
+
+DEVICE NAME(key_tile) NAME(key_tile_at)(const attention_args *args, int64_t past, NAME(place) place,
+                                        int64_t at, int count) {
+    NAME(key_tile) t;
+    t.k = NAME(keys_of)(args, args->past_k, args->k, past, place, at, count);
+    t.v = NAME(keys_of)(args, args->past_v, args->v, past, place, at, count);
+    t.b = NAME(keys_of)(args, 0, args->b, past, place, at, count);
+    t.c = NAME(keys_of)(args, 0, args->c, past, place, at, count);
+    t.with_b = args->b && at >= past;
+    t.with_c = args->c && at >= past;
+    return t;
 }
 
 /* Statistics of `SIDE` rows, zero where there are none. */
