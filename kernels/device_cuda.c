@@ -40,25 +40,49 @@ static int index_of(const char *name) {
     return index >= 0 && index < 1024 && !*end ? (int)index : -1;
 }
 
-kern_status kern_device_cuda(const kern_device **device, const char *name) {
-    static kern_cuda_opener *open_gpu;
+#define AGAIN "build both again (bash launch/build.sh build), or install both again"
+
+/* A plug-in that was left from another build would take and give other structures than we. */
+static kern_status check_sources(void *plugin, const char *path) {
+    const char *theirs = dlsym(plugin, "kern_cuda_sources");
+    if (theirs && !strncmp(theirs, kern_cuda_sources, KERN_CUDA_SOURCES)) return KERN_OK;
+    return kern_fail(KERN_ERR_CONFIG,
+                     "device cuda: %s was built from other sources than this program; " AGAIN,
+                     path);
+}
+
+static kern_status open_plugin(kern_cuda_opener **opener) {
+    kern_status status = KERN_OK;
     char path[2 * PATH_MAX];
+    if (!find_plugin(path, sizeof path))
+        return kern_fail(KERN_ERR_CONFIG,
+                         "device cuda: this build has no plug-in for it (%s); "
+                         "-DTTT_CUDA=ON builds it where there is a CUDA toolkit",
+                         path);
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!plugin)
+        return kern_fail(
+            KERN_ERR_CONFIG,
+            "device cuda: %s; if its sources are older or newer than this program's, " AGAIN,
+            dlerror());
+    TRY(check_sources(plugin, path));
+    void *symbol = dlsym(plugin, "kern_cuda_open");
+    if (!symbol) return kern_fail(KERN_ERR_CONFIG, "device cuda: %s is no plug-in", path);
+    memcpy(opener, &symbol, sizeof symbol);
+done:
+    return status;
+}
+
+kern_status kern_device_cuda(const kern_device **device, const char *name) {
+    kern_status status = KERN_OK;
+    static kern_cuda_opener *open_gpu;
     int index = index_of(name);
     *device = NULL;
     if (index < 0)
         return kern_fail(KERN_ERR_CONFIG, "there is no device '%s'; cuda:1 is the second GPU",
                          name);
-    if (!open_gpu) {
-        if (!find_plugin(path, sizeof path))
-            return kern_fail(KERN_ERR_CONFIG,
-                             "device cuda: this build has no plug-in for it (%s); "
-                             "-DTTT_CUDA=ON builds it where there is a CUDA toolkit",
-                             path);
-        void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (!plugin) return kern_fail(KERN_ERR_CONFIG, "device cuda: %s", dlerror());
-        void *symbol = dlsym(plugin, "kern_cuda_open");
-        if (!symbol) return kern_fail(KERN_ERR_CONFIG, "device cuda: %s is no plug-in", path);
-        memcpy(&open_gpu, &symbol, sizeof open_gpu);
-    }
-    return open_gpu(device, index);
+    if (!open_gpu) TRY(open_plugin(&open_gpu));
+    status = open_gpu(device, index);
+done:
+    return status;
 }

@@ -9,4 +9,9 @@
 kern_status kern_cuda_open(const kern_device **device, int index);
 typedef kern_status kern_cuda_opener(const kern_device **device, int index);
 
+/* What program and plug-in each have of their own: a hash of the headers of kernels/ that they were
+ * built from, written by kernels/sources.cmake. Where they differ, so may what they share. */
+enum { KERN_CUDA_SOURCES = 40 };
+extern const char kern_cuda_sources[KERN_CUDA_SOURCES];
+
 #endif
