@@ -6,6 +6,7 @@
 
 #include "infer/mixer.h"
 #include "kernels/matmul.h"
+#include "train/algorithms.h"
 #include "train/course.h"
 #include "train/dataset.h"
 #include "train/disk.h"
@@ -111,6 +112,7 @@ kern_status train_loop_start_weights(train_loop *l) {
 
 kern_status train_loop_open_outputs(train_loop *l) {
     kern_status status = KERN_OK;
+    TRY(train_algorithms_save(l->run, l->buffers.device));
     TRY(train_metrics_open(&l->metrics, l->run->metrics, l->state.step));
     if (l->checkpoint) {
         char *path = train_text("%s/metrics.jsonl", l->checkpoint);
@@ -176,6 +178,7 @@ kern_status train_loop_begin(train_loop *l, const ttt_conf *conf) {
     l->saved_step = -1;
     l->threads = train_threads(conf);
     omp_set_num_threads(l->threads);
+    if (l->run) TRY(train_algorithms_load(l->run, l->conf));
     if (*conf->train.init_from && !l->checkpoint) TRY(find_origin(l));
     TRY(open_data(l));
     TRY(open_vocabulary(l));
