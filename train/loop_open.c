@@ -80,8 +80,10 @@ static kern_status open_step(train_loop *l) {
     TRY(fit_step(l, &fit));
     l->conf->train.micro_batch = fit.micro_batch; /* sums depend on it: part of the course */
     TRY(train_step_allocate(l->step));
-    TRY(kern_alloc((void **)&l->tokens,
-                   (size_t)(train->batch * (train->context + 1)) * sizeof *l->tokens, "batch"));
+    int32_t **const tokens[] = {&l->tokens, &l->next};
+    for (int i = 0; i < 2; i++)
+        TRY(kern_alloc((void **)tokens[i],
+                       (size_t)(train->batch * (train->context + 1)) * sizeof **tokens, "batch"));
     l->buffers = train_step_memory_of(l->step);
     l->tensors = train_checkpoint_tensors_create(&l->buffers);
     TRY(train_course_hash(&l->state.config_hash, l->conf, data_source_fingerprint(l->source)));
@@ -201,5 +203,6 @@ void train_loop_end(train_loop *l) {
     data_source_destroy(l->source);
     free(l->origin);
     kern_free(l->tokens);
+    kern_free(l->next);
     conf_destroy(l->conf);
 }

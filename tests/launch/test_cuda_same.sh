@@ -62,7 +62,7 @@ says log "chosen anew, .*newer/algorithms has products of cuda-bench 0 .*cublasL
 sed -i '3s/ [0-9]*$//' torn/algorithms
 refused 1 "line 3 of torn/algorithms is damaged; delete the file" --resume torn train.steps=4
 sed -i '3s/$/ 192/; 3s/000000000000000[01] /0000000000000007 /' torn/algorithms
-refused 1 "the algorithm that the run keeps for f32 .*does not take it" --resume torn train.steps=4
+refused 1 "the algorithm that the run keeps for f32 .*cublasLtMatmulAlgoCheck" --resume torn train.steps=4
 
 # TF32 is asked for.
 train tf32 "${short[@]}" train.device=cuda+tf32
