@@ -91,7 +91,8 @@ static const conf_option options[] = {
     CHOICE(AT(train, precision), "f32", precisions,
            "of products: f32; bf16 operands with f32 sums; or f64 throughout"),
     TEXT(AT(train, device), "cpu",
-         "what computes: cpu; or check, the CPU with memory that the program may not touch"),
+         "what computes: cpu; cuda, a GPU (docs/gpu.md); or check, the CPU with memory that the "
+         "program may not touch"),
     INTEGER(AT(train, threads), "0", "threads", 0, 4096, "0: one for each core"),
     PATH(AT(train, init_from), "", "run or checkpoint whose weights to start from; empty: random"),
     BYTES(AT(train, memory_limit), "0", "memory the plan may use; 0: what the machine has free"),

@@ -32,8 +32,8 @@ foreach(source ${cuda_kernels})
 endforeach()
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/cuda/*.c kernels/rows_text*.c)
-add_library(ttt_cuda MODULE ${cuda_sources} ${cuda_objects} ${CMAKE_BINARY_DIR}/rows_prelude.c)
-add_dependencies(ttt_cuda ttt_rows_prelude)
+add_library(ttt_cuda MODULE ${cuda_sources} ${cuda_objects} ${prelude} ${sources_hash})
+add_dependencies(ttt_cuda ttt_generated)
 set_target_properties(ttt_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
                                           LINKER_LANGUAGE C)
 target_link_libraries(ttt_cuda PRIVATE CUDA::cudart CUDA::cublasLt CUDA::nvrtc)

@@ -70,18 +70,38 @@ static kern_status rescue(train_loop *l, kern_status met) {
     return met;
 }
 
-static kern_status read_batch(train_loop *l) {
+/* The batch from this sample on. */
+static kern_status read_batch(train_loop *l, int32_t *tokens, int64_t sample) {
     const conf_train *train = &l->conf->train;
-    for (int64_t s = 0; s < train->batch; s++) {
-        kern_status status = data_source_read(l->tokens + s * (train->context + 1), l->source,
-                                              train->seed, l->state.samples + s);
-        if (status != KERN_OK) return status;
-    }
+    kern_status status = KERN_OK;
+    double start = kern_seconds();
+    for (int64_t s = 0; s < train->batch && status == KERN_OK; s++)
+        status =
+            data_source_read(tokens + s * (train->context + 1), l->source, train->seed, sample + s);
+    l->data_seconds += kern_seconds() - start;
+    return status;
+}
+
+/* While the device computes a step: the batch of the next one. What fails is met again, and
+ * reported, when that step begins; where the device has failed, its message is to stay. */
+static void read_ahead(void *context) {
+    train_loop *l = context;
+    const conf_train *train = &l->conf->train;
+    if (l->state.step + 1 >= train->steps || l->buffers.device->stream->status != KERN_OK) return;
+    l->ahead = read_batch(l, l->next, l->state.samples + train->batch) == KERN_OK &&
+               train_step_put(l->step, l->next) == KERN_OK;
+}
+
+static kern_status take_batch(train_loop *l) {
+    if (!l->ahead) return read_batch(l, l->tokens, l->state.samples);
+    int32_t *tokens = l->tokens;
+    l->tokens = l->next;
+    l->next = tokens;
+    l->ahead = false;
     return KERN_OK;
 }
 
-static kern_status report(train_loop *l, const train_step_result *result, double seconds,
-                          double data_seconds) {
+static kern_status report(train_loop *l, const train_step_result *result, double seconds) {
     kern_status status = KERN_OK;
     int64_t step = l->state.step;
     double rate = (double)result->tokens / seconds;
@@ -95,7 +115,7 @@ static kern_status report(train_loop *l, const train_step_result *result, double
         {"tokens_per_second", rate, false},
         {"peak_fraction", l->flops / seconds / l->peak, false},
         {"seconds", seconds, false},
-        {"data_seconds", data_seconds, false},
+        {"data_seconds", l->data_seconds, false},
     };
     int64_t count = sizeof values / sizeof *values;
     int64_t every = l->conf->run.log_every ? l->conf->run.log_every : 1;
@@ -142,8 +162,8 @@ static kern_status run_step(train_loop *l) {
     int64_t number = l->state.step, every = l->conf->run.save_every;
     train_step_result result;
     double start = kern_seconds();
-    TRY(read_batch(l));
-    double data_seconds = kern_seconds() - start;
+    l->data_seconds = 0;
+    TRY(take_batch(l));
     status = train_step_run(l->step, &result, l->tokens, number);
     if (status == KERN_ERR_NUMERIC)
         return train_diagnose(l->conf, l->threads, &l->buffers, l->tokens, number);
@@ -154,7 +174,7 @@ static kern_status run_step(train_loop *l) {
     l->state.tokens += result.tokens;
     l->state.seconds += seconds;
     TRY(prune(l));
-    TRY(report(l, &result, seconds, data_seconds));
+    TRY(report(l, &result, seconds));
     if ((every && l->state.step % every == 0) || l->state.step == train->steps) TRY(save(l));
     if (validation_due(l)) TRY(validate(l));
 done:
@@ -203,6 +223,7 @@ static kern_status failed(const train_loop *l, kern_status status) {
 static kern_status run_steps(train_loop *l) {
     kern_status status = KERN_OK;
     int64_t steps = l->conf->train.steps;
+    train_step_meanwhile(l->step, read_ahead, l);
     while (l->state.step < steps && !train_signals_received()) {
         status = run_step(l);
         if (status == KERN_ERR_FILE) status = rescue(l, status);

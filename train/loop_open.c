@@ -6,6 +6,7 @@
 
 #include "infer/mixer.h"
 #include "kernels/matmul.h"
+#include "train/algorithms.h"
 #include "train/course.h"
 #include "train/dataset.h"
 #include "train/disk.h"
@@ -79,8 +80,10 @@ static kern_status open_step(train_loop *l) {
     TRY(fit_step(l, &fit));
     l->conf->train.micro_batch = fit.micro_batch; /* sums depend on it: part of the course */
     TRY(train_step_allocate(l->step));
-    TRY(kern_alloc((void **)&l->tokens,
-                   (size_t)(train->batch * (train->context + 1)) * sizeof *l->tokens, "batch"));
+    int32_t **const tokens[] = {&l->tokens, &l->next};
+    for (int i = 0; i < 2; i++)
+        TRY(kern_alloc((void **)tokens[i],
+                       (size_t)(train->batch * (train->context + 1)) * sizeof **tokens, "batch"));
     l->buffers = train_step_memory_of(l->step);
     l->tensors = train_checkpoint_tensors_create(&l->buffers);
     TRY(train_course_hash(&l->state.config_hash, l->conf, data_source_fingerprint(l->source)));
@@ -111,6 +114,7 @@ kern_status train_loop_start_weights(train_loop *l) {
 
 kern_status train_loop_open_outputs(train_loop *l) {
     kern_status status = KERN_OK;
+    TRY(train_algorithms_save(l->run, l->buffers.device));
     TRY(train_metrics_open(&l->metrics, l->run->metrics, l->state.step));
     if (l->checkpoint) {
         char *path = train_text("%s/metrics.jsonl", l->checkpoint);
@@ -176,6 +180,7 @@ kern_status train_loop_begin(train_loop *l, const ttt_conf *conf) {
     l->saved_step = -1;
     l->threads = train_threads(conf);
     omp_set_num_threads(l->threads);
+    if (l->run) TRY(train_algorithms_load(l->run, l->conf));
     if (*conf->train.init_from && !l->checkpoint) TRY(find_origin(l));
     TRY(open_data(l));
     TRY(open_vocabulary(l));
@@ -198,5 +203,6 @@ void train_loop_end(train_loop *l) {
     data_source_destroy(l->source);
     free(l->origin);
     kern_free(l->tokens);
+    kern_free(l->next);
     conf_destroy(l->conf);
 }

@@ -24,7 +24,10 @@ typedef struct {
     char *origin;           /* that train.init_from means, NULL: random weights */
     const data_vocabulary *origin_vocabulary;
     train_validation *validation;
-    int32_t *tokens;      /* [batch, T + 1] */
+    int32_t *tokens,
+        *next; /* [batch, T + 1] of this step and, where `ahead`, of the one after it */
+    bool ahead;
+    double data_seconds;  /* of this step, spent on reading */
     const train_run *run; /* of the caller */
     train_metrics *metrics;
     train_events *events;

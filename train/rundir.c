@@ -136,6 +136,7 @@ kern_status train_run_open(train_run **run, const char *dir, bool resume) {
                         .events = train_text("%s/events", dir),
                         .checkpoints = train_text("%s/checkpoints", dir),
                         .eval = train_text("%s/eval", dir),
+                        .algorithms = train_text("%s/algorithms", dir),
                         .lock = -1};
     *run = NULL;
     /* Before the lock file is made, so that a directory that is refused stays as it is. */
@@ -169,5 +170,6 @@ void train_run_close(train_run *run) {
     free(run->events);
     free(run->checkpoints);
     free(run->eval);
+    free(run->algorithms);
     free(run);
 }

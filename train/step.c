@@ -20,6 +20,9 @@ struct train_step {
     train_step_buffers buffers;
     kern_buffer memory[4]; /* parameters, gradient, moments */
     size_t program;        /* bytes of graphs and plans */
+    void (*work)(void *context);
+    void *context;
+    bool put; /* the first tokens of the next run are with the model */
 };
 
 /* Pages of the product library that running it touches, and code that it generates. */
@@ -223,6 +226,17 @@ done:
     return status;
 }
 
+void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context) {
+    step->work = work;
+    step->context = context;
+}
+
+kern_status train_step_put(train_step *step, const int32_t *tokens) {
+    kern_status status = infer_model_put(step->model, tokens);
+    step->put = status == KERN_OK;
+    return status;
+}
+
 kern_status train_step_run(train_step *step, train_step_result *result, const int32_t *tokens,
                            int64_t number) {
     kern_status status = KERN_OK;
@@ -244,14 +258,16 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     stream->device->lap(stream, TRAIN_UPDATE);
     for (int64_t first = 0; first < train->batch; first += micro) {
         size_t chunk = (size_t)(first * b->chunks) * element;
-        infer_batch batch = {.tokens = tokens + first * (context + 1),
+        infer_batch batch = {.tokens = step->put ? NULL : tokens + first * (context + 1),
                              .rate = conf->inner.lr * result->inner_multiplier,
                              .token_nll =
                                  (char *)b->token_nll + (size_t)(first * context) * element,
                              .chunk_loss = (char *)b->chunk_loss + chunk,
                              .gradient_norm = (char *)b->gradient_norm + chunk};
+        step->put = false;
         TRY(train_gradient_add(step->gradient, b->gradient, &batch));
     }
+    if (step->work) step->work(step->context);
     kern_status norm_status =
         train_optimizer_norm(step->optimizer, &result->outer_grad_norm, b->gradient);
     if (norm_status != KERN_OK && norm_status != KERN_ERR_NUMERIC) TRY(norm_status);

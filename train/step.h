@@ -76,6 +76,12 @@ typedef struct {
     double seconds[TRAIN_PHASES]; /* that the device has finished */
 } train_step_result;
 
+/* work(context) is called once in each step, while the device computes: the time to read the next
+ * batch. What it puts, the first tokens of the next run of the step, are on the device when that
+ * begins; they fail as that run would, and nothing is put then. work NULL: none. */
+void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context);
+kern_status train_step_put(train_step *step, const int32_t *tokens);
+
 /* Outer step `number` (from 0) on tokens [batch, T + 1], the host's. Collective: loss, norms and
  * tokens are the whole job's, the same on all ranks. Waits for the device once, for
  * losses and norms; the update may still be running. KERN_ERR_NUMERIC where loss or gradient is

@@ -46,6 +46,31 @@ wait $pid 2>/dev/null || true
 same f32-cuda killed
 same_metrics f32-cuda killed
 
+# A run that goes on takes the algorithms that it began with, unless the library is another one; and a
+# damaged file of them is refused.
+TTT_BENCH_ALGORITHM=1 train other "${short[@]}" train.device=cuda
+! cmp -s "$(newest f32-cuda)/model.safetensors" "$(newest other)/model.safetensors" || fault "algorithms change nothing"
+TTT_BENCH_ALGORITHM=1 train half "${short[@]}" train.steps=2 train.device=cuda
+cp -r half newer
+cp -r half torn
+"$ttt" train --resume half train.steps=4 >log 2>&1 || fault "$(cat log)"
+same other half
+! grep -q "chosen anew" log || fault "algorithms are chosen anew: $(cat log)"
+TTT_BENCH_CUBLAS=2 "$ttt" train --resume newer train.steps=4 >log 2>&1 || fault "$(cat log)"
+says log "chosen anew, .*newer/algorithms has products of cuda-bench 0 .*cublasLt 1, and these are .*cublasLt 2"
+! cmp -s "$(newest other)/model.safetensors" "$(newest newer)/model.safetensors" || fault "nothing was chosen anew"
+sed -i '3s/ [0-9]*$//' torn/algorithms
+refused 1 "line 3 of torn/algorithms is damaged; delete the file" --resume torn train.steps=4
+sed -i '3s/$/ 192/; 3s/000000000000000[01] /0000000000000007 /' torn/algorithms
+refused 1 "the algorithm that the run keeps for f32 .*cublasLtMatmulAlgoCheck" --resume torn train.steps=4
+
+# TF32 is asked for.
+train tf32 "${short[@]}" train.device=cuda+tf32
+grep -q "^tf32 NN" tf32/algorithms || fault "no product is in TF32"
+! grep -q "^tf32" f32-cuda/algorithms || fault "TF32 was not asked for"
+! cmp -s "$(newest f32-cuda)/model.safetensors" "$(newest tf32)/model.safetensors" || fault "TF32 changes nothing"
+close f32 tf32 2e-3
+
 # The readers' words are those of the CPU.
 on() { # COMMAND WORDS...
     "$ttt" "$@" >here 2>log || fault "ttt $*: $(cat log)"
@@ -60,7 +85,10 @@ on eval f64-cuda --data valid.h5 --windows 2
 TTT_CUDA_PLUGIN=none.so refused 1 "no plug-in for it .none.so.; -DTTT_CUDA=ON" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_COUNT=0 refused 1 "the driver sees no GPU" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_MAJOR=7 refused 1 "has compute capability 7.6; 8.0 or more" ./tiny.yaml run.dir=g train.device=cuda
+LC_ALL=C sed 's/ttt kernels [0-9a-f]\{16\}/ttt kernels 0123456789abcdef/' "$TTT_CUDA_PLUGIN" >stale.so
+TTT_CUDA_PLUGIN=./stale.so refused 1 "stale.so was built from other sources .*build both again" ./tiny.yaml run.dir=g train.device=cuda
 refused 1 "cuda:1: there is 1 GPU" ./tiny.yaml run.dir=g train.device=cuda:1
+refused 1 "no device 'cuda.tf32'.*cuda.tf32 multiplies" ./tiny.yaml run.dir=g train.device=cuda/tf32
 refused 1 "no device 'cuda:x'" ./tiny.yaml run.dir=g train.device=cuda:x
 [ ! -e g ] || fault "a run without a device left a directory"
 
