@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "data/safetensors.h"
+#include "infer/mixer.h"
 #include "tests/device.h"
 #include "train/step.h"
 
@@ -33,9 +34,12 @@ static kern_status set(ttt_conf *conf, const char *option, const json_t *object,
     case JSON_STRING: snprintf(text, sizeof text, "%s=%s", option, json_string_value(value)); break;
     case JSON_TRUE: snprintf(text, sizeof text, "%s=true", option); break;
     case JSON_FALSE: snprintf(text, sizeof text, "%s=false", option); break;
-    default:
-        return kern_fail(KERN_ERR_DATA, "the configuration has no value for '%s' (%s)", key,
-                         option);
+    case JSON_NULL:
+        if (!value)
+            return kern_fail(KERN_ERR_DATA, "the configuration has no '%s' (%s)", key, option);
+        snprintf(text, sizeof text, "%s=off", option);
+        break;
+    default: return kern_fail(KERN_ERR_DATA, "'%s' is no value (%s)", key, option);
     }
     return conf_set(conf, text);
 }
@@ -82,14 +86,33 @@ done:
     return status;
 }
 
+/* The mixers that have options of their own. */
+static kern_status set_mixer(ttt_conf *conf, const char *kind, const json_t *mixer) {
+    static const char *const sections[][2] = {{"mamba2", "mamba"}, {"gdn", "gdn"}, {"kvb", "kvb"}};
+    kern_status status = KERN_OK;
+    const char *key, *section = NULL;
+    json_t *value;
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        if (!strcmp(kind, sections[i][0])) section = sections[i][1];
+    json_object_foreach((json_t *)mixer, key, value) {
+        char option[64];
+        snprintf(option, sizeof option, "%s.%s", section ? section : "?", key);
+        if (strcmp(key, "norm_eps") != 0) TRY(set(conf, option, mixer, key));
+    }
+done:
+    return status;
+}
+
 static kern_status set_kind(ttt_conf *conf, const char *kind, bool *inner_loop) {
     *inner_loop = kind && !strcmp(kind, "ttt-e2e");
     if (kind && !strcmp(kind, "full attention")) return conf_set(conf, "model.attention=full");
-    if (*inner_loop || (kind && !strcmp(kind, "sliding-window attention")))
+    if (*inner_loop ||
+        (kind && (!strcmp(kind, "sliding-window attention") || !strcmp(kind, "mamba2") ||
+                  !strcmp(kind, "gdn") || !strcmp(kind, "kvb"))))
         return conf_set(conf, "model.attention=window");
     return kern_fail(KERN_ERR_DATA,
                      "the configuration's kind '%s' is none of 'ttt-e2e', 'full attention', "
-                     "'sliding-window attention'",
+                     "'sliding-window attention', 'mamba2', 'gdn', 'kvb'",
                      kind ? kind : "");
 }
 
@@ -115,6 +138,7 @@ static kern_status set_conf(ttt_conf *conf, const json_t *json, bool f64) {
                                        {"model.head_size", "head_size"},
                                        {"model.attention", "attention"},
                                        {"model.full_every", "full_every"},
+                                       {"model.pattern", "pattern"},
                                        {"inner.fast_blocks", "fast_blocks"},
                                        {"model.rope_theta_full", "rope_theta_full"},
                                        {"inner.mode", "mode"}};
@@ -123,7 +147,10 @@ static kern_status set_conf(ttt_conf *conf, const json_t *json, bool f64) {
     TRY(conf_set(conf, f64 ? "train.precision=f64" : "train.precision=f32"));
     TRY(set_loops(conf, json, inner_loop));
     TRY(SET_EACH(conf, json, variants, true));
+    TRY(set_mixer(conf, json_string_value(json_object_get(json, "kind")),
+                  json_object_get(json, "mixer")));
     TRY(conf_check(conf));
+    TRY(infer_check(conf));
 done:
     return status;
 }
