@@ -43,7 +43,7 @@ typedef struct {
 } infer_mixer;
 
 /* The table of mixers: ROW(NAME) is infer/NAME.c. */
-#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2)
+#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2) ROW(gated_delta)
 
 /* It as an array, which ends with NULL; in a file of its own (infer/mixers.c), so that a program
  * that links another one has that. */

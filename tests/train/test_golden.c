@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "data/safetensors.h"
 #include "infer/mixer.h"
+#include "infer/session.h"
 #include "tests/device.h"
 #include "train/step.h"
 
@@ -316,6 +318,57 @@ done:
     return status;
 }
 
+/* The states that the file has of sequence s beside those that a session saved. */
+static double worst_state(golden *g, const data_safetensors *saved, int64_t s) {
+    char prefix[32];
+    double worst = 0;
+    snprintf(prefix, sizeof prefix, "state.%d.", (int)s);
+    for (int64_t i = 0; i < data_safetensors_count(g->file); i++) {
+        const char *name = data_safetensors_tensors(g->file)[i].name;
+        if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
+        const data_tensor *mine = data_safetensors_find(saved, name + strlen(prefix));
+        if (mine)
+            worst = larger(worst, difference(g, name, mine->data, 0, mine->elements, 0));
+        else
+            worst = INFINITY;
+    }
+    return worst;
+}
+
+/* What mixers keep after each sequence, read in pieces. */
+static kern_status compare_states(golden *g, const train_step_buffers *b, const int32_t *tokens,
+                                  double *worst) {
+    kern_status status = KERN_OK;
+    char path[64];
+    infer_values *values = NULL;
+    infer_session *session = NULL;
+    data_safetensors *saved = NULL;
+    infer_session_spec spec = {
+        .conf = g->conf, .limit = g->tokens, .device = b->device, .threads = 2};
+    snprintf(path, sizeof path, "/tmp/test_golden.%ld", (long)getpid());
+    *worst = 0;
+    TRY(infer_values_view(&values, g->conf, b->device, b->parameters));
+    TRY(infer_session_create(&session, &spec));
+    for (int64_t s = 0; s < g->batch; s++) {
+        infer_session_set_values(session, values);
+        for (int64_t at = 0, n; at < g->tokens; at += n) {
+            n = kern_min(1 + at % 23, g->tokens - at);
+            TRY(infer_session_read(session, tokens + s * (g->tokens + 1) + at, n, NULL));
+        }
+        TRY(infer_session_save(session, path, "golden"));
+        TRY(data_safetensors_open(&saved, path));
+        *worst = larger(*worst, worst_state(g, saved, s));
+        data_safetensors_destroy(saved);
+        saved = NULL;
+    }
+done:
+    unlink(path);
+    data_safetensors_destroy(saved);
+    infer_session_destroy(session);
+    infer_values_destroy(values);
+    return status;
+}
+
 static double relative(golden *g, const char *name, int64_t i, double value) {
     const data_tensor *tensor = data_safetensors_find(g->file, name);
     if (!tensor || tensor->dtype != DATA_F64 || tensor->elements != g->steps) {
@@ -333,6 +386,11 @@ static kern_status compare_steps(golden *g, train_step *step, const int32_t *tok
     if (g->f64 && g->conf->inner.mode != CONF_INNER_OFF) {
         TRY(compare_fast(g, &b, tokens, &fast));
         judge(g, "fast_final", fast, 1e-10);
+    }
+    if (g->conf->model.pattern[0]) {
+        double states;
+        TRY(compare_states(g, &b, tokens, &states));
+        judge(g, "state", states, g->f64 ? 1e-10 : 2e-4);
     }
     for (int64_t s = 0; s < g->steps; s++) {
         train_step_result result;
