@@ -48,6 +48,11 @@ kern_status infer_check(const ttt_conf *conf) {
         char letter = conf_block_letter(conf, block);
         if (letter != NONE && !find(letter)) return refuse(conf->model.pattern, letter);
     }
+    for (int64_t block = 0; block < conf->model.blocks; block++) {
+        const infer_mixer *mixer = infer_mixer_of(conf, block);
+        kern_status status = mixer && mixer->check ? mixer->check(conf) : KERN_OK;
+        if (status != KERN_OK) return status;
+    }
     return KERN_OK;
 }
 

@@ -34,13 +34,16 @@ typedef struct {
     /* x [R, D] -> [R, D]. Differentiable twice. Rows that infer_valid() says are none must leave
      * carries as they were. Any C gives the same numbers. */
     ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
+    /* NULL: nothing more is asked of a configuration. Else refuses what the mixer cannot be, with
+     * what would work. */
+    kern_status (*check)(const ttt_conf *conf);
     /* What training counts for it beside matrices, of one sequence (docs/costs.md): FLOPs; `above`:
      * an inner gradient flows through it. `chunk`: tokens of an inner step. */
     double (*flops)(const ttt_conf *conf, int block, int64_t chunk, bool above);
 } infer_mixer;
 
 /* The table of mixers: ROW(NAME) is infer/NAME.c. */
-#define INFER_MIXERS(ROW) ROW(attention)
+#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2) ROW(gated_delta)
 
 /* It as an array, which ends with NULL; in a file of its own (infer/mixers.c), so that a program
  * that links another one has that. */
@@ -53,7 +56,7 @@ const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
 int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block);
 
 /* conf_load, and that the letters of model.pattern are those of mixers: else KERN_ERR_CONFIG with
- * those that there are; *conf is then NULL. */
+ * those that there are; and what the mixers themselves ask; *conf is then NULL. */
 kern_status infer_load(ttt_conf **conf, const char *source, int overrides,
                        const char *const *override);
 /* The second part of it. */

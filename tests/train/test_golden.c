@@ -8,8 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "data/safetensors.h"
+#include "infer/mixer.h"
+#include "infer/session.h"
 #include "tests/device.h"
 #include "train/step.h"
 
@@ -33,9 +36,12 @@ static kern_status set(ttt_conf *conf, const char *option, const json_t *object,
     case JSON_STRING: snprintf(text, sizeof text, "%s=%s", option, json_string_value(value)); break;
     case JSON_TRUE: snprintf(text, sizeof text, "%s=true", option); break;
     case JSON_FALSE: snprintf(text, sizeof text, "%s=false", option); break;
-    default:
-        return kern_fail(KERN_ERR_DATA, "the configuration has no value for '%s' (%s)", key,
-                         option);
+    case JSON_NULL:
+        if (!value)
+            return kern_fail(KERN_ERR_DATA, "the configuration has no '%s' (%s)", key, option);
+        snprintf(text, sizeof text, "%s=off", option);
+        break;
+    default: return kern_fail(KERN_ERR_DATA, "'%s' is no value (%s)", key, option);
     }
     return conf_set(conf, text);
 }
@@ -82,14 +88,33 @@ done:
     return status;
 }
 
+/* The mixers that have options of their own. */
+static kern_status set_mixer(ttt_conf *conf, const char *kind, const json_t *mixer) {
+    static const char *const sections[][2] = {{"mamba2", "mamba"}, {"gdn", "gdn"}, {"kvb", "kvb"}};
+    kern_status status = KERN_OK;
+    const char *key, *section = NULL;
+    json_t *value;
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        if (!strcmp(kind, sections[i][0])) section = sections[i][1];
+    json_object_foreach((json_t *)mixer, key, value) {
+        char option[64];
+        snprintf(option, sizeof option, "%s.%s", section ? section : "?", key);
+        if (strcmp(key, "norm_eps") != 0) TRY(set(conf, option, mixer, key));
+    }
+done:
+    return status;
+}
+
 static kern_status set_kind(ttt_conf *conf, const char *kind, bool *inner_loop) {
     *inner_loop = kind && !strcmp(kind, "ttt-e2e");
     if (kind && !strcmp(kind, "full attention")) return conf_set(conf, "model.attention=full");
-    if (*inner_loop || (kind && !strcmp(kind, "sliding-window attention")))
+    if (*inner_loop ||
+        (kind && (!strcmp(kind, "sliding-window attention") || !strcmp(kind, "mamba2") ||
+                  !strcmp(kind, "gdn") || !strcmp(kind, "kvb"))))
         return conf_set(conf, "model.attention=window");
     return kern_fail(KERN_ERR_DATA,
                      "the configuration's kind '%s' is none of 'ttt-e2e', 'full attention', "
-                     "'sliding-window attention'",
+                     "'sliding-window attention', 'mamba2', 'gdn', 'kvb'",
                      kind ? kind : "");
 }
 
@@ -115,6 +140,7 @@ static kern_status set_conf(ttt_conf *conf, const json_t *json, bool f64) {
                                        {"model.head_size", "head_size"},
                                        {"model.attention", "attention"},
                                        {"model.full_every", "full_every"},
+                                       {"model.pattern", "pattern"},
                                        {"inner.fast_blocks", "fast_blocks"},
                                        {"model.rope_theta_full", "rope_theta_full"},
                                        {"inner.mode", "mode"}};
@@ -123,7 +149,10 @@ static kern_status set_conf(ttt_conf *conf, const json_t *json, bool f64) {
     TRY(conf_set(conf, f64 ? "train.precision=f64" : "train.precision=f32"));
     TRY(set_loops(conf, json, inner_loop));
     TRY(SET_EACH(conf, json, variants, true));
+    TRY(set_mixer(conf, json_string_value(json_object_get(json, "kind")),
+                  json_object_get(json, "mixer")));
     TRY(conf_check(conf));
+    TRY(infer_check(conf));
 done:
     return status;
 }
@@ -289,6 +318,57 @@ done:
     return status;
 }
 
+/* The states that the file has of sequence s beside those that a session saved. */
+static double worst_state(golden *g, const data_safetensors *saved, int64_t s) {
+    char prefix[32];
+    double worst = 0;
+    snprintf(prefix, sizeof prefix, "state.%d.", (int)s);
+    for (int64_t i = 0; i < data_safetensors_count(g->file); i++) {
+        const char *name = data_safetensors_tensors(g->file)[i].name;
+        if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
+        const data_tensor *mine = data_safetensors_find(saved, name + strlen(prefix));
+        if (mine)
+            worst = larger(worst, difference(g, name, mine->data, 0, mine->elements, 0));
+        else
+            worst = INFINITY;
+    }
+    return worst;
+}
+
+/* What mixers keep after each sequence, read in pieces. */
+static kern_status compare_states(golden *g, const train_step_buffers *b, const int32_t *tokens,
+                                  double *worst) {
+    kern_status status = KERN_OK;
+    char path[64];
+    infer_values *values = NULL;
+    infer_session *session = NULL;
+    data_safetensors *saved = NULL;
+    infer_session_spec spec = {
+        .conf = g->conf, .limit = g->tokens, .device = b->device, .threads = 2};
+    snprintf(path, sizeof path, "/tmp/test_golden.%ld", (long)getpid());
+    *worst = 0;
+    TRY(infer_values_view(&values, g->conf, b->device, b->parameters));
+    TRY(infer_session_create(&session, &spec));
+    for (int64_t s = 0; s < g->batch; s++) {
+        infer_session_set_values(session, values);
+        for (int64_t at = 0, n; at < g->tokens; at += n) {
+            n = kern_min(1 + at % 23, g->tokens - at);
+            TRY(infer_session_read(session, tokens + s * (g->tokens + 1) + at, n, NULL));
+        }
+        TRY(infer_session_save(session, path, "golden"));
+        TRY(data_safetensors_open(&saved, path));
+        *worst = larger(*worst, worst_state(g, saved, s));
+        data_safetensors_destroy(saved);
+        saved = NULL;
+    }
+done:
+    unlink(path);
+    data_safetensors_destroy(saved);
+    infer_session_destroy(session);
+    infer_values_destroy(values);
+    return status;
+}
+
 static double relative(golden *g, const char *name, int64_t i, double value) {
     const data_tensor *tensor = data_safetensors_find(g->file, name);
     if (!tensor || tensor->dtype != DATA_F64 || tensor->elements != g->steps) {
@@ -306,6 +386,11 @@ static kern_status compare_steps(golden *g, train_step *step, const int32_t *tok
     if (g->f64 && g->conf->inner.mode != CONF_INNER_OFF) {
         TRY(compare_fast(g, &b, tokens, &fast));
         judge(g, "fast_final", fast, 1e-10);
+    }
+    if (g->conf->model.pattern[0]) {
+        double states;
+        TRY(compare_states(g, &b, tokens, &states));
+        judge(g, "state", states, g->f64 ? 1e-10 : 2e-4);
     }
     for (int64_t s = 0; s < g->steps; s++) {
         train_step_result result;
