@@ -168,7 +168,7 @@ typedef struct {
 
 /* f32 with 10 bits behind the point. */
 static double tf32(double value) {
-    return (double)float_of((bits_f32((float)value) + 0x1000u) & 0xffffe000u);
+    return (double)kern_from_bits_f32((kern_bits_f32((float)value) + 0x1000u) & 0xffffe000u);
 }
 
 static double element(int type, const void *data, int64_t i) {
