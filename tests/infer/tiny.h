@@ -270,11 +270,11 @@ static const char *const tiny_variants[] = {
     "model.pattern=se inner.chunk=1 inner.suffix=2",
     "model.pattern=m mamba.head_size=6 mamba.state=5 mamba.chunk=3",
     "model.pattern=ms mamba.head_size=6 mamba.state=4 mamba.groups=2 mamba.conv=3 inner.suffix=3 "
-    "inner.lr=0.1",
+    "model.init_std=0.2 inner.lr=0.05",
     "model.pattern=m mamba.head_size=24 mamba.state=3 inner.mode=off inner.suffix=0",
-    "model.pattern=g gdn.heads=2 gdn.key_size=3 gdn.value_size=5 gdn.chunk=3 inner.lr=0.1",
+    "model.pattern=g gdn.heads=2 gdn.key_size=3 gdn.value_size=5 gdn.chunk=3 model.init_std=0.2",
     "model.pattern=gs gdn.heads=3 gdn.key_size=4 gdn.value_size=2 gdn.conv=2 gdn.neg_eigval=true "
-    "inner.suffix=3 inner.lr=0.1",
+    "inner.suffix=3 model.init_std=0.2",
     "model.pattern=g gdn.heads=1 gdn.key_size=4 gdn.value_size=4 gdn.gate=false inner.mode=off "
     "inner.suffix=0",
 };
