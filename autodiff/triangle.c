@@ -17,6 +17,12 @@ ad_value ad_lower_ones(ad_graph *g, kern_dtype dtype, int64_t n, bool strict) {
     return ad_transpose(g, ad_slice(g, upper, 1, 0, n), (int[]){1, 0});
 }
 
+ad_value ad_identity(ad_graph *g, kern_dtype dtype, int64_t rows, int64_t columns) {
+    int64_t n = kern_min(rows, columns);
+    ad_value first = ad_pad(g, ad_fill(g, AD_TYPE(dtype, n, 1), 1), 1, 0, n + 1);
+    return ad_pad(g, ad_pad(g, rows_of(g, first, n, n), 0, 0, rows), 1, 0, columns);
+}
+
 ad_value ad_cumsum(ad_graph *g, ad_value x) {
     if (!ad_is_value(x)) return AD_POISON;
     ad_type type = ad_type_at(g, x);
@@ -29,9 +35,8 @@ ad_value ad_cumsum(ad_graph *g, ad_value x) {
 /* [n, n]: 1 where row and column are in the same block of `size`, a power of 2; else 0. */
 static ad_value same_block(ad_graph *g, kern_dtype dtype, int64_t n, int64_t size) {
     int64_t blocks = (n + size - 1) / size, all = blocks * size;
-    ad_value first = ad_pad(g, ad_fill(g, AD_TYPE(dtype, blocks, 1), 1), 1, 0, blocks + 1);
     ad_value unit =
-        ad_reshape(g, rows_of(g, first, blocks, blocks), AD_TYPE(dtype, blocks, 1, blocks, 1));
+        ad_reshape(g, ad_identity(g, dtype, blocks, blocks), AD_TYPE(dtype, blocks, 1, blocks, 1));
     ad_value wide = ad_broadcast(g, unit, AD_TYPE(dtype, blocks, size, blocks, size));
     wide = ad_reshape(g, wide, AD_TYPE(dtype, all, all));
     return ad_slice(g, ad_slice(g, wide, 0, 0, n), 1, 0, n);

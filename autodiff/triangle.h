@@ -6,6 +6,8 @@
 
 /* [n, n]: 1 on and below the diagonal, else 0; `strict`: 0 on it too. */
 ad_value ad_lower_ones(ad_graph *graph, kern_dtype dtype, int64_t n, bool strict);
+/* [rows, columns]: 1 on the diagonal, else 0. */
+ad_value ad_identity(ad_graph *graph, kern_dtype dtype, int64_t rows, int64_t columns);
 /* y[..., t] = sum of x[..., s] over s <= t */
 ad_value ad_cumsum(ad_graph *graph, ad_value x);
 /* (I + a)^-1 by item, for a [B, n, n] that is 0 on and above the diagonal. Inverses of neighbouring

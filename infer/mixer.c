@@ -19,6 +19,17 @@ const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block) {
     return mixer;
 }
 
+int64_t infer_mixer_chunk(const ttt_conf *conf) {
+    int64_t chunk = 0;
+    for (int64_t block = 0; block < conf->model.blocks; block++) {
+        const infer_mixer *mixer = infer_mixer_of(conf, block);
+        if (!mixer || !mixer->chunk) continue;
+        ASSERT(!chunk || chunk == mixer->chunk(conf));
+        chunk = mixer->chunk(conf);
+    }
+    return chunk;
+}
+
 int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block) {
     const infer_mixer *mixer = infer_mixer_of(conf, block);
     int count = mixer && mixer->states ? mixer->states(state, conf, (int)block) : 0;

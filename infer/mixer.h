@@ -34,6 +34,9 @@ typedef struct {
     /* x [R, D] -> [R, D]. Differentiable twice. Rows that infer_valid() says are none must leave
      * carries as they were. Any C gives the same numbers. */
     ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
+    /* NULL: none. Else the tokens of its own chunks, which are part of the model: rows that are
+     * read together are chunks of it from the beginning of one on, or lie in one. */
+    int64_t (*chunk)(const ttt_conf *conf);
     /* NULL: nothing more is asked of a configuration. Else refuses what the mixer cannot be, with
      * what would work. */
     kern_status (*check)(const ttt_conf *conf);
@@ -43,7 +46,7 @@ typedef struct {
 } infer_mixer;
 
 /* The table of mixers: ROW(NAME) is infer/NAME.c. */
-#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2) ROW(gated_delta)
+#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2) ROW(gated_delta) ROW(kvb)
 
 /* It as an array, which ends with NULL; in a file of its own (infer/mixers.c), so that a program
  * that links another one has that. */
@@ -51,6 +54,9 @@ extern const infer_mixer *const infer_mixers[];
 
 /* The mixer of a block of a checked configuration; NULL: it has none (letter n). */
 const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
+
+/* The mixers' own chunk, 0 where none of the model's has one: all that have agree. */
+int64_t infer_mixer_chunk(const ttt_conf *conf);
 
 /* The states of a block's mixer; how many. */
 int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block);

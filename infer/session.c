@@ -127,9 +127,11 @@ static kern_status create_step(infer_session *s, int first, int blocks, outputs 
 
 /* Rows of the pieces: whole chunks where steps are taken, about WIDE_ROWS of them at once. */
 static void choose_rows(infer_session *s) {
-    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : WIDE_ROWS;
+    int64_t own = infer_mixer_chunk(s->spec.conf);
+    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : own ? own : WIDE_ROWS;
+    s->own = own ? own : s->chunk;
     s->unit = s->chunk >= WIDE_ROWS ? s->chunk : WIDE_ROWS / s->chunk * s->chunk;
-    s->narrow = s->chunk < NARROW_ROWS ? s->chunk : NARROW_ROWS;
+    s->narrow = s->own < NARROW_ROWS ? s->own : NARROW_ROWS;
 }
 
 static kern_status create_parts(infer_session *s) {

@@ -328,7 +328,7 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
         n = tokens > s->unit ? s->unit : s->chunk;
         TRY(read_chunks(s, token, n, nll));
     } else {
-        n = kern_min(tokens, s->chunk - s->pending);
+        n = kern_min(tokens, s->own - s->pending % s->own);
         n = n < NARROW_LEAST ? 1 : kern_min(n, s->narrow);
         TRY(read_piece(s, token, n, nll));
     }

@@ -63,6 +63,7 @@ struct infer_session {
     infer_parameters *parameters;
     session_part part[SESSION_PARTS]; /* plan NULL: as another one */
     int64_t unit, chunk, narrow;      /* rows of the parts */
+    int64_t own;                      /* the mixers' own chunk, within which pieces stay */
     bool full;                        /* some block attends to everything */
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
     /* of the device */

@@ -147,8 +147,7 @@ typedef struct {
 } NAME(place);
 
 DEVICE NAME(place) NAME(place_of_block)(const attention_args *args) {
-    int64_t tiles = (args->rows + TILE - 1) / TILE;
-    int64_t first = (tiles - 1 - block_x()) * TILE; /* those that see most begin first */
+    int64_t first = first_row_of_block(args, TILE);
     NAME(place) place = {block_z(), block_y(), first, (int)least(TILE, args->rows - first)};
     return place;
 }
@@ -168,6 +167,15 @@ DEVICE NAME(tile_rows)
 DEVICE NAME(tile_sums) NAME(sums_of)(const attention_args *args, void *of, NAME(place) place) {
     int64_t offset = of ? NAME(row_offset)(args, place) : 0;
     NAME(tile_sums) sums = {(REAL *)of + offset, (int64_t)args->heads * args->size, place.count};
+    return sums;
+}
+
+/* The forward's sums of a part of the keys, as they are. */
+DEVICE NAME(tile_sums) NAME(sums_of_part)(const attention_args *args, NAME(place) place) {
+    int64_t part = part_of_row(args, place.batch, place.first, place.head);
+    NAME(tile_sums)
+    sums = {(REAL *)args->part + part * args->size, (int64_t)args->heads * args->parts * args->size,
+            place.count};
     return sums;
 }
 

@@ -31,8 +31,9 @@ KERNEL(NAME(attention_forward), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     NAME(place) place = NAME(place_of_block)(&args);
     int64_t past = past_of(&args), size = args.size, at;
-    attention_range seen = keys_of_rows(&args, past, place.first, place.count);
-    NAME(tile_sums) o = NAME(sums_of)(&args, args.o, place);
+    attention_range seen = keys_of_block(&args, past, place.first, place.count, TILE);
+    NAME(tile_sums)
+    o = args.parts == 1 ? NAME(sums_of)(&args, args.o, place) : NAME(sums_of_part)(&args, place);
     REAL largest[SIDE], sum[SIDE], factor[SIDE], s[SIDE][SIDE];
     EACH(m) largest[m] = (REAL)ATTENTION_LOWEST, sum[m] = 0;
     for (int64_t key = seen.begin; key < seen.end; key = at) {
@@ -51,11 +52,17 @@ KERNEL(NAME(attention_forward), attention_args, ATTENTION_PLAIN_THREADS) {
         sum[m] = NAME(row_sum)(sum[m]);
         factor[m] = 1 / sum[m];
         int64_t row = DOWN + 16 * m;
-        if (ACROSS == 0 && row < place.count)
-            ((REAL *)args.lse)[statistic_of(&args, place.batch, place.first + row, place.head)] =
-                (REAL)((double)largest[m] + kern_log_f64((double)sum[m]));
+        int64_t part = part_of_row(&args, place.batch, place.first + row, place.head);
+        REAL *stat = (REAL *)args.part_stat + 2 * part;
+        if (ACROSS == 0 && row < place.count) {
+            if (args.parts == 1)
+                ((REAL *)args.lse)[part] =
+                    (REAL)((double)largest[m] + kern_log_f64((double)sum[m]));
+            else
+                stat[0] = largest[m], stat[1] = sum[m];
+        }
     }
-    NAME(rescale)(o, factor, size);
+    if (args.parts == 1) NAME(rescale)(o, factor, size);
 }
 
 /* ---- stages 1 and 2 ---- */
@@ -106,7 +113,7 @@ KERNEL(NAME(attention_first), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     NAME(place) place = NAME(place_of_block)(&args);
     int64_t past = past_of(&args), size = args.size, at;
-    attention_range seen = keys_of_rows(&args, past, place.first, place.count);
+    attention_range seen = keys_of_block(&args, past, place.first, place.count, TILE);
     NAME(tile_rows) q = NAME(rows_of)(&args, args.q, place);
     NAME(tile_rows) a = NAME(rows_of)(&args, args.a, place);
     NAME(tile_rows) ct_o = NAME(rows_of)(&args, args.ct_o, place);
@@ -171,7 +178,7 @@ KERNEL(NAME(attention_rows), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     NAME(place) place = NAME(place_of_block)(&args);
     int64_t past = past_of(&args), size = args.size, at;
-    attention_range seen = keys_of_rows(&args, past, place.first, place.count);
+    attention_range seen = keys_of_block(&args, past, place.first, place.count, TILE);
     NAME(tile_rows) q = NAME(rows_of)(&args, args.q, place);
     NAME(tile_rows) a = NAME(rows_of)(&args, args.a, place);
     NAME(tile_rows) ct_o = NAME(rows_of)(&args, args.ct_o, place);

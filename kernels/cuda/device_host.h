@@ -126,12 +126,20 @@ typedef struct __attribute__((aligned(16))) {
     uint32_t word[4];
 } pack_16;
 
+/* One access each, as on a GPU, where accesses are counted. */
+typedef uint32_t kern_words __attribute__((vector_size(16), may_alias));
+
 DEVICE pack_16 load_16(const void *from) {
-    return *(const pack_16 *)from;
+    kern_words words = *(const kern_words *)from;
+    pack_16 p;
+    memcpy(&p, &words, sizeof p);
+    return p;
 }
 
 DEVICE void store_16(void *to, pack_16 p) {
-    *(pack_16 *)to = p;
+    kern_words words;
+    memcpy(&words, &p, sizeof words);
+    *(kern_words *)to = words;
 }
 
 /* NaN as a GPU has it. */
