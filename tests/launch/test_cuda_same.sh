@@ -81,6 +81,16 @@ on infer f64 --prompt "It was" --tokens 20 --seed 3
 cmp here there || fault "other words are written on cuda"
 on eval f64-cuda --data valid.h5 --windows 2
 
+# A token is written by recordings: two launches, and copies of what it reads and makes.
+calls() { # TOKENS CALL
+    TTT_BENCH_CALLS=calls "$ttt" infer f64 --prompt "It was" --tokens "$1" --seed 3 --device cuda >there 2>log || fault "$(cat log)"
+    sed -n "s/^$2 //p" calls
+}
+for call in cudaLaunchKernel:2 cudaGraphLaunch:2 cudaMemcpyAsync:7 cublasLtMatmul:0 cudaStreamSynchronize:1; do
+    each=$(($(calls 8 ${call%:*}) - $(calls 4 ${call%:*})))
+    [ $each = $((4 * ${call#*:})) ] || fault "4 tokens take $each calls of ${call%:*}"
+done
+
 # What is missing is said.
 TTT_CUDA_PLUGIN=none.so refused 1 "no plug-in for it .none.so.; -DTTT_CUDA=ON" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_COUNT=0 refused 1 "the driver sees no GPU" ./tiny.yaml run.dir=g train.device=cuda
