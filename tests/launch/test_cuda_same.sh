@@ -1,8 +1,7 @@
 #!/bin/bash
 # The commands on cuda-bench, the CUDA device with stand-ins for CUDA: training as on the CPU, a run
 # that moves there and back, one that is killed and goes on, evaluating, reading; what is said where
-# something is missing; and each kind of call that fails in turn. Arguments: the program, the source
-# directory.
+# something is missing. Arguments: the program, the source directory.
 set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_cuda_same
@@ -102,21 +101,4 @@ refused 1 "no device 'cuda.tf32'.*cuda.tf32 multiplies" ./tiny.yaml run.dir=g tr
 refused 1 "no device 'cuda:x'" ./tiny.yaml run.dir=g train.device=cuda:x
 [ ! -e g ] || fault "a run without a device left a directory"
 
-# Each kind of call fails: the run ends with an error that names the call, and goes on from its
-# newest checkpoint.
-for call in cudaMalloc:9 cudaHostAlloc:2 cudaMemcpyAsync:30 cudaMemsetAsync:3 cudaLaunchKernel:900 \
-    cudaStreamSynchronize:25 cudaStreamBeginCapture:3 cudaStreamEndCapture:2 cudaGraphInstantiate:2 \
-    cudaGraphLaunch:5 cudaEventRecord:4 cudaLibraryLoadData:4 \
-    cudaLibraryGetKernel:8 nvrtcCompileProgram:6 cublasLtMatmulAlgoGetHeuristic:5 cublasLtMatmul:70 \
-    cublasLtCreate:1; do
-    code=0
-    TTT_BENCH_FAIL=$call "$ttt" train ./tiny.yaml run.dir=failed "${short[@]}" train.device=cuda >log 2>&1 || code=$?
-    [ $code = 1 ] || fault "exit code $code where $call fails: $(cat log)"
-    if [ "${call%:*}" = cudaMalloc ]; then
-        says log "MiB do not fit on cuda-bench"
-    else
-        says log "${call%:*} on .*told to fail"
-    fi
-    rm -rf failed
-done
-echo "test_cuda_same: the CUDA device trains, reads and fails as it should"
+echo "test_cuda_same: the CUDA device trains and reads as it should"
