@@ -32,6 +32,10 @@ static void begin(infer_session *s, session_part *part, int64_t rows, int first,
     if (narrow && s->carries[suffix].bytes && part != &s->part[SUFFIX_CHUNK])
         infer_part_pad(&part->body);
     part->suffix = suffix;
+    part->token = rows == 1 && part != &s->part[SUFFIX_CHUNK];
+    /* the past of a token is all that is there, the window hides what is out of reach */
+    int64_t *past = &part->body.context.past_capacity[INFER_WINDOWED];
+    if (part->token) *past = infer_session_capacity(s, *past);
     part->rows = rows;
     part->first = first;
     part->last = last;
@@ -61,6 +65,7 @@ static kern_status compile(infer_session *s, session_part *part, outputs *list) 
                          .device = s->spec.device,
                          .view = past,
                          .threads = s->spec.threads,
+                         .repeats = part->token,
                          .debug = s->spec.debug};
     for (int i = 0; i < part->body.histories; i++)
         if (ad_is_value(part->body.history[i].past))

@@ -98,7 +98,8 @@ static kern_status ask(kern_cublas_choice *choice, const void *how) {
                    sizeof alignment[i]));
     TRY(CUBLAS(MatmulAlgoGetHeuristic, library, p->description, p->b, p->a, p->c, p->c, wanted, 1,
                choice, &found));
-    if (!found || choice->status) status = kern_fail(KERN_ERR_FILE, "cublasLt knows no algorithm");
+    if (!found || choice->status)
+        status = kern_fail(KERN_ERR_DEVICE, "cublasLt knows no algorithm");
 done:
     if (wanted) kern_cublas_table.MatmulPreferenceDestroy(wanted);
     return status;

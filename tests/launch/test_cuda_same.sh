@@ -1,8 +1,7 @@
 #!/bin/bash
 # The commands on cuda-bench, the CUDA device with stand-ins for CUDA: training as on the CPU, a run
 # that moves there and back, one that is killed and goes on, evaluating, reading; what is said where
-# something is missing; and each kind of call that fails in turn. Arguments: the program, the source
-# directory.
+# something is missing. Arguments: the program, the source directory.
 set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_cuda_same
@@ -81,6 +80,16 @@ on infer f64 --prompt "It was" --tokens 20 --seed 3
 cmp here there || fault "other words are written on cuda"
 on eval f64-cuda --data valid.h5 --windows 2
 
+# A token is written by recordings: two launches, and copies of what it reads and makes.
+calls() { # TOKENS CALL
+    TTT_BENCH_CALLS=calls "$ttt" infer f64 --prompt "It was" --tokens "$1" --seed 3 --device cuda >there 2>log || fault "$(cat log)"
+    sed -n "s/^$2 //p" calls
+}
+for call in cudaLaunchKernel:2 cudaGraphLaunch:2 cudaMemcpyAsync:7 cublasLtMatmul:0 cudaStreamSynchronize:1; do
+    each=$(($(calls 8 ${call%:*}) - $(calls 4 ${call%:*})))
+    [ $each = $((4 * ${call#*:})) ] || fault "4 tokens take $each calls of ${call%:*}"
+done
+
 # What is missing is said.
 TTT_CUDA_PLUGIN=none.so refused 1 "no plug-in for it .none.so.; -DTTT_CUDA=ON" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_COUNT=0 refused 1 "the driver sees no GPU" ./tiny.yaml run.dir=g train.device=cuda
@@ -92,21 +101,4 @@ refused 1 "no device 'cuda.tf32'.*cuda.tf32 multiplies" ./tiny.yaml run.dir=g tr
 refused 1 "no device 'cuda:x'" ./tiny.yaml run.dir=g train.device=cuda:x
 [ ! -e g ] || fault "a run without a device left a directory"
 
-# Each kind of call fails: the run ends with an error that names the call, and goes on from its
-# newest checkpoint.
-for call in cudaMalloc:9 cudaHostAlloc:2 cudaMemcpyAsync:30 cudaMemsetAsync:3 cudaLaunchKernel:900 \
-    cudaStreamSynchronize:25 cudaStreamBeginCapture:3 cudaStreamEndCapture:2 cudaGraphInstantiate:2 \
-    cudaGraphLaunch:5 cudaEventRecord:4 cudaLibraryLoadData:4 \
-    cudaLibraryGetKernel:8 nvrtcCompileProgram:6 cublasLtMatmulAlgoGetHeuristic:5 cublasLtMatmul:70 \
-    cublasLtCreate:1; do
-    code=0
-    TTT_BENCH_FAIL=$call "$ttt" train ./tiny.yaml run.dir=failed "${short[@]}" train.device=cuda >log 2>&1 || code=$?
-    [ $code = 1 ] || fault "exit code $code where $call fails: $(cat log)"
-    if [ "${call%:*}" = cudaMalloc ]; then
-        says log "MiB do not fit on cuda-bench"
-    else
-        says log "${call%:*} on .*told to fail"
-    fi
-    rm -rf failed
-done
-echo "test_cuda_same: the CUDA device trains, reads and fails as it should"
+echo "test_cuda_same: the CUDA device trains and reads as it should"

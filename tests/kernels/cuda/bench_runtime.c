@@ -12,28 +12,10 @@
 
 enum { INVALID = 1, NOT_READY = 600, CAPTURING = 900, UNKNOWN = 999 };
 
-size_t bench_number(const char *variable, size_t otherwise) {
-    const char *value = getenv(variable);
-    return value ? strtoull(value, NULL, 10) : otherwise;
-}
-
 static void complain(const char *call, const char *what) {
     char text[256];
     snprintf(text, sizeof text, "bench: %s: %s", call, what);
     kern_assert_failed(text, __FILE__, __LINE__);
-}
-
-bool bench_fails(const char *call) {
-    static int64_t left = -1, any;
-    static char name[64];
-    if (left < 0) {
-        const char *given = getenv("TTT_BENCH_FAIL");
-        left = 0;
-        if (given && sscanf(given, "%63[^:]", name) == 1 && strchr(given, ':'))
-            left = strtoll(strchr(given, ':') + 1, NULL, 10);
-        any = !strcmp(name, "any");
-    }
-    return left && (any || !strcmp(name, call)) && !--left;
 }
 
 #define MAY_FAIL(call)                                                                             \
