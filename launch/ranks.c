@@ -22,6 +22,10 @@ int launch_ranks_count(void) {
     return job.ranks;
 }
 
+const kern_comm *launch_ranks_job(void) {
+    return everyone ? everyone : kern_comm_alone();
+}
+
 /* How many ranks were started, and which variable says so; 1 where none does. What mpirun says goes
  * before what the queue says that has started it. */
 static int started_ranks(const char **variable) {
@@ -119,7 +123,7 @@ kern_status launch_ranks_open(const kern_ranks **ranks, const kern_device *devic
         device->host ? m->part[1] : &m->checked[1],
         device->host ? m->part[2] : &m->checked[2],
     };
-    m->ranks = (kern_ranks){part[0], part[1], part[2]};
+    m->ranks = (kern_ranks){part[0], part[1], part[2], job.locals};
     *ranks = &m->ranks;
 done:
     if (status != KERN_OK) free(m);
