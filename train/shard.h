@@ -19,7 +19,7 @@ enum {
     TRAIN_PIECE_EMBEDDING,
     TRAIN_PIECE_PREFIX,
     TRAIN_PIECE_SUFFIX, /* complete when the prefix's reverse begins; may be empty, as the others */
-    TRAIN_PIECE_REST,   /* what does not decay */
+    TRAIN_PIECE_REST,   /* what does not decay, of all blocks */
     TRAIN_PIECES
 };
 
