@@ -24,4 +24,8 @@ const ad_plan *train_gradient_plan(const train_gradient *gradient);
 enum { TRAIN_LAP_SUFFIX = INFER_LAPS, TRAIN_LAP_PREFIX, TRAIN_LAP_END }; /* the reverses */
 kern_status train_gradient_add(train_gradient *gradient, void *sum, infer_batch *batch);
 
+/* Makes the call that adds up, over the model's tensor-parallel ranks, those parts of `sum` that
+ * are a sum of theirs (INFER_SUMMED): once a step, after the last batch. Collective over them. */
+void train_gradient_share(train_gradient *gradient, void *sum);
+
 #endif
