@@ -144,3 +144,12 @@ kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch)
     kern_status status = train_gradient_suffix(g, sum, batch);
     return status == KERN_OK ? train_gradient_prefix(g) : status;
 }
+
+void train_gradient_share(train_gradient *g, void *sum) {
+    const kern_comm *tensor = infer_model_spec_of(g->model)->tensor;
+    kern_dtype real = infer_model_real(g->model);
+    infer_span summed = infer_model_parameters(g->model)->summed;
+    char *at = (char *)sum + (size_t)summed.first * kern_dtype_bytes(real);
+    if (tensor && summed.count)
+        tensor->reduce(tensor, g->parts.device->stream, at, at, summed.count, real, KERN_SUM);
+}

@@ -27,4 +27,8 @@ kern_status train_gradient_suffix(train_gradient *gradient, void *sum, infer_bat
 kern_status train_gradient_prefix(train_gradient *gradient);
 kern_status train_gradient_add(train_gradient *gradient, void *sum, infer_batch *batch);
 
+/* Makes the call that adds up, over the model's tensor-parallel ranks, those parts of `sum` that
+ * are a sum of theirs (INFER_SUMMED): once a step, after the last batch. Collective over them. */
+void train_gradient_share(train_gradient *gradient, void *sum);
+
 #endif

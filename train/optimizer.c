@@ -14,7 +14,7 @@ typedef struct {
     ad_plan *plan;
 } update;
 
-/* The own part of a piece of the gradient: the sum of its squares. */
+/* A range of the gradient: the sum of its squares. */
 typedef struct {
     int64_t first;
     ad_value g;
@@ -26,8 +26,8 @@ struct train_optimizer {
     kern_dtype dtype;
     ad_graph *graph;
     ad_value scalar[SCALARS];
-    int pieces, ranges;
-    squares squares[TRAIN_PIECES];
+    int counted, ranges;
+    squares squares[TRAIN_COUNTED];
     update update[TRAIN_RANGES];
     const kern_device *device;
     const kern_comm *comm;
@@ -70,6 +70,7 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     kern_status status = KERN_OK;
     train_optimizer *o = kern_array(1, sizeof *o);
     train_range range[TRAIN_RANGES];
+    infer_span counted[TRAIN_COUNTED];
     *result = NULL;
     o->conf = *conf;
     o->dtype = dtype;
@@ -78,12 +79,10 @@ kern_status train_optimizer_create(train_optimizer **result, const conf_train *c
     o->graph = ad_graph_create();
     ad_scope_push(o->graph, "optimizer");
     for (int i = 0; i < SCALARS; i++) o->scalar[i] = ad_scalar(o->graph, dtype, "scalar.%d", i);
-    for (int i = 0; i < shard->pieces; i++) {
-        const train_piece *piece = &shard->piece[i];
-        if (!piece->share) continue;
-        squares *s = &o->squares[o->pieces++];
-        s->first = piece->first + shard->rank * piece->share;
-        TRY(compile_squares(o, s, piece->share, threads));
+    o->counted = train_shard_counted(counted, shard);
+    for (int i = 0; i < o->counted; i++) {
+        o->squares[i].first = counted[i].first;
+        TRY(compile_squares(o, &o->squares[i], counted[i].count, threads));
     }
     o->ranges = train_shard_ranges(range, shard);
     for (int i = 0; i < o->ranges; i++) {
@@ -99,7 +98,7 @@ done:
 
 void train_optimizer_destroy(train_optimizer *optimizer) {
     if (!optimizer) return;
-    for (int i = 0; i < optimizer->pieces; i++) ad_plan_destroy(optimizer->squares[i].plan);
+    for (int i = 0; i < optimizer->counted; i++) ad_plan_destroy(optimizer->squares[i].plan);
     for (int i = 0; i < optimizer->ranges; i++) ad_plan_destroy(optimizer->update[i].plan);
     ad_graph_destroy(optimizer->graph);
     kern_buffer_destroy(&optimizer->arena);
@@ -108,7 +107,7 @@ void train_optimizer_destroy(train_optimizer *optimizer) {
 
 int train_optimizer_plans(const train_optimizer *o, const ad_plan *plan[TRAIN_OPTIMIZER_PLANS]) {
     int plans = 0;
-    for (int i = 0; i < o->pieces; i++) plan[plans++] = o->squares[i].plan;
+    for (int i = 0; i < o->counted; i++) plan[plans++] = o->squares[i].plan;
     for (int i = 0; i < o->ranges; i++) plan[plans++] = o->update[i].plan;
     return plans;
 }
@@ -122,7 +121,7 @@ static size_t arena_bytes(const train_optimizer *o) {
 }
 
 size_t train_optimizer_bytes(const train_optimizer *optimizer) {
-    return arena_bytes(optimizer) + kern_align(TRAIN_PIECES * sizeof(double));
+    return arena_bytes(optimizer) + kern_align(TRAIN_COUNTED * sizeof(double));
 }
 
 kern_status train_optimizer_allocate(train_optimizer *o) {
@@ -139,16 +138,18 @@ kern_status train_optimizer_norm(train_optimizer *o, double *norm, const void *g
     kern_status status = KERN_OK;
     char *sums = (char *)o->arena.data + arena_bytes(o);
     size_t element = kern_dtype_bytes(o->dtype);
-    double found[TRAIN_PIECES], sum = 0;
-    for (int i = 0; i < o->pieces; i++) {
+    double found[TRAIN_COUNTED], sum = 0;
+    size_t bytes = TRAIN_COUNTED * element; /* ranks have different numbers of ranges */
+    o->device->zero(o->device->stream, sums, bytes, bytes, 1);
+    for (int i = 0; i < o->counted; i++) {
         squares *s = &o->squares[i];
         ad_plan_bind(s->plan, s->g, (const char *)gradient + (size_t)s->first * element);
         ad_plan_bind_output(s->plan, 0, sums + (size_t)i * element);
         TRY(ad_plan_run(s->plan, o->arena.data));
     }
-    o->comm->reduce(o->comm, o->device->stream, sums, sums, o->pieces, o->dtype, KERN_SUM);
-    TRY(kern_download(o->device, found, sums, (size_t)o->pieces * element));
-    for (int i = 0; i < o->pieces; i++) sum += kern_real_at(found, o->dtype, i);
+    o->comm->reduce(o->comm, o->device->stream, sums, sums, TRAIN_COUNTED, o->dtype, KERN_SUM);
+    TRY(kern_download(o->device, found, sums, bytes));
+    for (int i = 0; i < TRAIN_COUNTED; i++) sum += kern_real_at(found, o->dtype, i);
     *norm = root(sum, o->dtype);
     if (!isfinite(*norm))
         TRY(kern_fail(KERN_ERR_NUMERIC, "the norm of the outer gradient is not finite"));

@@ -19,7 +19,7 @@ void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
 kern_status train_optimizer_allocate(train_optimizer *optimizer);
 /* The plans of the norm and of the update; how many these are. */
-enum { TRAIN_OPTIMIZER_PLANS = TRAIN_PIECES + TRAIN_RANGES };
+enum { TRAIN_OPTIMIZER_PLANS = TRAIN_COUNTED + TRAIN_RANGES };
 int train_optimizer_plans(const train_optimizer *optimizer,
                           const ad_plan *plan[TRAIN_OPTIMIZER_PLANS]);
 

@@ -10,24 +10,38 @@ train_shard train_shard_whole(int64_t elements, int64_t decaying) {
                          .elements = elements};
 }
 
-/* Of the parameters of a block and later ones that decay. */
+/* Where what decays and lies block by block ends: over tensor-parallel ranks only their parts do. */
+static int64_t end_of_blocks(const infer_parameters *layout) {
+    return layout->ranks > 1 ? layout->same.first : layout->decaying;
+}
+
+/* Of the parameters of a block and later ones there. */
 static int64_t first_of_block(const infer_parameters *layout, int block) {
     for (int i = layout->first[block]; i < layout->count; i++)
-        if (layout->item[i].offset < layout->decaying) return layout->item[i].offset;
-    return layout->decaying;
+        if (layout->item[i].offset < end_of_blocks(layout)) return layout->item[i].offset;
+    return end_of_blocks(layout);
+}
+
+static infer_span uncounted(const infer_parameters *layout) {
+    return layout->rank ? layout->same : (infer_span){0, 0};
 }
 
 /* Pieces are whole numbers of rows for each rank. What lies where one ends and the other begins
  * belongs to the one that is complete later. */
 train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks) {
-    if (ranks == 1) return train_shard_whole(layout->elements, layout->decaying);
+    if (ranks == 1) {
+        train_shard whole = train_shard_whole(layout->elements, layout->decaying);
+        whole.uncounted = uncounted(layout);
+        return whole;
+    }
     int64_t unit = INFER_ROW * (int64_t)ranks;
     train_shard shard = {.rank = rank,
                          .ranks = ranks,
                          .pieces = TRAIN_PIECES,
                          .flat = kern_round_up(layout->elements, unit),
-                         .decaying = layout->decaying};
-    int64_t rest = layout->decaying / unit * unit;
+                         .decaying = layout->decaying,
+                         .uncounted = uncounted(layout)};
+    int64_t rest = end_of_blocks(layout) / unit * unit;
     int64_t begin[TRAIN_PIECES + 1] = {
         [TRAIN_PIECE_PREFIX] = kern_min(kern_round_up(first_of_block(layout, 0), unit), rest),
         [TRAIN_PIECE_SUFFIX] = kern_min(kern_round_up(first_of_block(layout, suffix), unit), rest),
@@ -39,6 +53,20 @@ train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank,
         shard.elements += share;
     }
     return shard;
+}
+
+int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shard) {
+    int ranges = 0;
+    for (int i = 0; i < shard->pieces; i++) {
+        const train_piece *p = &shard->piece[i];
+        int64_t first = p->first + shard->rank * p->share, end = first + p->share;
+        int64_t from = kern_min(kern_max(shard->uncounted.first, first), end);
+        int64_t until = kern_min(kern_max(from + shard->uncounted.count, first), end);
+        if (!shard->uncounted.count) from = until = end;
+        if (from > first) range[ranges++] = (infer_span){first, from - first};
+        if (end > until) range[ranges++] = (infer_span){until, end - until};
+    }
+    return ranges;
 }
 
 int train_shard_ranges(train_range range[TRAIN_RANGES], const train_shard *shard) {

@@ -30,13 +30,18 @@ typedef struct {
     int64_t flat;     /* elements of parameters and gradient: the layout's, padded */
     int64_t decaying; /* of them the first */
     int64_t elements; /* of all own parts */
+    infer_span uncounted; /* in norms, because another tensor-parallel rank has the same */
 } train_shard;
 
-/* `suffix`: the first block that belongs to the suffix. All sizes are multiples of INFER_ROW. */
+/* Of `ranks` that hold what the layout has, each, rank `rank`. `suffix`: the first block that belongs to the suffix. All sizes are multiples of INFER_ROW. */
 train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks);
 
 /* One rank's of buffers of so many elements, of which the first decay. */
 train_shard train_shard_whole(int64_t elements, int64_t decaying);
+
+/* Of the own parts what counts in a norm of the whole job's; how many ranges. */
+enum { TRAIN_COUNTED = 2 * TRAIN_PIECES };
+int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shard);
 
 /* What a rank updates at once: elements that all decay or none of which does. */
 enum { TRAIN_RANGES = 2 * TRAIN_PIECES };

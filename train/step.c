@@ -64,6 +64,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
                               .loss_scale = 1 / ((double)chunks * (double)conf->train.batch),
                               .budget = spec->budget,
                               .device = step->spec.device,
+                              .tensor = ranks->tensor,
                               .threads = spec->threads,
                               .debug = spec->debug};
     TRY(infer_model_create(&step->model, &model));
@@ -286,6 +287,7 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
             reduce(step, TRAIN_PIECE_SUFFIX, TRAIN_PIECE_SUFFIX);
         TRY(train_gradient_prefix(step->gradient));
     }
+    train_gradient_share(step->gradient, b->gradient);
     if (step->shard.pieces == 1) goto done;
     reduce(step, TRAIN_PIECE_PREFIX, TRAIN_PIECE_PREFIX);
     reduce(step, TRAIN_PIECE_EMBEDDING, TRAIN_PIECE_EMBEDDING);
