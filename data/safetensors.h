@@ -95,14 +95,14 @@ kern_status data_safetensors_put_metadata(data_safetensors_writer *writer, const
 kern_status data_safetensors_declare(data_safetensors_writer *writer, const char *name,
                                      data_dtype dtype, int rank, const int64_t *shape);
 
-/* Appends `bytes` bytes to a declared tensor; the tensors may be written in any order and in any
- * number of pieces. The first write settles the header. Errors: KERN_ERR_USAGE for an unknown name
- * or more bytes than declared, KERN_ERR_FILE; the writer can then only be destroyed. */
+/* Appends `bytes` bytes to what was written last of a declared tensor; the tensors may be written
+ * in any order and in any number of pieces. The first write settles the header. Errors:
+ * KERN_ERR_USAGE for an unknown name or more bytes than declared, KERN_ERR_FILE; the writer can
+ * then only be destroyed. */
 kern_status data_safetensors_write(data_safetensors_writer *writer, const char *name,
                                    const void *data, size_t bytes);
 
-/* The same from byte `begin` of the tensor on, which is not before the end of what was written of
- * it. */
+/* The same from byte `begin` of the tensor on; no byte is written twice. */
 kern_status data_safetensors_write_at(data_safetensors_writer *writer, const char *name,
                                       size_t begin, const void *data, size_t bytes);
 

@@ -12,10 +12,9 @@ typedef struct {
     json_t *shape; /* owned */
     size_t bytes;
     size_t begin;   /* in the data */
-    size_t end;     /* of what was written here */
-    uint32_t crc;   /* what that makes of the checksum */
-    size_t written; /* in all processes */
-    uint32_t others;
+    size_t end;     /* of what was written last */
+    size_t written; /* in all processes that are known of */
+    uint32_t parts; /* what they make of the checksum */
 } entry;
 
 struct data_safetensors_writer {
@@ -204,12 +203,11 @@ kern_status data_safetensors_write_at(data_safetensors_writer *writer, const cha
                            tensor ? "more bytes than declared" : "was not declared");
         goto done;
     }
-    ASSERT(begin >= tensor->end);
     TRY(data_aside_write(writer->file, writer->data_begin + (int64_t)(tensor->begin + begin), data,
                          bytes));
-    tensor->crc = data_crc32_join(tensor->crc, 0, (int64_t)(begin - tensor->end));
-    tensor->crc = data_crc32_part(tensor->crc, data, bytes);
     tensor->end = begin + bytes;
+    tensor->parts ^=
+        data_crc32_join(data_crc32_part(0, data, bytes), 0, (int64_t)(tensor->bytes - tensor->end));
     tensor->written += bytes;
 done:
     return status;
@@ -223,15 +221,10 @@ kern_status data_safetensors_write(data_safetensors_writer *writer, const char *
     return data_safetensors_write_at(writer, name, tensor ? tensor->end : 0, data, bytes);
 }
 
-/* What was written here makes of the checksum of the whole tensor. */
-static uint32_t own_crc(const entry *tensor) {
-    return data_crc32_join(tensor->crc, 0, (int64_t)(tensor->bytes - tensor->end));
-}
-
 kern_status data_safetensors_parts(data_safetensors_part *part, data_safetensors_writer *writer) {
     kern_status status = data_safetensors_settle(writer);
     for (int64_t i = 0; i < writer->count && status == KERN_OK; i++)
-        part[i] = (data_safetensors_part){writer->entries[i].written, own_crc(&writer->entries[i])};
+        part[i] = (data_safetensors_part){writer->entries[i].written, writer->entries[i].parts};
     return status == KERN_OK ? data_aside_flush(writer->file) : status;
 }
 
@@ -240,7 +233,7 @@ void data_safetensors_add_parts(data_safetensors_writer *writer,
     ASSERT(!writer->joined && writer->data_begin);
     for (int64_t i = 0; i < writer->count; i++) {
         writer->entries[i].written += part[i].bytes;
-        writer->entries[i].others ^= part[i].crc;
+        writer->entries[i].parts ^= part[i].crc;
     }
 }
 
@@ -259,8 +252,7 @@ kern_status data_safetensors_finish(data_safetensors_writer *writer, uint32_t *c
                                path_of(writer), tensor->name, tensor->written, tensor->bytes);
             goto done;
         }
-        uint32_t parts = own_crc(tensor) ^ tensor->others;
-        whole = data_crc32_join(whole, data_crc32_of_parts(parts, there), there);
+        whole = data_crc32_join(whole, data_crc32_of_parts(tensor->parts, there), there);
         size += there;
     }
     TRY(data_aside_commit(writer->file));

@@ -42,7 +42,7 @@ static kern_status save(train_loop *l) {
     if (synced != KERN_OK) reason = train_text("%s", kern_error());
     l->unsaved = true;
     TRY(train_checkpoint_save(l->run->checkpoints, &l->state, &l->tensors->parameters,
-                              &l->tensors->moments, l->vocabulary, l->conf));
+                              &l->tensors->moments, l->vocabulary, l->conf, l->ranks->job));
     l->unsaved = false;
     l->saved_step = l->state.step;
     l->prune_due = true;

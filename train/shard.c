@@ -10,7 +10,8 @@ train_shard train_shard_whole(int64_t elements, int64_t decaying) {
                          .elements = elements};
 }
 
-/* Where what decays and lies block by block ends: over tensor-parallel ranks only their parts do. */
+/* Where what decays and lies block by block ends: over tensor-parallel ranks only their parts do.
+ */
 static int64_t end_of_blocks(const infer_parameters *layout) {
     return layout->ranks > 1 ? layout->same.first : layout->decaying;
 }
@@ -61,7 +62,8 @@ int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shar
         const train_piece *p = &shard->piece[i];
         int64_t first = p->first + shard->rank * p->share, end = first + p->share;
         int64_t from = kern_min(kern_max(shard->uncounted.first, first), end);
-        int64_t until = kern_min(kern_max(from + shard->uncounted.count, first), end);
+        int64_t behind = shard->uncounted.first + shard->uncounted.count;
+        int64_t until = kern_min(kern_max(behind, first), end);
         if (!shard->uncounted.count) from = until = end;
         if (from > first) range[ranges++] = (infer_span){first, from - first};
         if (end > until) range[ranges++] = (infer_span){until, end - until};
