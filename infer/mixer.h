@@ -13,6 +13,9 @@ typedef struct {
      * the block's attention sees (docs/architecture.md, Scan); only of a mixer that attends. Else a
      * carry: of each item one in `real`, zero at a sequence's beginning. */
     bool history;
+    /* What tensor-parallel ranks have of it; INFER_PARTED: of axis `axis` below, in equal parts. */
+    infer_placing placing;
+    int axis;
     int rank;
     int64_t dim[INFER_AXES]; /* of a row, or of an item's carry */
 } infer_mixer_state;
@@ -31,7 +34,8 @@ typedef struct {
     void (*parameters)(infer_parameters *to, const ttt_conf *conf, int block);
     /* NULL: it has none. Else how many; fills the list. The same for every call. */
     int (*states)(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block);
-    /* x [R, D] -> [R, D]. Differentiable twice. Rows that infer_valid() says are none must leave
+    /* x [R, D] -> [R, D]. Differentiable twice. With several ranks both are the same on all, and
+     * weights and states are the rank's (infer_vary, infer_sum). Rows that infer_valid() says are none must leave
      * carries as they were. Any C gives the same numbers. */
     ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
     /* What training counts for it beside matrices, of one sequence (docs/costs.md): FLOPs; `above`:
@@ -49,8 +53,9 @@ extern const infer_mixer *const infer_mixers[];
 /* The mixer of a block of a checked configuration; NULL: it has none (letter n). */
 const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
 
-/* The states of a block's mixer; how many. */
-int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block);
+/* The states of a block's mixer, as one of so many ranks has them; how many. */
+int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block,
+                    int ranks);
 
 /* conf_load, and that the letters of model.pattern are those of mixers: else KERN_ERR_CONFIG with
  * those that there are; *conf is then NULL. */

@@ -46,6 +46,11 @@ struct kern_comm {
     void *context; /* the implementation's */
 };
 
+/* Where all ranks meet with what each of them met: KERN_OK where that is all fine; else the status
+ * and the message, on all of them, of the first rank that has another, which that names where there
+ * are several. Collective. */
+kern_status kern_comm_meet(const kern_comm *comm, kern_status status);
+
 /* One rank, on any device. */
 const kern_comm *kern_comm_alone(void);
 
