@@ -37,7 +37,7 @@ static kern_status be_odd(const kern_comm *job, const char *what) {
     if (is(what, "other")) return job->agree_i64(job, &number, 1, KERN_MAX);
     if (is(what, "works")) {
         kern_doing_long("saving a checkpoint");
-        sleep(4);
+        sleep(3);
         kern_doing_long(NULL);
     }
     return KERN_OK;
