@@ -6,8 +6,12 @@
 #include <string.h>
 
 const char *const conf_axis_names[CONF_AXES] = {"size", "method", "stage"};
-static const char *const sections[] = {"model", "inner", "train", "data", "run"};
-enum { SECTIONS = sizeof sections / sizeof *sections };
+
+/* The sections, as the option table has them. */
+typedef struct {
+    char name[16][CONF_KEY_BYTES];
+    size_t count;
+} section_list;
 
 /* A file while it is read: the reader and the file's name for messages. */
 typedef struct {
@@ -93,10 +97,29 @@ done:
     return status;
 }
 
-static bool is_section(const char *key) {
-    for (int i = 0; i < SECTIONS; i++)
-        if (!strcmp(key, sections[i])) return true;
+static bool has_section(const section_list *list, const char *key) {
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(key, list->name[i])) return true;
     return false;
+}
+
+static section_list list_sections(void) {
+    section_list list = {.count = 0};
+    int64_t count;
+    const conf_option *options = conf_options(&count);
+    for (int64_t i = 0; i < count; i++) {
+        char name[CONF_KEY_BYTES];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(options[i].name, "."), options[i].name);
+        if (has_section(&list, name)) continue;
+        ASSERT(list.count < sizeof list.name / sizeof *list.name);
+        memcpy(list.name[list.count++], name, sizeof name);
+    }
+    return list;
+}
+
+static bool is_section(const char *key) {
+    section_list list = list_sections();
+    return has_section(&list, key);
 }
 
 static int axis_of(const char *key) {
@@ -106,10 +129,18 @@ static int axis_of(const char *key) {
 }
 
 static kern_status unknown_top_key(const source *from, const conf_entry *at, bool in_when) {
-    const char *const top[] = {"model", "inner", "train", "data", "run", "name", "include", "when"};
-    const char *const when[] = {"model", "inner", "train",  "data",
-                                "run",   "size",  "method", "stage"};
-    const char *nearest = conf_nearest(at->key, in_when ? when : top, 8);
+    section_list list = list_sections();
+    const char *name[sizeof list.name / sizeof *list.name + CONF_AXES];
+    char all[512] = "";
+    size_t names = 0;
+    for (; names < list.count; names++) {
+        name[names] = list.name[names];
+        size_t end = strlen(all);
+        snprintf(all + end, sizeof all - end, "%s%s", end ? ", " : "", name[names]);
+    }
+    static const char *const others[CONF_AXES] = {"name", "include", "when"};
+    for (int i = 0; i < CONF_AXES; i++) name[names++] = in_when ? conf_axis_names[i] : others[i];
+    const char *nearest = conf_nearest(at->key, name, (int64_t)names);
     const char *option = conf_option_nearest(at->key);
     char section[CONF_KEY_BYTES];
     if (!nearest && option) { /* a key that belongs into a section */
@@ -120,8 +151,7 @@ static kern_status unknown_top_key(const source *from, const conf_entry *at, boo
     } else if (nearest) {
         kern_fail(KERN_ERR_CONFIG, "no section %s; did you mean %s?", at->key, nearest);
     } else {
-        kern_fail(KERN_ERR_CONFIG, "no section %s; there are model, inner, train, data, run",
-                  at->key);
+        kern_fail(KERN_ERR_CONFIG, "no section %s; there are %s", at->key, all);
     }
     return at_line(from, at->line, KERN_ERR_CONFIG);
 }

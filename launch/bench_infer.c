@@ -255,7 +255,7 @@ static kern_status run_variant(bench *b, int which) {
     TRY(kern_buffer_create(&parameters, device, (size_t)layout->elements * kern_dtype_bytes(real),
                            "weights"));
     infer_parameters_init(layout, conf, real, device, parameters.data);
-    TRY(infer_values_view(&values, conf, device, parameters.data));
+    TRY(infer_values_view(&values, conf, NULL, device, parameters.data));
     int64_t count = b->length[b->lengths - 1] + b->given->tokens + conf->train.context + 1;
     TRY(kern_alloc((void **)&token, (size_t)count * sizeof *token, "tokens"));
     launch_bench_tokens(token, count, conf->model.vocab, conf->model.bos, 1);

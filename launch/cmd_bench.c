@@ -87,8 +87,8 @@ static kern_status run_steps(bench *b) {
     const kern_device *device;
     measure_peak(b);
     TRY(kern_device_open(&device, train->device));
-    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf, device), NULL,
-                         b->threads, false));
+    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf, device),
+                         kern_ranks_alone(), b->threads, false));
     TRY(train_step_allocate(step));
     TRY(kern_alloc((void **)&tokens, (size_t)(train->batch * (train->context + 1)) * sizeof *tokens,
                    "tokens"));

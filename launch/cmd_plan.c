@@ -84,7 +84,8 @@ static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
     way *found = &to->way[which];
-    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit, NULL, to->threads, false));
+    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit, kern_ranks_alone(),
+                       to->threads, false));
     found->known = step || which == WAY_LEAST;
     found->timed = step && train_can_predict(to->device->machine);
     if (found->timed) found->time = train_predict(step);

@@ -94,7 +94,7 @@ done
 TTT_CUDA_PLUGIN=none.so refused 1 "no plug-in for it .none.so.; -DTTT_CUDA=ON" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_COUNT=0 refused 1 "the driver sees no GPU" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_MAJOR=7 refused 1 "has compute capability 7.6; 8.0 or more" ./tiny.yaml run.dir=g train.device=cuda
-LC_ALL=C sed 's/ttt kernels [0-9a-f]\{16\}/ttt kernels 0123456789abcdef/' "$TTT_CUDA_PLUGIN" >stale.so
+LC_ALL=C sed 's/ttt sources [0-9a-f]\{16\}/ttt sources 0123456789abcdef/' "$TTT_CUDA_PLUGIN" >stale.so
 TTT_CUDA_PLUGIN=./stale.so refused 1 "stale.so was built from other sources .*build both again" ./tiny.yaml run.dir=g train.device=cuda
 refused 1 "cuda:1: there is 1 GPU" ./tiny.yaml run.dir=g train.device=cuda:1
 refused 1 "no device 'cuda.tf32'.*cuda.tf32 multiplies" ./tiny.yaml run.dir=g train.device=cuda/tf32
