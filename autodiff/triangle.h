@@ -12,7 +12,8 @@ ad_value ad_identity(ad_graph *graph, kern_dtype dtype, int64_t rows, int64_t co
 ad_value ad_cumsum(ad_graph *graph, ad_value x);
 /* (I + a)^-1 by item, for a [B, n, n] that is 0 on and above the diagonal. Inverses of neighbouring
  * blocks join into that of the block of twice their size, as forward substitution does: no powers
- * of a, which can be large where the inverse is not. */
+ * of a, which can be large where the inverse is not. What comes out for the elements above as a
+ * derivative means nothing. */
 ad_value ad_unit_lower_inverse(ad_graph *graph, ad_value a);
 
 #endif

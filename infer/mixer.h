@@ -41,6 +41,7 @@ typedef struct {
     /* NULL: none. Else the tokens of its own chunks, which are part of the model: rows that are
      * read together are chunks of it from the beginning of one on, or lie in one. */
     int64_t (*chunk)(const ttt_conf *conf);
+    bool undivided; /* tensor-parallel ranks do not share its work: ranks.tensor must be 1 */
     /* NULL: nothing more is asked of a configuration. Else refuses what the mixer cannot be, with
      * what would work. */
     kern_status (*check)(const ttt_conf *conf);
