@@ -65,6 +65,25 @@ static void test_counts(void **state) {
     }
 }
 
+/* Those that launch/compare.sh trains are equal to 0.11 %. */
+static void test_compared_alike(void **state) {
+    (void)state;
+    static const char *const names[] = {"quickstart",     "quickstart-swa", "compare-full",
+                                        "compare-hybrid", "compare-mamba2", "compare-gdn",
+                                        "compare-kvb",    "compare-e2e-gdn"};
+    double embedding = 257 * 128 + 128, first = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        ttt_conf *conf;
+        assert_ok(infer_load(&conf, names[i], 0, NULL));
+        infer_parameters *layout = infer_parameters_create(conf);
+        double weights = (double)layout->weights - embedding;
+        if (i == 0) first = weights;
+        if (!(fabs(weights / first - 1) < 1.1e-3)) fail_msg("%s has %g", names[i], weights);
+        infer_parameters_destroy(layout);
+        conf_destroy(conf);
+    }
+}
+
 /* The numbers with which the recurrent mixers begin lie where they must, all over the range. */
 static void range_of(const tiny *m, const char *name, double from, double to) {
     const infer_parameter *p = tiny_find(m, name);
@@ -100,6 +119,7 @@ static void test_ranges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_draws), cmocka_unit_test(test_counts),
+                                       cmocka_unit_test(test_compared_alike),
                                        cmocka_unit_test(test_ranges)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
