@@ -9,8 +9,9 @@ endif()
 
 # Machine code for each architecture that there is a machine for, PTX for those to come. A kernel
 # that spills registers does not build.
+set(TTT_CUDA_ARCHITECTURES 80 86 90 100 120 CACHE STRING "compute capabilities, without the point")
 set(cuda_code)
-foreach(architecture 80 86 90 100 120)
+foreach(architecture ${TTT_CUDA_ARCHITECTURES})
     list(APPEND cuda_code
          -gencode=arch=compute_${architecture},code=[sm_${architecture},compute_${architecture}])
 endforeach()

@@ -1,4 +1,5 @@
 /* What a run needs before its first step, and where its results go. */
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,7 +134,12 @@ static kern_status open_outputs(train_loop *l) {
     int64_t again = l->state.step + !train_metrics_renumbered(l->metrics);
     TRY(train_events_open(&l->events, l->run->events, l->state.step ? again : 0));
     kern_dtype product = l->conf->train.precision == CONF_BF16 ? KERN_BF16 : l->buffers.dtype;
-    l->peak = kern_matmul_peak(product, l->threads) * l->ranks->job->ranks;
+    const kern_machine *machine = l->buffers.device->machine;
+    if (machine->memory <= 0)
+        l->peak = kern_matmul_peak(product, l->threads);
+    else /* NAN: of a GPU without figures no share is told */
+        l->peak = machine->f32_flops > 0 ? kern_machine_flops(machine, product) : (double)NAN;
+    l->peak *= l->ranks->job->ranks;
     l->flops = train_model_flops(l->conf);
     l->progress = train_progress_create(stderr, l->state.step, l->conf->train.steps, 10);
 done:

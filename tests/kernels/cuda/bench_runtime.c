@@ -427,6 +427,7 @@ static int bench_LaunchKernel(const void *kernel, kern_cuda_extent grid, kern_cu
 
 static int bench_GetDeviceCount(int *count) {
     MAY_FAIL(GetDeviceCount);
+    if (!bench_number("TTT_BENCH_DRIVER", 1)) return KERN_CUDA_OLD_DRIVER;
     *count = (int)bench_number("TTT_BENCH_COUNT", 1);
     return *count ? 0 : KERN_CUDA_NO_DEVICE;
 }
