@@ -5,6 +5,7 @@
 
 static const char *const attentions[] = {"window", "full", "hybrid", "none", NULL};
 static const char *const inners[] = {"off", "e2e", "first_order", "naive", NULL};
+static const char *const shards[] = {"none", "optimizer", NULL};
 static const char *const precisions[] = {"f32", "bf16", "f64", NULL};
 
 #define AT(section, field) #section "." #field, offsetof(ttt_conf, section.field)
@@ -119,6 +120,13 @@ static const conf_option options[] = {
             "keep the newest so many checkpoints; 0: no such rule"),
     INTEGER(AT(run, keep_every), "0", "steps", 0, 1e9,
             "keep checkpoints of every so many-th step; 0: no such rule"),
+
+    INTEGER(AT(ranks, tensor), "1", "ranks", 1, 65536,
+            "ranks that share the work on the same texts; divides their number"),
+    CHOICE(AT(ranks, shard), "optimizer", shards,
+           "what the ranks that read other texts divide: nothing, or the optimiser's state"),
+    INTEGER(AT(ranks, timeout), "300", "seconds", 1, 1e6,
+            "a rank for which others wait so long ends the job"),
 };
 /* clang-format on */
 

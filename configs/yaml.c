@@ -6,7 +6,7 @@
 #include <string.h>
 
 const char *const conf_axis_names[CONF_AXES] = {"size", "method", "stage"};
-static const char *const sections[] = {"model", "inner", "train", "data", "run"};
+static const char *const sections[] = {"model", "inner", "train", "data", "run", "ranks"};
 enum { SECTIONS = sizeof sections / sizeof *sections };
 
 /* A file while it is read: the reader and the file's name for messages. */
@@ -106,10 +106,11 @@ static int axis_of(const char *key) {
 }
 
 static kern_status unknown_top_key(const source *from, const conf_entry *at, bool in_when) {
-    const char *const top[] = {"model", "inner", "train", "data", "run", "name", "include", "when"};
-    const char *const when[] = {"model", "inner", "train",  "data",
-                                "run",   "size",  "method", "stage"};
-    const char *nearest = conf_nearest(at->key, in_when ? when : top, 8);
+    const char *const top[] = {"model", "inner", "train",   "data", "run",
+                               "ranks", "name",  "include", "when"};
+    const char *const when[] = {"model", "inner", "train",  "data", "run",
+                                "ranks", "size",  "method", "stage"};
+    const char *nearest = conf_nearest(at->key, in_when ? when : top, 9);
     const char *option = conf_option_nearest(at->key);
     char section[CONF_KEY_BYTES];
     if (!nearest && option) { /* a key that belongs into a section */
@@ -120,7 +121,7 @@ static kern_status unknown_top_key(const source *from, const conf_entry *at, boo
     } else if (nearest) {
         kern_fail(KERN_ERR_CONFIG, "no section %s; did you mean %s?", at->key, nearest);
     } else {
-        kern_fail(KERN_ERR_CONFIG, "no section %s; there are model, inner, train, data, run",
+        kern_fail(KERN_ERR_CONFIG, "no section %s; there are model, inner, train, data, run, ranks",
                   at->key);
     }
     return at_line(from, at->line, KERN_ERR_CONFIG);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "launch/ranks.h"
 #include "tests/ranks.h"
 
 enum { COUNT = 37 };
@@ -163,7 +164,41 @@ static void what_does_not_match_is_told(void **state) {
     assert_string_equal(of[1].text, "rank 1: another rank does not come to broadcast");
 }
 
+/* The same of a job of processes: of all of them, and of each axis of its meshes. */
+static void processes_have_the_same(void **state) {
+    (void)state;
+    int count = launch_ranks_count();
+    for (int tensor = 1; tensor <= count; tensor++) {
+        const kern_ranks *ranks;
+        if (count % tensor) continue;
+        assert_int_equal(launch_ranks_open(&ranks, test_device(), tensor), KERN_OK);
+        const kern_comm *const axes[] = {ranks->job, ranks->data, ranks->tensor};
+        assert_int_equal(ranks->job->rank, launch_ranks_rank());
+        assert_int_equal(ranks->job->ranks, count);
+        assert_int_equal(ranks->tensor->ranks, tensor);
+        assert_int_equal(ranks->job->rank,
+                         ranks->data->rank * ranks->tensor->ranks + ranks->tensor->rank);
+        for (int i = 0; i < 3; i++) {
+            on_the_device(axes[i], test_device(), NULL);
+            on_the_host(axes[i], test_device(), NULL);
+        }
+        launch_ranks_close(ranks);
+    }
+}
+
+static int of_processes(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(processes_have_the_same),
+    };
+    return launch_ranks_end(cmocka_run_group_tests(tests, NULL, NULL));
+}
+
 int main(void) {
+    if (launch_ranks_begin() != KERN_OK) {
+        fprintf(stderr, "%s\n", kern_error());
+        return launch_ranks_end(1);
+    }
+    if (launch_ranks_count() > 1) return of_processes();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_have_the_same),
         cmocka_unit_test(what_does_not_match_is_told),
