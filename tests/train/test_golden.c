@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "data/safetensors.h"
+#include "launch/ranks.h"
 #include "tests/ranks.h"
 #include "train/step.h"
 
@@ -484,33 +485,55 @@ static void run_all(const kern_ranks *ranks, const kern_device *device, void *co
     for (int d = 0; d < s->directories; d++) run_directory(s, s->directory[d]);
 }
 
-/* test_golden [--device NAME] [--threads RANKS] [--tensor RANKS] [DIRECTORY...]: ranks that are
- * threads, or one; of them so many share the work on a sequence, and groups of such the batch. */
-int main(int argc, char **argv) {
-    char *const usual[] = {(char[]){TESTS_DIR "/golden"}};
-    const char *device = NULL;
-    int next = 1, threads = 1, tensor = 1;
-    for (; next + 1 < argc && argv[next][0] == '-'; next += 2) {
-        if (!strcmp(argv[next], "--device")) device = argv[next + 1];
-        if (!strcmp(argv[next], "--threads")) threads = atoi(argv[next + 1]);
-        if (!strcmp(argv[next], "--tensor")) tensor = atoi(argv[next + 1]);
-    }
-    session s[RANKS_MOST] = {{0}};
-    for (int r = 0; r < threads; r++) {
-        s[r].directory = next < argc ? argv + next : usual;
-        s[r].directories = next < argc ? argc - next : 1;
-    }
-    if (threads > 1) {
-        ranks_run_mesh(threads, tensor, run_all, s, sizeof *s);
-    } else {
-        const kern_device *opened = test_device();
-        omp_set_num_threads(2);
-        if (device && kern_device_open(&opened, device) != KERN_OK) {
-            printf("%s\n", kern_error());
-            return 2;
-        }
-        run_all(kern_ranks_alone(), opened, s);
-    }
+static int report(const session *s) {
     printf("%d passed, %d failed, %d cannot be divided\n", s->passed, s->failed, s->undivided);
     return s->failed || !s->passed;
+}
+
+/* The ranks of a job, of which this process is one. */
+static int run_processes(session *s, const kern_device *device, int tensor) {
+    const kern_ranks *ranks;
+    kern_status status = launch_ranks_open(&ranks, device, tensor);
+    if (status == KERN_OK) {
+        run_all(ranks, device, s);
+        launch_ranks_close(ranks);
+        return report(s);
+    }
+    printf("%s\n", kern_error());
+    return 2;
+}
+
+static int run_threads(const session *s, int threads, int tensor) {
+    session all[RANKS_MOST];
+    for (int r = 0; r < threads; r++) all[r] = *s;
+    ranks_run_mesh(threads, tensor, run_all, all, sizeof *all);
+    return report(&all[0]);
+}
+
+/* test_golden [--device NAME] [--threads RANKS] [--tensor RANKS] [DIRECTORY...]: with ranks that
+ * are processes of mpirun, or threads; so many of them share the work on a sequence, and groups of
+ * so many the batch. */
+int main(int argc, char **argv) {
+    char own[] = TESTS_DIR "/golden", *usual[] = {own};
+    const kern_device *device = test_device();
+    int next = 1, threads = 1, tensor = 1;
+    kern_status status = launch_ranks_begin();
+    for (; next + 1 < argc && argv[next][0] == '-'; next += 2) {
+        const char *option = argv[next], *value = argv[next + 1];
+        if (!strcmp(option, "--device") && status == KERN_OK)
+            status = kern_device_open(&device, value);
+        if (!strcmp(option, "--threads")) threads = atoi(value);
+        if (!strcmp(option, "--tensor")) tensor = atoi(value);
+    }
+    session s = {.directory = next < argc ? argv + next : usual,
+                 .directories = next < argc ? argc - next : 1};
+    if (status != KERN_OK) {
+        printf("%s\n", kern_error());
+        return launch_ranks_end(2);
+    }
+    if (launch_ranks_count() > 1) return launch_ranks_end(run_processes(&s, device, tensor));
+    if (threads > 1) return run_threads(&s, threads, tensor);
+    omp_set_num_threads(2);
+    run_all(kern_ranks_alone(), device, &s);
+    return report(&s);
 }
