@@ -3,20 +3,51 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/outputs.h"
+#include "launch/ranks.h"
 #include "train/files.h"
+#include "train/history.h"
 #include "train/loop.h"
 
 #include <stdlib.h>
 
+static kern_status open_ranks(const kern_ranks **ranks, const ttt_conf *conf) {
+    const kern_device *device;
+    kern_status status = kern_device_open(&device, conf->train.device);
+    return status == KERN_OK ? launch_ranks_open(ranks, device, conf->ranks.tensor) : status;
+}
+
 static kern_status train_new(int words, char **word) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
+    const kern_ranks *ranks = NULL;
     char *dir = NULL;
     TRY(infer_load(&conf, word[0], words - 1, (const char *const *)word + 1));
     dir = *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
     TRY(launch_outputs_check_folder(dir));
-    TRY(train_loop_new(conf));
+    TRY(open_ranks(&ranks, conf));
+    TRY(train_loop_new(conf, ranks));
 done:
+    launch_ranks_close(ranks);
+    free(dir);
+    conf_destroy(conf);
+    return status;
+}
+
+/* The ranks are those that the run's configuration asks for. */
+static kern_status train_on(const char *source, int words, char **word) {
+    kern_status status = KERN_OK;
+    const char *const *override = (const char *const *)word;
+    ttt_conf *conf = NULL;
+    const kern_ranks *ranks = NULL;
+    char *dir = NULL, *config = NULL;
+    TRY(train_history_run(&dir, source));
+    config = train_text("%s/config.yaml", dir);
+    TRY(infer_load(&conf, config, words, override));
+    TRY(open_ranks(&ranks, conf));
+    TRY(train_loop_resume(source, words, override, ranks));
+done:
+    launch_ranks_close(ranks);
+    free(config);
     free(dir);
     conf_destroy(conf);
     return status;
@@ -50,7 +81,7 @@ int launch_train(int argc, char **argv) {
     if (code >= 0) return code;
     kern_status status;
     if (resume)
-        status = train_loop_resume(resume, argc - 1, (const char *const *)argv + 1);
+        status = train_on(resume, argc - 1, argv + 1);
     else if (argc < 2)
         status =
             kern_fail(KERN_ERR_USAGE, "name a configuration, for example: ttt train quickstart");

@@ -11,6 +11,7 @@
 
 /* One job a process. */
 static launch_mpi job = {.ranks = 1};
+static const kern_comm *everyone; /* for what the program's own ranks agree on */
 static bool joined;
 
 int launch_ranks_rank(void) {
@@ -19,6 +20,10 @@ int launch_ranks_rank(void) {
 
 int launch_ranks_count(void) {
     return job.ranks;
+}
+
+const kern_comm *launch_ranks_job(void) {
+    return everyone ? everyone : kern_comm_alone();
 }
 
 /* How many ranks were started, and which variable says so; 1 where none does. What mpirun says goes
@@ -48,8 +53,13 @@ static void take_processors(void) {
     (void)sched_setaffinity(0, sizeof own, &own); /* where that is refused, all is there */
 }
 
-/* One rank owns the screen. What ends a process (ASSERT, a sanitizer) is written past these. */
+/* One rank owns the screen, also before MPI has said which. What ends a process (ASSERT, a
+ * sanitizer) is written past these. */
 static void be_quiet(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"};
+    const char *rank = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !rank; i++) rank = getenv(names[i]);
+    if (!rank || !atoi(rank)) return;
     FILE *nowhere = fopen("/dev/null", "w");
     ASSERT(nowhere);
     stdout = stderr = nowhere;
@@ -64,6 +74,7 @@ kern_status launch_ranks_begin(void) {
     const char *variable;
     int started = started_ranks(&variable);
     if (started <= 1) return KERN_OK;
+    be_quiet();
     status = kern_plugin_open(&open_mpi, &plugin);
     if (status != KERN_OK)
         return kern_fail_context(status, "%d ranks were started (%s=%d), which need MPI", started,
@@ -77,7 +88,8 @@ kern_status launch_ranks_begin(void) {
                       "libttt_mpi.so is built with, or with srun --mpi=pmix",
                       started, variable, started, job.ranks, started));
     take_processors();
-    if (job.rank) be_quiet();
+    TRY(job.split(&everyone, 0));
+    TRY(launch_watch_begin(everyone));
 done:
     return status;
 }
@@ -111,7 +123,7 @@ kern_status launch_ranks_open(const kern_ranks **ranks, const kern_device *devic
         device->host ? m->part[1] : &m->checked[1],
         device->host ? m->part[2] : &m->checked[2],
     };
-    m->ranks = (kern_ranks){part[0], part[1], part[2]};
+    m->ranks = (kern_ranks){part[0], part[1], part[2], job.locals};
     *ranks = &m->ranks;
 done:
     if (status != KERN_OK) free(m);
@@ -126,7 +138,15 @@ void launch_ranks_close(const kern_ranks *ranks) {
 }
 
 int launch_ranks_end(int code) {
-    launch_watch_waits(NULL);
-    if (joined && (code == 0 || code == 130)) job.finalize();
+    if (!joined) return code;
+    if (code != 0 && code != 130) {
+        char text[40];
+        snprintf(text, sizeof text, "it has ended with exit code %d", code);
+        (void)launch_watch_failed(KERN_ERR_RANKS, text);
+        return code;
+    }
+    launch_watch_leave();
+    job.finalize();
+    launch_watch_end();
     return code;
 }

@@ -15,6 +15,9 @@ kern_status launch_ranks_begin(void);
 int launch_ranks_rank(void);
 int launch_ranks_count(void);
 
+/* All ranks of the job, for the host's memory; for what the program itself agrees on. */
+const kern_comm *launch_ranks_job(void);
+
 /* The job's mesh with `tensor` ranks on the tensor axis, for memory of the device. Collective.
  * KERN_ERR_CONFIG: their number is no multiple of `tensor`. Free with launch_ranks_close, which is
  * collective, too. */

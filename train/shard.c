@@ -10,7 +10,8 @@ train_shard train_shard_whole(int64_t elements, int64_t decaying) {
                          .elements = elements};
 }
 
-/* Where what decays and lies block by block ends: over tensor-parallel ranks only their parts do. */
+/* Where what decays and lies block by block ends: over tensor-parallel ranks only their parts do.
+ */
 static int64_t end_of_blocks(const infer_parameters *layout) {
     return layout->ranks > 1 ? layout->same.first : layout->decaying;
 }

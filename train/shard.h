@@ -19,7 +19,7 @@ enum {
     TRAIN_PIECE_EMBEDDING,
     TRAIN_PIECE_PREFIX,
     TRAIN_PIECE_SUFFIX, /* complete when the prefix's reverse begins; may be empty, as the others */
-    TRAIN_PIECE_REST,   /* what does not decay */
+    TRAIN_PIECE_REST,   /* what does not decay, of all blocks */
     TRAIN_PIECES
 };
 
@@ -27,13 +27,14 @@ typedef struct {
     int rank, ranks; /* the own one; that divide the work */
     int pieces;
     train_piece piece[TRAIN_PIECES];
-    int64_t flat;     /* elements of parameters and gradient: the layout's, padded */
-    int64_t decaying; /* of them the first */
-    int64_t elements; /* of all own parts */
+    int64_t flat;         /* elements of parameters and gradient: the layout's, padded */
+    int64_t decaying;     /* of them the first */
+    int64_t elements;     /* of all own parts */
     infer_span uncounted; /* in norms, because another tensor-parallel rank has the same */
 } train_shard;
 
-/* Of `ranks` that hold what the layout has, each, rank `rank`. `suffix`: the first block that belongs to the suffix. All sizes are multiples of INFER_ROW. */
+/* Of `ranks` that hold what the layout has, each, rank `rank`. `suffix`: the first block that
+ * belongs to the suffix. All sizes are multiples of INFER_ROW. */
 train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks);
 
 /* One rank's of buffers of so many elements, of which the first decay. */

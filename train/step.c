@@ -73,11 +73,14 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
     int suffix = (int)(conf->model.blocks - conf->inner.suffix);
-    step->shard =
-        train_shard_of(step->buffers.layout, suffix, ranks->data->rank, ranks->data->ranks);
+    bool divided = conf->ranks.shard == CONF_SHARD_OPTIMIZER;
+    step->shard = train_shard_of(step->buffers.layout, suffix, divided ? ranks->data->rank : 0,
+                                 divided ? ranks->data->ranks : 1);
+    step->buffers.spare = !divided && ranks->data->rank > 0;
     step->buffers.shard = &step->shard;
-    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device, ranks->job,
-                               step->buffers.dtype, &step->shard, spec->threads));
+    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
+                               divided ? ranks->job : ranks->tensor, step->buffers.dtype,
+                               &step->shard, spec->threads));
     size_t after = heap_bytes();
     size_t program = (after > before ? after - before : 0) + LIBRARY_BYTES;
     step->program = (program + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
@@ -253,10 +256,19 @@ static void reduce(const train_step *step, int first, int last) {
     }
 }
 
+/* Where every rank updates everything. */
+static void reduce_whole(const train_step *step) {
+    const train_step_buffers *b = &step->buffers;
+    const kern_comm *data = step->spec.ranks->data;
+    if (data->ranks > 1)
+        data->reduce(data, b->device->stream, b->gradient, b->gradient, step->shard.flat, b->dtype,
+                     KERN_SUM);
+}
+
 void train_step_gather(train_step *step) {
     const train_step_buffers *b = &step->buffers;
     const kern_comm *data = step->spec.ranks->data;
-    for (int i = 0; i < step->shard.pieces; i++) {
+    for (int i = 0; i < step->shard.pieces && step->shard.ranks > 1; i++) {
         const train_piece *p = &step->shard.piece[i];
         if (!p->share) continue;
         void *own = part_of(step, b->parameters, p->first + step->shard.rank * p->share);
@@ -288,7 +300,10 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
         TRY(train_gradient_prefix(step->gradient));
     }
     train_gradient_share(step->gradient, b->gradient);
-    if (step->shard.pieces == 1) goto done;
+    if (step->shard.pieces == 1) {
+        reduce_whole(step);
+        goto done;
+    }
     reduce(step, TRAIN_PIECE_PREFIX, TRAIN_PIECE_PREFIX);
     reduce(step, TRAIN_PIECE_EMBEDDING, TRAIN_PIECE_EMBEDDING);
     reduce(step, TRAIN_PIECE_REST, TRAIN_PIECE_REST);
@@ -325,7 +340,7 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     TRY(norm_status);
     TRY(train_optimizer_update(step->optimizer, result->outer_grad_norm, b->parameters, b->m, b->v,
                                b->gradient, number, result->learning_rate));
-    if (step->shard.pieces > 1) train_step_gather(step);
+    train_step_gather(step);
     stream->device->lap(stream, TRAIN_UPDATE);
     double seconds[KERN_LAPS];
     stream->device->laps(stream, seconds);

@@ -59,6 +59,7 @@ typedef struct {
     const infer_parameters *layout;
     const train_shard *shard;
     int64_t sequences; /* that this rank reads in a step */
+    bool spare;        /* another rank has the same moments and weights */
     void *parameters, *gradient, *m, *v;
     void *token_nll;     /* [sequences, T] */
     void *chunk_loss;    /* [sequences / micro_batch, n, micro_batch] */

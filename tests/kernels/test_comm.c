@@ -111,6 +111,43 @@ static void on_the_host(const kern_comm *comm, const kern_device *device, void *
     ASSERT(name[5] == '0' + comm->ranks - 1);
 }
 
+/* What the last rank gives differs. */
+typedef struct {
+    const char *text[2];
+    kern_status status;
+    char message[400];
+} given;
+
+static void give(const kern_comm *comm, const kern_device *device, void *context) {
+    given *own = context;
+    (void)device;
+    own->status = kern_comm_same(comm, own->text[comm->rank == comm->ranks - 1]);
+    snprintf(own->message, sizeof own->message, "%s", kern_error());
+}
+
+static void what_differs_is_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *first, *last, *message;
+    } tried[] = {
+        {"a: 1\nb: 2\n", "a: 1\nb: 2\n", NULL},
+        {"a: 1\nb: 2\n", "a: 1\nb: 3\n", "ranks differ: b: 3 on rank 2 ("},
+        {"a: 1\nb: 2\n", "a: 1\nb: 3\n", "), but b: 2 on rank 0 ("},
+        {"a: 1\n", "a: 1\nb: 2\n", "ranks differ: b: 2 on rank 2 ("},
+        {"a: 1\nb: 2\n", "a: 1\n", "ranks differ: nothing on rank 2 ("},
+    };
+    for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
+        given of[3];
+        for (int r = 0; r < 3; r++) of[r] = (given){.text = {tried[i].first, tried[i].last}};
+        ranks_run(3, give, of, sizeof *of);
+        for (int r = 0; r < 3; r++) {
+            assert_int_equal(of[r].status, tried[i].message ? KERN_ERR_RANKS : KERN_OK);
+            if (tried[i].message) assert_non_null(strstr(of[r].message, tried[i].message));
+        }
+    }
+    assert_int_equal(kern_comm_same(kern_comm_alone(), "a: 1\n"), KERN_OK);
+}
+
 static void ranks_have_the_same(void **state) {
     (void)state;
     const kern_comm *alone = kern_comm_alone();
@@ -202,6 +239,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_have_the_same),
         cmocka_unit_test(what_does_not_match_is_told),
+        cmocka_unit_test(what_differs_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

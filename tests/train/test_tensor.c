@@ -15,8 +15,8 @@ typedef struct {
     const tiny *m;
     const int32_t *tokens;
     double budget, limit;
-    double *gradient;   /* [layout->elements] */
-    double *fast;       /* likewise: theta_n of the first sequence, where there are fast weights */
+    double *gradient; /* [layout->elements] */
+    double *fast;     /* likewise: theta_n of the first sequence, where there are fast weights */
     double nll[TINY_MOST], loss[T], norm[T];
     double flops, bytes; /* of a rank */
 } numbers;
@@ -40,8 +40,7 @@ static void move_parts(const tiny *m, const infer_parameters *own, double *part,
         if (!back) infer_parameter_pick(p, part + p->offset, there, sizeof *part, 0, p->elements);
         for (int64_t r = 0; back && r < infer_parameter_runs(p); r++) {
             infer_run run = infer_parameter_run(p, r);
-            memcpy(there + run.whole, part + p->offset + run.own,
-                   (size_t)run.count * sizeof *part);
+            memcpy(there + run.whole, part + p->offset + run.own, (size_t)run.count * sizeof *part);
         }
     }
 }
@@ -78,8 +77,8 @@ static void add_gradient(rank_run *r, const kern_comm *comm, const kern_device *
     kern_buffer sum = {0};
     size_t bytes = (size_t)own->elements * one;
     infer_model_memory memory = infer_model_plan(model);
-    r->flops = memory.prefix_flops + memory.body_flops + memory.body_vjp_flops +
-               memory.prefix_vjp_flops;
+    r->flops =
+        memory.prefix_flops + memory.body_flops + memory.body_vjp_flops + memory.prefix_vjp_flops;
     r->bytes = (double)(memory.carries + memory.slots + memory.history);
     infer_model_set_parameters(model, parameters);
     ASSERT(train_gradient_create(&g, model) == KERN_OK);
@@ -200,8 +199,7 @@ static void compare_all(const numbers *many, const numbers *one, const char *ove
     const infer_parameters *layout = one->m->layout;
     double largest = 0;
     int64_t chunks = T / infer_chunk(one->m->conf, T);
-    for (int64_t i = 0; i < layout->elements; i++)
-        largest = fmax(largest, fabs(one->gradient[i]));
+    for (int64_t i = 0; i < layout->elements; i++) largest = fmax(largest, fabs(one->gradient[i]));
     compare("token_nll", "", overrides, ranks, many->nll, one->nll, T, 0, limit);
     compare("loss", "", overrides, ranks, many->loss, one->loss, chunks, 0, limit);
     compare("norm", "", overrides, ranks, many->norm, one->norm, chunks, 0, limit);

@@ -1,0 +1,23 @@
+#include "kernels/doing.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+static _Atomic int64_t step;
+static const char *_Atomic long_work;
+
+void kern_doing_step(int64_t number) {
+    atomic_store(&step, number);
+}
+
+int64_t kern_doing_which_step(void) {
+    return atomic_load(&step);
+}
+
+void kern_doing_long(const char *what) {
+    atomic_store(&long_work, what);
+}
+
+const char *kern_doing_what_long(void) {
+    return atomic_load(&long_work);
+}
