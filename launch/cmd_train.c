@@ -1,5 +1,6 @@
 /* ttt train: a new run from a configuration, or on with one that stopped. */
 #include "infer/mixer.h"
+#include "launch/agree.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/outputs.h"
@@ -10,12 +11,6 @@
 
 #include <stdlib.h>
 
-static kern_status open_ranks(const kern_ranks **ranks, const ttt_conf *conf) {
-    const kern_device *device;
-    kern_status status = kern_device_open(&device, conf->train.device);
-    return status == KERN_OK ? launch_ranks_open(ranks, device, conf->ranks.tensor) : status;
-}
-
 static kern_status train_new(int words, char **word) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
@@ -24,7 +19,7 @@ static kern_status train_new(int words, char **word) {
     TRY(infer_load(&conf, word[0], words - 1, (const char *const *)word + 1));
     dir = *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
     TRY(launch_outputs_check_folder(dir));
-    TRY(open_ranks(&ranks, conf));
+    TRY(launch_agree_and_open(&ranks, conf));
     TRY(train_loop_new(conf, ranks));
 done:
     launch_ranks_close(ranks);
@@ -43,7 +38,7 @@ static kern_status train_on(const char *source, int words, char **word) {
     TRY(train_history_run(&dir, source));
     config = train_text("%s/config.yaml", dir);
     TRY(infer_load(&conf, config, words, override));
-    TRY(open_ranks(&ranks, conf));
+    TRY(launch_agree_and_open(&ranks, conf));
     TRY(train_loop_resume(source, words, override, ranks));
 done:
     launch_ranks_close(ranks);

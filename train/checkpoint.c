@@ -6,6 +6,7 @@
 
 #include "data/checksum.h"
 #include "data/safetensors.h"
+#include "kernels/doing.h"
 #include "train/files.h"
 #include "train/vocabulary.h"
 
@@ -158,6 +159,7 @@ kern_status train_checkpoint_save(const char *directory, const train_state *stat
     const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
     char *path = train_text("%s/step-%08lld", directory, (long long)state->step);
     char *aside = train_text("%s.tmp", path);
+    kern_doing_long("saving a checkpoint");
     status = write_files(aside, state, lists, vocabulary, conf, job);
     if (status != KERN_OK) {
         /* The first failure is the one to report; what cannot be removed now is at the next start.
@@ -174,6 +176,7 @@ kern_status train_checkpoint_save(const char *directory, const train_state *stat
     if (job->rank == 0) status = name_checkpoint(path, aside);
     TRY(kern_comm_meet(job, status));
 done:
+    kern_doing_long(NULL);
     free(aside);
     free(path);
     return status;
@@ -301,6 +304,7 @@ kern_status train_checkpoint_load(train_state *state, const char *path,
     data_safetensors *files[TRAIN_STATE_TENSOR_FILES] = {NULL};
     train_state_file expected[TRAIN_STATE_FILES];
     train_state read;
+    kern_doing_long("reading a checkpoint");
     status = verify(&read, expected, path, job->rank ? TRAIN_STATE_FILES : 0);
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES && status == KERN_OK; i++)
         if (lists[i]) status = open_tensors(&files[i], path, i, lists[i]);
@@ -310,6 +314,7 @@ kern_status train_checkpoint_load(train_state *state, const char *path,
     TRY(kern_comm_meet(job, status));
     *state = read;
 done:
+    kern_doing_long(NULL);
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) data_safetensors_destroy(files[i]);
     return status;
 }

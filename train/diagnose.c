@@ -1,5 +1,6 @@
 #include "train/diagnose.h"
 
+#include "kernels/doing.h"
 #include "train/fit.h"
 #include "train/gradient.h"
 #include "train/schedule.h"
@@ -79,7 +80,9 @@ done:
 
 kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
                            const kern_ranks *ranks, const int32_t *tokens, int64_t number) {
+    kern_doing_long("looking for what is not finite");
     kern_status status = diagnose(conf, threads, buffers, ranks, tokens, number);
+    kern_doing_long(NULL);
     status = kern_comm_meet(ranks->job, status);
     if (status != KERN_OK) return status;
     return kern_fail(KERN_ERR_NUMERIC,

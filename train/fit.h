@@ -20,10 +20,8 @@ double train_free_memory(void);
 /* train.memory_limit, or where that is 0 the memory of a device that has its own, else
  * train_free_memory(), or HUGE_VAL if that is unknown. */
 double train_memory_limit(const ttt_conf *conf, const kern_device *device);
-/* *limit: the same for each rank of a job, of which those on one host divide what it has free.
- * Collective. Errors: the comm's. */
-kern_status train_rank_limit(double *limit, const ttt_conf *conf, const kern_device *device,
-                             const kern_comm *job);
+/* The same for one of a job's ranks: those on one machine divide what it has free. */
+double train_rank_limit(const ttt_conf *conf, const kern_device *device, const kern_ranks *ranks);
 
 /* train.threads, or where that is 0 one for each processor that this process may run on. */
 int train_threads(const ttt_conf *conf);

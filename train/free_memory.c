@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "kernels/crowding.h"
 #include "train/fit.h"
@@ -133,19 +132,7 @@ double train_memory_limit(const ttt_conf *conf, const kern_device *device) {
     return left > 0 ? left : HUGE_VAL;
 }
 
-kern_status train_rank_limit(double *limit, const ttt_conf *conf, const kern_device *device,
-                             const kern_comm *job) {
-    kern_status status = KERN_OK;
-    char own[256] = "", name[256];
-    int here = 0;
-    gethostname(own, sizeof own - 1);
-    for (int rank = 0; rank < job->ranks; rank++) {
-        memcpy(name, own, sizeof name);
-        TRY(job->tell(job, name, sizeof name, rank));
-        here += !strcmp(name, own);
-    }
+double train_rank_limit(const ttt_conf *conf, const kern_device *device, const kern_ranks *ranks) {
     bool shared = conf->train.memory_limit <= 0 && device->machine->memory <= 0;
-    *limit = train_memory_limit(conf, device) / (shared ? here : 1);
-done:
-    return status;
+    return train_memory_limit(conf, device) / (shared && ranks->on_machine ? ranks->on_machine : 1);
 }

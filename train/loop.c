@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernels/doing.h"
 #include "train/diagnose.h"
 #include "train/files.h"
 #include "train/history.h"
@@ -146,6 +147,7 @@ static kern_status run_step(train_loop *l) {
     int64_t number = l->state.step, every = l->conf->run.save_every;
     train_step_result result;
     double start = kern_seconds();
+    kern_doing_step(number + 1);
     TRY(kern_comm_meet(l->ranks->job, read_batch(l)));
     double data_seconds = kern_seconds() - start;
     status = train_step_run(l->step, &result, l->tokens, number);

@@ -52,9 +52,7 @@ static kern_status fit_step(train_loop *l, train_fit *fit) {
     const kern_device *device;
     kern_status status = kern_device_open(&device, l->conf->train.device);
     if (status != KERN_OK) return status;
-    double limit;
-    status = train_rank_limit(&limit, l->conf, device, l->ranks->job);
-    if (status != KERN_OK) return status;
+    double limit = train_rank_limit(l->conf, device, l->ranks);
     double taken = train_validation_bytes(l->validation);
     char most[32], validation[32];
     train_bytes_text(most, limit);
@@ -195,6 +193,16 @@ kern_status train_loop_check_disk(const train_loop *l, const char *dir, const ch
     return kern_comm_meet(l->ranks->job, l->first ? check_disk(l, dir, checkpoints) : KERN_OK);
 }
 
+/* Ranks on several machines may find other files under the same names. */
+static kern_status agree(const train_loop *l) {
+    char *text = train_text("data.train (checksum): %08x\nvocabulary: %s %s\n",
+                            (unsigned)data_source_fingerprint(l->source), l->vocabulary->name,
+                            l->vocabulary->hash);
+    kern_status status = kern_comm_same(l->ranks->job, text);
+    free(text);
+    return status;
+}
+
 /* What each rank does by itself. */
 static kern_status open_inputs(train_loop *l) {
     kern_status status = KERN_OK;
@@ -215,6 +223,7 @@ kern_status train_loop_begin(train_loop *l, const ttt_conf *conf, const kern_ran
     omp_set_num_threads(l->threads);
     if (*conf->train.init_from && !l->checkpoint) TRY(find_origin(l));
     TRY(kern_comm_meet(ranks->job, open_inputs(l)));
+    TRY(agree(l));
     TRY(open_step(l));
 done:
     return status;
