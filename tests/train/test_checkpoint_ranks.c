@@ -99,7 +99,6 @@ static void use(const kern_comm *job, const kern_device *device, void *context) 
 static void use_all(const run *as, int data) {
     run r[RANKS_MOST];
     int ranks = data * as->tensor;
-    printf("%d x %d %s\n", data, as->tensor, as->save ? "save" : "load");
     for (int i = 0; i < ranks; i++) r[i] = *as;
     ranks_run(ranks, use, r, sizeof *r);
     for (int i = 0; i < ranks; i++) {
