@@ -61,10 +61,9 @@ int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shar
     for (int i = 0; i < shard->pieces; i++) {
         const train_piece *p = &shard->piece[i];
         int64_t first = p->first + shard->rank * p->share, end = first + p->share;
-        int64_t from = kern_min(kern_max(shard->uncounted.first, first), end);
-        int64_t behind = shard->uncounted.first + shard->uncounted.count;
-        int64_t until = kern_min(kern_max(behind, first), end);
-        if (!shard->uncounted.count) from = until = end;
+        infer_span not = shard->uncounted;
+        int64_t from = not.count ? kern_min(kern_max(not.first, first), end) : end;
+        int64_t until = kern_min(kern_max(not.first + not.count, from), end);
         if (from > first) range[ranges++] = (infer_span){first, from - first};
         if (end > until) range[ranges++] = (infer_span){until, end - until};
     }
