@@ -62,8 +62,8 @@ int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shar
         const train_piece *p = &shard->piece[i];
         int64_t first = p->first + shard->rank * p->share, end = first + p->share;
         infer_span not = shard->uncounted;
-        int64_t from = not.count ? kern_min(kern_max(not.first, first), end) : end;
-        int64_t until = kern_min(kern_max(not.first + not.count, from), end);
+        int64_t from = not .count ? kern_min(kern_max(not .first, first), end) : end;
+        int64_t until = kern_min(kern_max(not .first + not .count, from), end);
         if (from > first) range[ranges++] = (infer_span){first, from - first};
         if (end > until) range[ranges++] = (infer_span){until, end - until};
     }

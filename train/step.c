@@ -107,6 +107,10 @@ const train_step_spec *train_step_spec_of(const train_step *step) {
     return &step->spec;
 }
 
+const train_shard *train_step_shard(const train_step *step) {
+    return &step->shard;
+}
+
 const infer_model *train_step_model(const train_step *step) {
     return step->model;
 }
