@@ -64,7 +64,6 @@ paste <(losses bf16) <(losses bf16-on) | check '{ demand(near($1, $2, 0.02), $0)
     fault "bf16: other losses"
 paste <(valid bf16 | tail -n 1) <(valid bf16-on | tail -n 1) | check '{ demand(NF == 2 && near($1, $2, 0.02), $0) }' ||
     fault "bf16: other validation"
-    fault "bf16: other validation"
 
 # A run begins from weights that one rank has saved.
 ranks 2 train ./tiny.yaml run.dir=tuned train.init_from=one train.precision=f64 train.steps=5 || fault "$(cat log)"
