@@ -231,7 +231,8 @@ static inline void *ranks_begin(void *argument) {
         checked[i] = kern_comm_check(&own->comm[i]);
         comm[i] = device.host ? &own->comm[i] : &checked[i];
     }
-    const kern_ranks ranks = {comm[RANKS_JOB], comm[RANKS_DATA], comm[RANKS_TENSOR]};
+    const kern_ranks ranks = {comm[RANKS_JOB], comm[RANKS_DATA], comm[RANKS_TENSOR],
+                              own->comm[RANKS_JOB].ranks};
     if (own->body)
         own->body(ranks.job, &device, own->context);
     else

@@ -4,6 +4,7 @@
 #include "tests/infer/tiny.h"
 #include "tests/ranks.h"
 #include "train/gradient.h"
+#include "train/step.h"
 
 enum { T = 16, SEQUENCES = 2 };
 
@@ -316,11 +317,52 @@ static void refusals_say_what_works(void **state) {
     }
 }
 
+/* Work and memory of a rank are its share of one rank's; what is whole on all ranks are rows of the
+ * residual stream, of which the sums over the ranks are kept, too. */
+static void a_rank_has_its_share(void **state) {
+    (void)state;
+    ttt_conf *conf;
+    const char *const words[] = {"train.batch=2", "train.context=4096", "model.window=2048"};
+    assert_ok(infer_load(&conf, "bench-small", 3, words));
+    train_step_memory one = {0};
+    for (int ranks = 1; ranks <= 4; ranks *= 2) {
+        kern_comm tensor = {.ranks = ranks};
+        const kern_ranks mesh = {&tensor, kern_comm_alone(), &tensor, 0};
+        train_step *step;
+        train_step_spec spec = {
+            .conf = conf, .micro_batch = 2, .budget = 1e18, .ranks = &mesh, .threads = 1};
+        assert_ok(train_step_create(&step, &spec));
+        train_step_memory m = train_step_plan(step);
+        if (ranks == 1) one = m;
+        double share = 1 / (double)ranks;
+        const struct {
+            const char *what;
+            double has, of, most; /* times the share */
+        } kinds[] = {
+            {"work", m.executed_flops, one.executed_flops, 1.001},
+            {"weights", (double)m.parameters, (double)one.parameters, 1.01},
+            {"moments", (double)m.moments, (double)one.moments, 1.01},
+            {"carries", (double)m.carries, (double)one.carries, 1.01},
+            {"history", (double)m.history, (double)one.history, 1.05},
+            {"kept values", (double)m.slots, (double)one.slots, ranks == 4 ? 1.5 : 1.2},
+            {"all memory", (double)m.total, (double)one.total, ranks == 4 ? 1.4 : 1.15},
+        };
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (!(kinds[i].has <= kinds[i].most * share * kinds[i].of &&
+                  kinds[i].has >= 0.999 * share * kinds[i].of))
+                fail_msg("%s of one of %d ranks: %g, of one rank %g", kinds[i].what, ranks,
+                         kinds[i].has, kinds[i].of);
+        train_step_destroy(step);
+    }
+    conf_destroy(conf);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_compute_as_one),
         cmocka_unit_test(every_mixture_on_two_ranks),
         cmocka_unit_test(refusals_say_what_works),
+        cmocka_unit_test(a_rank_has_its_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
