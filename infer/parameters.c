@@ -175,7 +175,7 @@ double infer_draw_zero(const infer_parameter *p, const ttt_conf *conf, uint64_t 
 /* A parameter that is being drawn, a piece at a time. */
 typedef struct {
     const infer_parameter *item; /* NULL: none is left */
-    int64_t first, count, run; /* of the whole; the first run of the rank's that is left */
+    int64_t first, count, run;   /* of the whole; the first run of the rank's that is left */
     uint64_t random;
     double piece[16384];
 } drawing;
@@ -199,7 +199,8 @@ static void draw_piece(drawing *d, const ttt_conf *conf, kern_dtype dtype) {
         kern_real_put(d->piece, dtype, j, d->item->role->begin(d->item, conf, &d->random));
 }
 
-/* Uploads what of the piece the rank has: it lies together there. */
+/* Uploads what of the piece the rank has: it lies together there, but for columns that the last
+ * rank is without. */
 static void upload_piece(drawing *d, const kern_device *device, size_t element, void *buffer) {
     char *piece = (char *)d->piece;
     int64_t first = -1, kept = 0, runs = infer_parameter_runs(d->item), end = d->first + d->count;
@@ -209,9 +210,12 @@ static void upload_piece(drawing *d, const kern_device *device, size_t element, 
         if (from >= until && run.whole >= end) break;
         if (from < until) {
             if (first < 0) first = run.own + from - run.whole;
-            memmove(piece + (size_t)kept * element, piece + (size_t)(from - d->first) * element,
-                    (size_t)(until - from) * element);
-            kept += until - from;
+            int64_t at = run.own + from - run.whole - first;
+            size_t moved = (size_t)(until - from) * element;
+            memset(piece + (size_t)kept * element, 0, (size_t)(at - kept) * element);
+            memmove(piece + (size_t)at * element, piece + (size_t)(from - d->first) * element,
+                    moved);
+            kept = at + until - from;
         }
         if (run.whole + run.count > end) break; /* the rest is in the next piece */
     }
@@ -237,8 +241,7 @@ void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern
             if (!d->item) continue;
             upload_piece(d, device, element, buffer);
             d->first += d->count;
-            if (d->first == whole_elements(d->item))
-                begin_drawing(d, p, &next, conf->train.seed);
+            if (d->first == whole_elements(d->item)) begin_drawing(d, p, &next, conf->train.seed);
             left = left || d->item;
         }
     }

@@ -231,8 +231,8 @@ static inline void *ranks_begin(void *argument) {
         checked[i] = kern_comm_check(&own->comm[i]);
         comm[i] = device.host ? &own->comm[i] : &checked[i];
     }
-    const kern_ranks ranks = {comm[RANKS_JOB], comm[RANKS_DATA], comm[RANKS_TENSOR],
-                              own->comm[RANKS_JOB].ranks};
+    const kern_ranks ranks = {
+        .job = comm[RANKS_JOB], .data = comm[RANKS_DATA], .tensor = comm[RANKS_TENSOR]};
     if (own->body)
         own->body(ranks.job, &device, own->context);
     else

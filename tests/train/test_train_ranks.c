@@ -99,7 +99,7 @@ typedef struct {
 static void take_steps(const kern_comm *comm, const kern_device *device, void *context) {
     step_run *r = context;
     train_step *step;
-    const kern_ranks ranks = {comm, comm, kern_comm_alone()};
+    const kern_ranks ranks = {.job = comm, .data = comm, .tensor = kern_comm_alone()};
     train_step_spec spec = {.conf = r->model->conf,
                             .micro_batch = r->micro_batch,
                             .budget = 1e9,
@@ -190,7 +190,7 @@ static void choose(const kern_comm *comm, const kern_device *device, void *conte
     (void)device;
     fit_run *r = context;
     train_step *step;
-    const kern_ranks ranks = {comm, comm, kern_comm_alone()};
+    const kern_ranks ranks = {.job = comm, .data = comm, .tensor = kern_comm_alone()};
     r->status = train_fit_create(&step, &r->fit, r->conf, r->limit, &ranks, 1, false);
     snprintf(r->text, sizeof r->text, "%s", kern_error());
     train_step_destroy(step);
