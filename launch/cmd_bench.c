@@ -226,7 +226,8 @@ int launch_bench(int argc, char **argv) {
     else if (!strcmp(argv[1], "step"))
         status = bench_step(&b, argc - 2, argv + 2);
     else if (launch_ranks_count() > 1)
-        status = kern_fail(KERN_ERR_USAGE, "several ranks run bench step, and not bench %s", argv[1]);
+        status =
+            kern_fail(KERN_ERR_USAGE, "several ranks run bench step, and not bench %s", argv[1]);
     else if (!strcmp(argv[1], "infer")) {
         reading.words = argc - 2;
         reading.word = argv + 2;

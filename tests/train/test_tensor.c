@@ -17,7 +17,7 @@ typedef struct {
     const int32_t *tokens;
     double budget, limit;
     double *gradient; /* [layout->elements] */
-    double *fast; /* likewise: theta_n of the first sequence; NULL: not wanted */
+    double *fast;     /* likewise: theta_n of the first sequence; NULL: not wanted */
     double nll[TINY_MOST], loss[T], norm[T];
     double flops, bytes; /* of a rank */
 } numbers;
