@@ -216,7 +216,8 @@ static kern_status ask_or_write(launch_niah_samples *samples, const launch_niah_
                                 const infer_needle_spec *spec, launch_trained *runs,
                                 char *const *words, int64_t count, const choices *chosen) {
     kern_status status = KERN_OK;
-    if (chosen->write) return launch_ranks_rank() ? KERN_OK : launch_niah_write(samples, chosen->write);
+    if (chosen->write)
+        return launch_ranks_rank() ? KERN_OK : launch_niah_write(samples, chosen->write);
     launch_niah_report report = {.samples = samples, .plan = plan, .spec = spec};
     report.column = calloc((size_t)count * 2, sizeof *report.column);
     ASSERT(report.column);

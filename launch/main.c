@@ -29,15 +29,14 @@ static const command commands[] = {
     {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack, false},
     {"tokenize", "text to token ids of a known vocabulary, and back", launch_tokenize, false},
     {"train", "trains a model from a configuration, or goes on with a run", launch_train, true},
-    {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval,
-     true},
+    {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval, true},
     {"niah", "hides a needle in a long text and asks runs for it", launch_niah, true},
     {"infer", "reads a text with inner steps, and writes on", launch_infer, true},
     {"state", "shows what a saved state has learned", launch_state, false},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs,
      false},
     {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan, false},
-    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench, false},
+    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench, true},
     {NULL, NULL, NULL, false},
 };
 

@@ -79,7 +79,8 @@ static kern_status load(void *context, const char *checkpoint) {
     }
     train_tensors tensors = {.count = run->layout->count, .items = items};
     TRY(train_checkpoint_open(&file, &state, &crc, checkpoint, &tensors));
-    TRY(infer_values_open(&run->values, run->conf, run->ranks->tensor, run->readers, run->device, file));
+    TRY(infer_values_open(&run->values, run->conf, run->ranks->tensor, run->readers, run->device,
+                          file));
     run->step = state.step;
     snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
              (unsigned)crc);

@@ -25,8 +25,8 @@ typedef struct {
     char identity[64]; /* names the weights: step and checksum of their file */
 } launch_trained;
 
-/* Of the job's ranks `tensor` share each text (0: all do); the groups of so many read texts of their
- * own. Opening and loading are collective over the job: all ranks find the same run.
+/* Of the job's ranks `tensor` share each text (0: all do); the groups of so many read texts of
+ * their own. Opening and loading are collective over the job: all ranks find the same run.
  *
  * Finds and checks what a user's word names: a run directory, whose newest checkpoint is taken, or
  * one of its checkpoints. Reads its vocabulary, but no weights. The configuration must be the one
