@@ -112,7 +112,8 @@ static ad_value build_block(infer_part *part, int block, ad_value h) {
     const infer_context *c = &part->context;
     infer_mixer_state state[INFER_STATES];
     infer_memory memory;
-    int states = infer_states_of(state, c->conf, block, c->ranks), kind = conf_block_is_full(c->conf, block);
+    int states = infer_states_of(state, c->conf, block, c->ranks),
+        kind = conf_block_is_full(c->conf, block);
     add_weights(part, block);
     for (int i = 0; i < states; i++) {
         memory.before[i] = state_before(part, block, &state[i]);

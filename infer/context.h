@@ -30,8 +30,8 @@ typedef struct {
                                                         with what varies */
     ad_value past_rows[INFER_KINDS];                 /* i32 scalar */
     int64_t past_capacity[INFER_KINDS];              /* P: rows of the past that a chunk can see */
-    /* [1, V] in `real`, where the vocabulary does not divide by the ranks: 0; for the columns behind
-     * its end INFER_MISSING. Else AD_NONE. */
+    /* [1, V] in `real`, where the vocabulary does not divide by the ranks: 0; for the columns
+     * behind its end INFER_MISSING. Else AD_NONE. */
     ad_value missing;
     ad_value valid; /* [R, 1] in `real`; AD_NONE: all rows are tokens; see infer_valid() */
 } infer_context;

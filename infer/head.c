@@ -18,7 +18,8 @@ void infer_head_parameters(infer_parameters *p, const ttt_conf *conf) {
     const conf_model *m = &conf->model;
     p->kind = "embedding";
     INFER_ADD(p, &infer_final_norm, -1, m->dim);
-    if (!m->tied) infer_cut(INFER_ADD(p, &infer_lm_head, -1, m->dim, m->vocab), 1, 0, "model.vocab");
+    if (!m->tied)
+        infer_cut(INFER_ADD(p, &infer_lm_head, -1, m->dim, m->vocab), 1, 0, "model.vocab");
 }
 
 ad_value infer_head_logits(const infer_context *c, ad_value weight, ad_value head, ad_value h) {

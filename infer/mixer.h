@@ -35,8 +35,8 @@ typedef struct {
     /* NULL: it has none. Else how many; fills the list. The same for every call. */
     int (*states)(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block);
     /* x [R, D] -> [R, D]. Differentiable twice. With several ranks both are the same on all, and
-     * weights and states are the rank's (infer_vary, infer_sum). Rows that infer_valid() says are none must leave
-     * carries as they were. Any C gives the same numbers. */
+     * weights and states are the rank's (infer_vary, infer_sum). Rows that infer_valid() says are
+     * none must leave carries as they were. Any C gives the same numbers. */
     ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
     /* What training counts for it beside matrices, of one sequence (docs/costs.md): FLOPs; `above`:
      * an inner gradient flows through it. `chunk`: tokens of an inner step. */

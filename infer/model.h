@@ -61,6 +61,12 @@ const infer_model_spec *infer_model_spec_of(const infer_model *model);
  * again whenever they changed: rounded copies are made here. Not with spec.values. */
 void infer_model_set_parameters(infer_model *model, const void *parameters);
 
+/* The same where each parameter lies by itself: exact[i], NULL where products alone read it,
+ * rounded. All rounded copies [infer_parameters.elements] are the caller's to make before, in the
+ * model's memory; NULL: products are not in bf16. */
+void infer_model_set_places(infer_model *model, const void *const *exact);
+void *infer_model_rounded(const infer_model *model);
+
 /* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. The results
  * are in the host's memory, there after kern_finish(); NULL: not wanted. */
 typedef struct {
@@ -75,8 +81,8 @@ typedef struct {
 } infer_batch;
 enum { INFER_LAP_PREFIX, INFER_LAP_SUFFIX, INFER_LAPS }; /* of the device's stream */
 /* Makes the calls of prefix and suffix over the batch. Collective over spec.tensor: all its ranks
- * read the same tokens, and losses and norms are the same on all. Fails in debug models on values that are not
- * finite, and on tokens outside the vocabulary. */
+ * read the same tokens, and losses and norms are the same on all. Fails in debug models on values
+ * that are not finite, and on tokens outside the vocabulary. */
 kern_status infer_model_forward(infer_model *model, infer_batch *batch);
 
 /* For training: the scans, their arena and what connects them. */

@@ -1,10 +1,11 @@
 /* Reading and generating: a model whose fast weights learn from what it reads, a token or a book at
  * a time (docs/model.md, Reading in pieces). The numbers do not depend on how a text is cut into
  * calls. Chunks are counted from the first token of the text; the token after a chunk is known
- * before the step on that chunk is taken, and is read with the new weights. One text at a time. Tensor-parallel
- * ranks read it together, with the same calls: functions are then collective unless they say that
- * they are local, and all ranks get the same results. Memory does not grow with the text: keys and values of windowed blocks slide
- * through buffers of W + max(C, 512) + 64 rows; only full attention needs a row for each position.
+ * before the step on that chunk is taken, and is read with the new weights. One text at a time.
+ * Tensor-parallel ranks read it together, with the same calls: functions are then collective unless
+ * they say that they are local, and all ranks get the same results. Memory does not grow with the
+ * text: keys and values of windowed blocks slide through buffers of W + max(C, 512) + 64 rows; only
+ * full attention needs a row for each position.
  */
 #ifndef INFER_SESSION_H
 #define INFER_SESSION_H

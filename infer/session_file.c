@@ -23,7 +23,7 @@ typedef struct {
     kern_dtype dtype;
     int rank;
     int64_t shape[1 + INFER_AXES]; /* whole */
-    int ranks, axis; /* that have equal parts of this axis; 1: the rank has all */
+    int ranks, axis;               /* that have equal parts of this axis; 1: the rank has all */
     void *memory;
     bool host; /* the host's memory, else the device's */
 } entry;
@@ -66,8 +66,8 @@ static int64_t kept_rows(const infer_session *s, const session_state *h, int64_t
     return position < reach ? position : reach;
 }
 
-/* Bytes that one rank has for each index of the axes before the divided one, and how many such there
- * are; all at once where nothing is divided. */
+/* Bytes that one rank has for each index of the axes before the divided one, and how many such
+ * there are; all at once where nothing is divided. */
 static size_t run_bytes(const entry *e) {
     size_t bytes = kern_dtype_bytes(e->dtype);
     for (int i = e->axis; i < e->rank; i++) bytes *= (size_t)e->shape[i];

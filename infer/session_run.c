@@ -134,8 +134,8 @@ static char *row_of(const infer_session *s, int64_t row) {
 
 /* Uploads as many tokens as the part has rows to `memory`, where it reads them; with several ranks
  * those that this one has. */
-static void give_tokens(infer_session *s, session_part *part, infer_tokens to,
-                        const int32_t *token, int32_t *memory, void *here) {
+static void give_tokens(infer_session *s, session_part *part, infer_tokens to, const int32_t *token,
+                        int32_t *memory, void *here) {
     const kern_device *device = s->spec.device;
     size_t rows = (size_t)part->rows;
     if (s->spec.tensor) {
@@ -201,7 +201,8 @@ static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *targe
     double loss = 0, norm = 0;
     infer_chunk_weights(s->reals, s->spec.conf, target, s->chunk);
     kern_upload(s->spec.device, s->weight, s->reals, rows * real);
-    give_tokens(s, part, part->target, target, s->target, s->target_here); /* target may be s->ids */
+    give_tokens(s, part, part->target, target, s->target,
+                s->target_here); /* target may be s->ids */
     ad_plan_bind(part->plan, part->h, row_of(s, row));
     ad_plan_bind(part->plan, part->weight, s->weight);
     ad_plan_set(part->plan, part->rate, s->spec.conf->inner.lr);

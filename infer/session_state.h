@@ -95,8 +95,8 @@ struct infer_session {
     const infer_values *values;      /* borrowed */
     int32_t *ids;                    /* [unit + narrow] on their way to the device */
     void *reals;                     /* [unit + narrow, K] on their way to or from it */
-    void *scores;                    /* [ranks * columns], of them [V]: logits of the token that comes next */
-    float *scores_f32;               /* the same; NULL: those are f32 */
+    void *scores;      /* [ranks * columns], of them [V]: logits of the token that comes next */
+    float *scores_f32; /* the same; NULL: those are f32 */
     /* the text */
     int64_t position;  /* tokens read */
     int64_t pending;   /* of them in the chunk that is not complete */

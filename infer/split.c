@@ -64,7 +64,7 @@ void infer_parameter_pick(const infer_parameter *p, void *to, const void *whole,
                           int64_t first, int64_t count) {
     int64_t runs = infer_parameter_runs(p), end = first + count;
     int64_t row = p->elements / (runs / p->spans); /* has a run of each span */
-    memset(to, 0, (size_t)count * bytes); /* what the last ranks have not got */
+    memset(to, 0, (size_t)count * bytes);          /* what the last ranks have not got */
     for (int64_t i = first / row * p->spans; i < kern_divide_up(end, row) * p->spans; i++) {
         infer_run run = infer_parameter_run(p, i);
         int64_t from = kern_max(run.own, first), until = kern_min(run.own + run.count, end);

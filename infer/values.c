@@ -28,10 +28,11 @@ static holding holding_of(const infer_parameter *p, const ttt_conf *conf, infer_
     bool embedding = p->role == &infer_embedding, wide = infer_product(conf) != KERN_BF16;
     bool multiplied =
         p->role->product && (!embedding || conf->model.tied) && (!p->fast || readers.plain);
-    /* Rows of the embedding are looked up in the file only where all that can be asked for is there. */
+    /* Rows of the embedding are looked up in the file only where all that can be asked for is
+     * there. */
     bool whole = p->dim[0] == p->whole[0];
-    bool exact = !p->role->product || (multiplied && wide) ||
-                 (embedding && (!device->host || !whole));
+    bool exact =
+        !p->role->product || (multiplied && wide) || (embedding && (!device->host || !whole));
     return (holding){.exact = exact,
                      .rounded = multiplied && !wide,
                      .in_file = !exact && (embedding || (p->fast && readers.stepping))};

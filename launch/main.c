@@ -36,7 +36,7 @@ static const command commands[] = {
     {"configs", "lists configurations, prints one with every option at its value", launch_configs,
      false},
     {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan, false},
-    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench, false},
+    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench, true},
     {NULL, NULL, NULL, false},
 };
 

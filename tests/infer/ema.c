@@ -20,10 +20,8 @@ static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
 
 static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
     (void)block;
-    state[0] = (infer_mixer_state){.name = "average",
-                                   .placing = INFER_PARTED,
-                                   .rank = 1,
-                                   .dim = {conf->model.dim, 1, 1}};
+    state[0] = (infer_mixer_state){
+        .name = "average", .placing = INFER_PARTED, .rank = 1, .dim = {conf->model.dim, 1, 1}};
     return 1;
 }
 

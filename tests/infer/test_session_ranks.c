@@ -11,7 +11,7 @@ enum { T = 45, CUT = 22 };
 /* What one rank reads, and what it finds: the same on all. */
 typedef struct {
     const tiny *m;
-    const char *weights; /* file */
+    const char *weights;     /* file */
     const char *load, *save; /* states, or NULL */
     const int32_t *tokens;
     int64_t from, to;

@@ -44,6 +44,6 @@ for csv in data tensor; do
     paste <(tr , ' ' <one.csv) <(tr , ' ' <$csv.csv) | check '
         NR > 1 { demand(near($(NF - 3), $(NF / 2 - 3), 1e-4), $0) } END { demand(NR > 2, NR) }' || fault "$csv: other losses"
 done
-"$ttt" niah whole --lengths 200 --depths 2 --samples 2 --answer-tokens 8 --csv one.csv >log 2>&1 || fault "$(cat log)"
-ranks 2 niah whole --lengths 200 --depths 2 --samples 2 --answer-tokens 8 --csv niah.csv
-cmp one.csv niah.csv || fault "two ranks find other needles"
+"$ttt" niah whole --lengths 400 --depths 2 --samples 2 --answer-tokens 8 --csv found.csv >log 2>&1 || fault "$(cat log)"
+ranks 2 niah whole --lengths 400 --depths 2 --samples 2 --answer-tokens 8 --csv niah.csv
+cmp found.csv niah.csv || fault "two ranks find other needles"

@@ -33,7 +33,8 @@ static void begin(memory *m, const run *r, const kern_comm *job, bool zeros) {
     ttt_conf *conf;
     ASSERT(conf_copy(&conf, r->model->conf) == KERN_OK);
     m->layout = infer_parameters_of_rank(conf, &part);
-    m->shard = train_shard_of(m->layout, SUFFIX, job->rank / r->tensor, job->ranks / r->tensor);
+    m->shard =
+        train_shard_of(m->layout, SUFFIX, job->rank / r->tensor, job->ranks / r->tensor, false);
     for (int b = 0; b < BUFFERS; b++) {
         conf->train.seed = 7 + (uint64_t)b;
         m->flat[b] = kern_array(m->shard.flat, sizeof(double));

@@ -237,8 +237,8 @@ static double worst_parameter(golden *g, const char *prefix, const train_step_bu
             else if (pass == 0)
                 group = fmax(group, magnitude(tensor));
             else
-                worst = larger(worst, difference_of(g, p, tensor, values, p->offset, shard, group,
-                                                    &compared));
+                worst = larger(
+                    worst, difference_of(g, p, tensor, values, p->offset, shard, group, &compared));
         }
     free(values);
     if (comm->agree_i64(comm, &compared, 1, KERN_SUM) != KERN_OK || compared != layout->weights)
@@ -280,7 +280,8 @@ static void load_parameters(const golden *g, const train_step_buffers *b) {
         snprintf(name, sizeof name, "init.%s", p->name);
         const data_tensor *tensor = data_safetensors_find(g->file, name);
         size_t element = kern_dtype_bytes(b->dtype);
-        void *values = kern_array(tensor->elements, element), *own = kern_array(p->elements, element);
+        void *values = kern_array(tensor->elements, element),
+             *own = kern_array(p->elements, element);
         for (int64_t j = 0; j < tensor->elements; j++)
             kern_real_put(values, b->dtype, j, stored(tensor, j));
         infer_parameter_pick(p, own, values, element, 0, p->elements);
@@ -383,8 +384,10 @@ static kern_status compare_steps(golden *g, train_step *step, const int32_t *tok
         loss = larger(loss, loss_error);
         norm = larger(norm, norm_error);
         if (s) continue;
-        if (g->f64) judge(g, "token_nll", difference(g, "token_nll", b.token_nll, g->tokens), 1e-10);
-        if (g->f64) judge(g, "chunk_loss", difference(g, "chunk_loss", b.chunk_loss, b.chunks), 1e-10);
+        if (g->f64)
+            judge(g, "token_nll", difference(g, "token_nll", b.token_nll, g->tokens), 1e-10);
+        if (g->f64)
+            judge(g, "chunk_loss", difference(g, "chunk_loss", b.chunk_loss, b.chunks), 1e-10);
         judge(g, "grad", worst_parameter(g, "grad", &b, b.gradient, b.shard),
               g->f64       ? 1e-10
               : g->chained ? 2e-2
