@@ -61,6 +61,12 @@ const infer_model_spec *infer_model_spec_of(const infer_model *model);
  * again whenever they changed: rounded copies are made here. Not with spec.values. */
 void infer_model_set_parameters(infer_model *model, const void *parameters);
 
+/* The same where each parameter lies by itself: exact[i], NULL where products alone read it,
+ * rounded. All rounded copies [infer_parameters.elements] are the caller's to make before, in the
+ * model's memory; NULL: products are not in bf16. */
+void infer_model_set_places(infer_model *model, const void *const *exact);
+void *infer_model_rounded(const infer_model *model);
+
 /* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. The results
  * are in the host's memory, there after kern_finish(); NULL: not wanted. */
 typedef struct {

@@ -18,6 +18,7 @@ void infer_model_destroy(infer_model *model) {
     free(model->first_carry);
     free(model->last_carry);
     free(model->fast_parameter);
+    free(model->exact);
     for (int b = 0; b < MODEL_BUFFERS; b++) kern_buffer_destroy(&model->memory[b]);
     kern_free(model->staging);
     free(model);
@@ -144,31 +145,32 @@ static void bind_tokens(infer_model *model, ad_scan *scan, int slice, int id, in
     if (at(model, here)) ad_scan_bind_slice(scan, slice + 1, at(model, here), NULL);
 }
 
-/* Parameter i: among spec.values, or by the layout. */
-static const void *weight_at(const infer_model *model, const char *parameters, int i,
-                             kern_dtype dtype) {
-    size_t offset = (size_t)model->parameters->item[i].offset * kern_dtype_bytes(dtype);
+/* Parameter i: among spec.values, or where it was said to be. */
+static const void *weight_at(const infer_model *model, int i, kern_dtype dtype) {
     if (model->spec.values) return infer_values_at(model->spec.values, i, dtype);
-    return (dtype == KERN_BF16 ? (const char *)at(model, MODEL_ROUNDED) : parameters) + offset;
+    if (dtype == KERN_BF16)
+        return (const uint16_t *)at(model, MODEL_ROUNDED) + model->parameters->item[i].offset;
+    ASSERT(model->exact[i]);
+    return model->exact[i];
 }
 
-static void bind_constants(infer_model *model, model_part *part, const char *parameters) {
+static void bind_constants(infer_model *model, model_part *part) {
     for (int i = 0; i < model->parameters->count; i++) {
         if (part->body.constant_of[i] < 0) continue;
-        const void *memory = weight_at(model, parameters, i, part->body.dtype_of[i]);
+        const void *memory = weight_at(model, i, part->body.dtype_of[i]);
         ad_scan_bind(part->scan, part->body.constant[part->body.constant_of[i]], memory);
     }
 }
 
 /* The first carry of each item: the parameters themselves, or copies of them. */
-static void bind_carries(infer_model *model, const char *parameters) {
+static void bind_carries(infer_model *model) {
     const kern_device *device = model->spec.device;
     char *replica = at(model, MODEL_REPLICAS);
     for (int f = 0; f < model->suffix.body.fast; f++) {
         int i = model->fast_parameter[f];
         size_t bytes = (size_t)model->parameters->item[i].elements * kern_dtype_bytes(model->real);
         if (!replicates(model)) {
-            model->first_carry[f] = weight_at(model, parameters, i, model->real);
+            model->first_carry[f] = weight_at(model, i, model->real);
             continue;
         }
         model->first_carry[f] = replica;
@@ -176,16 +178,26 @@ static void bind_carries(infer_model *model, const char *parameters) {
             if (model->spec.values)
                 infer_values_copy(model->spec.values, replica, i);
             else
-                device->copy(device->stream, replica, bytes,
-                             weight_at(model, parameters, i, model->real), bytes, bytes, 1);
+                device->copy(device->stream, replica, bytes, weight_at(model, i, model->real),
+                             bytes, bytes, 1);
         if (model->spec.values) infer_values_release(model->spec.values, i);
     }
 }
 
-static void bind_parameters(infer_model *model, const char *parameters) {
-    bind_constants(model, &model->prefix, parameters);
-    bind_constants(model, &model->suffix, parameters);
-    bind_carries(model, parameters);
+static void bind_parameters(infer_model *model) {
+    bind_constants(model, &model->prefix);
+    bind_constants(model, &model->suffix);
+    bind_carries(model);
+}
+
+void infer_model_set_places(infer_model *model, const void *const *exact) {
+    ASSERT(!model->spec.values);
+    for (int i = 0; i < model->parameters->count; i++) model->exact[i] = exact[i];
+    bind_parameters(model);
+}
+
+void *infer_model_rounded(const infer_model *model) {
+    return at(model, MODEL_ROUNDED);
 }
 
 void infer_model_set_parameters(infer_model *model, const void *parameters) {
@@ -194,7 +206,11 @@ void infer_model_set_parameters(infer_model *model, const void *parameters) {
     if (at(model, MODEL_ROUNDED))
         stream->device->move->round(stream, at(model, MODEL_ROUNDED), parameters,
                                     model->parameters->elements);
-    bind_parameters(model, parameters);
+    size_t real = kern_dtype_bytes(model->real);
+    for (int i = 0; i < model->parameters->count; i++)
+        model->exact[i] =
+            (const char *)parameters + (size_t)model->parameters->item[i].offset * real;
+    bind_parameters(model);
 }
 
 /* Rotary tables of all positions, by way of the host. */
@@ -263,7 +279,7 @@ kern_status infer_model_allocate(infer_model *model) {
     ad_scan_bind_output(suffix, 0, at(model, MODEL_NLL), NULL);
     ad_scan_bind_output(suffix, 1, at(model, MODEL_CHUNK_LOSS), NULL);
     if (model->suffix.body.fast) ad_scan_bind_output(suffix, 2, at(model, MODEL_NORM), NULL);
-    if (model->spec.values) bind_parameters(model, NULL);
+    if (model->spec.values) bind_parameters(model);
 done:
     return status;
 }

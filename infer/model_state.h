@@ -54,6 +54,7 @@ struct infer_model {
     const void **first_carry;
     void **last_carry;
     int *fast_parameter; /* [suffix.body.fast] */
+    const void **exact;  /* [parameters] where they are; without spec.values */
 };
 
 size_t infer_model_rows_bytes(const infer_model *model); /* [B, T, D] */

@@ -199,7 +199,8 @@ static void draw_piece(drawing *d, const ttt_conf *conf, kern_dtype dtype) {
         kern_real_put(d->piece, dtype, j, d->item->role->begin(d->item, conf, &d->random));
 }
 
-/* Uploads what of the piece the rank has: it lies together there. */
+/* Uploads what of the piece the rank has: it lies together there, but for columns that the last
+ * rank is without. */
 static void upload_piece(drawing *d, const kern_device *device, size_t element, void *buffer) {
     char *piece = (char *)d->piece;
     int64_t first = -1, kept = 0, runs = infer_parameter_runs(d->item), end = d->first + d->count;
@@ -209,9 +210,12 @@ static void upload_piece(drawing *d, const kern_device *device, size_t element, 
         if (from >= until && run.whole >= end) break;
         if (from < until) {
             if (first < 0) first = run.own + from - run.whole;
-            memmove(piece + (size_t)kept * element, piece + (size_t)(from - d->first) * element,
-                    (size_t)(until - from) * element);
-            kept += until - from;
+            int64_t at = run.own + from - run.whole - first;
+            size_t moved = (size_t)(until - from) * element;
+            memset(piece + (size_t)kept * element, 0, (size_t)(at - kept) * element);
+            memmove(piece + (size_t)at * element, piece + (size_t)(from - d->first) * element,
+                    moved);
+            kept = at + until - from;
         }
         if (run.whole + run.count > end) break; /* the rest is in the next piece */
     }

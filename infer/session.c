@@ -182,16 +182,13 @@ static kern_status check_limit(const infer_session *s) {
                      (long long)s->spec.limit, INT32_MAX / 2);
 }
 
-kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
+/* What a rank can do by itself. */
+static kern_status prepare(infer_session *s) {
     kern_status status = KERN_OK;
-    infer_session *s = kern_array(1, sizeof *s);
-    *result = NULL;
-    s->spec = *spec;
-    if (!spec->device) s->spec.device = kern_device_cpu();
+    const infer_session_spec *spec = &s->spec;
     s->real = infer_real(spec->conf);
     s->product = infer_product(spec->conf);
-    if (spec->tensor && spec->tensor->ranks == 1) s->spec.tensor = NULL;
-    if (s->spec.tensor) TRY(infer_check_ranks(spec->conf, s->spec.tensor->ranks));
+    if (spec->tensor) TRY(infer_check_ranks(spec->conf, spec->tensor->ranks));
     s->parameters = infer_parameters_of_rank(spec->conf, s->spec.tensor);
     s->columns = kern_divide_up(spec->conf->model.vocab, s->parameters->ranks);
     for (int64_t b = 0; b < spec->conf->model.blocks; b++) {
@@ -204,8 +201,22 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     choose_rows(s);
     infer_session_plan_states(s);
     TRY(create_parts(s));
-    TRY(compare_plans(s));
     TRY(infer_session_allocate(s));
+done:
+    return status;
+}
+
+kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
+    kern_status status = KERN_OK;
+    infer_session *s = kern_array(1, sizeof *s);
+    *result = NULL;
+    s->spec = *spec;
+    if (!spec->device) s->spec.device = kern_device_cpu();
+    if (spec->tensor && spec->tensor->ranks == 1) s->spec.tensor = NULL;
+    status = prepare(s);
+    if (s->spec.tensor) status = kern_comm_meet(s->spec.tensor, status);
+    if (status == KERN_OK) TRY(compare_plans(s));
+    TRY(status);
     *result = s;
     s = NULL;
 done:

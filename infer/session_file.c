@@ -22,7 +22,8 @@ typedef struct {
     char name[NAME];
     kern_dtype dtype;
     int rank;
-    int64_t shape[1 + INFER_AXES];
+    int64_t shape[1 + INFER_AXES]; /* whole */
+    int ranks, axis;               /* that have equal parts of this axis; 1: the rank has all */
     void *memory;
     bool host; /* the host's memory, else the device's */
 } entry;
@@ -37,9 +38,18 @@ static void add_rows(entries *list, const char *name, kern_dtype dtype, void *me
                      int dims, const int64_t *dim) {
     if (rows == 0) return;
     entry *e = &list->item[list->count++];
-    *e = (entry){.dtype = dtype, .rank = 1 + dims, .shape = {rows}, .memory = memory};
+    *e = (entry){.dtype = dtype, .rank = 1 + dims, .shape = {rows}, .ranks = 1, .memory = memory};
     for (int axis = 0; axis < dims; axis++) e->shape[1 + axis] = dim[axis];
     snprintf(e->name, NAME, "%s", name);
+}
+
+/* The entry added last is the rank's part of an axis. */
+static void divide(entries *list, const infer_session *s, infer_placing placing, int axis) {
+    entry *e = &list->item[list->count - 1];
+    if (placing != INFER_PARTED || s->parameters->ranks == 1) return;
+    e->ranks = s->parameters->ranks;
+    e->axis = axis;
+    e->shape[axis] *= e->ranks;
 }
 
 static void add_host(entries *list, const char *name, kern_dtype dtype, void *memory,
@@ -56,10 +66,24 @@ static int64_t kept_rows(const infer_session *s, const session_state *h, int64_t
     return position < reach ? position : reach;
 }
 
-static size_t entry_bytes(const entry *e) {
-    size_t elements = (size_t)e->shape[0];
-    for (int i = 1; i < e->rank; i++) elements *= (size_t)e->shape[i];
-    return elements * kern_dtype_bytes(e->dtype);
+/* Bytes that one rank has for each index of the axes before the divided one, and how many such
+ * there are; all at once where nothing is divided. */
+static size_t run_bytes(const entry *e) {
+    size_t bytes = kern_dtype_bytes(e->dtype);
+    for (int i = e->axis; i < e->rank; i++) bytes *= (size_t)e->shape[i];
+    return bytes / (size_t)e->ranks;
+}
+
+static int64_t runs_of(const entry *e) {
+    int64_t runs = 1;
+    for (int i = 0; i < e->axis; i++) runs *= e->shape[i];
+    return runs;
+}
+
+/* So many runs are moved at once. */
+static int64_t block_of(const entry *e) {
+    size_t row = (size_t)e->ranks * run_bytes(e);
+    return kern_max(1, (int64_t)(PIECE / (row ? row : 1)));
 }
 
 static int by_name(const void *a, const void *b) {
@@ -82,10 +106,12 @@ static void add_carry(entries *list, const infer_session *s, const session_state
     if (position == 0) return; /* zeros */
     add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : c->now] + state->at, about->dim[0],
              about->rank - 1, about->dim + 1);
+    divide(list, s, about->placing, about->axis);
     if (!keeps_begin(s, state)) return;
     snprintf(before, NAME, "%.80s_before", name);
     add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : c->begin] + state->at,
              about->dim[0], about->rank - 1, about->dim + 1);
+    divide(list, s, about->placing, about->axis);
 }
 
 /* The tensors of a state at this position by name; to load them into an empty session, or where
@@ -100,6 +126,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
         const infer_parameter *p = infer_session_fast_parameter(s, f);
         add_rows(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real),
                  p->dim[0], p->rank - 1, p->dim + 1);
+        divide(&list, s, p->placing, p->split.axis);
         snprintf(name, NAME, MOVED "%s", p->name);
         add_host(&list, name, KERN_F64, &s->moved[f], 2);
     }
@@ -114,6 +141,7 @@ static entries list_entries(const infer_session *s, int64_t position, int64_t pe
         size_t from = load ? 0 : (size_t)(state->used - rows) * state->bytes;
         add_rows(&list, name, s->product, (char *)state->rows + from, rows, state->about.rank,
                  state->about.dim);
+        if (rows) divide(&list, s, state->about.placing, 1 + state->about.axis);
     }
     add_host(&list, WAITING, KERN_I32, s->waiting, pending);
     add_rows(&list, "waiting_rows", s->real, s->h, pending, 1, &dim);
@@ -153,14 +181,19 @@ static bool read_numbers(numbers *n, const char *text) {
 
 typedef kern_status (*piece_taker)(void *context, const entry *e, const void *bytes, size_t count);
 
-static kern_status each_piece(const infer_session *s, const entry *e, piece_taker take,
-                              void *context) {
+/* The first error of two. */
+static kern_status first(kern_status a, kern_status b) {
+    return a != KERN_OK ? a : b;
+}
+
+static kern_status whole_pieces(const infer_session *s, const entry *e, piece_taker take,
+                                void *context) {
     kern_status status = KERN_OK;
-    size_t bytes = entry_bytes(e);
+    size_t bytes = run_bytes(e);
     void *stage = NULL;
-    if (e->host) return take(context, e, e->memory, bytes);
+    if (e->host) return take ? take(context, e, e->memory, bytes) : KERN_OK;
     TRY(kern_alloc(&stage, bytes < PIECE ? bytes : PIECE, "a piece of the state"));
-    for (size_t at = 0, count; at < bytes; at += count) {
+    for (size_t at = 0, count; take && at < bytes; at += count) {
         count = bytes - at < PIECE ? bytes - at : PIECE;
         TRY(kern_download(s->spec.device, stage, (const char *)e->memory + at, count));
         TRY(take(context, e, stage, count));
@@ -168,6 +201,38 @@ static kern_status each_piece(const infer_session *s, const entry *e, piece_take
 done:
     kern_free(stage);
     return status;
+}
+
+/* Out of all ranks' parts: each tells its own. Goes on after an error, or the others would wait. */
+static kern_status divided_pieces(const infer_session *s, const entry *e, piece_taker take,
+                                  void *context) {
+    const kern_comm *tensor = s->spec.tensor;
+    size_t run = run_bytes(e), row = (size_t)e->ranks * run;
+    int64_t block = kern_min(block_of(e), runs_of(e));
+    char *whole = kern_array(block, row), *part = kern_array(block, run);
+    kern_status status = KERN_OK;
+    for (int64_t at = 0; at < runs_of(e); at += block) {
+        int64_t count = kern_min(block, runs_of(e) - at);
+        for (int r = 0; r < e->ranks; r++) {
+            const char *own = (const char *)e->memory + (size_t)at * run;
+            size_t bytes = (size_t)count * run;
+            if (r == tensor->rank)
+                status = first(status, kern_download(s->spec.device, part, own, bytes));
+            status = first(status, tensor->tell(tensor, part, bytes, r));
+            for (int64_t i = 0; i < count; i++)
+                memcpy(whole + (size_t)i * row + (size_t)r * run, part + (size_t)i * run, run);
+        }
+        if (take && status == KERN_OK) status = take(context, e, whole, (size_t)count * row);
+    }
+    free(whole);
+    free(part);
+    return status;
+}
+
+/* take: NULL on ranks that only help others. */
+static kern_status each_piece(const infer_session *s, const entry *e, piece_taker take,
+                              void *context) {
+    return e->ranks > 1 ? divided_pieces(s, e, take, context) : whole_pieces(s, e, take, context);
 }
 
 static kern_status add_to_checksum(void *crc, const entry *e, const void *bytes, size_t count) {
@@ -184,42 +249,54 @@ static const char *const keys[] = {"format", "weights", "options", "text"};
 enum { FORMAT_KEY, WEIGHTS_KEY, OPTIONS_KEY, TEXT_KEY, KEYS };
 
 static kern_status declare(data_safetensors_writer *file, const infer_session *s,
-                           const entries *list, const char *identity) {
+                           const entries *list, const char *identity, uint32_t *crc) {
     kern_status status = KERN_OK;
-    char *options = infer_session_options(s), text[TEXT], checksum[16];
+    char *options = infer_session_options(s), text[TEXT];
     const char *const value[KEYS] = {FORMAT, identity, options, text};
-    uint32_t crc = 0;
     write_numbers(text, s);
     for (int i = 0; i < KEYS; i++) {
         TRY(data_safetensors_put_metadata(file, keys[i], value[i]));
-        crc = data_crc32(crc, value[i], strlen(value[i]));
+        *crc = data_crc32(*crc, value[i], strlen(value[i]));
     }
     for (int i = 0; i < list->count; i++) {
         const entry *e = &list->item[i];
         TRY(data_safetensors_declare(file, e->name, data_dtype_of(e->dtype), e->rank, e->shape));
-        TRY(each_piece(s, e, add_to_checksum, &crc));
     }
-    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
-    TRY(data_safetensors_put_metadata(file, "checksum", checksum));
 done:
     free(options);
     return status;
 }
 
+static kern_status put_checksum(data_safetensors_writer *file, uint32_t crc) {
+    char checksum[16];
+    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
+    return data_safetensors_put_metadata(file, "checksum", checksum);
+}
+
+/* The first rank writes; what it is not told of does not end the others' telling. */
 kern_status infer_session_save(const infer_session *s, const char *path, const char *identity) {
-    kern_status status = KERN_OK;
+    const kern_comm *tensor = s->spec.tensor ? s->spec.tensor : kern_comm_alone();
     data_safetensors_writer *file = NULL;
+    uint32_t crc = 0;
     ASSERT(s->score != SCORE_KNOWN);
     entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
-    TRY(infer_session_moves(s, s->moved));
-    TRY(data_safetensors_create(&file, path));
-    TRY(declare(file, s, &list, identity));
-    for (int i = 0; i < list.count; i++) TRY(each_piece(s, &list.item[i], write_piece, file));
-    TRY(data_safetensors_finish(file, NULL, NULL));
-done:
+    kern_status status = infer_session_moves(s, s->moved);
+    bool writes = tensor->rank == 0;
+    if (writes && status == KERN_OK) status = data_safetensors_create(&file, path);
+    if (writes && status == KERN_OK) status = declare(file, s, &list, identity, &crc);
+    for (int i = 0; i < list.count; i++) {
+        piece_taker take = writes && status == KERN_OK ? add_to_checksum : NULL;
+        status = first(status, each_piece(s, &list.item[i], take, &crc));
+    }
+    if (writes && status == KERN_OK) status = put_checksum(file, crc);
+    for (int i = 0; i < list.count; i++) {
+        piece_taker take = writes && status == KERN_OK ? write_piece : NULL;
+        status = first(status, each_piece(s, &list.item[i], take, file));
+    }
+    if (writes && status == KERN_OK) status = data_safetensors_finish(file, NULL, NULL);
     data_safetensors_writer_destroy(file);
     free(list.item);
-    return status;
+    return kern_comm_meet(tensor, status);
 }
 
 /* Opens a state: the values under the keys, the numbers, and a checksum that is right. */
@@ -320,26 +397,57 @@ done:
     return status;
 }
 
-kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
+/* The rank's part of a tensor to where it lies in the session. */
+static void load_entry(const infer_session *s, const entry *e, const data_tensor *tensor) {
+    size_t run = run_bytes(e), row = (size_t)e->ranks * run;
+    int64_t runs = runs_of(e), block = kern_min(block_of(e), runs);
+    if (e->host) {
+        memcpy(e->memory, tensor->data, tensor->bytes);
+        return;
+    }
+    if (e->ranks == 1) {
+        kern_upload(s->spec.device, e->memory, tensor->data, tensor->bytes);
+        return;
+    }
+    char *part = kern_array(block, run);
+    for (int64_t at = 0; at < runs; at += block) {
+        int64_t count = kern_min(block, runs - at);
+        const char *from = (const char *)tensor->data + (size_t)at * row;
+        for (int64_t i = 0; i < count; i++)
+            memcpy(part + (size_t)i * run,
+                   from + (size_t)i * row + (size_t)s->parameters->rank * run, run);
+        kern_upload(s->spec.device, (char *)e->memory + (size_t)at * run, part,
+                    (size_t)count * run);
+    }
+    free(part);
+}
+
+/* Finds what is to be loaded, and that it can be. tensor[list->count] is the caller's to free. */
+static kern_status look_into(const data_tensor ***tensor, entries *list, numbers *found,
+                             const infer_session *s, data_safetensors **file, const char *path,
+                             const char *identity) {
     kern_status status = KERN_OK;
-    data_safetensors *file = NULL;
-    const data_tensor **tensor = NULL, *waiting;
-    entries list = {NULL, 0};
     const char *value[KEYS];
+    TRY(open_state(file, value, found, path));
+    TRY(check_fits(s, path, value, found, identity));
+    *list = list_entries(s, found->position, found->pending, found->score == SCORE_LOGITS, true);
+    *tensor = kern_array(list->count, sizeof(const data_tensor *));
+    TRY(find_tensors(*tensor, *file, list));
+    const data_tensor *waiting = data_safetensors_find(*file, WAITING);
+    if (waiting) TRY(check_tokens(*file, waiting, s->spec.conf->model.vocab));
+done:
+    return status;
+}
+
+kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
+    data_safetensors *file = NULL;
+    const data_tensor **tensor = NULL;
+    entries list = {NULL, 0};
     numbers found;
-    TRY(open_state(&file, value, &found, path));
-    TRY(check_fits(s, path, value, &found, identity));
-    list = list_entries(s, found.position, found.pending, found.score == SCORE_LOGITS, true);
-    tensor = kern_array(list.count, sizeof(const data_tensor *));
-    TRY(find_tensors(tensor, file, &list));
-    waiting = data_safetensors_find(file, WAITING);
-    if (waiting) TRY(check_tokens(file, waiting, s->spec.conf->model.vocab));
+    kern_status status = look_into(&tensor, &list, &found, s, &file, path, identity);
+    TRY(kern_comm_meet(s->spec.tensor ? s->spec.tensor : kern_comm_alone(), status));
     infer_session_reset(s);
-    for (int i = 0; i < list.count; i++)
-        if (list.item[i].host)
-            memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
-        else
-            kern_upload(s->spec.device, list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
+    for (int i = 0; i < list.count; i++) load_entry(s, &list.item[i], tensor[i]);
     for (int i = 0; i < s->states; i++)
         s->state[i].used = kept_rows(s, &s->state[i], found.position, found.pending);
     for (int suffix = 0; suffix < 2; suffix++) {

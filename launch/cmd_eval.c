@@ -69,7 +69,7 @@ done:
 }
 
 int launch_eval(int argc, char **argv) {
-    launch_eval_choices chosen = {.device = "cpu", .windows = 24};
+    launch_eval_choices chosen = {.device = "cpu", .windows = 24, .tensor = 1};
     const launch_option options[] = {
         {"data", LAUNCH_TEXT, &chosen.data, "SHARDS",
          "paths or globs, with commas; left out: the runs' data.test"},
@@ -90,6 +90,8 @@ int launch_eval(int argc, char **argv) {
         {"text", LAUNCH_TEXTS, &chosen.text, "FILE", "read this text instead of shards"},
         {"sum", LAUNCH_FLAG, &chosen.sum, NULL, "of a text, one line instead of one per token"},
         LAUNCH_DEVICE(&chosen.device),
+        {"tensor", LAUNCH_COUNT, &chosen.tensor, "N",
+         "of several ranks so many share each window (1); of a text all do"},
         LAUNCH_JSON(&chosen.json),
         {0},
     };

@@ -10,7 +10,7 @@ typedef struct {
     const char *data, *device;       /* NULL: what the runs' data.test names */
     const char *context, *csv, *png; /* as written; NULL: not given */
     launch_texts text;
-    int64_t windows, place;
+    int64_t windows, place, tensor;
     bool books, by_position, by_token, off, save, force, json, sum;
 } launch_eval_choices;
 

@@ -11,7 +11,9 @@
 #include "launch/gnuplot.h"
 #include "launch/outputs.h"
 #include "launch/progress_line.h"
+#include "launch/ranks.h"
 #include "launch/report.h"
+#include "launch/together.h"
 #include "train/dataset.h"
 #include "train/files.h"
 #include "train/fit.h"
@@ -93,7 +95,7 @@ static kern_status check_vocabulary(const launch_trained *run, const data_source
 
 static bool show(void *context, int64_t done, int64_t windows) {
     launch_progress_line *line = context;
-    bool stop = train_signals_received() != 0;
+    bool stop = launch_asked_to_stop() != 0;
     if (stop)
         launch_progress_clear(line);
     else
@@ -151,6 +153,7 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                              .tokens = tokens,
                              .inner = c->chunk > 0,
                              .device = run->device,
+                             .tensor = run->ranks->tensor,
                              .threads = threads,
                              .values = run->values};
     omp_set_num_threads(threads);
@@ -165,7 +168,8 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                               .tail = e->report.tail,
                               .vocabulary = run->vocabulary,
                               .seen = show,
-                              .context = &line};
+                              .context = &line,
+                              .data = run->ranks->data};
     TRY(infer_evaluate(&c->losses[length], &given));
 done:
     if (status != KERN_OK) kern_fail_context(status, "%s", label);
@@ -282,6 +286,7 @@ static kern_status present(const evaluation *e) {
     launch_eval_print(report, chosen->books, chosen->by_position);
     if (chosen->json) TRY(launch_print_json(launch_eval_json(report, INFER_ALL)));
     fflush(stdout);
+    if (launch_ranks_rank()) goto done; /* the first one writes */
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     if (chosen->png) TRY(launch_eval_draw(report, chosen->by_position, chosen->png));
     for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(report, i, &e->runs[i]));
@@ -348,7 +353,7 @@ static kern_status open_runs(evaluation *e, char *const *words) {
     kern_status status = KERN_OK;
     TRY(launch_eval_lengths(&e->lengths, &e->report.lengths, e->chosen->context));
     for (int64_t i = 0; i < e->count; i++)
-        TRY(launch_trained_open(&e->runs[i], words[i], e->chosen->device));
+        TRY(launch_trained_open(&e->runs[i], words[i], e->chosen->device, e->chosen->tensor));
     tell_apart(e->runs, words, e->count);
     if (e->report.lengths == 0) {
         e->lengths = calloc(1, sizeof *e->lengths);

@@ -1,5 +1,7 @@
 #include "launch/outputs.h"
 
+#include "launch/ranks.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -249,6 +251,7 @@ static kern_status try_place(const char *path) {
 
 kern_status launch_outputs_check(const launch_outputs *outputs, bool force) {
     kern_status status = KERN_OK;
+    if (launch_ranks_rank()) return KERN_OK; /* the first one writes */
     for (int64_t i = 0; i < outputs->count; i++) TRY(check_output(outputs, i, force));
     for (int64_t i = 0; i < outputs->count; i++) TRY(try_place(outputs->item[i].path));
 done:

@@ -11,7 +11,7 @@ static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
                                    const int32_t *tokens, int64_t number, int64_t first) {
     double multiplier =
         train_inner_multiplier(conf->inner.warmup_from, conf->inner.warmup_steps, number);
-    infer_model_set_parameters(model, b->parameters);
+    train_weights_set(b->weights, model);
     size_t flat = (size_t)b->layout->elements * kern_dtype_bytes(b->dtype);
     b->device->zero(b->device->stream, b->gradient, flat, flat, 1);
     for (int64_t s = 0; s < b->sequences; s++) {

@@ -142,7 +142,7 @@ static kern_status validate(train_loop *l) {
     kern_status status = KERN_OK;
     int64_t step = l->state.step;
     double loss, error;
-    status = train_validation_run(l->validation, &loss, &error, l->buffers.parameters);
+    status = train_validation_run(l->validation, &loss, &error, l->buffers.weights);
     l->stopped = status == KERN_ERR_INTERRUPTED;
     if (l->stopped) return KERN_OK;
     if (status != KERN_OK)

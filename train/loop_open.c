@@ -106,8 +106,7 @@ static kern_status load_origin(void *context, const char *checkpoint) {
 
 kern_status train_loop_start_weights(train_loop *l) {
     if (!l->origin) {
-        infer_parameters_init(l->buffers.layout, l->conf, l->buffers.dtype, l->buffers.device,
-                              l->buffers.parameters);
+        train_step_start(l->step);
         return KERN_OK;
     }
     /* Several ranks keep to the checkpoint that the first one found. */

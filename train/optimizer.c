@@ -175,12 +175,13 @@ kern_status train_optimizer_update(train_optimizer *o, double norm, void *parame
         const update *u = &o->update[i];
         size_t flat = (size_t)u->at.first * kern_dtype_bytes(o->dtype);
         size_t own = (size_t)u->at.place * kern_dtype_bytes(o->dtype);
+        size_t home = (size_t)u->at.home * kern_dtype_bytes(o->dtype);
         set_scalars(o, u->plan, norm, step, lr);
-        ad_plan_bind(u->plan, u->p, (char *)parameters + flat);
+        ad_plan_bind(u->plan, u->p, (char *)parameters + home);
         ad_plan_bind(u->plan, u->m, (char *)m + own);
         ad_plan_bind(u->plan, u->v, (char *)v + own);
         ad_plan_bind(u->plan, u->g, (const char *)gradient + flat);
-        ad_plan_bind_output(u->plan, 0, (char *)parameters + flat);
+        ad_plan_bind_output(u->plan, 0, (char *)parameters + home);
         ad_plan_bind_output(u->plan, 1, (char *)m + own);
         ad_plan_bind_output(u->plan, 2, (char *)v + own);
         TRY(ad_plan_run(u->plan, o->arena.data));

@@ -28,8 +28,7 @@ int train_optimizer_plans(const train_optimizer *optimizer,
 kern_status train_optimizer_norm(train_optimizer *optimizer, double *norm, const void *gradient);
 
 /* Makes the calls of update `step` (0, 1, ...), bias corrected with step + 1, on the own parts of
- * `parameters` and `gradient`, which are flat, and on moments, which hold no other parts, in place,
- * given |g|:
+ * weights, moments and gradient, which lie as the shard says, in place, given |g|:
  *     g' = g min(1, clip / |g|);  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
  *     p -= lr (m / (1 - b1^(step+1)) / (sqrt(v / (1 - b2^(step+1))) + eps) + decay p) */
 kern_status train_optimizer_update(train_optimizer *optimizer, double norm, void *parameters,

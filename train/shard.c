@@ -5,6 +5,8 @@ train_shard train_shard_whole(int64_t elements, int64_t decaying) {
     return (train_shard){.ranks = 1,
                          .pieces = 1,
                          .piece = {{.share = elements}},
+                         .apart = TRAIN_PIECES,
+                         .weights = elements,
                          .flat = elements,
                          .decaying = decaying,
                          .elements = elements};
@@ -29,7 +31,8 @@ static infer_span uncounted(const infer_parameters *layout) {
 
 /* Pieces are whole numbers of rows for each rank. What lies where one ends and the other begins
  * belongs to the one that is complete later. */
-train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks) {
+train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks,
+                           bool rounded) {
     if (ranks == 1) {
         train_shard whole = train_shard_whole(layout->elements, layout->decaying);
         whole.uncounted = uncounted(layout);
@@ -39,6 +42,7 @@ train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank,
     train_shard shard = {.rank = rank,
                          .ranks = ranks,
                          .pieces = TRAIN_PIECES,
+                         .apart = rounded ? TRAIN_PIECE_PREFIX : TRAIN_PIECES,
                          .flat = kern_round_up(layout->elements, unit),
                          .decaying = layout->decaying,
                          .uncounted = uncounted(layout)};
@@ -50,8 +54,10 @@ train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank,
         [TRAIN_PIECES] = shard.flat};
     for (int i = 0; i < TRAIN_PIECES; i++) {
         int64_t share = (begin[i + 1] - begin[i]) / ranks;
-        shard.piece[i] = (train_piece){begin[i], share, shard.elements};
+        int64_t home = shard.weights + (i == shard.apart ? 0 : rank * share);
+        shard.piece[i] = (train_piece){begin[i], share, shard.elements, home};
         shard.elements += share;
+        shard.weights += i == shard.apart ? share : share * ranks;
     }
     return shard;
 }
@@ -61,10 +67,9 @@ int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shar
     for (int i = 0; i < shard->pieces; i++) {
         const train_piece *p = &shard->piece[i];
         int64_t first = p->first + shard->rank * p->share, end = first + p->share;
-        int64_t from = kern_min(kern_max(shard->uncounted.first, first), end);
-        int64_t behind = shard->uncounted.first + shard->uncounted.count;
-        int64_t until = kern_min(kern_max(behind, first), end);
-        if (!shard->uncounted.count) from = until = end;
+        infer_span not = shard->uncounted;
+        int64_t from = not .count ? kern_min(kern_max(not .first, first), end) : end;
+        int64_t until = kern_min(kern_max(not .first + not .count, from), end);
         if (from > first) range[ranges++] = (infer_span){first, from - first};
         if (end > until) range[ranges++] = (infer_span){until, end - until};
     }
@@ -77,9 +82,11 @@ int train_shard_ranges(train_range range[TRAIN_RANGES], const train_shard *shard
         const train_piece *p = &shard->piece[i];
         int64_t first = p->first + shard->rank * p->share, end = first + p->share;
         int64_t border = kern_min(kern_max(shard->decaying, first), end);
-        if (border > first) range[ranges++] = (train_range){first, p->place, border - first, true};
+        if (border > first)
+            range[ranges++] = (train_range){first, p->place, p->home, border - first, true};
         if (end > border)
-            range[ranges++] = (train_range){border, p->place + border - first, end - border, false};
+            range[ranges++] = (train_range){border, p->place + border - first,
+                                            p->home + border - first, end - border, false};
     }
     return ranges;
 }

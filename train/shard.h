@@ -7,11 +7,13 @@
 
 #include "infer/parameters.h"
 
-/* Part r of a piece is `share` elements from first + r * share on; a rank's parts of all pieces lie
- * one behind the other in the buffers that hold nothing else. */
+/* Part r of a piece is `share` elements of the flat gradient from first + r * share on. Moments are
+ * of the own parts alone, one behind the other. Weights are whole pieces, but for one whose own
+ * part alone is there, and what others have of it rounded, by products that are so
+ * (train/weights.h). */
 typedef struct {
     int64_t first, share;
-    int64_t place; /* of the own part in those */
+    int64_t place, home; /* of the own part among moments, among weights */
 } train_piece;
 
 /* In the order of the flat buffers. With one rank all is one piece, the first. */
@@ -27,15 +29,19 @@ typedef struct {
     int rank, ranks; /* the own one; that divide the work */
     int pieces;
     train_piece piece[TRAIN_PIECES];
-    int64_t flat;         /* elements of parameters and gradient: the layout's, padded */
+    int apart;            /* the piece whose weights are the own part alone; TRAIN_PIECES: none */
+    int64_t weights;      /* elements of them that are here */
+    int64_t flat;         /* elements of the gradient: the layout's, padded */
     int64_t decaying;     /* of them the first */
     int64_t elements;     /* of all own parts */
     infer_span uncounted; /* in norms, because another tensor-parallel rank has the same */
 } train_shard;
 
 /* Of `ranks` that hold what the layout has, each, rank `rank`. `suffix`: the first block that
- * belongs to the suffix. All sizes are multiples of INFER_ROW. */
-train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks);
+ * belongs to the suffix; `rounded`: products are, so the prefix's weights are apart. All sizes are
+ * multiples of INFER_ROW. */
+train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank, int ranks,
+                           bool rounded);
 
 /* One rank's of buffers of so many elements, of which the first decay. */
 train_shard train_shard_whole(int64_t elements, int64_t decaying);
@@ -47,7 +53,7 @@ int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shar
 /* What a rank updates at once: elements that all decay or none of which does. */
 enum { TRAIN_RANGES = 2 * TRAIN_PIECES };
 typedef struct {
-    int64_t first, place, elements; /* in the flat buffers, among the own parts */
+    int64_t first, place, home, elements; /* in the gradient, among moments, among weights */
     bool decays;
 } train_range;
 int train_shard_ranges(train_range range[TRAIN_RANGES], const train_shard *shard);

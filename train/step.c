@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/context.h"
 #include "train/gradient.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
@@ -19,7 +20,8 @@ struct train_step {
     train_optimizer *optimizer;
     train_step_buffers buffers;
     train_shard shard;
-    kern_buffer memory[4]; /* parameters, gradient, moments */
+    train_weights *weights;
+    kern_buffer memory[3]; /* gradient, moments */
     size_t program;        /* bytes of graphs and plans */
     void (*work)(void *context);
     void *context;
@@ -77,10 +79,13 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.chunks = chunks;
     int suffix = (int)(conf->model.blocks - conf->inner.suffix);
     bool divided = conf->ranks.shard == CONF_SHARD_OPTIMIZER;
-    step->shard = train_shard_of(step->buffers.layout, suffix, divided ? ranks->data->rank : 0,
-                                 divided ? ranks->data->ranks : 1);
+    step->shard =
+        train_shard_of(step->buffers.layout, suffix, divided ? ranks->data->rank : 0,
+                       divided ? ranks->data->ranks : 1, infer_product(conf) == KERN_BF16);
     step->buffers.spare = !divided && ranks->data->rank > 0;
     step->buffers.shard = &step->shard;
+    step->weights = train_weights_create(step->model, &step->shard, ranks->data);
+    step->buffers.weights = step->weights;
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
                                divided ? ranks->job : ranks->tensor, step->buffers.dtype,
                                &step->shard, spec->threads));
@@ -98,8 +103,9 @@ void train_step_destroy(train_step *step) {
     if (!step) return;
     train_gradient_destroy(step->gradient);
     train_optimizer_destroy(step->optimizer);
+    train_weights_destroy(step->weights);
     infer_model_destroy(step->model);
-    for (int i = 0; i < 4; i++) kern_buffer_destroy(&step->memory[i]);
+    for (int i = 0; i < 3; i++) kern_buffer_destroy(&step->memory[i]);
     kern_free(step->buffers.token_nll);
     kern_free(step->buffers.chunk_loss);
     kern_free(step->buffers.gradient_norm);
@@ -108,6 +114,10 @@ void train_step_destroy(train_step *step) {
 
 const train_step_spec *train_step_spec_of(const train_step *step) {
     return &step->spec;
+}
+
+const train_shard *train_step_shard(const train_step *step) {
+    return &step->shard;
 }
 
 const infer_model *train_step_model(const train_step *step) {
@@ -139,7 +149,7 @@ train_step_memory train_step_plan(const train_step *step) {
     double flops = model.prefix_flops + model.body_flops;
     flops += model.body_vjp_flops + model.prefix_vjp_flops;
     train_step_memory memory = {
-        .parameters = flat,
+        .parameters = train_weights_bytes(step->weights),
         .gradient = flat,
         .moments = 2 * (size_t)step->shard.elements * kern_dtype_bytes(step->buffers.dtype),
         .product_weights = model.product_weights,
@@ -167,11 +177,12 @@ kern_status train_step_allocate(train_step *step) {
     size_t element = kern_dtype_bytes(b->dtype);
     size_t chunks = (size_t)(b->chunks * b->sequences) * element;
     size_t tokens = (size_t)(b->sequences * step->spec.conf->train.context);
-    void **const place[] = {&b->parameters, &b->gradient, &b->m, &b->v};
-    const char *const name[] = {"parameters", "gradient", "first moments", "second moments"};
-    const int64_t elements[] = {step->shard.flat, step->shard.flat, step->shard.elements,
-                                step->shard.elements};
-    for (int i = 0; i < 4; i++) {
+    void **const place[] = {&b->gradient, &b->m, &b->v};
+    const char *const name[] = {"gradient", "first moments", "second moments"};
+    const int64_t elements[] = {step->shard.flat, step->shard.elements, step->shard.elements};
+    TRY(train_weights_allocate(step->weights));
+    b->parameters = train_weights_own(step->weights);
+    for (int i = 0; i < 3; i++) {
         TRY(kern_buffer_create_zero(&step->memory[i], b->device, (size_t)elements[i] * element,
                                     name[i]));
         *place[i] = step->memory[i].data;
@@ -269,15 +280,18 @@ static void reduce_whole(const train_step *step) {
 }
 
 void train_step_gather(train_step *step) {
+    train_weights_gather(step->weights);
+}
+
+/* All of them are drawn where the gradient will be. */
+void train_step_start(train_step *step) {
     const train_step_buffers *b = &step->buffers;
-    const kern_comm *data = step->spec.ranks->data;
-    for (int i = 0; i < step->shard.pieces && step->shard.ranks > 1; i++) {
-        const train_piece *p = &step->shard.piece[i];
-        if (!p->share) continue;
-        void *own = part_of(step, b->parameters, p->first + step->shard.rank * p->share);
-        data->all_gather(data, b->device->stream, part_of(step, b->parameters, p->first), own,
-                         (size_t)p->share * kern_dtype_bytes(b->dtype));
-    }
+    bool whole = step->shard.apart == TRAIN_PIECES;
+    infer_parameters_init(b->layout, step->spec.conf, b->dtype, b->device,
+                          whole ? b->parameters : b->gradient);
+    if (whole) return;
+    train_weights_take(step->weights, b->gradient);
+    train_step_gather(step);
 }
 
 /* ---- a step ---- */
@@ -340,7 +354,7 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     kern_stream *stream = b->device->stream;
     size_t flat = (size_t)step->shard.flat * kern_dtype_bytes(b->dtype);
     stream->device->lap(stream, -1);
-    infer_model_set_parameters(step->model, b->parameters);
+    train_weights_set(step->weights, step->model);
     stream->device->zero(stream, b->gradient, flat, flat, 1);
     stream->device->lap(stream, TRAIN_UPDATE);
     TRY(add_gradients(step, tokens, conf->inner.lr * result->inner_multiplier));

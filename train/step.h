@@ -7,7 +7,7 @@
 
 #include "infer/model.h"
 #include "kernels/comm.h"
-#include "train/shard.h"
+#include "train/weights.h"
 
 typedef struct {
     const ttt_conf *conf;      /* checked; must outlive the step */
@@ -44,22 +44,25 @@ typedef struct {
 train_step_memory train_step_plan(const train_step *step);
 /* What the step was created from. */
 const train_step_spec *train_step_spec_of(const train_step *step);
+/* How the ranks divide the update; it belongs to the step. */
+const train_shard *train_step_shard(const train_step *step);
 /* The model inside, for profiles and descriptions; it belongs to the step. */
 const infer_model *train_step_model(const train_step *step);
 
 /* Allocates everything. Parameters are zero: initialise or load them. */
 kern_status train_step_allocate(train_step *step);
 
-/* The device's buffers: the flat ones [shard->flat] begin as the parameters' layout says, moments
- * [shard->elements] are those of the own parts; and losses of the last step's own sequences in the
- * host's memory. */
+/* The device's buffers, as the shard says: weights [shard->weights], the gradient [shard->flat],
+ * which begins as the parameters' layout says, and moments [shard->elements]; with one rank all are
+ * of that layout. And losses of the last step's own sequences in the host's memory. */
 typedef struct {
     const kern_device *device;
     kern_dtype dtype;
     const infer_parameters *layout;
     const train_shard *shard;
-    int64_t sequences; /* that this rank reads in a step */
-    bool spare;        /* another rank has the same moments and weights */
+    const train_weights *weights; /* in `parameters` */
+    int64_t sequences;            /* that this rank reads in a step */
+    bool spare;                   /* another rank has the same moments and weights */
     void *parameters, *gradient, *m, *v;
     void *token_nll;     /* [sequences, T] */
     void *chunk_loss;    /* [sequences / micro_batch, n, micro_batch] */
@@ -92,7 +95,10 @@ typedef struct {
 void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context);
 kern_status train_step_put(train_step *step, const int32_t *tokens);
 
-/* Makes the calls that give every rank the parts of the parameters that the others have: after each
+/* Random weights, as the configuration says. Collective. */
+void train_step_start(train_step *step);
+
+/* Makes the calls that give every rank the parts of the weights that the others have: after each
  * has filled its own. Collective. */
 void train_step_gather(train_step *step);
 

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The own parts of parameter i; `own`: the buffer holds nothing else. */
-static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, bool own,
+/* The own parts of parameter i: its weights, or its moments. */
+static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, bool moments,
                               const char *name) {
     const infer_parameter *p = &b->layout->item[i];
     const train_shard *shard = b->shard;
@@ -21,7 +21,7 @@ static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, 
         int64_t begin = piece->first + shard->rank * piece->share;
         int64_t from = kern_max(begin, p->offset);
         int64_t until = kern_min(begin + piece->share, p->offset + p->elements);
-        int64_t at = own ? piece->place + from - begin : from;
+        int64_t at = (moments ? piece->place : piece->home) + from - begin;
         if (from >= until) continue;
         t.window[t.windows++] =
             (train_window){from - p->offset, until - from,

@@ -78,12 +78,12 @@ static bool go_on(void *context, int64_t done, int64_t windows) {
 }
 
 kern_status train_validation_run(train_validation *v, double *loss, double *error,
-                                 const void *parameters) {
+                                 const train_weights *weights) {
     kern_status status = KERN_OK;
     infer_losses *losses = NULL;
     if (!v->allocated) TRY(infer_model_allocate(v->model));
     v->allocated = true;
-    infer_model_set_parameters(v->model, parameters);
+    train_weights_set(weights, v->model);
     infer_evaluation evaluation = {
         .model = v->model,
         .source = v->source,

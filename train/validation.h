@@ -5,6 +5,7 @@
 #include "configs/conf.h"
 #include "data/vocabulary.h"
 #include "kernels/comm.h"
+#include "train/weights.h"
 
 typedef struct train_validation train_validation;
 
@@ -20,9 +21,9 @@ void train_validation_destroy(train_validation *validation); /* NULL is fine */
 double train_validation_bytes(const train_validation *validation);
 
 /* Mean loss in nats per token over run.eval_windows windows of each document and its standard
- * error, for a flat buffer of parameters. A signal to stop ends it early with KERN_ERR_INTERRUPTED.
+ * error, with these weights. A signal to stop ends it early with KERN_ERR_INTERRUPTED.
  * Collective: the data ranks divide the windows, and all get the same. */
 kern_status train_validation_run(train_validation *validation, double *loss, double *error,
-                                 const void *parameters);
+                                 const train_weights *weights);
 
 #endif

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "kernels/cuda/cuda.h"
-#include "kernels/doing.h"
 
 /* ---- memory ---- */
 
@@ -57,9 +56,7 @@ static void zero(kern_stream *stream, void *to, size_t pitch, size_t width, int6
 /* ---- the stream ---- */
 
 static kern_status finish(kern_stream *stream) {
-    kern_doing_device(true);
     ON_STREAM(stream, RUNTIME(StreamSynchronize, kern_cuda_stream));
-    kern_doing_device(false);
     kern_cuda_deliver();
     return stream->status;
 }

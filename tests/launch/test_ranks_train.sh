@@ -55,7 +55,17 @@ ranks 4 train --resume mesh train.steps=15 ranks.tensor=2 train.device=check || 
 ranks 2 train --resume mesh train.steps=20 ranks.shard=none || fault "$(cat log)"
 close one mesh
 
-# Two ranks of one rank's parts: the files have its shapes, and begin from its weights.
+# In bf16 a rank has most weights as it multiplies with them: checkpoints have them as they are.
+"$ttt" train "${long[@]}" train.precision=bf16 run.dir=bf16 >log 2>&1 || fault "$(cat log)"
+ranks 4 train "${part[@]}" train.precision=bf16 run.dir=bf16-on || fault "$(cat log)"
+ranks 4 train --resume bf16-on train.steps=15 ranks.tensor=2 train.device=check || fault "$(cat log)"
+"$ttt" train --resume bf16-on train.steps=20 ranks.tensor=1 train.device=cpu >log 2>&1 || fault "$(cat log)"
+paste <(losses bf16) <(losses bf16-on) | check '{ demand(near($1, $2, 0.02), $0) } END { demand(NR == 20, NR) }' ||
+    fault "bf16: other losses"
+paste <(valid bf16 | tail -n 1) <(valid bf16-on | tail -n 1) | check '{ demand(NF == 2 && near($1, $2, 0.02), $0) }' ||
+    fault "bf16: other validation"
+
+# A run begins from weights that one rank has saved.
 ranks 2 train ./tiny.yaml run.dir=tuned train.init_from=one train.precision=f64 train.steps=5 || fault "$(cat log)"
 says log "starting from the weights of one"
 

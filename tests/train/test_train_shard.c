@@ -22,12 +22,12 @@ static void mark(int *times, const train_shard *shard) {
 
 static void check(const tiny *model, int ranks) {
     int suffix = (int)(model->conf->model.blocks - model->conf->inner.suffix);
-    train_shard shard = train_shard_of(model->layout, suffix, 0, ranks);
+    train_shard shard = train_shard_of(model->layout, suffix, 0, ranks, false);
     int *times = kern_array(shard.flat, sizeof *times);
     assert_true(shard.flat >= model->layout->elements);
     assert_true(shard.flat - model->layout->elements < ranks * INFER_ROW);
     for (int rank = 0; rank < ranks; rank++) {
-        train_shard of = train_shard_of(model->layout, suffix, rank, ranks);
+        train_shard of = train_shard_of(model->layout, suffix, rank, ranks, false);
         assert_int_equal(of.elements * ranks, shard.flat);
         mark(times, &of);
     }
@@ -60,7 +60,7 @@ static void large_models_have_all_pieces(void **state) {
     (void)state;
     tiny model;
     tiny_begin(&model, "model.vocab=700 model.mlp=400 model.blocks=4");
-    train_shard shard = train_shard_of(model.layout, 2, 1, 2);
+    train_shard shard = train_shard_of(model.layout, 2, 1, 2, false);
     assert_int_equal(shard.pieces, TRAIN_PIECES);
     for (int i = 0; i < TRAIN_PIECE_REST; i++) assert_true(shard.piece[i].share > 0);
     tiny_end(&model);
