@@ -3,7 +3,6 @@
  * with what other implementations computed. tests/golden/README.md says what the tensors mean.
  * Ranks share the work: of a mesh each compares what it has, and the worst of all is judged. */
 #include <glob.h>
-#include <jansson.h>
 #include <math.h>
 #include <omp.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 #include "data/safetensors.h"
 #include "launch/ranks.h"
 #include "tests/ranks.h"
+#include "tests/train/golden_conf.h"
 #include "train/step.h"
 
 typedef struct {
@@ -33,113 +33,6 @@ __attribute__((format(printf, 2, 3))) static void say(const golden *g, const cha
     va_start(values, format);
     if (g->ranks->job->rank == 0) vprintf(format, values);
     va_end(values);
-}
-
-/* option=value, where value is the object's number, string, true or false under `key`. */
-static kern_status set(ttt_conf *conf, const char *option, const json_t *object, const char *key) {
-    char text[256];
-    const json_t *value = json_object_get(object, key);
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_INTEGER:
-        snprintf(text, sizeof text, "%s=%lld", option, (long long)json_integer_value(value));
-        break;
-    case JSON_REAL: snprintf(text, sizeof text, "%s=%.17g", option, json_real_value(value)); break;
-    case JSON_STRING: snprintf(text, sizeof text, "%s=%s", option, json_string_value(value)); break;
-    case JSON_TRUE: snprintf(text, sizeof text, "%s=true", option); break;
-    case JSON_FALSE: snprintf(text, sizeof text, "%s=false", option); break;
-    default:
-        return kern_fail(KERN_ERR_DATA, "the configuration has no value for '%s' (%s)", key,
-                         option);
-    }
-    return conf_set(conf, text);
-}
-
-typedef struct {
-    const char *option, *key;
-} setting;
-
-static kern_status set_each(ttt_conf *conf, const json_t *object, const setting *settings,
-                            size_t count, bool optional) {
-    kern_status status = KERN_OK;
-    for (size_t i = 0; i < count && status == KERN_OK; i++)
-        if (!optional || json_object_get(object, settings[i].key))
-            status = set(conf, settings[i].option, object, settings[i].key);
-    return status;
-}
-
-#define SET_EACH(conf, object, settings, optional)                                                 \
-    set_each(conf, object, settings, sizeof(settings) / sizeof *(settings), optional)
-
-static kern_status set_loops(ttt_conf *conf, const json_t *json, bool inner_loop) {
-    kern_status status = KERN_OK;
-    const json_t *inner = json_object_get(json, "inner");
-    static const setting outer[] = {
-        {"train.steps", "steps"},   {"train.warmup_steps", "warmup_steps"},
-        {"train.lr", "lr"},         {"train.total_steps", "total_steps"},
-        {"train.end_lr", "end_lr"}, {"train.beta1", "beta1"},
-        {"train.beta2", "beta2"},   {"train.eps", "eps"},
-        {"train.clip", "clip"},     {"train.weight_decay", "weight_decay"}};
-    static const setting steps[] = {{"inner.lr", "lr"},
-                                    {"inner.clip", "clip"},
-                                    {"inner.warmup_steps", "warmup_steps"},
-                                    {"inner.warmup_from", "warmup_from"}};
-    TRY(SET_EACH(conf, json_object_get(json, "outer"), outer, false));
-    TRY(set(conf, "inner.chunk", json, "chunk"));
-    TRY(set(conf, "inner.suffix", json, "suffix"));
-    TRY(conf_set(conf, inner_loop ? "inner.mode=e2e" : "inner.mode=off"));
-    if (inner_loop) {
-        TRY(set(conf, "inner.separate_mlp", json, "separate_fast_mlp"));
-        TRY(SET_EACH(conf, inner, steps, false));
-    } else if (inner && !json_is_null(inner))
-        return kern_fail(KERN_ERR_DATA, "'inner' is not null, but this kind has no inner loop");
-done:
-    return status;
-}
-
-static kern_status set_kind(ttt_conf *conf, const char *kind, bool *inner_loop) {
-    *inner_loop = kind && !strcmp(kind, "ttt-e2e");
-    if (kind && !strcmp(kind, "full attention")) return conf_set(conf, "model.attention=full");
-    if (*inner_loop || (kind && !strcmp(kind, "sliding-window attention")))
-        return conf_set(conf, "model.attention=window");
-    return kern_fail(KERN_ERR_DATA,
-                     "the configuration's kind '%s' is none of 'ttt-e2e', 'full attention', "
-                     "'sliding-window attention'",
-                     kind ? kind : "");
-}
-
-static kern_status set_conf(ttt_conf *conf, const json_t *json, bool f64) {
-    kern_status status = KERN_OK;
-    bool inner_loop;
-    static const setting model[] = {{"model.vocab", "vocab"},
-                                    {"model.dim", "dim"},
-                                    {"model.heads", "heads"},
-                                    {"model.mlp", "mlp"},
-                                    {"model.blocks", "blocks"},
-                                    {"model.window", "window"},
-                                    {"model.bos", "bos"},
-                                    {"model.rope_theta", "rope_theta"},
-                                    {"model.norm_eps", "norm_eps"},
-                                    {"train.context", "tokens"},
-                                    {"train.batch", "batch"},
-                                    {"model.tied", "tied"},
-                                    {"model.qk_norm", "qk_norm"},
-                                    {"model.pre_norm", "pre_norm"},
-                                    {"model.post_norm", "post_norm"}};
-    static const setting variants[] = {{"model.kv_heads", "kv_heads"},
-                                       {"model.head_size", "head_size"},
-                                       {"model.attention", "attention"},
-                                       {"model.full_every", "full_every"},
-                                       {"inner.fast_blocks", "fast_blocks"},
-                                       {"model.rope_theta_full", "rope_theta_full"},
-                                       {"inner.mode", "mode"}};
-    TRY(set_kind(conf, json_string_value(json_object_get(json, "kind")), &inner_loop));
-    TRY(SET_EACH(conf, json, model, false));
-    TRY(conf_set(conf, f64 ? "train.precision=f64" : "train.precision=f32"));
-    TRY(set_loops(conf, json, inner_loop));
-    TRY(SET_EACH(conf, json, variants, true));
-    TRY(conf_check(conf));
-done:
-    return status;
 }
 
 /* The larger one; what is not a number is larger than all numbers. */
@@ -412,7 +305,7 @@ static kern_status run(golden *g) {
     if (!text) return kern_fail(KERN_ERR_DATA, "no 'config' in the file's metadata");
     if (!json) return kern_fail(KERN_ERR_DATA, "'config' is not JSON: %s", error.text);
     TRY(conf_create(&g->conf));
-    TRY(set_conf(g->conf, json, g->f64));
+    TRY(golden_set_conf(g->conf, json, g->f64));
     TRY(infer_check_ranks(g->conf, g->ranks->tensor->ranks));
     g->batch = g->conf->train.batch;
     if (g->batch % g->ranks->data->ranks)
