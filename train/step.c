@@ -117,6 +117,10 @@ const train_shard *train_step_shard(const train_step *step) {
     return &step->shard;
 }
 
+const train_weights *train_step_weights(const train_step *step) {
+    return step->weights;
+}
+
 const infer_model *train_step_model(const train_step *step) {
     return step->model;
 }
