@@ -3,6 +3,7 @@
 #ifndef KERNELS_DOING_H
 #define KERNELS_DOING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The outer step that is running, from 1; 0: none. */
@@ -13,5 +14,11 @@ int64_t kern_doing_which_step(void);
  * than ranks.timeout allows; NULL: it has ended. Not nested. */
 void kern_doing_long(const char *what);
 const char *kern_doing_what_long(void);
+
+/* Begins and ends to wait for a device's stream, in which other ranks may have a part; whether it
+ * is waited for, and how often this has changed. */
+void kern_doing_device(bool waits);
+bool kern_doing_waits_for_device(void);
+int64_t kern_doing_device_changes(void);
 
 #endif

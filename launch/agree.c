@@ -34,8 +34,7 @@ kern_status launch_agree(const ttt_conf *conf) {
     ASSERT(to);
     fprintf(to, "the program (checksum): %016" PRIx64 "\n", program_checksum());
     fprintf(to, "the instruction set: %s\n", levels[kern_isa()]);
-    fprintf(to, "the device: %s, %.0f bytes\n", device->name,
-            device->host ? 0.0 : device->machine->memory);
+    fprintf(to, "the device: %s\n", device->machine->name);
     fprintf(to, "threads (train.threads): %d\n%s", train_threads(conf), options);
     ASSERT(!fclose(to));
     TRY(kern_comm_same(launch_ranks_job(), text));

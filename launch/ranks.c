@@ -88,6 +88,7 @@ kern_status launch_ranks_begin(void) {
                       "libttt_mpi.so is built with, or with srun --mpi=pmix",
                       started, variable, started, job.ranks, started));
     take_processors();
+    kern_device_cuda_share(job.local);
     TRY(job.split(&everyone, 0));
     TRY(launch_watch_begin(everyone));
 done:
@@ -96,9 +97,17 @@ done:
 
 typedef struct {
     kern_ranks ranks; /* first: what is given out */
-    const kern_comm *part[3];
-    kern_comm checked[3];
+    const kern_device *device;
+    const kern_comm *host[3];
+    kern_comm there[3]; /* for memory of the device */
 } mesh;
+
+static kern_status join(const kern_comm **comm, mesh *m, int axis, int color) {
+    kern_status status = job.split(&m->host[axis], color);
+    *comm = m->device->join ? &m->there[axis] : m->host[axis];
+    if (status != KERN_OK || !m->device->join) return status;
+    return m->device->join(&m->there[axis], m->host[axis]);
+}
 
 kern_status launch_ranks_open(const kern_ranks **ranks, const kern_device *device, int64_t tensor) {
     kern_status status = KERN_OK;
@@ -106,34 +115,29 @@ kern_status launch_ranks_open(const kern_ranks **ranks, const kern_device *devic
     *ranks = kern_ranks_alone();
     if (job.ranks % tensor)
         TRY(kern_fail(KERN_ERR_CONFIG,
-                      "ranks.tensor=%lld does not divide the %d rank%s that there are; start a "
+                      "ranks.tensor=%lld does not divide the %d rank%s that there %s; start a "
                       "multiple of it with mpirun -n",
-                      (long long)tensor, job.ranks, job.ranks == 1 ? "" : "s"));
+                      (long long)tensor, job.ranks, job.ranks == 1 ? "" : "s",
+                      job.ranks == 1 ? "is" : "are"));
     if (job.ranks == 1) return KERN_OK;
-    if (!strcmp(device->name, "cuda"))
-        TRY(kern_fail(KERN_ERR_CONFIG, "device cuda runs one rank; several run on cpu"));
     m = kern_array(1, sizeof *m);
-    const int color[3] = {0, (int)(job.rank % tensor), (int)(job.rank / tensor)};
-    for (int i = 0; i < 3; i++) {
-        TRY(job.split(&m->part[i], color[i]));
-        m->checked[i] = kern_comm_check(m->part[i]);
-    }
-    const kern_comm *const part[3] = {
-        device->host ? m->part[0] : &m->checked[0],
-        device->host ? m->part[1] : &m->checked[1],
-        device->host ? m->part[2] : &m->checked[2],
-    };
-    m->ranks = (kern_ranks){part[0], part[1], part[2], job.locals};
+    m->device = device;
+    m->ranks.on_machine = job.locals;
+    TRY(join(&m->ranks.job, m, 0, 0));
+    TRY(join(&m->ranks.data, m, 1, (int)(job.rank % tensor)));
+    TRY(join(&m->ranks.tensor, m, 2, (int)(job.rank / tensor)));
     *ranks = &m->ranks;
 done:
-    if (status != KERN_OK) free(m);
-    return status;
+    return status; /* what was begun is left where it failed: the job ends */
 }
 
 void launch_ranks_close(const kern_ranks *ranks) {
     if (!ranks || ranks == kern_ranks_alone()) return;
     mesh *m = (mesh *)(uintptr_t)ranks;
-    for (int i = 0; i < 3; i++) job.release(m->part[i]);
+    for (int i = 0; i < 3; i++) {
+        if (m->device->leave) m->device->leave(&m->there[i]);
+        job.release(m->host[i]);
+    }
     free(m);
 }
 

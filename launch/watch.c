@@ -70,9 +70,10 @@ static watch_message own_beat(void) {
     const char *what = kern_doing_what_long();
     beat.rank = watch.rank;
     beat.step = kern_doing_which_step();
-    if (what && beat.state == WATCH_WORKS) {
-        beat.state = WATCH_LONG;
-        snprintf(beat.text, sizeof beat.text, "%s", what);
+    beat.change += kern_doing_device_changes();
+    if (beat.state == WATCH_WORKS && (what || kern_doing_waits_for_device())) {
+        beat.state = what ? WATCH_LONG : WATCH_DEVICE;
+        snprintf(beat.text, sizeof beat.text, "%s", what ? what : "what the devices do together");
     }
     return beat;
 }
@@ -133,8 +134,10 @@ static void lose(int r) {
 
 /* ---- who is missing ---- */
 
+/* A device that is waited for may also work, for as long as it likes. */
 static bool waits_for_long(const watched *of, double now) {
-    return of->last.state == WATCH_WAITS && !of->left && now - of->since >= watch.patience;
+    return (of->last.state == WATCH_WAITS || of->last.state == WATCH_DEVICE) && !of->left &&
+           now - of->since >= watch.patience;
 }
 
 static bool is_missing(const watched *of, double now) {
@@ -158,9 +161,12 @@ static void look_for_missing(void) {
     watch_message own = own_beat();
     take(0, &own);
     for (int r = watch.ranks - 1; r >= 0; r--) {
-        if (waits_for_long(&watch.of[r], now)) waiting = r, waits++;
-        if (is_missing(&watch.of[r], now)) missing = r;
+        if (!waits_for_long(&watch.of[r], now)) continue;
+        waiting = r;
+        waits += watch.of[r].last.state == WATCH_WAITS;
     }
+    for (int r = watch.ranks - 1; r >= 0; r--)
+        if (is_missing(&watch.of[r], now)) missing = r;
     if (waits == watch.ranks) end_deadlock();
     if (waiting < 0 || missing < 0) return;
     char why[WATCH_TEXT];

@@ -7,7 +7,7 @@
 enum { WATCH_HOST = 64, WATCH_TEXT = 1024 };
 
 typedef enum { WATCH_HELLO, WATCH_BEAT, WATCH_END, WATCH_LEAVES } watch_kind;
-typedef enum { WATCH_WORKS, WATCH_WAITS, WATCH_LONG } watch_state;
+typedef enum { WATCH_WORKS, WATCH_WAITS, WATCH_DEVICE, WATCH_LONG } watch_state;
 
 typedef struct {
     int32_t kind, rank, state, said; /* said: the failure is on the screen */

@@ -113,6 +113,14 @@ const train_step_spec *train_step_spec_of(const train_step *step) {
     return &step->spec;
 }
 
+const train_shard *train_step_shard(const train_step *step) {
+    return &step->shard;
+}
+
+const train_weights *train_step_weights(const train_step *step) {
+    return step->weights;
+}
+
 const infer_model *train_step_model(const train_step *step) {
     return step->model;
 }

@@ -59,6 +59,11 @@ void kern_cuda_laps(kern_stream *stream, double seconds[KERN_LAPS]);
  * NULL). Compiled for the GPU that was opened, once in this process; kept on disk between runs. */
 kern_status kern_cuda_compile(const char *text, const char *name, void **kernel, void **sums);
 
+/* ---- comm.c ---- */
+
+kern_status kern_cuda_join(struct kern_comm *comm, const struct kern_comm *host);
+void kern_cuda_leave(struct kern_comm *comm);
+
 /* ---- the tables ---- */
 
 kern_status kern_cuda_matmul_open(void);

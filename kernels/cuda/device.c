@@ -126,13 +126,16 @@ static const kern_device cuda = {.name = device_name,
                                  .recorded = recorded,
                                  .replay = replay,
                                  .forget = forget,
+                                 .join = kern_cuda_join,
+                                 .leave = kern_cuda_leave,
                                  .matmul = &kern_cuda_matmul,
                                  .attention = &kern_cuda_attention,
                                  .rows = &kern_cuda_rows,
                                  .move = &kern_cuda_move};
 
-static kern_status look_for(int index) {
-    int count = 0, result = kern_cuda_runtime_table.GetDeviceCount(&count);
+/* Makes a rank's number that of a GPU. */
+static kern_status look_for(int *asked) {
+    int index = *asked, count = 0, result = kern_cuda_runtime_table.GetDeviceCount(&count);
     if (result == KERN_CUDA_OLD_DRIVER)
         return kern_fail(KERN_ERR_CONFIG, "device cuda: no NVIDIA driver, or one too old for this "
                                           "build's CUDA; nvidia-smi shows it");
@@ -142,6 +145,7 @@ static kern_status look_for(int index) {
     if (status == KERN_OK && index >= count)
         return kern_fail(KERN_ERR_CONFIG, "device cuda:%d: there %s %d GPU%s, counted from 0",
                          index, count > 1 ? "are" : "is", count, count > 1 ? "s" : "");
+    if (index < 0 && status == KERN_OK) *asked = (-1 - index) % count;
     return status;
 }
 
@@ -175,11 +179,11 @@ kern_status kern_cuda_open(const kern_device **device, int index) {
     static bool open;
     kern_status status = KERN_OK;
     *device = NULL;
+    TRY(look_for(&index));
     if (open && kern_cuda_gpu.index != index)
         return kern_fail(KERN_ERR_CONFIG, "device cuda:%d: this program computes on cuda:%d", index,
                          kern_cuda_gpu.index);
     if (!open) {
-        TRY(look_for(index));
         TRY(learn(index));
         TRY(RUNTIME(StreamCreateWithFlags, &kern_cuda_stream, KERN_CUDA_NON_BLOCKING));
         TRY(kern_cuda_transfer_create());

@@ -4,8 +4,9 @@
 
 #include "kernels/device.h"
 
-/* The GPU of this index (0: the first that is visible), the same at every call. KERN_ERR_CONFIG:
- * no driver, no such GPU, or one too old. */
+/* The GPU of this index (0: the first that is visible); -1 - r: the r-th, from the first again
+ * where there are fewer. The same at every call. KERN_ERR_CONFIG: no driver, no such GPU, or one
+ * too old. */
 kern_status kern_cuda_open(const kern_device **device, int index);
 typedef kern_status kern_cuda_opener(const kern_device **device, int index);
 

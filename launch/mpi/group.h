@@ -1,7 +1,7 @@
 /* A comm of MPI ranks from inside. On a node its ranks share memory, a window, in which each has
  * two slots that it uses in turn: what is reduced or gathered goes through the slots in pieces, and
  * what all ranks need of the result through two slots that belong to all. Between nodes, MPI
- * carries bytes. MPI never waits for anybody: all waiting is launch_mpi_wait()'s.
+ * carries bytes. MPI never waits for anybody: all waiting is in wait.c.
  *
  *     n ranks of the group;  N nodes;  l ranks on this node;  S lanes = least l of any node
  *

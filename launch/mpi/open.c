@@ -156,6 +156,12 @@ __attribute__((visibility("default"))) kern_status launch_mpi_open(launch_mpi *m
     kern_status status = KERN_OK;
     MPI_Comm on_node;
     int level;
+#ifdef OPEN_MPI /* which would end the process, with advice for those who build it */
+    if (getenv("SLURM_STEP_ID") && !getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK"))
+        TRY(kern_fail(KERN_ERR_RANKS, "srun has started the ranks without PMIx, by which Open MPI "
+                                      "finds them; use srun --mpi=pmix (srun --mpi=list says "
+                                      "whether there is one), or mpirun"));
+#endif
     TRY(ask(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level), "start"));
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &mpi->rank);

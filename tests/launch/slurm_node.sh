@@ -29,7 +29,7 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
-KillWait=10
+KillWait=1
 MinJobAge=300
 SchedulerParameters=sched_interval=1,bf_interval=1
 SelectType=select/cons_tres

@@ -192,7 +192,7 @@ static void divided_weights_are_the_same(void **state) {
         tiny model;
         char words[256];
         snprintf(words, sizeof words,
-                 "train.precision=bf16 train.clip=1e9 model.vocab=200 model.mlp=150 model.blocks=4 "
+                 "train.precision=bf16 train.clip=1e9 model.mlp=150 model.blocks=4 inner.suffix=1 "
                  "ranks.shard=%s",
                  shard[i]);
         tiny_begin(&model, words);
