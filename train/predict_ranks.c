@@ -57,10 +57,13 @@ void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, d
     if (tensor > 1) train_step_visit_runs(step, add_run, &s);
     add(&sent[TRAIN_SEND_SHARED], &near, 1, element * (double)layout->summed.count, 2);
     for (int i = 0; i < shard->pieces && shard->ranks > 1; i++) {
-        double bytes = element * (double)shard->piece[i].share * data;
-        add(&sent[TRAIN_SEND_GRADIENT], &far, 1, bytes, 1);
-        add(&sent[TRAIN_SEND_WEIGHTS], &far, 1, bytes, 1);
+        double elements = (double)shard->piece[i].share * data;
+        add(&sent[TRAIN_SEND_GRADIENT], &far, 1, element * elements, 1);
+        add(&sent[TRAIN_SEND_WEIGHTS], &far, 1,
+            (i == shard->apart ? sizeof(uint16_t) : element) * elements, 1);
     }
+    double exact = element * (double)train_weights_exact(train_step_weights(step));
+    add(&sent[TRAIN_SEND_WEIGHTS], &far, 1, exact, 2);
     if (shard->ranks == 1)
         add(&sent[TRAIN_SEND_GRADIENT], &far, 1, element * (double)shard->flat, 2);
 }

@@ -120,6 +120,10 @@ const train_shard *train_step_shard(const train_step *step) {
     return &step->shard;
 }
 
+const train_weights *train_step_weights(const train_step *step) {
+    return step->weights;
+}
+
 const infer_model *train_step_model(const train_step *step) {
     return step->model;
 }
@@ -257,17 +261,15 @@ static void *part_of(const train_step *step, void *flat, int64_t element) {
     return (char *)flat + (size_t)element * kern_dtype_bytes(step->buffers.dtype);
 }
 
-/* Pieces first .. last of the gradient: the own parts become their sums over the data ranks. */
-static void reduce(const train_step *step, int first, int last) {
+/* Of a piece of the gradient the own part becomes the sum over the data ranks. */
+static void reduce(const train_step *step, int piece) {
     const train_step_buffers *b = &step->buffers;
     const kern_comm *data = step->spec.ranks->data;
-    for (int i = first; i <= last; i++) {
-        const train_piece *p = &step->shard.piece[i];
-        if (!p->share) continue;
-        void *own = part_of(step, b->gradient, p->first + step->shard.rank * p->share);
-        data->reduce_scatter(data, b->device->stream, own, part_of(step, b->gradient, p->first),
-                             p->share, b->dtype, KERN_SUM);
-    }
+    const train_piece *p = &step->shard.piece[piece];
+    if (!p->share) return;
+    void *own = part_of(step, b->gradient, p->first + step->shard.rank * p->share);
+    data->reduce_scatter(data, b->device->stream, own, part_of(step, b->gradient, p->first),
+                         p->share, b->dtype, KERN_SUM);
 }
 
 /* Where every rank updates everything. */
@@ -314,7 +316,7 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
         step->put = false;
         TRY(train_gradient_suffix(step->gradient, b->gradient, &batch));
         if (step->shard.pieces > 1 && first + micro == b->sequences)
-            reduce(step, TRAIN_PIECE_SUFFIX, TRAIN_PIECE_SUFFIX);
+            reduce(step, TRAIN_PIECE_SUFFIX);
         TRY(train_gradient_prefix(step->gradient));
     }
     train_gradient_share(step->gradient, b->gradient);
@@ -322,9 +324,9 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
         reduce_whole(step);
         goto done;
     }
-    reduce(step, TRAIN_PIECE_PREFIX, TRAIN_PIECE_PREFIX);
-    reduce(step, TRAIN_PIECE_EMBEDDING, TRAIN_PIECE_EMBEDDING);
-    reduce(step, TRAIN_PIECE_REST, TRAIN_PIECE_REST);
+    reduce(step, TRAIN_PIECE_PREFIX);
+    reduce(step, TRAIN_PIECE_EMBEDDING);
+    reduce(step, TRAIN_PIECE_REST);
 done:
     return status;
 }

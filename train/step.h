@@ -44,8 +44,9 @@ typedef struct {
 train_step_memory train_step_plan(const train_step *step);
 /* What the step was created from. */
 const train_step_spec *train_step_spec_of(const train_step *step);
-/* How the ranks divide the update; it belongs to the step. */
+/* How the ranks divide the update, and where the weights are; they belong to the step. */
 const train_shard *train_step_shard(const train_step *step);
+const train_weights *train_step_weights(const train_step *step);
 /* The model inside, for profiles and descriptions; it belongs to the step. */
 const infer_model *train_step_model(const train_step *step);
 

@@ -3,7 +3,6 @@
  * with what other implementations computed. tests/golden/README.md says what the tensors mean.
  * Ranks share the work: of a mesh each compares what it has, and the worst of all is judged. */
 #include <glob.h>
-#include <jansson.h>
 #include <math.h>
 #include <omp.h>
 #include <stdarg.h>
