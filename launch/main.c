@@ -26,6 +26,7 @@ static const command commands[] = {
     {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
     {"tokenize", "text to token ids of a known vocabulary, and back", launch_tokenize},
     {"train", "trains a model from a configuration, or goes on with a run", launch_train},
+    {"sweep", "runs a study: many points from one file, to its end", launch_sweep_command},
     {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval},
     {"niah", "hides a needle in a long text and asks runs for it", launch_niah},
     {"infer", "reads a text with inner steps, and writes on", launch_infer},
