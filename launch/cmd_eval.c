@@ -4,6 +4,7 @@
 #include "launch/commands.h"
 #include "launch/eval.h"
 #include "launch/outputs.h"
+#include "launch/report.h"
 
 static const char about_eval[] =
     "Measures how well trained runs predict texts that they have not seen. Of each\n"
@@ -94,8 +95,11 @@ int launch_eval(int argc, char **argv) {
         {0},
     };
     const launch_syntax syntax = {"eval", "RUN...", about_eval, options, 1, -1};
+    char *command = launch_command_text(argc, argv);
+    chosen.command = command;
     int code = launch_parse(&syntax, &argc, argv);
     if (code < 0) code = launch_report("eval", run(&chosen, argv + 1, argc - 1));
+    free(command);
     free(chosen.text.item);
     return code;
 }

@@ -9,6 +9,7 @@
 typedef struct {
     const char *data, *device;       /* NULL: what the runs' data.test names */
     const char *context, *csv, *png; /* as written; NULL: not given */
+    const char *command;             /* line, for what is saved */
     launch_texts text;
     int64_t windows, place;
     bool books, by_position, by_token, off, save, force, json, sum;

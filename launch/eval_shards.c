@@ -8,6 +8,7 @@
 
 #include "launch/eval.h"
 #include "launch/eval_report.h"
+#include "launch/eval_saved.h"
 #include "launch/gnuplot.h"
 #include "launch/outputs.h"
 #include "launch/progress_line.h"
@@ -235,10 +236,10 @@ done:
     return status;
 }
 
-static kern_status save(const launch_eval_report *report, int64_t index,
-                        const launch_trained *run) {
+static kern_status save(const evaluation *e, int64_t index) {
     kern_status status = KERN_OK;
-    json_t *object = launch_eval_json(report, index);
+    const launch_trained *run = &e->runs[index];
+    json_t *object = launch_saved_json(&e->report, index, e->chosen->command, e->chosen->windows);
     char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), *path = NULL;
     ASSERT(text);
     TRY(find_saved(&path, run, run->step));
@@ -284,7 +285,7 @@ static kern_status present(const evaluation *e) {
     fflush(stdout);
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     if (chosen->png) TRY(launch_eval_draw(report, chosen->by_position, chosen->png));
-    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(report, i, &e->runs[i]));
+    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(e, i));
 done:
     return status;
 }

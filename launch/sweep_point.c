@@ -273,16 +273,6 @@ kern_status launch_point_command(char ***made, const launch_point *point, const 
 
 /* ---- results ---- */
 
-static char *joined(char *const *words_of) {
-    char *text = train_text("ttt");
-    for (char *const *word = words_of + 1; *word; word++) {
-        char *more = train_text("%s %s", text, *word);
-        free(text);
-        text = more;
-    }
-    return text;
-}
-
 /* The object on the last line; NULL where there is none. */
 static json_t *last_object(const char *text) {
     const char *line = text;
@@ -295,8 +285,11 @@ static kern_status keep_result(const launch_point *point, const conf_evaluation 
                                char *const *words_of) {
     kern_status status = KERN_OK;
     const char *name = conf_measure_name[evaluation->measure];
-    char *out = read_file(point, "out"), *command = joined(words_of), *text = NULL;
+    char *out = read_file(point, "out"), *command, *text = NULL;
     char *path = train_text("%s/eval/%s.json", point->run, name);
+    int count = 0;
+    while (words_of[count]) count++;
+    command = launch_command_text(count - 1, words_of + 1);
     json_t *result = last_object(out), *object = NULL;
     if (!result)
         TRY(kern_fail(KERN_ERR_DATA, "%s printed no result on its last line: %s.out", command,
