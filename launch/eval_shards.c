@@ -270,7 +270,7 @@ static kern_status check_places(evaluation *e) {
     for (int64_t i = 0; i < e->count && e->chosen->save; i++)
         TRY(list_saved(&e->outputs, &e->runs[i]));
     TRY(launch_outputs_check(&e->outputs, e->chosen->force));
-    if (e->chosen->png) TRY(launch_gnuplot_check());
+    if (e->chosen->png) TRY(launch_gnuplot_check("pngcairo"));
 done:
     return status;
 }

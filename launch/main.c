@@ -29,6 +29,7 @@ static const command commands[] = {
     {"sweep", "runs a study: many points from one file, to its end", launch_sweep_command},
     {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval},
     {"niah", "hides a needle in a long text and asks runs for it", launch_niah},
+    {"report", "turns runs and studies into one page of figures", launch_report_command},
     {"infer", "reads a text with inner steps, and writes on", launch_infer},
     {"state", "shows what a saved state has learned", launch_state},
     {"configs", "lists configurations, prints one with every option at its value", launch_configs},
