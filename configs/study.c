@@ -18,7 +18,8 @@ static const char *const measure_options[CONF_MEASURES][10] = {
     {"data", "windows", "context", "place", "by-token", NULL},
     {"text", "lengths", "tasks", "depths", "samples", "answer-tokens", "seed", "ruler", NULL},
     {"contexts", "tokens", NULL},
-    {"data", "windows", "decode", "judge", "prompt-tokens", "seed", NULL},
+    {"decode", "judge", "data", "windows", "prompt-tokens", "temperature", "top-p",
+     "repetition-penalty", "seed", NULL},
 };
 
 static const char *const sections[] = {"model", "inner", "train", "data", "run"};

@@ -63,8 +63,10 @@ static infer_losses *read_losses(const json_t *object) {
     size_t columns = (size_t)losses->bins.count + 2;
     for (size_t e = 0; e < count; e++)
         losses->bins.edge[e] = json_integer_value(json_array_get(edges, e));
-    losses->document = kern_array(losses->windows, sizeof *losses->document);
-    losses->loss = kern_array(losses->windows * (int64_t)columns, sizeof *losses->loss);
+    ASSERT(kern_alloc((void **)&losses->document, windows * sizeof *losses->document,
+                      "documents") == KERN_OK &&
+           kern_alloc((void **)&losses->loss, windows * columns * sizeof *losses->loss, "losses") ==
+               KERN_OK);
     for (size_t w = 0; w < windows; w++) {
         const json_t *row = json_array_get(rows, w);
         losses->document[w] = json_integer_value(json_array_get(documents, w));
@@ -133,4 +135,22 @@ const launch_saved_model *launch_saved_find(const launch_saved *saved, int64_t c
         if (saved->model[i].context == context && (!found || saved->model[i].inner))
             found = &saved->model[i];
     return found;
+}
+
+kern_status launch_saved_measure(const char *run, const char *measure, const char *command,
+                                 int64_t step, json_t *result) {
+    kern_status status = KERN_OK;
+    json_t *object = launch_json("{s:o,s:I,s:O}", "command", launch_json_text(command), "step",
+                                 (json_int_t)step, "result", result);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *folder = train_text("%s/eval", run), *path = train_text("%s/%s.json", folder, measure);
+    ASSERT(text);
+    TRY(train_make_directory(folder));
+    TRY(train_write_file(path, text, strlen(text)));
+done:
+    json_decref(object);
+    free(text);
+    free(folder);
+    free(path);
+    return status;
 }

@@ -35,4 +35,9 @@ void launch_saved_clear(launch_saved *saved);
 /* That of windows of `context` tokens, with inner steps where there are such; NULL: none. */
 const launch_saved_model *launch_saved_find(const launch_saved *saved, int64_t context);
 
+/* Writes {command, step, result} to RUN/eval/MEASURE.json: what ttt report finds there. Errors:
+ * KERN_ERR_FILE. */
+kern_status launch_saved_measure(const char *run, const char *measure, const char *command,
+                                 int64_t step, json_t *result);
+
 #endif

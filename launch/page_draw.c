@@ -57,7 +57,7 @@ static int64_t labels_of(const launch_figure *figure) {
 }
 
 static void put_style(FILE *to, const launch_figure *figure, int64_t labels) {
-    int rows = labels > 1 && labels <= MOST_LABELS ? (int)labels : 0;
+    int rows = labels > 1 && labels <= MOST_LABELS ? (int)labels + 1 : 0;
     fprintf(to,
             "set terminal svg size %d,%d dynamic font 'sans,15'\n"
             "set border 3 linewidth 1.2 linecolor rgb '" INK "'\n"
@@ -72,9 +72,9 @@ static void put_style(FILE *to, const launch_figure *figure, int64_t labels) {
     if (figure->log_x) fprintf(to, "set logscale x 2\n");
     if (figure->log_y) fprintf(to, "set logscale y\n");
     fprintf(to,
-            "set xlabel \"%s\" offset 0,0.5 textcolor rgb '" INK
-            "'\nset ylabel \"%s\" textcolor rgb '" INK "'\n",
-            figure->x_label, figure->y_label);
+            "set xlabel \"%s%s\" textcolor rgb '" INK "'\nset ylabel \"%s\" textcolor rgb '" INK
+            "'\n",
+            figure->x_label, rows ? "\\n" : "", figure->y_label);
 }
 
 /* Numbers of series as tics; the key has their names. */
@@ -121,33 +121,39 @@ static void put_series(FILE *to, const launch_figure *figure, int64_t i, int64_t
     }
 }
 
-/* Boxes: x and y are places, `error` what is shown. */
-static void put_map(FILE *to, const launch_figure *figure) {
-    const launch_series *s = &figure->series[0];
+/* Boxes at x and y, whose `error` is shown: columns are as wide as each other. */
+static void put_map(FILE *to, const launch_series *s) {
     double height = 100;
-    for (int64_t i = 0; i < s->count; i++)
+    fprintf(to, "$map << EOD\n");
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t column = 0;
         for (int64_t j = 0; j < s->count; j++) {
+            bool first = true;
+            for (int64_t k = 0; k < j; k++) first &= s->point[k].x != s->point[j].x;
+            column += first && s->point[j].x < s->point[i].x;
             double apart = fabs(s->point[i].y - s->point[j].y);
             if (apart > 0 && apart < height) height = apart;
         }
+        fprintf(to, "%lld %.9g %.9g %.0f\n", (long long)column, s->point[i].y, s->point[i].error,
+                s->point[i].x);
+    }
     fprintf(to,
-            "set palette defined (0 '#b2182b', 0.5 '#d9c9a0', 1 '#2166ac')\n"
+            "EOD\nset palette defined (0 '#b2182b', 0.5 '#d9c9a0', 1 '#2166ac')\n"
             "set cbrange [0:1]\nset cbtics textcolor rgb '" INK "'\n"
             "set cblabel 'accuracy' textcolor rgb '" INK "'\nset style fill solid\n"
-            "set yrange [*:*] reverse\nunset grid\n"
-            "plot $d0 using (log($1)/log(2)):2:(0.5):(%.9g):3:xticlabels(sprintf('%%d', $1)) with "
-            "boxxyerror linecolor palette\n",
+            "unset logscale x\nset offsets 0, 0, 0, 0\nset yrange [*:*] reverse\nunset grid\n"
+            "plot $map using 1:2:(0.5):(%.9g):3:xticlabels(4) with boxxyerror linecolor palette\n",
             height / 2);
 }
 
 static void put_figure(FILE *to, const launch_figure *figure) {
     int64_t labels = labels_of(figure);
     put_style(to, figure, labels);
-    for (int64_t i = 0; i < figure->count; i++) put_data(to, &figure->series[i], i);
     if (figure->map) {
-        put_map(to, figure);
+        put_map(to, &figure->series[0]);
         return;
     }
+    for (int64_t i = 0; i < figure->count; i++) put_data(to, &figure->series[i], i);
     if (figure->names) put_numbers(to, figure);
     for (int64_t i = 0; i < figure->count; i++) put_series(to, figure, i, labels);
     fprintf(to, "\n");

@@ -2,6 +2,7 @@
 #include "launch/sweep.h"
 
 #include "infer/mixer.h"
+#include "launch/eval_saved.h"
 #include "launch/report.h"
 #include "train/course.h"
 #include "train/files.h"
@@ -285,27 +286,19 @@ static kern_status keep_result(const launch_point *point, const conf_evaluation 
                                char *const *words_of) {
     kern_status status = KERN_OK;
     const char *name = conf_measure_name[evaluation->measure];
-    char *out = read_file(point, "out"), *command, *text = NULL;
-    char *path = train_text("%s/eval/%s.json", point->run, name);
+    char *out = read_file(point, "out"), *command;
     int count = 0;
     while (words_of[count]) count++;
     command = launch_command_text(count - 1, words_of + 1);
-    json_t *result = last_object(out), *object = NULL;
+    json_t *result = last_object(out);
     if (!result)
         TRY(kern_fail(KERN_ERR_DATA, "%s printed no result on its last line: %s.out", command,
                       point->files));
-    object = launch_json("{s:o,s:I,s:O}", "command", launch_json_text(command), "step",
-                         (json_int_t)point->conf->train.steps, "result", result);
-    text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    ASSERT(text);
-    TRY(train_write_file(path, text, strlen(text)));
+    TRY(launch_saved_measure(point->run, name, command, point->conf->train.steps, result));
 done:
     json_decref(result);
-    json_decref(object);
     free(out);
     free(command);
-    free(text);
-    free(path);
     return status;
 }
 
