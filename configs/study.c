@@ -341,13 +341,14 @@ static void find_file(char path[PATH_MAX], const char *word) {
 }
 
 static kern_status check(const conf_study *study, const char *file) {
-    bool axis = false;
-    for (int64_t i = 0; i < study->axes; i++) axis |= !strcmp(study->axis[i].key, "base");
+    bool given = *study->base;
+    for (int64_t i = 0; i < study->axes; i++)
+        given |= *conf_setting_of(&study->axis[i].alternative[0].settings, "base") != 0;
     if (!study->axes)
         return kern_fail(KERN_ERR_CONFIG,
                          "%s: a study needs axes or seeds, such as axes: {model.window: [64, 128]}",
                          file);
-    if (!*study->base && (!axis || study->match_parameters))
+    if (!given || (study->match_parameters && !*study->base))
         return kern_fail(KERN_ERR_CONFIG,
                          "%s: base is missing: the configuration that points differ from", file);
     return KERN_OK;

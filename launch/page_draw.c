@@ -66,8 +66,9 @@ static void put_style(FILE *to, const launch_figure *figure, int64_t labels) {
             "set grid linetype 1 linewidth 1 linecolor rgb '" GRID "'\n"
             "set key below left Left reverse maxcols 1 samplen 2 noenhanced textcolor rgb '" INK
             "'\n"
-            "set offsets graph 0.04, graph 0.04, graph 0.06, graph 0.06\n",
-            WIDTH, HEIGHT + ROW * rows);
+            "set offsets %s, graph 0.06, graph 0.06\n",
+            WIDTH, HEIGHT + ROW * rows,
+            figure->log_x || figure->names ? "graph 0.04, graph 0.04" : "0, 0");
     if (!rows) fprintf(to, "set key off\n");
     if (figure->log_x) fprintf(to, "set logscale x 2\n");
     if (figure->log_y) fprintf(to, "set logscale y\n");
