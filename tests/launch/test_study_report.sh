@@ -40,19 +40,16 @@ value() { # FIGURE RUN X: column 8 and 9 of page.csv
 for seed in 0 1; do
     run=study/window-32_seed-$seed
     "$ttt" eval $run --windows 4 --context 128,256 --json 2>/dev/null | tail -n 1 >object.json
-    json_get --numbers contexts models <object.json >/dev/null
-    mean=$(json_get --numbers contexts models mean <object.json | sed -n 3p)
-    error=$(json_get --numbers contexts models standard_error <object.json | sed -n 3p)
+    mean=$(json_get --numbers "contexts/*/models/*" mean <object.json | sed -n 3p)
+    error=$(json_get --numbers "contexts/*/models/*" standard_error <object.json | sed -n 3p)
     [ "$(value window $run 32)" = "$mean $error" ] ||
         fault "seed $seed has $(value window $run 32) in the figure, ttt eval says $mean $error"
-    last=$(json_get --numbers contexts models last mean <object.json | sed -n 1p)
+    last=$(json_get --numbers "contexts/*/models/*" last/mean <object.json | sed -n 1p)
     [ "$(value context $run 128 | cut -d' ' -f1)" = "$last" ] || fault "the last tokens: not $last"
 done
 
 # The error of a difference is paired by window: that of ttt eval with both runs.
 "$ttt" report study/window-16_seed-0 study/window-32_seed-0 --out two.html >/dev/null
-"$ttt" eval study/window-16_seed-0 study/window-32_seed-0 --windows 4 --context 256,128 --json --off \
-    2>/dev/null | tail -n 1 >/dev/null
 "$ttt" eval study/window-16_seed-0 study/window-32_seed-0 --windows 4 --context 256 --place 256 \
     --csv pairs.csv >/dev/null 2>&1
 paired=$(awk -F, '$1 == "window-16_seed-0 - window-32_seed-0" && $2 == 0 && $3 == 256 { print $5 }' pairs.csv)
@@ -73,7 +70,7 @@ says page.csv '^study,window,paper,SWA,,1024,'
 # What is missing or half-finished is named.
 rm -r study/window-32_seed-1
 rm -r study/window-32_seed-0/checkpoints/step-00000003
-sed -i 3d study/window-32_seed-0/metrics.jsonl
+sed -i '/"step": *3/d' study/window-32_seed-0/metrics.jsonl
 mv study/window-16_seed-1/eval away
 "$ttt" report study --out page.html >/dev/null 2>&1
 says page.html 'window-32_seed-1: missing: not begun'
@@ -92,10 +89,12 @@ says page.html 'other: measured on other windows than window-16_seed-0'
 mkdir empty
 report_refused 2 'empty is neither a study nor a run' empty --out x.html
 report_refused 2 'where to' study
-report_refused 2 'page.yaml: is there and is not a page' study --out study.yaml --force=1 || true
+report_refused 2 'study.yaml: is there and is not a page' study --out study.yaml
 report_refused 1 'x.html' study --out nowhere/x.html
 mkdir bin
-PATH=$PWD/bin report_refused 1 'gnuplot' study --out x.html
+printf '#!/bin/sh\nexit 1\n' >bin/gnuplot
+chmod +x bin/gnuplot
+PATH=$PWD/bin:$PATH report_refused 1 'gnuplot has no SVG' study --out x.html
 [ ! -e x.html ] || fault "a refused report left a file"
 
 # Decoding: the judge's losses of what was read are those of reading it; refusals.
@@ -104,13 +103,13 @@ PATH=$PWD/bin report_refused 1 'gnuplot' study --out x.html
 "$ttt" eval study/window-16_seed-0 --decode 32 --judge study/window-16_seed-1 --prompt-tokens 128 \
     --windows 2 --json >again.txt 2>/dev/null
 cmp out.txt again.txt || fault "decoding twice differs"
-tail -n 1 out.txt | json_get --numbers positions windows >counts
+tail -n 1 out.txt | json_get --numbers "positions/*" windows >counts
 [ "$(sort -u counts)" = 2 ] || fault "windows of positions: $(cat counts)"
-read_mean=$(tail -n 1 out.txt | json_get --numbers read_mean)
+read_mean=$(tail -n 1 out.txt | json_get --numbers . read_mean)
 "$ttt" eval study/window-16_seed-1 --windows 2 --context 128 --json 2>/dev/null | tail -n 1 |
-    json_get --numbers contexts models mean | sed -n 1p >whole
+    json_get --numbers "contexts/*/models/*" mean | sed -n 1p >whole
 echo "$read_mean $(cat whole)" >pair
 check '{ demand(near($1, $2, 0.05), "the judge reads " $1 ", ttt eval " $2) }' pair
 refused 2 'go together' study/window-16_seed-0 --decode 32
 refused 2 'is of one run' study/window-16_seed-0 study/window-16_seed-1 --decode 32 --judge other
-refused 2 'data.test|which texts' study/window-16_seed-0 --decode 4 --judge nowhere
+refused 2 'neither a run' study/window-16_seed-0 --decode 4 --judge nowhere
