@@ -1,3 +1,4 @@
+#include "configs/document.h"
 #include "configs/node.h"
 #include "configs/options.h"
 #include "configs/reader.h"
@@ -322,64 +323,12 @@ done:
     return status;
 }
 
-/* The first collected message of the parser, with its line. */
-static kern_status refuse_yaml(const source *from, struct fy_diag *diag) {
-    void *cursor = NULL;
-    struct fy_diag_error *error = fy_diag_errors_iterate(diag, &cursor);
-    if (!error || !error->msg)
-        return kern_fail(KERN_ERR_CONFIG, "%s: the parser refuses it; it reads YAML 1.2",
-                         from->file);
-    int length = (int)strcspn(error->msg, "\n");
-    return kern_fail(KERN_ERR_CONFIG, "%s:%d: malformed YAML: %.*s", from->file, error->line,
-                     length, error->msg);
-}
-
-static kern_status parse(const source *from, struct fy_parser *parser, struct fy_diag *diag,
-                         const char *text, size_t bytes) {
-    struct fy_document *document = NULL, *second = NULL;
-    kern_status status = KERN_OK;
-    if (fy_parser_set_string(parser, text, bytes)) TRY(refuse_yaml(from, diag));
-    document = fy_parse_load_document(parser);
-    if (fy_parser_get_stream_error(parser)) TRY(refuse_yaml(from, diag));
-    if (!document) goto done; /* nothing but comments: all defaults */
-    second = fy_parse_load_document(parser);
-    if (fy_parser_get_stream_error(parser)) TRY(refuse_yaml(from, diag));
-    if (second)
-        TRY(kern_fail(KERN_ERR_CONFIG,
-                      "%s: a second document begins (---); one file is one "
-                      "configuration",
-                      from->file));
-    TRY(read_root(from, fy_document_root(document)));
-done:
-    if (second) fy_parse_document_destroy(parser, second);
-    if (document) fy_parse_document_destroy(parser, document);
-    return status;
+static kern_status read_document(void *context, struct fy_node *root) {
+    return read_root(context, root);
 }
 
 kern_status conf_read_text(const conf_reader *reader, const char *text, size_t bytes,
                            const char *file) {
     source from = {reader, file};
-    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a mark that some editors put there */
-        text += 3;
-        bytes -= 3;
-    }
-    if (conf_check_utf8(text, bytes, true) != KERN_OK)
-        return kern_fail_context(KERN_ERR_CONFIG, "%s", file);
-    struct fy_diag_cfg quiet;
-    fy_diag_cfg_default(&quiet);
-    quiet.fp = NULL;
-    struct fy_diag *diag = fy_diag_create(&quiet);
-    if (!diag) return kern_fail(KERN_ERR_MEMORY, "%s: no memory for the YAML parser", file);
-    fy_diag_set_collect_errors(diag, true);
-    struct fy_parse_cfg settings = {
-        .flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE,
-        .diag = diag,
-    };
-    struct fy_parser *parser = fy_parser_create(&settings);
-    kern_status status =
-        parser ? parse(&from, parser, diag, text, bytes)
-               : kern_fail(KERN_ERR_MEMORY, "%s: no memory for the YAML parser", file);
-    fy_parser_destroy(parser);
-    fy_diag_destroy(diag);
-    return status;
+    return conf_document_read(text, bytes, file, read_document, &from);
 }

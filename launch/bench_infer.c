@@ -394,7 +394,7 @@ kern_status launch_bench_reading(const launch_bench_infer *given) {
     if (given->tokens < 4) TRY(kern_fail(KERN_ERR_USAGE, "--tokens is at least 4"));
     TRY(parse_lengths(&b, given->contexts));
     TRY(check_place(given));
-    if (given->png) TRY(launch_gnuplot_check());
+    if (given->png) TRY(launch_gnuplot_check("pngcairo"));
     b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
     ASSERT(b.point);
     for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));
