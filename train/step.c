@@ -23,6 +23,9 @@ struct train_step {
     train_weights *weights;
     kern_buffer memory[3]; /* gradient, moments */
     size_t program;        /* bytes of graphs and plans */
+    void (*work)(void *context);
+    void *context;
+    bool put; /* the first tokens of the next run are with the model */
 };
 
 /* Pages of the product library that running it touches, and code that it generates. */
@@ -258,17 +261,15 @@ static void *part_of(const train_step *step, void *flat, int64_t element) {
     return (char *)flat + (size_t)element * kern_dtype_bytes(step->buffers.dtype);
 }
 
-/* Pieces first .. last of the gradient: the own parts become their sums over the data ranks. */
-static void reduce(const train_step *step, int first, int last) {
+/* Of a piece of the gradient the own part becomes the sum over the data ranks. */
+static void reduce(const train_step *step, int piece) {
     const train_step_buffers *b = &step->buffers;
     const kern_comm *data = step->spec.ranks->data;
-    for (int i = first; i <= last; i++) {
-        const train_piece *p = &step->shard.piece[i];
-        if (!p->share) continue;
-        void *own = part_of(step, b->gradient, p->first + step->shard.rank * p->share);
-        data->reduce_scatter(data, b->device->stream, own, part_of(step, b->gradient, p->first),
-                             p->share, b->dtype, KERN_SUM);
-    }
+    const train_piece *p = &step->shard.piece[piece];
+    if (!p->share) return;
+    void *own = part_of(step, b->gradient, p->first + step->shard.rank * p->share);
+    data->reduce_scatter(data, b->device->stream, own, part_of(step, b->gradient, p->first),
+                         p->share, b->dtype, KERN_SUM);
 }
 
 /* Where every rank updates everything. */
@@ -306,15 +307,16 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
     size_t element = kern_dtype_bytes(b->dtype);
     for (int64_t first = 0; first < b->sequences; first += micro) {
         size_t chunk = (size_t)(first * b->chunks) * element;
-        infer_batch batch = {.tokens = tokens + first * (context + 1),
+        infer_batch batch = {.tokens = step->put ? NULL : tokens + first * (context + 1),
                              .rate = rate,
                              .token_nll =
                                  (char *)b->token_nll + (size_t)(first * context) * element,
                              .chunk_loss = (char *)b->chunk_loss + chunk,
                              .gradient_norm = (char *)b->gradient_norm + chunk};
+        step->put = false;
         TRY(train_gradient_suffix(step->gradient, b->gradient, &batch));
         if (step->shard.pieces > 1 && first + micro == b->sequences)
-            reduce(step, TRAIN_PIECE_SUFFIX, TRAIN_PIECE_SUFFIX);
+            reduce(step, TRAIN_PIECE_SUFFIX);
         TRY(train_gradient_prefix(step->gradient));
     }
     train_gradient_share(step->gradient, b->gradient);
@@ -322,10 +324,21 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
         reduce_whole(step);
         goto done;
     }
-    reduce(step, TRAIN_PIECE_PREFIX, TRAIN_PIECE_PREFIX);
-    reduce(step, TRAIN_PIECE_EMBEDDING, TRAIN_PIECE_EMBEDDING);
-    reduce(step, TRAIN_PIECE_REST, TRAIN_PIECE_REST);
+    reduce(step, TRAIN_PIECE_PREFIX);
+    reduce(step, TRAIN_PIECE_EMBEDDING);
+    reduce(step, TRAIN_PIECE_REST);
 done:
+    return status;
+}
+
+void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context) {
+    step->work = work;
+    step->context = context;
+}
+
+kern_status train_step_put(train_step *step, const int32_t *tokens) {
+    kern_status status = infer_model_put(step->model, tokens);
+    step->put = status == KERN_OK;
     return status;
 }
 
@@ -347,6 +360,7 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     stream->device->zero(stream, b->gradient, flat, flat, 1);
     stream->device->lap(stream, TRAIN_UPDATE);
     TRY(add_gradients(step, tokens, conf->inner.lr * result->inner_multiplier));
+    if (step->work) step->work(step->context);
     kern_status norm_status =
         train_optimizer_norm(step->optimizer, &result->outer_grad_norm, b->gradient);
     if (norm_status != KERN_OK && norm_status != KERN_ERR_NUMERIC) TRY(norm_status);

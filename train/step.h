@@ -90,6 +90,12 @@ typedef struct {
     double seconds[TRAIN_PHASES]; /* that the device has finished */
 } train_step_result;
 
+/* work(context) is called once in each step, while the device computes: the time to read the next
+ * batch. What it puts, the first tokens of the next run of the step, are on the device when that
+ * begins; they fail as that run would, and nothing is put then. work NULL: none. */
+void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context);
+kern_status train_step_put(train_step *step, const int32_t *tokens);
+
 /* Random weights, as the configuration says. Collective. */
 void train_step_start(train_step *step);
 

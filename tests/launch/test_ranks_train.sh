@@ -47,6 +47,9 @@ same_metrics of-2 again
 ranks 2 train "${part[@]}" run.dir=on || fault "$(cat log)"
 cp -r on alone
 cp -r on mesh
+cp -r on two
+ranks 2 train --resume two train.steps=20 || fault "$(cat log)"
+same of-2 two
 "$ttt" train --resume alone train.steps=20 >log 2>&1 || fault "$(cat log)"
 close one alone
 ranks 4 train --resume on train.steps=20 || fault "$(cat log)"
