@@ -27,6 +27,7 @@ typedef struct {
     ad_value cosine[INFER_KINDS], sine[INFER_KINDS]; /* [C, K] in `real`: rows of the tables */
     ad_value past_rows[INFER_KINDS];                 /* i32 scalar */
     int64_t past_capacity[INFER_KINDS];              /* P: rows of the past that a chunk can see */
+    bool within;    /* the rows do not begin a chunk of a mixer's own (infer_mixer.chunk) */
     ad_value valid; /* [R, 1] in `real`; AD_NONE: all rows are tokens; see infer_valid() */
 } infer_context;
 
