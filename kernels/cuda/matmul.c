@@ -10,15 +10,9 @@
 
 enum {
     ALIGNED = 16,
-<<<<<<< HEAD
-    BLOCKS = 512,    /* of few rows, wanted side by side */
-    LEAST_PART = 128 /* of k, in a block of them: there are no more of them than that */
-=======
-    WORKSPACE = 32 << 20,
     LEAST_BYTES = 64 << 10, /* of b, for few rows: less is read as soon as a kernel begins */
     BLOCKS = 512,           /* of few rows, wanted side by side */
     LEAST_PART = 128        /* of k, in a block of them: there are no more of them than that */
->>>>>>> K
 };
 
 typedef struct {
