@@ -64,8 +64,8 @@ ad_value infer_weight(const infer_context *context, int block, const infer_role 
  * fixed width. The latter must leave a state that is handed on as it was. */
 ad_value infer_valid(const infer_context *context);
 
-/* For what ranks do in parts. Into it: x, which is the same on all ranks, as the operand of what
- * varies; nothing needs this twice. Out of it: the sum over the ranks. With one rank: x. */
+/* For what ranks do in parts. Into it: x, which is the same on all ranks, as an operand of what
+ * varies. Out of it: the sum over the ranks. With one rank: x. */
 ad_value infer_vary(const infer_context *context, ad_value x);
 ad_value infer_sum(const infer_context *context, ad_value x);
 

@@ -38,13 +38,20 @@ typedef struct {
      * weights and states are the rank's (infer_vary, infer_sum). Rows that infer_valid() says are
      * none must leave carries as they were. Any C gives the same numbers. */
     ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
+    /* NULL: none. Else the tokens of its own chunks, which are part of the model: rows that are
+     * read together are chunks of it from the beginning of one on, or lie in one. */
+    int64_t (*chunk)(const ttt_conf *conf);
+    bool undivided; /* tensor-parallel ranks do not share its work: ranks.tensor must be 1 */
+    /* NULL: nothing more is asked of a configuration. Else refuses what the mixer cannot be, with
+     * what would work. */
+    kern_status (*check)(const ttt_conf *conf);
     /* What training counts for it beside matrices, of one sequence (docs/costs.md): FLOPs; `above`:
      * an inner gradient flows through it. `chunk`: tokens of an inner step. */
     double (*flops)(const ttt_conf *conf, int block, int64_t chunk, bool above);
 } infer_mixer;
 
 /* The table of mixers: ROW(NAME) is infer/NAME.c. */
-#define INFER_MIXERS(ROW) ROW(attention)
+#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2) ROW(gated_delta) ROW(kvb)
 
 /* It as an array, which ends with NULL; in a file of its own (infer/mixers.c), so that a program
  * that links another one has that. */
@@ -53,12 +60,15 @@ extern const infer_mixer *const infer_mixers[];
 /* The mixer of a block of a checked configuration; NULL: it has none (letter n). */
 const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
 
+/* The mixers' own chunk, 0 where none of the model's has one: all that have agree. */
+int64_t infer_mixer_chunk(const ttt_conf *conf);
+
 /* The states of a block's mixer, as one of so many ranks has them; how many. */
 int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block,
                     int ranks);
 
 /* conf_load, and that the letters of model.pattern are those of mixers: else KERN_ERR_CONFIG with
- * those that there are; *conf is then NULL. */
+ * those that there are; and what the mixers themselves ask; *conf is then NULL. */
 kern_status infer_load(ttt_conf **conf, const char *source, int overrides,
                        const char *const *override);
 /* The second part of it. */

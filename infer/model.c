@@ -5,18 +5,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "infer/model_state.h"
 
+/* Whether pieces of so many rows are chunks of the mixers, or parts of one. */
+static bool fits(int64_t own, int64_t rows) {
+    return !own || rows % own == 0 || own % rows == 0;
+}
+
 /* Rows that the prefix reads at a time: enough for fast products, few enough for a cache. */
-static int64_t prefix_chunk(const kern_machine *machine, int64_t tokens, int64_t batch) {
-    int64_t most = kern_max((int64_t)machine->piece_rows / batch, 128);
+static int64_t prefix_chunk(const infer_model *model) {
+    int64_t tokens = model->spec.tokens, own = infer_mixer_chunk(model->spec.conf);
+    int64_t most =
+        kern_max((int64_t)model->spec.device->machine->piece_rows / model->spec.batch, 128);
+    if (own >= 64 && tokens % own == 0) return own; /* one update each */
     for (int64_t rows = most < tokens ? most : tokens; rows >= 64; rows--)
-        if (tokens % rows == 0) return rows;
+        if (tokens % rows == 0 && fits(own, rows)) return rows;
     return tokens;
 }
 
 int64_t infer_chunk(const ttt_conf *conf, int64_t tokens) {
-    return tokens % conf->inner.chunk ? tokens : conf->inner.chunk;
+    int64_t chunk = conf->inner.chunk;
+    return tokens % chunk || !fits(infer_mixer_chunk(conf), chunk) ? tokens : chunk;
 }
 
 static void begin_part(infer_model *model, model_part *part, int64_t chunk, int first, int last) {
@@ -78,8 +88,7 @@ static ad_scan_spec scan_spec(const infer_model *model, model_part *part) {
 /* tokens [B, T] -> rows [B, T, D] */
 static kern_status create_prefix(infer_model *model, int blocks) {
     model_part *part = &model->prefix;
-    int64_t chunk =
-        prefix_chunk(model->spec.device->machine, model->spec.tokens, model->spec.batch);
+    int64_t chunk = prefix_chunk(model);
     begin_part(model, part, chunk, 0, blocks);
     infer_tokens tokens = infer_add_tokens(&part->body, false, "tokens");
     model->tokens_slice = add_tokens(part, tokens);

@@ -70,15 +70,19 @@ void *infer_model_rounded(const infer_model *model);
 /* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. The results
  * are in the host's memory, there after kern_finish(); NULL: not wanted. */
 typedef struct {
-    const int32_t *tokens; /* the host's [B, T + 1]: inputs [.., :-1], targets [.., 1:] */
-    double rate;           /* eta * m */
-    void *token_nll;       /* [B, T]: also where the target does not count */
-    void *chunk_loss;      /* [n, B] */
+    /* the host's [B, T + 1]: inputs [.., :-1], targets [.., 1:]; NULL: of infer_model_put */
+    const int32_t *tokens;
+    double rate;      /* eta * m */
+    void *token_nll;  /* [B, T]: also where the target does not count */
+    void *chunk_loss; /* [n, B] */
     void
         *gradient_norm; /* [n, B]: |g_i| of the inner gradient, 0 without a step; only with inner */
     void *const *fast;  /* NULL, or per fast parameter (in order) the device's [B, in, out]:
                            theta_n, the rank's parts; only without backward */
 } infer_batch;
+/* Takes the tokens of the next batch now, so that they are on the device when it is done with what
+ * it has to do. Fails on tokens outside the vocabulary; nothing is put then. */
+kern_status infer_model_put(infer_model *model, const int32_t *tokens);
 enum { INFER_LAP_PREFIX, INFER_LAP_SUFFIX, INFER_LAPS }; /* of the device's stream */
 /* Makes the calls of prefix and suffix over the batch. Collective over spec.tensor: all its ranks
  * read the same tokens, and losses and norms are the same on all. Fails in debug models on values

@@ -287,7 +287,7 @@ done:
 /* ---- running ---- */
 
 /* Inputs, targets, and what each target weighs in its chunk's loss. */
-static kern_status set_tokens(infer_model *model, const int32_t *tokens) {
+kern_status infer_model_put(infer_model *model, const int32_t *tokens) {
     const kern_device *device = model->spec.device;
     int64_t T = model->spec.tokens, C = model->suffix.body.context.rows,
             vocab = model->spec.conf->model.vocab;
@@ -331,7 +331,7 @@ static void fetch(const infer_model *model, void *to, int buffer) {
 kern_status infer_model_forward(infer_model *model, infer_batch *batch) {
     kern_status status = KERN_OK;
     kern_stream *stream = model->spec.device->stream;
-    TRY(set_tokens(model, batch->tokens));
+    if (batch->tokens) TRY(infer_model_put(model, batch->tokens));
     ad_scan_set(model->suffix.scan, model->rate, batch->rate);
     stream->device->lap(stream, -1);
     TRY(ad_scan_forward(model->prefix.scan, NULL, NULL, at(model, MODEL_ARENA)));

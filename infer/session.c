@@ -32,6 +32,10 @@ static void begin(infer_session *s, session_part *part, int64_t rows, int first,
     if (narrow && s->carries[suffix].bytes && part != &s->part[SUFFIX_CHUNK])
         infer_part_pad(&part->body);
     part->suffix = suffix;
+    part->token = rows == 1 && part != &s->part[SUFFIX_CHUNK];
+    /* the past of a token is all that is there, the window hides what is out of reach */
+    int64_t *past = &part->body.context.past_capacity[INFER_WINDOWED];
+    if (part->token) *past = infer_session_capacity(s, *past);
     part->rows = rows;
     part->first = first;
     part->last = last;
@@ -63,6 +67,7 @@ static kern_status compile(infer_session *s, session_part *part, outputs *list) 
                          .comm = s->spec.tensor,
                          .view = past,
                          .threads = s->spec.threads,
+                         .repeats = part->token,
                          .debug = s->spec.debug};
     for (int i = 0; i < part->body.histories; i++)
         if (ad_is_value(part->body.history[i].past))
@@ -129,9 +134,11 @@ static kern_status create_step(infer_session *s, int first, int blocks, outputs 
 
 /* Rows of the pieces: whole chunks where steps are taken, about WIDE_ROWS of them at once. */
 static void choose_rows(infer_session *s) {
-    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : WIDE_ROWS;
+    int64_t own = infer_mixer_chunk(s->spec.conf);
+    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : own ? own : WIDE_ROWS;
+    s->own = own ? own : s->chunk;
     s->unit = s->chunk >= WIDE_ROWS ? s->chunk : WIDE_ROWS / s->chunk * s->chunk;
-    s->narrow = s->chunk < NARROW_ROWS ? s->chunk : NARROW_ROWS;
+    s->narrow = s->own < NARROW_ROWS ? s->own : NARROW_ROWS;
 }
 
 static kern_status create_parts(infer_session *s) {

@@ -6,149 +6,13 @@
 
 #include "data/checksum.h"
 #include "data/safetensors.h"
-#include "infer/session_state.h"
+#include "infer/session_entries.h"
 
 #define FORMAT "ttt-state-2"
 #define FIRST_FORMAT "ttt-state-1"
-#define WAITING "waiting"
-/* moved.FAST WEIGHT [2]: how far it is from where it began, and its size there. */
-#define MOVED "moved."
 
-enum { NAME = 96, TEXT = 512, PIECE = 4 << 20 };
+enum { TEXT = 512 };
 static const int64_t MOST_POSITIONS = INT64_C(1) << 53; /* angles are made of doubles */
-
-/* One tensor of the file and where it lies in the session. */
-typedef struct {
-    char name[NAME];
-    kern_dtype dtype;
-    int rank;
-    int64_t shape[1 + INFER_AXES]; /* whole */
-    int ranks, axis;               /* that have equal parts of this axis; 1: the rank has all */
-    void *memory;
-    bool host; /* the host's memory, else the device's */
-} entry;
-
-typedef struct {
-    entry *item;
-    int count;
-} entries;
-
-/* [rows, dim[0], ...] */
-static void add_rows(entries *list, const char *name, kern_dtype dtype, void *memory, int64_t rows,
-                     int dims, const int64_t *dim) {
-    if (rows == 0) return;
-    entry *e = &list->item[list->count++];
-    *e = (entry){.dtype = dtype, .rank = 1 + dims, .shape = {rows}, .ranks = 1, .memory = memory};
-    for (int axis = 0; axis < dims; axis++) e->shape[1 + axis] = dim[axis];
-    snprintf(e->name, NAME, "%s", name);
-}
-
-/* The entry added last is the rank's part of an axis. */
-static void divide(entries *list, const infer_session *s, infer_placing placing, int axis) {
-    entry *e = &list->item[list->count - 1];
-    if (placing != INFER_PARTED || s->parameters->ranks == 1) return;
-    e->ranks = s->parameters->ranks;
-    e->axis = axis;
-    e->shape[axis] *= e->ranks;
-}
-
-static void add_host(entries *list, const char *name, kern_dtype dtype, void *memory,
-                     int64_t rows) {
-    add_rows(list, name, dtype, memory, rows, 0, NULL);
-    if (rows) list->item[list->count - 1].host = true;
-}
-
-/* Rows of a history that later tokens can see, or that its chunk's step needs. */
-static int64_t kept_rows(const infer_session *s, const session_state *h, int64_t position,
-                         int64_t pending) {
-    int64_t reach = h->past + (conf_suffix_block(s->spec.conf, h->block) ? pending : 0);
-    if (h->past == 0) return 0;
-    return position < reach ? position : reach;
-}
-
-/* Bytes that one rank has for each index of the axes before the divided one, and how many such
- * there are; all at once where nothing is divided. */
-static size_t run_bytes(const entry *e) {
-    size_t bytes = kern_dtype_bytes(e->dtype);
-    for (int i = e->axis; i < e->rank; i++) bytes *= (size_t)e->shape[i];
-    return bytes / (size_t)e->ranks;
-}
-
-static int64_t runs_of(const entry *e) {
-    int64_t runs = 1;
-    for (int i = 0; i < e->axis; i++) runs *= e->shape[i];
-    return runs;
-}
-
-/* So many runs are moved at once. */
-static int64_t block_of(const entry *e) {
-    size_t row = (size_t)e->ranks * run_bytes(e);
-    return kern_max(1, (int64_t)(PIECE / (row ? row : 1)));
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
-}
-
-/* Where a state of this session has what mixers carry of a chunk's beginning, too: where a step on
- * it will be taken. The copies that loading fills. */
-enum { LOADED_BEGIN, LOADED_NOW };
-
-static bool keeps_begin(const infer_session *s, const session_state *state) {
-    return infer_session_fast(s) && conf_suffix_block(s->spec.conf, state->block);
-}
-
-static void add_carry(entries *list, const infer_session *s, const session_state *state,
-                      const char *name, int64_t position, bool load) {
-    const session_carries *c = &s->carries[conf_suffix_block(s->spec.conf, state->block)];
-    const infer_mixer_state *about = &state->about;
-    char before[NAME];
-    if (position == 0) return; /* zeros */
-    add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : c->now] + state->at, about->dim[0],
-             about->rank - 1, about->dim + 1);
-    divide(list, s, about->placing, about->axis);
-    if (!keeps_begin(s, state)) return;
-    snprintf(before, NAME, "%.80s_before", name);
-    add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : c->begin] + state->at,
-             about->dim[0], about->rank - 1, about->dim + 1);
-    divide(list, s, about->placing, about->axis);
-}
-
-/* The tensors of a state at this position by name; to load them into an empty session, or where
- * they lie now. */
-static entries list_entries(const infer_session *s, int64_t position, int64_t pending, bool scored,
-                            bool load) {
-    int64_t dim = s->spec.conf->model.dim;
-    entries list = {kern_array(2 * infer_session_fast(s) + 2 * s->states + 3, sizeof *list.item),
-                    0};
-    char name[NAME];
-    for (int f = 0; f < infer_session_fast(s); f++) {
-        const infer_parameter *p = infer_session_fast_parameter(s, f);
-        add_rows(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real),
-                 p->dim[0], p->rank - 1, p->dim + 1);
-        divide(&list, s, p->placing, p->split.axis);
-        snprintf(name, NAME, MOVED "%s", p->name);
-        add_host(&list, name, KERN_F64, &s->moved[f], 2);
-    }
-    for (int i = 0; i < s->states; i++) {
-        const session_state *state = &s->state[i];
-        snprintf(name, NAME, "blocks.%d.%s", state->block, state->about.name);
-        if (!state->about.history) {
-            add_carry(&list, s, state, name, position, load);
-            continue;
-        }
-        int64_t rows = kept_rows(s, state, position, pending);
-        size_t from = load ? 0 : (size_t)(state->used - rows) * state->bytes;
-        add_rows(&list, name, s->product, (char *)state->rows + from, rows, state->about.rank,
-                 state->about.dim);
-        if (rows) divide(&list, s, state->about.placing, 1 + state->about.axis);
-    }
-    add_host(&list, WAITING, KERN_I32, s->waiting, pending);
-    add_rows(&list, "waiting_rows", s->real, s->h, pending, 1, &dim);
-    add_host(&list, "scores", s->real, s->scores, scored ? s->spec.conf->model.vocab : 0);
-    qsort(list.item, (size_t)list.count, sizeof *list.item, by_name);
-    return list;
-}
 
 /* The numbers of a state, one line of text: they are covered by the checksum, too. */
 static void write_numbers(char text[TEXT], const infer_session *s) {
@@ -177,71 +41,20 @@ static bool read_numbers(numbers *n, const char *text) {
            n->position <= MOST_POSITIONS;
 }
 
-/* ---- what lies on a device, piece by piece ---- */
-
-typedef kern_status (*piece_taker)(void *context, const entry *e, const void *bytes, size_t count);
-
 /* The first error of two. */
 static kern_status first(kern_status a, kern_status b) {
     return a != KERN_OK ? a : b;
 }
 
-static kern_status whole_pieces(const infer_session *s, const entry *e, piece_taker take,
-                                void *context) {
-    kern_status status = KERN_OK;
-    size_t bytes = run_bytes(e);
-    void *stage = NULL;
-    if (e->host) return take ? take(context, e, e->memory, bytes) : KERN_OK;
-    TRY(kern_alloc(&stage, bytes < PIECE ? bytes : PIECE, "a piece of the state"));
-    for (size_t at = 0, count; take && at < bytes; at += count) {
-        count = bytes - at < PIECE ? bytes - at : PIECE;
-        TRY(kern_download(s->spec.device, stage, (const char *)e->memory + at, count));
-        TRY(take(context, e, stage, count));
-    }
-done:
-    kern_free(stage);
-    return status;
-}
-
-/* Out of all ranks' parts: each tells its own. Goes on after an error, or the others would wait. */
-static kern_status divided_pieces(const infer_session *s, const entry *e, piece_taker take,
-                                  void *context) {
-    const kern_comm *tensor = s->spec.tensor;
-    size_t run = run_bytes(e), row = (size_t)e->ranks * run;
-    int64_t block = kern_min(block_of(e), runs_of(e));
-    char *whole = kern_array(block, row), *part = kern_array(block, run);
-    kern_status status = KERN_OK;
-    for (int64_t at = 0; at < runs_of(e); at += block) {
-        int64_t count = kern_min(block, runs_of(e) - at);
-        for (int r = 0; r < e->ranks; r++) {
-            const char *own = (const char *)e->memory + (size_t)at * run;
-            size_t bytes = (size_t)count * run;
-            if (r == tensor->rank)
-                status = first(status, kern_download(s->spec.device, part, own, bytes));
-            status = first(status, tensor->tell(tensor, part, bytes, r));
-            for (int64_t i = 0; i < count; i++)
-                memcpy(whole + (size_t)i * row + (size_t)r * run, part + (size_t)i * run, run);
-        }
-        if (take && status == KERN_OK) status = take(context, e, whole, (size_t)count * row);
-    }
-    free(whole);
-    free(part);
-    return status;
-}
-
-/* take: NULL on ranks that only help others. */
-static kern_status each_piece(const infer_session *s, const entry *e, piece_taker take,
-                              void *context) {
-    return e->ranks > 1 ? divided_pieces(s, e, take, context) : whole_pieces(s, e, take, context);
-}
-
-static kern_status add_to_checksum(void *crc, const entry *e, const void *bytes, size_t count) {
+static kern_status add_to_checksum(void *crc, const session_entry *e, const void *bytes,
+                                   size_t count) {
     (void)e;
     *(uint32_t *)crc = data_crc32(*(uint32_t *)crc, bytes, count);
     return KERN_OK;
 }
 
-static kern_status write_piece(void *file, const entry *e, const void *bytes, size_t count) {
+static kern_status write_piece(void *file, const session_entry *e, const void *bytes,
+                               size_t count) {
     return data_safetensors_write(file, e->name, bytes, count);
 }
 
@@ -249,7 +62,7 @@ static const char *const keys[] = {"format", "weights", "options", "text"};
 enum { FORMAT_KEY, WEIGHTS_KEY, OPTIONS_KEY, TEXT_KEY, KEYS };
 
 static kern_status declare(data_safetensors_writer *file, const infer_session *s,
-                           const entries *list, const char *identity, uint32_t *crc) {
+                           const session_entries *list, const char *identity, uint32_t *crc) {
     kern_status status = KERN_OK;
     char *options = infer_session_options(s), text[TEXT];
     const char *const value[KEYS] = {FORMAT, identity, options, text};
@@ -259,7 +72,7 @@ static kern_status declare(data_safetensors_writer *file, const infer_session *s
         *crc = data_crc32(*crc, value[i], strlen(value[i]));
     }
     for (int i = 0; i < list->count; i++) {
-        const entry *e = &list->item[i];
+        const session_entry *e = &list->item[i];
         TRY(data_safetensors_declare(file, e->name, data_dtype_of(e->dtype), e->rank, e->shape));
     }
 done:
@@ -279,19 +92,20 @@ kern_status infer_session_save(const infer_session *s, const char *path, const c
     data_safetensors_writer *file = NULL;
     uint32_t crc = 0;
     ASSERT(s->score != SCORE_KNOWN);
-    entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
+    session_entries list =
+        infer_session_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
     kern_status status = infer_session_moves(s, s->moved);
     bool writes = tensor->rank == 0;
     if (writes && status == KERN_OK) status = data_safetensors_create(&file, path);
     if (writes && status == KERN_OK) status = declare(file, s, &list, identity, &crc);
     for (int i = 0; i < list.count; i++) {
-        piece_taker take = writes && status == KERN_OK ? add_to_checksum : NULL;
-        status = first(status, each_piece(s, &list.item[i], take, &crc));
+        session_taker take = writes && status == KERN_OK ? add_to_checksum : NULL;
+        status = first(status, infer_session_each_piece(s, &list.item[i], take, &crc));
     }
     if (writes && status == KERN_OK) status = put_checksum(file, crc);
     for (int i = 0; i < list.count; i++) {
-        piece_taker take = writes && status == KERN_OK ? write_piece : NULL;
-        status = first(status, each_piece(s, &list.item[i], take, file));
+        session_taker take = writes && status == KERN_OK ? write_piece : NULL;
+        status = first(status, infer_session_each_piece(s, &list.item[i], take, file));
     }
     if (writes && status == KERN_OK) status = data_safetensors_finish(file, NULL, NULL);
     data_safetensors_writer_destroy(file);
@@ -382,14 +196,14 @@ static kern_status check_tokens(const data_safetensors *file, const data_tensor 
 
 /* Finds every tensor of the list, and no other: tensor[list->count] */
 static kern_status find_tensors(const data_tensor **tensor, const data_safetensors *file,
-                                const entries *list) {
+                                const session_entries *list) {
     kern_status status = KERN_OK;
     if (data_safetensors_count(file) != list->count)
         TRY(kern_fail(KERN_ERR_DATA, "%s has %lld tensors instead of %d; read the text anew",
                       data_safetensors_path(file), (long long)data_safetensors_count(file),
                       list->count));
     for (int i = 0; i < list->count; i++) {
-        const entry *e = &list->item[i];
+        const session_entry *e = &list->item[i];
         TRY(data_safetensors_expect(&tensor[i], file, e->name, data_dtype_of(e->dtype), e->rank,
                                     e->shape));
     }
@@ -397,43 +211,19 @@ done:
     return status;
 }
 
-/* The rank's part of a tensor to where it lies in the session. */
-static void load_entry(const infer_session *s, const entry *e, const data_tensor *tensor) {
-    size_t run = run_bytes(e), row = (size_t)e->ranks * run;
-    int64_t runs = runs_of(e), block = kern_min(block_of(e), runs);
-    if (e->host) {
-        memcpy(e->memory, tensor->data, tensor->bytes);
-        return;
-    }
-    if (e->ranks == 1) {
-        kern_upload(s->spec.device, e->memory, tensor->data, tensor->bytes);
-        return;
-    }
-    char *part = kern_array(block, run);
-    for (int64_t at = 0; at < runs; at += block) {
-        int64_t count = kern_min(block, runs - at);
-        const char *from = (const char *)tensor->data + (size_t)at * row;
-        for (int64_t i = 0; i < count; i++)
-            memcpy(part + (size_t)i * run,
-                   from + (size_t)i * row + (size_t)s->parameters->rank * run, run);
-        kern_upload(s->spec.device, (char *)e->memory + (size_t)at * run, part,
-                    (size_t)count * run);
-    }
-    free(part);
-}
-
 /* Finds what is to be loaded, and that it can be. tensor[list->count] is the caller's to free. */
-static kern_status look_into(const data_tensor ***tensor, entries *list, numbers *found,
+static kern_status look_into(const data_tensor ***tensor, session_entries *list, numbers *found,
                              const infer_session *s, data_safetensors **file, const char *path,
                              const char *identity) {
     kern_status status = KERN_OK;
     const char *value[KEYS];
     TRY(open_state(file, value, found, path));
     TRY(check_fits(s, path, value, found, identity));
-    *list = list_entries(s, found->position, found->pending, found->score == SCORE_LOGITS, true);
+    *list = infer_session_entries(s, found->position, found->pending, found->score == SCORE_LOGITS,
+                                  true);
     *tensor = kern_array(list->count, sizeof(const data_tensor *));
     TRY(find_tensors(*tensor, *file, list));
-    const data_tensor *waiting = data_safetensors_find(*file, WAITING);
+    const data_tensor *waiting = data_safetensors_find(*file, INFER_WAITING);
     if (waiting) TRY(check_tokens(*file, waiting, s->spec.conf->model.vocab));
 done:
     return status;
@@ -442,14 +232,14 @@ done:
 kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
     data_safetensors *file = NULL;
     const data_tensor **tensor = NULL;
-    entries list = {NULL, 0};
+    session_entries list = {NULL, 0};
     numbers found;
     kern_status status = look_into(&tensor, &list, &found, s, &file, path, identity);
     TRY(kern_comm_meet(s->spec.tensor ? s->spec.tensor : kern_comm_alone(), status));
     infer_session_reset(s);
-    for (int i = 0; i < list.count; i++) load_entry(s, &list.item[i], tensor[i]);
+    for (int i = 0; i < list.count; i++) infer_session_load_entry(s, &list.item[i], tensor[i]);
     for (int i = 0; i < s->states; i++)
-        s->state[i].used = kept_rows(s, &s->state[i], found.position, found.pending);
+        s->state[i].used = infer_session_kept_rows(s, &s->state[i], found.position, found.pending);
     for (int suffix = 0; suffix < 2; suffix++) {
         session_carries *c = &s->carries[suffix];
         c->now = found.position ? LOADED_NOW : 0;
@@ -481,12 +271,13 @@ kern_status infer_state_read(infer_state *state, const char *path) {
     state->move = kern_array(count, sizeof *state->move);
     for (int64_t i = 0; i < count; i++) {
         double pair[2];
-        if (strncmp(tensor[i].name, MOVED, strlen(MOVED)) || tensor[i].bytes != sizeof pair)
+        if (strncmp(tensor[i].name, INFER_MOVED, strlen(INFER_MOVED)) ||
+            tensor[i].bytes != sizeof pair)
             continue;
         memcpy(pair, tensor[i].data, sizeof pair);
         infer_state_move *move = &state->move[state->moves++];
         *move = (infer_state_move){.moved = pair[0], .size = pair[1]};
-        snprintf(move->name, sizeof move->name, "%s", tensor[i].name + strlen(MOVED));
+        snprintf(move->name, sizeof move->name, "%s", tensor[i].name + strlen(INFER_MOVED));
     }
     snprintf(state->weights, sizeof state->weights, "%s", value[WEIGHTS_KEY]);
     state->options = strdup(value[OPTIONS_KEY]);

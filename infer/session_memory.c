@@ -9,6 +9,10 @@ session_carries *infer_session_carries(infer_session *s, const session_state *st
     return &s->carries[conf_suffix_block(s->spec.conf, state->block)];
 }
 
+int64_t infer_session_capacity(const infer_session *s, int64_t past) {
+    return past > 0 ? past + s->unit + s->narrow : 0;
+}
+
 static size_t history_bytes(const session_state *state) {
     return kern_align((size_t)state->capacity * state->bytes);
 }
@@ -17,7 +21,7 @@ static void plan_history(infer_session *s, session_state *state) {
     const ttt_conf *conf = s->spec.conf;
     bool full = conf_block_is_full(conf, state->block);
     state->past = full ? s->spec.limit : conf_block_window(conf, state->block) - 1;
-    if (state->past > 0) state->capacity = state->past + s->unit + s->narrow;
+    state->capacity = infer_session_capacity(s, state->past);
     s->history_bytes += history_bytes(state);
 }
 
@@ -41,6 +45,13 @@ void infer_session_plan_states(infer_session *s) {
             infer_session_carries(s, state)->bytes += kern_align(state->bytes);
         }
     }
+}
+
+static size_t fresh_bytes(const infer_session *s) {
+    size_t bytes = 0;
+    for (int i = 0; i < s->states; i++)
+        if (s->state[i].about.history) bytes += kern_align(s->state[i].bytes);
+    return bytes;
 }
 
 /* Those of the prefix need no copy of a chunk's beginning. */
@@ -84,7 +95,7 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     int64_t ranks = s->parameters->ranks;
     infer_session_memory memory = {
         .weights = infer_values_bytes(s->parameters, s->spec.conf, reader, s->spec.device),
-        .history = s->history_bytes + carried_bytes(s),
+        .history = s->history_bytes + fresh_bytes(s) + carried_bytes(s),
         .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
         .workspace = s->arena_bytes,
         .rows = rows * ((size_t)model->dim * real + 2 * real + 4 * sizeof(int32_t) +
@@ -182,6 +193,7 @@ kern_status infer_session_allocate(infer_session *s) {
         s->state[i].rows = at;
         at += history_bytes(&s->state[i]);
     }
+    TRY(take(s, &s->fresh, fresh_bytes(s), "keys and values"));
     for (int suffix = 0; suffix < 2; suffix++)
         for (int i = 0; i < COPIES - 1 + suffix && s->carries[suffix].bytes; i++)
             TRY(take(s, &s->carries[suffix].copy[i], s->carries[suffix].bytes, "mixers' states"));

@@ -11,6 +11,9 @@ typedef struct {
     infer_part body;
     ad_plan *plan;
     bool suffix;
+    /* One token: where it reads and writes is the same for each, so that devices can record it;
+     * what it makes is copied from there to where it belongs. */
+    bool token;
     int first, last; /* blocks */
     int64_t rows;
     infer_tokens tokens, target; /* its inputs; AD_NONE where it has none */
@@ -54,7 +57,7 @@ enum {
     SESSION_PARTS
 };
 
-enum { SESSION_BUFFERS = 17 + 2 * COPIES + 2 * INFER_KINDS };
+enum { SESSION_BUFFERS = 18 + 2 * COPIES + 2 * INFER_KINDS };
 
 typedef enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } infer_score;
 
@@ -64,6 +67,7 @@ struct infer_session {
     infer_parameters *parameters;
     session_part part[SESSION_PARTS]; /* plan NULL: as another one */
     int64_t unit, chunk, narrow;      /* rows of the parts */
+    int64_t own;                      /* the mixers' own chunk, within which pieces stay */
     bool full;                        /* some block attends to everything */
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
     /* of the device */
@@ -76,12 +80,14 @@ struct infer_session {
     char *theta[2];             /* the fast weights, and the next ones: by place below */
     uint16_t *theta_rounded;    /* bf16 copies of theta[0], where products are in bf16 */
     size_t *fast_at;            /* [fast] elements into theta */
-    void *h;                    /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
-    void *logits;               /* [narrow, V], with several ranks the columns of each */
-    void *nll;                  /* [max(chunk, narrow)] */
-    void *loss, *norm;          /* [1] */
-    void *weight;               /* [chunk] */
-    void *valid;                /* [narrow] */
+    /* [unit + narrow, D] rows of the prefix; of the chunk, from 0; the last: of one token */
+    void *h;
+    char *fresh;       /* [histories] keys and values of one token */
+    void *logits;      /* [narrow, V], with several ranks the columns of each */
+    void *nll;         /* [max(chunk, narrow)] */
+    void *loss, *norm; /* [1] */
+    void *weight;      /* [chunk] */
+    void *valid;       /* [narrow] */
     void *cosine[INFER_KINDS], *sine[INFER_KINDS];
     int32_t *input, *target; /* [unit + narrow] */
     /* With several ranks: which of those are here; columns that nobody has; the last row of logits,
@@ -113,6 +119,9 @@ void infer_session_plan_states(infer_session *session);
  * than spec.memory, or than there is; infer_session_free is due in any case. */
 kern_status infer_session_allocate(infer_session *session);
 void infer_session_free(infer_session *session);
+
+/* The rows of the history of a block of this kind. */
+int64_t infer_session_capacity(const infer_session *session, int64_t past);
 
 /* Points the parts that read fast weights or parameters to where they are. */
 void infer_session_bind(infer_session *session);

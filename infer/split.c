@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "infer/parameters.h"
+#include "infer/mixer.h"
 
 /* What the rank has of `count` in a row. */
 static infer_span share(int64_t count, int rank, int ranks) {
@@ -89,6 +89,14 @@ static const infer_parameter *undivided(const infer_parameters *p, int64_t ranks
 }
 
 kern_status infer_check_ranks(const ttt_conf *conf, int ranks) {
+    for (int64_t block = 0; block < conf->model.blocks && ranks > 1; block++) {
+        const infer_mixer *mixer = infer_mixer_of(conf, block);
+        if (mixer && mixer->undivided)
+            return kern_fail(KERN_ERR_CONFIG,
+                             "ranks.tensor=%d: blocks of %s (letter %.1s of model.pattern) are not "
+                             "divided over ranks; ranks.tensor can be 1",
+                             ranks, mixer->name, mixer->letters);
+    }
     infer_parameters *p = infer_parameters_create(conf);
     const infer_parameter *item = undivided(p, ranks);
     kern_status status = KERN_OK;

@@ -5,8 +5,7 @@
 
 kern_status kern_device_open(const kern_device **device, const char *name) {
     const kern_device *const known[] = {kern_device_cpu(), kern_device_check()};
-    if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
-        return kern_device_cuda(device, name);
+    if (!strncmp(name, "cuda", 4)) return kern_device_cuda(device, name);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i]->name, name)) {
             *device = known[i];

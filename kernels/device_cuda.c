@@ -1,13 +1,10 @@
 /* Opens the plug-in of the CUDA device. It is none of the program's libraries, because those of
  * CUDA cost every run on the CPU 220 MB. */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/plugin.h"
 #include "kernels/plugin.h"
-
-enum { NONE = INT_MIN };
 
 static int local_rank;
 
@@ -15,11 +12,22 @@ void kern_device_cuda_share(int local) {
     local_rank = local;
 }
 
-/* The number behind "cuda:"; NONE if it is none. */
-static int index_of(const char *name) {
-    char *end;
-    long index = name[5] >= '0' && name[5] <= '9' ? strtol(name + 5, &end, 10) : -1;
-    return index >= 0 && index < 1024 && !*end ? (int)index : NONE;
+/* What a name asks for: cuda[:INDEX][+tf32]. */
+static kern_status parse(kern_cuda_wish *wish, const char *name) {
+    const char *at = name + strlen("cuda");
+    long index = local_rank ? -1 - local_rank : 0;
+    if (*at == ':' && at[1] >= '0' && at[1] <= '9') {
+        char *end;
+        index = strtol(at + 1, &end, 10);
+        at = end;
+    }
+    bool tf32 = !strcmp(at, "+tf32");
+    *wish = (kern_cuda_wish){.name = name, .index = (int)index, .tf32 = tf32};
+    if ((tf32 || !*at) && index < 1024 && strlen(name) < KERN_CUDA_NAME) return KERN_OK;
+    return kern_fail(KERN_ERR_CONFIG,
+                     "there is no device '%s'; cuda:1 is the second GPU, cuda+tf32 multiplies f32 "
+                     "as TF32",
+                     name);
 }
 
 kern_status kern_device_cuda(const kern_device **device, const char *name) {
@@ -27,14 +35,12 @@ kern_status kern_device_cuda(const kern_device **device, const char *name) {
                                        "device cuda",
                                        "-DTTT_CUDA=ON builds it where there is a CUDA toolkit"};
     static kern_cuda_opener *open_gpu;
-    int index = strcmp(name, "cuda") != 0 ? index_of(name) : -1 - local_rank;
+    kern_status status = KERN_OK;
+    kern_cuda_wish wish;
     *device = NULL;
-    if (index == NONE)
-        return kern_fail(KERN_ERR_CONFIG, "there is no device '%s'; cuda:1 is the second GPU",
-                         name);
-    if (!open_gpu) {
-        kern_status status = kern_plugin_open(&open_gpu, &plugin);
-        if (status != KERN_OK) return status;
-    }
-    return open_gpu(device, index);
+    TRY(parse(&wish, name));
+    if (!open_gpu) TRY(kern_plugin_open(&open_gpu, &plugin));
+    status = open_gpu(device, &wish);
+done:
+    return status;
 }

@@ -3,11 +3,9 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#include "kernels/base.h"
-
 static _Atomic int64_t step;
 static const char *_Atomic long_work;
-static _Atomic int64_t device_changes; /* odd: it is waited for */
+static _Atomic int64_t device_begun, device_ended;
 
 void kern_doing_step(int64_t number) {
     atomic_store(&step, number);
@@ -26,13 +24,13 @@ const char *kern_doing_what_long(void) {
 }
 
 void kern_doing_device(bool waits) {
-    ASSERT(((atomic_fetch_add(&device_changes, 1) + 1) & 1) == waits);
+    atomic_fetch_add(waits ? &device_begun : &device_ended, 1);
 }
 
 bool kern_doing_waits_for_device(void) {
-    return atomic_load(&device_changes) & 1;
+    return atomic_load(&device_begun) > atomic_load(&device_ended);
 }
 
 int64_t kern_doing_device_changes(void) {
-    return atomic_load(&device_changes);
+    return atomic_load(&device_begun) + atomic_load(&device_ended);
 }

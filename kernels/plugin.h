@@ -15,7 +15,12 @@ typedef struct {
 
 /* Sets *function (a pointer to a function of any type) to that of the plug-in, which lies where the
  * environment says, beside the program, or where an installed program has its libraries.
- * KERN_ERR_CONFIG: there is none, or it cannot be opened. */
+ * KERN_ERR_CONFIG: there is none, it cannot be opened, or it was built from other sources. */
 kern_status kern_plugin_open(void *function, const kern_plugin *plugin);
+
+/* What program and plug-ins each have of their own: a hash of the headers that they share, written
+ * by kernels/sources.cmake. Where they differ, so may what is in memory. */
+enum { KERN_SOURCES = 40 };
+extern const char kern_sources[KERN_SOURCES];
 
 #endif

@@ -9,7 +9,7 @@
 #include "infer/mixer.h"
 #include "infer/model.h"
 #include "infer/session.h"
-#include "kernels/bandwidth.h"
+#include "kernels/device_speed.h"
 #include "launch/bench.h"
 #include "launch/gnuplot.h"
 #include "launch/outputs.h"
@@ -247,8 +247,7 @@ static kern_status run_variant(bench *b, int which) {
     b->chunk = conf->inner.chunk;
     b->threads = train_threads(conf);
     omp_set_num_threads(b->threads);
-    if (b->bandwidth <= 0) b->bandwidth = kern_read_bandwidth(b->threads);
-    if (b->bandwidth <= 0) TRY(kern_fail(KERN_ERR_MEMORY, "no memory to read; free some"));
+    if (b->bandwidth <= 0) TRY(kern_read_speed(&b->bandwidth, b->given->device, b->threads));
     layout = infer_parameters_create(conf);
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     const kern_device *device = b->given->device;
@@ -285,8 +284,9 @@ static void print_row(const bench *b, int v, int l) {
 }
 
 static void print_table(const bench *b) {
-    char text[32];
+    char text[32], with[128];
     bool always = false;
+    launch_computed_with(with, sizeof with, b->given->device, b->threads);
     printf("%-8s %9s %10s %10s %10s %10s %10s %8s %8s\n", "model", "context", "read s", "tokens/s",
            "token ms", "step ms", "in all ms", "weights", "+ keys");
     for (int v = 0; v < VARIANTS; v++)
@@ -298,9 +298,9 @@ static void print_table(const bench *b) {
         "read s: the text up to there, from its beginning; tokens/s: since the row before.\n"
         "token ms: reading one token (writing reads each token once); step ms: more at a chunk's\n"
         "end; in all: with the step's share. weights: of the time that reading each weight once\n"
-        "takes at this machine's bandwidth, %s with %d threads; + keys: and the keys\n"
+        "takes at this machine's bandwidth, %s with %s; + keys: and the keys\n"
         "and values in reach.\n",
-        launch_scaled(text, b->bandwidth, "B/s"), b->threads);
+        launch_scaled(text, b->bandwidth, "B/s"), with);
     if (always) printf("in token: each token ends a chunk; its time is with its step.\n");
     if (b->forward_rate > 0)
         printf(
@@ -394,7 +394,7 @@ kern_status launch_bench_reading(const launch_bench_infer *given) {
     if (given->tokens < 4) TRY(kern_fail(KERN_ERR_USAGE, "--tokens is at least 4"));
     TRY(parse_lengths(&b, given->contexts));
     TRY(check_place(given));
-    if (given->png) TRY(launch_gnuplot_check());
+    if (given->png) TRY(launch_gnuplot_check("pngcairo"));
     b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
     ASSERT(b.point);
     for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));

@@ -2,7 +2,7 @@
 #include "configs/conf.h"
 #include "infer/mixer.h"
 #include "kernels/crowding.h"
-#include "kernels/matmul.h"
+#include "kernels/device_speed.h"
 #include "launch/agree.h"
 #include "launch/arguments.h"
 #include "launch/bench.h"
@@ -28,6 +28,8 @@ typedef struct {
     size_t resident; /* at start */
     int threads, ranks;
     kern_dtype dtype; /* of products */
+    char with[128];   /* what computes */
+    bool processor;
     train_fit fit;
     /* results */
     double seconds[PHASES], total; /* mean of the measured steps */
@@ -50,9 +52,18 @@ void launch_bench_tokens(int32_t *tokens, int64_t count, int64_t vocabulary, int
 }
 
 /* The machine's speed changes while it is measured; the best that it ever showed is the peak. */
-static void measure_peak(bench *b) {
-    double peak = kern_matmul_peak(b->dtype, b->threads);
+static kern_status measure_peak(bench *b, const kern_device *device) {
+    double peak = 0;
+    kern_status status = kern_product_speed(&peak, device, b->dtype, b->threads);
     if (peak > b->peak) b->peak = peak;
+    return status;
+}
+
+void launch_computed_with(char *text, size_t size, const kern_device *device, int threads) {
+    if (device->machine->memory > 0)
+        snprintf(text, size, "%s", device->machine->name);
+    else
+        snprintf(text, size, "%d threads", threads);
 }
 
 static kern_status one_step(bench *b, train_step *step, int32_t *tokens, int64_t number) {
@@ -89,8 +100,10 @@ static kern_status run_steps(bench *b) {
     const conf_train *train = &b->conf->train;
     const kern_device *device;
     const kern_ranks *ranks = NULL;
-    measure_peak(b);
     TRY(kern_device_open(&device, train->device));
+    launch_computed_with(b->with, sizeof b->with, device, b->threads);
+    b->processor = device->machine->memory <= 0;
+    TRY(measure_peak(b, device));
     TRY(launch_agree_and_open(&ranks, b->conf));
     TRY(train_fit_create(&step, &b->fit, b->conf, train_rank_limit(b->conf, device, ranks), ranks,
                          b->threads, false));
@@ -108,7 +121,9 @@ static kern_status run_steps(bench *b) {
         TRY(one_step(b, step, tokens, b->steps));
         launch_profile_print(&profile);
     }
-    measure_peak(b);
+    train_step_destroy(step);
+    step = NULL; /* or there may be no memory to measure with */
+    TRY(measure_peak(b, device));
 done:
     kern_free(tokens);
     train_step_destroy(step);
@@ -128,16 +143,19 @@ static void print_result(const bench *b) {
     printf("tokens/s           %.0f\n", tokens / b->total);
     printf("model FLOP/s       %s\n", launch_scaled(text, rate, "FLOP/s"));
     printf("peak of products   %s", launch_scaled(text, b->peak, "FLOP/s"));
-    printf(" (%s, %d threads)\n", kern_dtype_name(b->dtype), b->threads);
+    printf(" (%s, %s)\n", kern_dtype_name(b->dtype), b->with);
     if (b->ranks > 1) printf("ranks              %d, memory and peak of one\n", b->ranks);
     printf("fraction of peak   %.1f %%\n", 100 * rate / b->peak / b->ranks);
     train_bytes_text(text, b->resident_peak);
     train_bytes_text(plan, (double)b->fit.memory.total);
-    printf("peak memory        %s (planned %s)\n", text, plan);
+    if (b->processor)
+        printf("peak memory        %s (planned %s)\n", text, plan);
+    else
+        printf("planned memory     %s\n", plan);
     if (b->waiting > 0.02)
         printf("note: other programs ran: threads waited %.0f %% of the time for a processor\n",
                100 * b->waiting);
-    if (b->dtype == KERN_BF16 && !kern_matmul_native_bf16())
+    if (b->processor && b->dtype == KERN_BF16 && !kern_matmul_native_bf16())
         printf("note: this processor has no bf16 products; they run, slower than in f32\n");
 }
 

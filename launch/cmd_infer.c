@@ -101,7 +101,8 @@ static kern_status save_state(const inference *all, kern_status met, int64_t beg
     const char *path = all->chosen->save_state;
     bool failed = met != KERN_OK && met != KERN_ERR_INTERRUPTED;
     char *error = failed ? strdup(kern_error()) : NULL;
-    bool sound = met != KERN_ERR_NUMERIC && infer_session_position(all->session) > began;
+    bool sound = met != KERN_ERR_NUMERIC && met != KERN_ERR_DEVICE &&
+                 infer_session_position(all->session) > began;
     if (path && (!failed || sound)) TRY(infer_session_save(all->session, path, all->run.identity));
     if (failed && path && sound)
         TRY(kern_fail(met, "%s; the state after %lld tokens is in %s", error,

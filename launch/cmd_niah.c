@@ -195,7 +195,7 @@ static kern_status check_places(const choices *chosen) {
     launch_outputs_write(&outputs, LAUNCH_SAMPLES, chosen->write);
     kern_status status = launch_outputs_check(&outputs, chosen->force);
     launch_outputs_clear(&outputs);
-    return status == KERN_OK && chosen->png ? launch_gnuplot_check() : status;
+    return status == KERN_OK && chosen->png ? launch_gnuplot_check("pngcairo") : status;
 }
 
 /* The numbers are shown before files are written: a disk that is full loses none of them. */

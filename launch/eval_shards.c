@@ -8,6 +8,7 @@
 
 #include "launch/eval.h"
 #include "launch/eval_report.h"
+#include "launch/eval_saved.h"
 #include "launch/gnuplot.h"
 #include "launch/outputs.h"
 #include "launch/progress_line.h"
@@ -239,10 +240,10 @@ done:
     return status;
 }
 
-static kern_status save(const launch_eval_report *report, int64_t index,
-                        const launch_trained *run) {
+static kern_status save(const evaluation *e, int64_t index) {
     kern_status status = KERN_OK;
-    json_t *object = launch_eval_json(report, index);
+    const launch_trained *run = &e->runs[index];
+    json_t *object = launch_saved_json(&e->report, index, e->chosen->command, e->chosen->windows);
     char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), *path = NULL;
     ASSERT(text);
     TRY(find_saved(&path, run, run->step));
@@ -273,7 +274,7 @@ static kern_status check_places(evaluation *e) {
     for (int64_t i = 0; i < e->count && e->chosen->save; i++)
         TRY(list_saved(&e->outputs, &e->runs[i]));
     TRY(launch_outputs_check(&e->outputs, e->chosen->force));
-    if (e->chosen->png) TRY(launch_gnuplot_check());
+    if (e->chosen->png) TRY(launch_gnuplot_check("pngcairo"));
 done:
     return status;
 }
@@ -289,7 +290,7 @@ static kern_status present(const evaluation *e) {
     if (launch_ranks_rank()) goto done; /* the first one writes */
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     if (chosen->png) TRY(launch_eval_draw(report, chosen->by_position, chosen->png));
-    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(report, i, &e->runs[i]));
+    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(e, i));
 done:
     return status;
 }

@@ -40,6 +40,8 @@ static const struct {
     [LAUNCH_PICTURE] = {"a PNG picture", "\x89PNG\r\n\x1a\n"},
     [LAUNCH_SAMPLES] = {"a file of samples", "{\"index\":"},
     [LAUNCH_STATE] = {"the state of a session", NULL},
+    [LAUNCH_PAGE] = {"a page that ttt report wrote", "<!doctype html>\n<html lang=en>"},
+    [LAUNCH_PAGE_CSV] = {"a table that ttt report wrote", "section,figure,"},
     [LAUNCH_SAVED] = {"what ttt eval saved", "{\n \"tokenizer\":"},
 };
 

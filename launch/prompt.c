@@ -53,7 +53,7 @@ static kern_status begin(infer_reader **reader, reading *r, const char *label) {
 
 /* The end of a reading that met this. */
 static kern_status settle(kern_status met, const launch_prompt *prompt) {
-    if (met == KERN_OK || met == KERN_ERR_NUMERIC) return met;
+    if (met == KERN_OK || met == KERN_ERR_NUMERIC || met == KERN_ERR_DEVICE) return met;
     kern_status status = infer_session_settle(prompt->session);
     return status == KERN_OK ? met : status;
 }

@@ -73,19 +73,39 @@ static kern_status rescue(train_loop *l, kern_status met) {
     return met;
 }
 
-static kern_status read_batch(train_loop *l) {
+/* The batch from this sample on. */
+static kern_status read_batch(train_loop *l, int32_t *tokens, int64_t sample) {
     const conf_train *train = &l->conf->train;
-    int64_t first = l->state.samples + l->ranks->data->rank * l->buffers.sequences;
-    for (int64_t s = 0; s < l->buffers.sequences; s++) {
-        kern_status status = data_source_read(l->tokens + s * (train->context + 1), l->source,
-                                              train->seed, first + s);
-        if (status != KERN_OK) return status;
-    }
+    int64_t first = sample + l->ranks->data->rank * l->buffers.sequences;
+    kern_status status = KERN_OK;
+    double start = kern_seconds();
+    for (int64_t s = 0; s < l->buffers.sequences && status == KERN_OK; s++)
+        status =
+            data_source_read(tokens + s * (train->context + 1), l->source, train->seed, first + s);
+    l->data_seconds += kern_seconds() - start;
+    return status;
+}
+
+/* While the device computes a step: the batch of the next one. What fails is met again, and
+ * reported, when that step begins; where the device has failed, its message is to stay. */
+static void read_ahead(void *context) {
+    train_loop *l = context;
+    const conf_train *train = &l->conf->train;
+    if (l->state.step + 1 >= train->steps || l->buffers.device->stream->status != KERN_OK) return;
+    l->ahead = read_batch(l, l->next, l->state.samples + train->batch) == KERN_OK &&
+               train_step_put(l->step, l->next) == KERN_OK;
+}
+
+static kern_status take_batch(train_loop *l) {
+    if (!l->ahead) return read_batch(l, l->tokens, l->state.samples);
+    int32_t *tokens = l->tokens;
+    l->tokens = l->next;
+    l->next = tokens;
+    l->ahead = false;
     return KERN_OK;
 }
 
-static kern_status report(train_loop *l, const train_step_result *result, double seconds,
-                          double data_seconds) {
+static kern_status report(train_loop *l, const train_step_result *result, double seconds) {
     kern_status status = KERN_OK;
     int64_t step = l->state.step;
     double rate = (double)result->tokens / seconds;
@@ -99,7 +119,7 @@ static kern_status report(train_loop *l, const train_step_result *result, double
         {"tokens_per_second", rate, false},
         {"peak_fraction", l->flops / seconds / l->peak, false},
         {"seconds", seconds, false},
-        {"data_seconds", data_seconds, false},
+        {"data_seconds", l->data_seconds, false},
     };
     int64_t count = sizeof values / sizeof *values;
     int64_t every = l->conf->run.log_every ? l->conf->run.log_every : 1;
@@ -148,8 +168,8 @@ static kern_status run_step(train_loop *l) {
     train_step_result result;
     double start = kern_seconds();
     kern_doing_step(number + 1);
-    TRY(kern_comm_meet(l->ranks->job, read_batch(l)));
-    double data_seconds = kern_seconds() - start;
+    l->data_seconds = 0;
+    TRY(kern_comm_meet(l->ranks->job, take_batch(l)));
     status = train_step_run(l->step, &result, l->tokens, number);
     if (status == KERN_ERR_NUMERIC)
         return train_diagnose(l->conf, l->threads, &l->buffers, l->ranks, l->tokens, number);
@@ -160,7 +180,7 @@ static kern_status run_step(train_loop *l) {
     l->state.tokens += result.tokens;
     l->state.seconds += seconds;
     status = prune(l);
-    if (status == KERN_OK && l->first) status = report(l, &result, seconds, data_seconds);
+    if (status == KERN_OK && l->first) status = report(l, &result, seconds);
     TRY(kern_comm_meet(l->ranks->job, status));
     if ((every && l->state.step % every == 0) || l->state.step == train->steps) TRY(save(l));
     if (validation_due(l)) TRY(validate(l));
@@ -221,6 +241,7 @@ static kern_status run_steps(train_loop *l) {
     kern_status status = KERN_OK;
     int64_t steps = l->conf->train.steps;
     bool asked = false;
+    train_step_meanwhile(l->step, read_ahead, l);
     while (l->state.step < steps) {
         TRY(asked_to_stop(l, &asked));
         if (asked) break;

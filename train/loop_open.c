@@ -1,4 +1,5 @@
 /* What a run needs before its first step, and where its results go. */
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 
 #include "infer/mixer.h"
 #include "kernels/matmul.h"
+#include "train/algorithms.h"
 #include "train/course.h"
 #include "train/dataset.h"
 #include "train/disk.h"
@@ -81,9 +83,9 @@ static kern_status open_step(train_loop *l) {
     if (!train->micro_batch) l->conf->train.micro_batch = fit.micro_batch;
     TRY(train_step_allocate(l->step));
     l->buffers = train_step_memory_of(l->step);
-    TRY(kern_alloc((void **)&l->tokens,
-                   (size_t)(l->buffers.sequences * (train->context + 1)) * sizeof *l->tokens,
-                   "batch"));
+    int32_t **const tokens[] = {&l->tokens, &l->next};
+    size_t batch = (size_t)(l->buffers.sequences * (train->context + 1)) * sizeof **tokens[0];
+    for (int i = 0; i < 2; i++) TRY(kern_alloc((void **)tokens[i], batch, "batch"));
     l->tensors = train_checkpoint_tensors_create(&l->buffers);
     TRY(train_course_hash(&l->state.config_hash, l->conf, data_source_fingerprint(l->source)));
 done:
@@ -119,6 +121,7 @@ kern_status train_loop_start_weights(train_loop *l) {
 
 static kern_status open_outputs(train_loop *l) {
     kern_status status = KERN_OK;
+    TRY(train_algorithms_save(l->run, l->buffers.device));
     TRY(train_metrics_open(&l->metrics, l->run->metrics, l->state.step));
     if (l->checkpoint) {
         char *path = train_text("%s/metrics.jsonl", l->checkpoint);
@@ -130,7 +133,12 @@ static kern_status open_outputs(train_loop *l) {
     int64_t again = l->state.step + !train_metrics_renumbered(l->metrics);
     TRY(train_events_open(&l->events, l->run->events, l->state.step ? again : 0));
     kern_dtype product = l->conf->train.precision == CONF_BF16 ? KERN_BF16 : l->buffers.dtype;
-    l->peak = kern_matmul_peak(product, l->threads) * l->ranks->job->ranks;
+    const kern_machine *machine = l->buffers.device->machine;
+    if (machine->memory <= 0)
+        l->peak = kern_matmul_peak(product, l->threads);
+    else /* NAN: of a GPU without figures no share is told */
+        l->peak = machine->f32_flops > 0 ? kern_machine_flops(machine, product) : (double)NAN;
+    l->peak *= l->ranks->job->ranks;
     l->flops = train_model_flops(l->conf);
     l->progress = train_progress_create(stderr, l->state.step, l->conf->train.steps, 10);
 done:
@@ -220,6 +228,7 @@ kern_status train_loop_begin(train_loop *l, const ttt_conf *conf, const kern_ran
     l->saved_step = -1;
     l->threads = train_threads(conf);
     omp_set_num_threads(l->threads);
+    if (l->run) TRY(train_algorithms_load(l->run, l->conf));
     if (*conf->train.init_from && !l->checkpoint) TRY(find_origin(l));
     TRY(kern_comm_meet(ranks->job, open_inputs(l)));
     TRY(agree(l));
@@ -241,5 +250,6 @@ void train_loop_end(train_loop *l) {
     data_source_destroy(l->source);
     free(l->origin);
     kern_free(l->tokens);
+    kern_free(l->next);
     conf_destroy(l->conf);
 }

@@ -26,7 +26,10 @@ typedef struct {
     char *origin;           /* that train.init_from means, NULL: random weights */
     const data_vocabulary *origin_vocabulary;
     train_validation *validation;
-    int32_t *tokens;        /* [sequences, T + 1] */
+    /* [sequences, T + 1] of this step and, where `ahead`, of the one after it */
+    int32_t *tokens, *next;
+    bool ahead;
+    double data_seconds;    /* of this step, spent on reading */
     const train_run *run;   /* of the caller */
     train_metrics *metrics; /* of the first rank, as the next two */
     train_events *events;

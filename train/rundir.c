@@ -133,6 +133,7 @@ train_run *train_run_join(const char *dir) {
                        .events = train_text("%s/events", dir),
                        .checkpoints = train_text("%s/checkpoints", dir),
                        .eval = train_text("%s/eval", dir),
+                       .algorithms = train_text("%s/algorithms", dir),
                        .lock = -1};
     return run;
 }
@@ -173,5 +174,6 @@ void train_run_close(train_run *run) {
     free(run->events);
     free(run->checkpoints);
     free(run->eval);
+    free(run->algorithms);
     free(run);
 }

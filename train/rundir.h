@@ -13,6 +13,7 @@ typedef struct {
     char *events;      /* events/, TensorBoard files */
     char *checkpoints; /* checkpoints/ */
     char *eval;        /* eval/ */
+    char *algorithms;  /* algorithms: what the device chose (train/algorithms.h) */
     int lock;          /* descriptor that holds the lock */
 } train_run;
 

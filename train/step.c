@@ -23,6 +23,9 @@ struct train_step {
     train_weights *weights;
     kern_buffer memory[3]; /* gradient, moments */
     size_t program;        /* bytes of graphs and plans */
+    void (*work)(void *context);
+    void *context;
+    bool put; /* the first tokens of the next run are with the model */
 };
 
 /* Pages of the product library that running it touches, and code that it generates. */
@@ -111,6 +114,14 @@ void train_step_destroy(train_step *step) {
 
 const train_step_spec *train_step_spec_of(const train_step *step) {
     return &step->spec;
+}
+
+const train_shard *train_step_shard(const train_step *step) {
+    return &step->shard;
+}
+
+const train_weights *train_step_weights(const train_step *step) {
+    return step->weights;
 }
 
 const infer_model *train_step_model(const train_step *step) {
@@ -296,12 +307,13 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
     size_t element = kern_dtype_bytes(b->dtype);
     for (int64_t first = 0; first < b->sequences; first += micro) {
         size_t chunk = (size_t)(first * b->chunks) * element;
-        infer_batch batch = {.tokens = tokens + first * (context + 1),
+        infer_batch batch = {.tokens = step->put ? NULL : tokens + first * (context + 1),
                              .rate = rate,
                              .token_nll =
                                  (char *)b->token_nll + (size_t)(first * context) * element,
                              .chunk_loss = (char *)b->chunk_loss + chunk,
                              .gradient_norm = (char *)b->gradient_norm + chunk};
+        step->put = false;
         TRY(train_gradient_suffix(step->gradient, b->gradient, &batch));
         if (step->shard.pieces > 1 && first + micro == b->sequences)
             reduce(step, TRAIN_PIECE_SUFFIX);
@@ -316,6 +328,17 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
     reduce(step, TRAIN_PIECE_EMBEDDING);
     reduce(step, TRAIN_PIECE_REST);
 done:
+    return status;
+}
+
+void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context) {
+    step->work = work;
+    step->context = context;
+}
+
+kern_status train_step_put(train_step *step, const int32_t *tokens) {
+    kern_status status = infer_model_put(step->model, tokens);
+    step->put = status == KERN_OK;
     return status;
 }
 
@@ -337,6 +360,7 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     stream->device->zero(stream, b->gradient, flat, flat, 1);
     stream->device->lap(stream, TRAIN_UPDATE);
     TRY(add_gradients(step, tokens, conf->inner.lr * result->inner_multiplier));
+    if (step->work) step->work(step->context);
     kern_status norm_status =
         train_optimizer_norm(step->optimizer, &result->outer_grad_norm, b->gradient);
     if (norm_status != KERN_OK && norm_status != KERN_ERR_NUMERIC) TRY(norm_status);

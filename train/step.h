@@ -44,6 +44,9 @@ typedef struct {
 train_step_memory train_step_plan(const train_step *step);
 /* What the step was created from. */
 const train_step_spec *train_step_spec_of(const train_step *step);
+/* How the ranks divide the update, and where the weights are; they belong to the step. */
+const train_shard *train_step_shard(const train_step *step);
+const train_weights *train_step_weights(const train_step *step);
 /* The model inside, for profiles and descriptions; it belongs to the step. */
 const infer_model *train_step_model(const train_step *step);
 
@@ -86,6 +89,12 @@ typedef struct {
     double learning_rate, inner_multiplier;
     double seconds[TRAIN_PHASES]; /* that the device has finished */
 } train_step_result;
+
+/* work(context) is called once in each step, while the device computes: the time to read the next
+ * batch. What it puts, the first tokens of the next run of the step, are on the device when that
+ * begins; they fail as that run would, and nothing is put then. work NULL: none. */
+void train_step_meanwhile(train_step *step, void (*work)(void *context), void *context);
+kern_status train_step_put(train_step *step, const int32_t *tokens);
 
 /* Random weights, as the configuration says. Collective. */
 void train_step_start(train_step *step);

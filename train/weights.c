@@ -144,6 +144,10 @@ static void gather_rounded(train_weights *w) {
     w->data->all_gather(w->data, stream, piece, own, (size_t)p->share * sizeof *own);
 }
 
+int64_t train_weights_exact(const train_weights *w) {
+    return w->shard->ranks > 1 ? w->exact : 0;
+}
+
 void train_weights_gather(train_weights *w) {
     if (w->shard->ranks == 1) return;
     for (int i = 0; i < w->shard->pieces; i++) {

@@ -17,6 +17,8 @@ train_weights *train_weights_create(infer_model *model, const train_shard *shard
                                     const kern_comm *data);
 void train_weights_destroy(train_weights *weights);
 size_t train_weights_bytes(const train_weights *weights);
+/* Elements that a gather adds up from all ranks, because they are looked at unrounded. */
+int64_t train_weights_exact(const train_weights *weights);
 kern_status train_weights_allocate(train_weights *weights); /* zeros; after the model */
 
 /* The buffer [shard->weights] of which the own parts are updated, in the model's real type. */

@@ -106,7 +106,7 @@ static void forget(void *of) {
 
 /* ---- opening ---- */
 
-static char device_name[16];
+static char device_name[KERN_CUDA_NAME];
 
 static kern_machine machine;
 
@@ -126,6 +126,8 @@ static const kern_device cuda = {.name = device_name,
                                  .recorded = recorded,
                                  .replay = replay,
                                  .forget = forget,
+                                 .chosen = kern_cuda_chosen,
+                                 .choose = kern_cuda_choose,
                                  .join = kern_cuda_join,
                                  .leave = kern_cuda_leave,
                                  .matmul = &kern_cuda_matmul,
@@ -175,23 +177,27 @@ done:
     return status;
 }
 
-kern_status kern_cuda_open(const kern_device **device, int index) {
+kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wish) {
     static bool open;
     kern_status status = KERN_OK;
     *device = NULL;
+    int index = wish->index;
     TRY(look_for(&index));
-    if (open && kern_cuda_gpu.index != index)
-        return kern_fail(KERN_ERR_CONFIG, "device cuda:%d: this program computes on cuda:%d", index,
-                         kern_cuda_gpu.index);
+    if (open && (kern_cuda_gpu.index != index || kern_cuda_gpu.tf32 != wish->tf32))
+        return kern_fail(KERN_ERR_CONFIG, "device %s: this program computes on %s", wish->name,
+                         device_name);
     if (!open) {
         TRY(learn(index));
         TRY(RUNTIME(StreamCreateWithFlags, &kern_cuda_stream, KERN_CUDA_NON_BLOCKING));
         TRY(kern_cuda_transfer_create());
         TRY(kern_cuda_matmul_open());
         kern_cuda_gpu.index = index;
+        kern_cuda_gpu.tf32 = wish->tf32;
         the_stream.device = &cuda;
-        snprintf(device_name, sizeof device_name, "cuda");
-        if (index) snprintf(device_name, sizeof device_name, "cuda:%d", index);
+        snprintf(device_name, sizeof device_name, "%s", wish->name);
+        if (wish->index < 0) /* the name leaves it open */
+            snprintf(device_name, sizeof device_name, "cuda:%d%s", index,
+                     wish->tf32 ? "+tf32" : "");
         fprintf(stderr, "%s is %s\n", device_name, kern_cuda_gpu.name);
         open = true;
     }

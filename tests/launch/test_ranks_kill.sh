@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_ranks_kill
 
-kills=${TTT_KILLS:-4}
+kills=${TTT_KILLS:-2}
 words=(train.steps=$((30 + 20 * kills)) train.total_steps=9000 train.batch=4 train.micro_batch=1 run.save_every=4)
 count=2
 ranks $count "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"

@@ -210,7 +210,7 @@ static void full_disk_harms_nothing(void **state) {
     save(&saved, 1);
     char *first = step_of(1), *second = step_of(2);
     int failures = 0;
-    for (rlim_t limit = 0; limit < 6000; limit += limit < 900 ? 37 : 500) {
+    for (rlim_t limit = 0; limit < 12000; limit += limit < 900 ? 37 : 500) {
         fflush(NULL);
         pid_t child = fork();
         if (!child) {

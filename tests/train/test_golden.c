@@ -3,17 +3,19 @@
  * with what other implementations computed. tests/golden/README.md says what the tensors mean.
  * Ranks share the work: of a mesh each compares what it has, and the worst of all is judged. */
 #include <glob.h>
-#include <jansson.h>
 #include <math.h>
 #include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "data/safetensors.h"
+#include "infer/session.h"
 #include "launch/ranks.h"
 #include "tests/ranks.h"
+#include "tests/train/golden_conf.h"
 #include "train/step.h"
 
 typedef struct {
@@ -33,113 +35,6 @@ __attribute__((format(printf, 2, 3))) static void say(const golden *g, const cha
     va_start(values, format);
     if (g->ranks->job->rank == 0) vprintf(format, values);
     va_end(values);
-}
-
-/* option=value, where value is the object's number, string, true or false under `key`. */
-static kern_status set(ttt_conf *conf, const char *option, const json_t *object, const char *key) {
-    char text[256];
-    const json_t *value = json_object_get(object, key);
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_INTEGER:
-        snprintf(text, sizeof text, "%s=%lld", option, (long long)json_integer_value(value));
-        break;
-    case JSON_REAL: snprintf(text, sizeof text, "%s=%.17g", option, json_real_value(value)); break;
-    case JSON_STRING: snprintf(text, sizeof text, "%s=%s", option, json_string_value(value)); break;
-    case JSON_TRUE: snprintf(text, sizeof text, "%s=true", option); break;
-    case JSON_FALSE: snprintf(text, sizeof text, "%s=false", option); break;
-    default:
-        return kern_fail(KERN_ERR_DATA, "the configuration has no value for '%s' (%s)", key,
-                         option);
-    }
-    return conf_set(conf, text);
-}
-
-typedef struct {
-    const char *option, *key;
-} setting;
-
-static kern_status set_each(ttt_conf *conf, const json_t *object, const setting *settings,
-                            size_t count, bool optional) {
-    kern_status status = KERN_OK;
-    for (size_t i = 0; i < count && status == KERN_OK; i++)
-        if (!optional || json_object_get(object, settings[i].key))
-            status = set(conf, settings[i].option, object, settings[i].key);
-    return status;
-}
-
-#define SET_EACH(conf, object, settings, optional)                                                 \
-    set_each(conf, object, settings, sizeof(settings) / sizeof *(settings), optional)
-
-static kern_status set_loops(ttt_conf *conf, const json_t *json, bool inner_loop) {
-    kern_status status = KERN_OK;
-    const json_t *inner = json_object_get(json, "inner");
-    static const setting outer[] = {
-        {"train.steps", "steps"},   {"train.warmup_steps", "warmup_steps"},
-        {"train.lr", "lr"},         {"train.total_steps", "total_steps"},
-        {"train.end_lr", "end_lr"}, {"train.beta1", "beta1"},
-        {"train.beta2", "beta2"},   {"train.eps", "eps"},
-        {"train.clip", "clip"},     {"train.weight_decay", "weight_decay"}};
-    static const setting steps[] = {{"inner.lr", "lr"},
-                                    {"inner.clip", "clip"},
-                                    {"inner.warmup_steps", "warmup_steps"},
-                                    {"inner.warmup_from", "warmup_from"}};
-    TRY(SET_EACH(conf, json_object_get(json, "outer"), outer, false));
-    TRY(set(conf, "inner.chunk", json, "chunk"));
-    TRY(set(conf, "inner.suffix", json, "suffix"));
-    TRY(conf_set(conf, inner_loop ? "inner.mode=e2e" : "inner.mode=off"));
-    if (inner_loop) {
-        TRY(set(conf, "inner.separate_mlp", json, "separate_fast_mlp"));
-        TRY(SET_EACH(conf, inner, steps, false));
-    } else if (inner && !json_is_null(inner))
-        return kern_fail(KERN_ERR_DATA, "'inner' is not null, but this kind has no inner loop");
-done:
-    return status;
-}
-
-static kern_status set_kind(ttt_conf *conf, const char *kind, bool *inner_loop) {
-    *inner_loop = kind && !strcmp(kind, "ttt-e2e");
-    if (kind && !strcmp(kind, "full attention")) return conf_set(conf, "model.attention=full");
-    if (*inner_loop || (kind && !strcmp(kind, "sliding-window attention")))
-        return conf_set(conf, "model.attention=window");
-    return kern_fail(KERN_ERR_DATA,
-                     "the configuration's kind '%s' is none of 'ttt-e2e', 'full attention', "
-                     "'sliding-window attention'",
-                     kind ? kind : "");
-}
-
-static kern_status set_conf(ttt_conf *conf, const json_t *json, bool f64) {
-    kern_status status = KERN_OK;
-    bool inner_loop;
-    static const setting model[] = {{"model.vocab", "vocab"},
-                                    {"model.dim", "dim"},
-                                    {"model.heads", "heads"},
-                                    {"model.mlp", "mlp"},
-                                    {"model.blocks", "blocks"},
-                                    {"model.window", "window"},
-                                    {"model.bos", "bos"},
-                                    {"model.rope_theta", "rope_theta"},
-                                    {"model.norm_eps", "norm_eps"},
-                                    {"train.context", "tokens"},
-                                    {"train.batch", "batch"},
-                                    {"model.tied", "tied"},
-                                    {"model.qk_norm", "qk_norm"},
-                                    {"model.pre_norm", "pre_norm"},
-                                    {"model.post_norm", "post_norm"}};
-    static const setting variants[] = {{"model.kv_heads", "kv_heads"},
-                                       {"model.head_size", "head_size"},
-                                       {"model.attention", "attention"},
-                                       {"model.full_every", "full_every"},
-                                       {"inner.fast_blocks", "fast_blocks"},
-                                       {"model.rope_theta_full", "rope_theta_full"},
-                                       {"inner.mode", "mode"}};
-    TRY(set_kind(conf, json_string_value(json_object_get(json, "kind")), &inner_loop));
-    TRY(SET_EACH(conf, json, model, false));
-    TRY(conf_set(conf, f64 ? "train.precision=f64" : "train.precision=f32"));
-    TRY(set_loops(conf, json, inner_loop));
-    TRY(SET_EACH(conf, json, variants, true));
-    TRY(conf_check(conf));
-done:
-    return status;
 }
 
 /* The larger one; what is not a number is larger than all numbers. */
@@ -180,12 +75,17 @@ static double measure(const data_tensor *tensor, double group) {
 
 /* Largest difference over largest magnitude, of the sequences that the rank has read, each of
  * `values` elements. */
+static double difference_from(const golden *g, const data_tensor *tensor, int64_t first,
+                              const void *values, int64_t count) {
+    double worst = 0;
+    for (int64_t i = 0; tensor && i < count; i++)
+        worst = larger(worst, fabs(computed(g, values, i) - stored(tensor, first + i)));
+    return !tensor ? INFINITY : worst == 0 ? 0 : worst / measure(tensor, 0);
+}
+
 static double difference(const golden *g, const char *name, const void *values, int64_t each) {
     const data_tensor *tensor = find(g, name, g->batch * each);
-    double worst = 0;
-    for (int64_t i = 0; tensor && i < g->sequences * each; i++)
-        worst = larger(worst, fabs(computed(g, values, i) - stored(tensor, g->first * each + i)));
-    return !tensor ? INFINITY : worst == 0 ? 0 : worst / measure(tensor, 0);
+    return difference_from(g, tensor, g->first * each, values, g->sequences * each);
 }
 
 /* Which elements of flat buffers are looked at: the rank's own share of gradients. */
@@ -360,6 +260,56 @@ done:
     return status;
 }
 
+/* The states that the file has of sequence s beside those that a session saved. */
+static double worst_state(golden *g, const data_safetensors *saved, int64_t s) {
+    char prefix[32];
+    double worst = 0;
+    snprintf(prefix, sizeof prefix, "state.%d.", (int)s);
+    for (int64_t i = 0; i < data_safetensors_count(g->file); i++) {
+        const char *name = data_safetensors_tensors(g->file)[i].name;
+        if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
+        const data_tensor *mine = data_safetensors_find(saved, name + strlen(prefix));
+        if (!mine) return INFINITY;
+        const data_tensor *tensor = find(g, name, mine->elements);
+        worst = larger(worst, difference_from(g, tensor, 0, mine->data, mine->elements));
+    }
+    return worst;
+}
+
+/* What mixers keep after each sequence, read in pieces. */
+static kern_status compare_states(golden *g, const train_step_buffers *b, const int32_t *tokens,
+                                  double *worst) {
+    kern_status status = KERN_OK;
+    char path[64];
+    infer_values *values = NULL;
+    infer_session *session = NULL;
+    data_safetensors *saved = NULL;
+    infer_session_spec spec = {
+        .conf = g->conf, .limit = g->tokens, .device = b->device, .threads = 2};
+    snprintf(path, sizeof path, "/tmp/test_golden.%ld", (long)getpid());
+    *worst = 0;
+    TRY(infer_values_view(&values, g->conf, NULL, b->device, b->parameters));
+    TRY(infer_session_create(&session, &spec));
+    for (int64_t s = 0; s < g->batch; s++) {
+        infer_session_set_values(session, values);
+        for (int64_t at = 0, n; at < g->tokens; at += n) {
+            n = kern_min(1 + at % 23, g->tokens - at);
+            TRY(infer_session_read(session, tokens + s * (g->tokens + 1) + at, n, NULL));
+        }
+        TRY(infer_session_save(session, path, "golden"));
+        TRY(data_safetensors_open(&saved, path));
+        *worst = larger(*worst, worst_state(g, saved, s));
+        data_safetensors_destroy(saved);
+        saved = NULL;
+    }
+done:
+    unlink(path);
+    data_safetensors_destroy(saved);
+    infer_session_destroy(session);
+    infer_values_destroy(values);
+    return status;
+}
+
 static double relative(golden *g, const char *name, int64_t i, double value) {
     const data_tensor *tensor = find(g, name, g->steps);
     if (!tensor) return INFINITY;
@@ -374,6 +324,11 @@ static kern_status compare_steps(golden *g, train_step *step, const int32_t *tok
     if (g->f64 && g->conf->inner.mode != CONF_INNER_OFF) {
         TRY(compare_fast(g, &b, tokens, &fast));
         judge(g, "fast_final", fast, 1e-10);
+    }
+    if (g->conf->model.pattern[0]) {
+        double states;
+        TRY(compare_states(g, &b, tokens, &states));
+        judge(g, "state", states, g->f64 ? 1e-10 : 2e-4);
     }
     for (int64_t s = 0; s < g->steps; s++) {
         train_step_result result;
@@ -412,7 +367,7 @@ static kern_status run(golden *g) {
     if (!text) return kern_fail(KERN_ERR_DATA, "no 'config' in the file's metadata");
     if (!json) return kern_fail(KERN_ERR_DATA, "'config' is not JSON: %s", error.text);
     TRY(conf_create(&g->conf));
-    TRY(set_conf(g->conf, json, g->f64));
+    TRY(golden_conf(g->conf, json, g->f64));
     TRY(infer_check_ranks(g->conf, g->ranks->tensor->ranks));
     g->batch = g->conf->train.batch;
     if (g->batch % g->ranks->data->ranks)

@@ -324,6 +324,43 @@ static void refusals_say_what_works(void **state) {
     }
 }
 
+typedef struct {
+    tiny m;
+    kern_status status;
+    char text[512];
+} lone_run;
+
+static void allocate(const kern_comm *comm, const kern_device *device, void *context) {
+    lone_run *r = context;
+    infer_model *model;
+    infer_model_spec spec = {.conf = r->m.conf,
+                             .batch = 1,
+                             .tokens = T,
+                             .inner = true,
+                             .device = device,
+                             .tensor = comm,
+                             .threads = 1};
+    ASSERT(infer_model_create(&model, &spec) == KERN_OK);
+    r->status = infer_model_allocate(model);
+    snprintf(r->text, sizeof r->text, "%s", kern_error());
+    infer_model_destroy(model);
+}
+
+static void plans_that_do_not_meet_are_refused(void **state) {
+    (void)state;
+    static lone_run r[2];
+    for (int other = 0; other < 2; other++) {
+        tiny_begin(&r[0].m, DIVIDED);
+        tiny_begin(&r[1].m, other ? DIVIDED "model.blocks=4" : DIVIDED);
+        ranks_run(2, allocate, r, sizeof *r);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(r[i].status, other ? KERN_ERR_GRAPH : KERN_OK);
+            if (other) assert_non_null(strstr(r[i].text, "differs from rank to rank"));
+            tiny_end(&r[i].m);
+        }
+    }
+}
+
 /* Work and memory of a rank are its share of one rank's; what is whole on all ranks are rows of the
  * residual stream, of which the sums over the ranks are kept, too. */
 static void a_rank_has_its_share(void **state) {
@@ -369,6 +406,7 @@ int main(void) {
         cmocka_unit_test(ranks_compute_as_one),
         cmocka_unit_test(every_mixture_on_two_ranks),
         cmocka_unit_test(refusals_say_what_works),
+        cmocka_unit_test(plans_that_do_not_meet_are_refused),
         cmocka_unit_test(a_rank_has_its_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,7 +81,7 @@ static double element(int type, const char *data, size_t i) {
     if (type == KERN_NCCL_F64) return ((const double *)(const void *)data)[i];
     if (type == KERN_NCCL_F32) return (double)((const float *)(const void *)data)[i];
     if (type == KERN_NCCL_I32) return ((const int32_t *)(const void *)data)[i];
-    return (double)float_of((uint32_t)((const uint16_t *)(const void *)data)[i] << 16);
+    return (double)kern_from_bits_f32((uint32_t)((const uint16_t *)(const void *)data)[i] << 16);
 }
 
 static void put(int type, char *data, size_t i, double value) {
