@@ -243,16 +243,16 @@ int launch_bench(int argc, char **argv) {
         status = kern_fail(KERN_ERR_USAGE, "--steps takes at least 1");
     else if (!strcmp(argv[1], "step"))
         status = bench_step(&b, argc - 2, argv + 2);
-    else if (launch_ranks_count() > 1)
-        status =
-            kern_fail(KERN_ERR_USAGE, "several ranks run bench step, and not bench %s", argv[1]);
     else if (!strcmp(argv[1], "infer")) {
         reading.words = argc - 2;
         reading.word = argv + 2;
         reading.json = b.json;
         reading.profile = b.profile;
         status = launch_bench_reading(&reading);
-    } else if (!strcmp(argv[1], "ops") && argc == 2)
+    } else if (launch_ranks_count() > 1)
+        status = kern_fail(KERN_ERR_USAGE,
+                           "several ranks run bench step and bench infer, not bench %s", argv[1]);
+    else if (!strcmp(argv[1], "ops") && argc == 2)
         status =
             launch_bench_ops(reading.device, threads ? (int)threads : omp_get_num_procs(), b.json);
     else

@@ -47,3 +47,9 @@ done
 "$ttt" niah whole --lengths 400 --depths 2 --samples 2 --answer-tokens 8 --csv found.csv >log 2>&1 || fault "$(cat log)"
 ranks 2 niah whole --lengths 400 --depths 2 --samples 2 --answer-tokens 8 --csv niah.csv
 cmp found.csv niah.csv || fault "two ranks find other needles"
+
+# Golden numbers, of a mesh of processes.
+mkdir golden
+cp "$2/tests/golden/ranks-grouped.safetensors" golden/
+timeout 300 mpirun -n 4 "$tools/test_golden" --tensor 2 golden >out 2>log || fault "golden numbers: $(cat out log)"
+says out '^1 passed, 0 failed, 0 cannot be divided$'
