@@ -33,6 +33,7 @@ typedef struct {
     /* [1, V] in `real`, where the vocabulary does not divide by the ranks: 0; for the columns
      * behind its end INFER_MISSING. Else AD_NONE. */
     ad_value missing;
+    bool within;    /* the rows do not begin a chunk of a mixer's own (infer_mixer.chunk) */
     ad_value valid; /* [R, 1] in `real`; AD_NONE: all rows are tokens; see infer_valid() */
 } infer_context;
 

@@ -8,6 +8,7 @@
  * Rows are computed by chunks of Q. Those of a chunk depend on each other by a system of equations
  * with a unit lower triangle, whose inverse gives them all at once (docs/recurrent-mixers.md). */
 #include <math.h>
+#include <stdlib.h>
 
 #include "autodiff/triangle.h"
 #include "infer/recurrence.h"
@@ -193,19 +194,21 @@ static ad_value chain(const work *w, const prepared *p, ad_value *state) {
     ad_graph *g = w->g;
     int64_t items = w->k.items, M = w->s.M, Q = w->k.chunk, N = w->s.N, P = w->s.P;
     ad_type row = AD_TYPE(w->c->real, items, 1, M * Q * P);
-    ad_value h = ad_reshape(g, *state, AD_TYPE(w->c->real, items * M, N, P)), all = AD_NONE;
+    ad_value h = ad_reshape(g, *state, AD_TYPE(w->c->real, items * M, N, P));
+    ad_value *o = kern_array(w->k.chunks, sizeof *o);
     for (int64_t i = 0; i < w->k.chunks; i++) {
         ad_value v = ad_sub(g, chunk_of(w, p->u, i, Q, P),
                             matmul(w, chunk_of(w, p->w, i, Q, N), h, false, false));
-        ad_value o = ad_add(g, matmul(w, chunk_of(w, p->q, i, Q, N), h, false, false),
-                            matmul(w, chunk_of(w, p->scores, i, Q, Q), v, false, false));
-        o = ad_reshape(g, o, row);
-        all = i ? ad_concat(g, 2, (ad_value[]){all, o}, 1) : o;
+        o[i] = ad_add(g, matmul(w, chunk_of(w, p->q, i, Q, N), h, false, false),
+                      matmul(w, chunk_of(w, p->scores, i, Q, Q), v, false, false));
+        o[i] = ad_reshape(g, o[i], row);
         h = ad_add(g, ad_mul_repeat(g, h, chunk_of(w, p->whole, i, 1, 1)),
                    matmul(w, chunk_of(w, p->k, i, Q, N), v, true, false));
     }
     *state = ad_reshape(g, h, AD_TYPE(w->c->real, items, M, N, P));
-    return ad_reshape(g, all, by_head(w, P));
+    ad_value all = ad_reshape(g, ad_concat(g, w->k.chunks, o, 1), by_head(w, P));
+    free(o);
+    return all;
 }
 
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value x) {

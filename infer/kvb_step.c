@@ -1,6 +1,6 @@
 #include "infer/kvb.h"
 
-#include <math.h>
+#include <stdlib.h>
 
 #include "autodiff/triangle.h"
 #include "infer/recurrence.h"
@@ -110,9 +110,10 @@ static ad_value choose(const work *w, ad_value condition, ad_value a, ad_value b
     return ad_select(w->g, ad_broadcast(w->g, condition, ad_type_at(w->g, b)), a, b);
 }
 
-/* The update, where the chunk is full and row `row` is a token. */
+/* The update, where the chunk is full and row `row`, which begins one, is a token. */
 static standing turned(const work *w, const standing *from, int64_t row) {
     ad_type one = AD_TYPE(w->c->real, w->items, 1, 1);
+    if (row == 0 && w->c->within) return *from;
     standing to = updated(w, from);
     bool known = row > 0 && !ad_is_value(w->c->valid); /* the rows before are the whole chunk */
     if (known) return to;
@@ -255,16 +256,18 @@ ad_value infer_kvb_read(const infer_context *c, const infer_kvb *rows, infer_mem
     w.items = c->batch * w.conf->heads;
     if (ad_failed(c->graph)) return AD_POISON;
     standing now = begin(&w, rows, memory, first);
-    ad_value o = AD_NONE;
+    int64_t chunks = 0;
+    ad_value *o = kern_array((c->rows - 1) / w.conf->chunk + 1, sizeof *o);
     for (int64_t row = 0; row < c->rows; row += w.conf->chunk) {
         int64_t count = kern_min(w.conf->chunk, c->rows - row);
         infer_kvb piece = piece_of(&w, rows, row, count);
         now = turned(&w, &now, row);
-        ad_value y = apply(&w, &now, piece.query);
-        o = row ? ad_concat(w.g, 2, (ad_value[]){o, y}, 1) : y;
+        o[chunks++] = apply(&w, &now, piece.query);
         learn(&w, &now, &piece);
         now.count = ad_add(w.g, now.count, tokens_in(&w, row, count));
     }
     hand_on(&w, &now, memory, first);
-    return o;
+    ad_value all = ad_concat(w.g, chunks, o, 1);
+    free(o);
+    return all;
 }

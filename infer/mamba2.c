@@ -8,6 +8,7 @@
  * them by the states at their ends (docs/recurrent-mixers.md). Heads of a group share B and C,
  * whose products with the states of all its heads are one. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "autodiff/triangle.h"
 #include "infer/recurrence.h"
@@ -181,16 +182,18 @@ static ad_value chain(const work *w, ad_value added, ad_value whole, ad_value *s
     int64_t items = w->k.items, n = w->k.chunks;
     ad_type one = AD_TYPE(w->c->real, items, s->J, s->N, s->M / s->J, s->P);
     ad_type row = AD_TYPE(w->c->real, items, 1, s->N * s->E);
-    ad_value h = turn_state(w, *state, s->M / s->J, s->N), all = AD_NONE;
+    ad_value h = turn_state(w, *state, s->M / s->J, s->N);
+    ad_value *before = kern_array(n, sizeof *before);
     added = ad_reshape(w->g, added, AD_TYPE(w->c->real, items, n, s->N * s->E));
     for (int64_t i = 0; i < n; i++) {
-        ad_value here = ad_reshape(w->g, h, row);
-        all = i ? ad_concat(w->g, 2, (ad_value[]){all, here}, 1) : here;
+        before[i] = ad_reshape(w->g, h, row);
         ad_value keep = ad_reshape(w->g, ad_slice(w->g, whole, 1, i, 1),
                                    AD_TYPE(w->c->real, items, s->J, 1, s->M / s->J, 1));
         ad_value gain = ad_reshape(w->g, ad_slice(w->g, added, 1, i, 1), one);
         h = ad_add(w->g, ad_mul_repeat(w->g, h, keep), gain);
     }
+    ad_value all = ad_concat(w->g, n, before, 1);
+    free(before);
     *state = ad_reshape(w->g, turn_state(w, h, s->N, s->M / s->J),
                         AD_TYPE(w->c->real, items, s->M, s->N, s->P));
     return ad_reshape(w->g, all, AD_TYPE(w->c->real, items * n * s->J, s->N, s->E / s->J));

@@ -27,10 +27,13 @@ static int64_t longest(const infer_session *s) {
 }
 
 static void begin(infer_session *s, session_part *part, int64_t rows, int first, int last) {
-    bool suffix = part >= &s->part[SUFFIX_CHUNK], narrow = rows == s->narrow && rows > 1;
+    int which = (int)(part - s->part);
+    bool suffix = which >= SUFFIX_CHUNK, narrow = rows == s->narrow && rows > 1;
     infer_part_begin(&part->body, s->spec.conf, s->parameters, 1, rows, first, last, longest(s));
     if (narrow && s->carries[suffix].bytes && part != &s->part[SUFFIX_CHUNK])
         infer_part_pad(&part->body);
+    part->body.context.within = which >= PREFIX_NARROW_WITHIN && !suffix;
+    part->body.context.within |= which >= SUFFIX_NARROW_WITHIN;
     part->suffix = suffix;
     part->token = rows == 1 && part != &s->part[SUFFIX_CHUNK];
     /* the past of a token is all that is there, the window hides what is out of reach */
@@ -146,11 +149,11 @@ static kern_status create_parts(infer_session *s) {
     const ttt_conf *conf = s->spec.conf;
     int blocks = (int)conf->model.blocks, first = blocks - (int)conf->inner.suffix;
     outputs list = {kern_array(8 + 2 * s->parameters->count + s->states, sizeof *list.item), 0};
-    const int64_t prefix_rows[] = {[PREFIX_UNIT] = s->unit,
-                                   [PREFIX_CHUNK] = s->chunk,
-                                   [PREFIX_NARROW] = s->narrow,
-                                   [PREFIX_TOKEN] = 1};
-    for (int which = PREFIX_UNIT; which <= PREFIX_TOKEN; which++) {
+    const int64_t prefix_rows[] = {
+        [PREFIX_UNIT] = s->unit, [PREFIX_CHUNK] = s->chunk,          [PREFIX_NARROW] = s->narrow,
+        [PREFIX_TOKEN] = 1,      [PREFIX_NARROW_WITHIN] = s->narrow, [PREFIX_TOKEN_WITHIN] = 1};
+    bool within = s->narrow > 1 && infer_mixer_chunk(conf);
+    for (int which = PREFIX_UNIT; which <= (within ? PREFIX_TOKEN_WITHIN : PREFIX_TOKEN); which++) {
         list.count = 0;
         if (which > PREFIX_UNIT && prefix_rows[which] == prefix_rows[which - 1]) continue;
         TRY(create_prefix(s, which, prefix_rows[which], first, &list));
@@ -161,6 +164,10 @@ static kern_status create_parts(infer_session *s) {
     if (s->narrow > 1) TRY(create_logits(s, SUFFIX_NARROW, s->narrow, first, blocks, &list));
     list.count = 0;
     TRY(create_logits(s, SUFFIX_TOKEN, 1, first, blocks, &list));
+    for (int i = 0; i < 2 && within; i++) {
+        list.count = 0;
+        TRY(create_logits(s, SUFFIX_NARROW_WITHIN + i, i ? 1 : s->narrow, first, blocks, &list));
+    }
 done:
     free(list.item);
     return status;
@@ -328,6 +335,7 @@ int64_t infer_session_stride(const infer_session *s) {
 
 ad_plan *infer_session_token_plan(const infer_session *s, bool suffix) {
     int which = suffix ? SUFFIX_TOKEN : PREFIX_TOKEN;
+    if (s->part[which + WITHIN].plan) return s->part[which + WITHIN].plan;
     while (!s->part[which].plan) which--;
     return s->part[which].plan;
 }

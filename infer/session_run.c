@@ -323,10 +323,11 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     int blocks = (int)s->spec.conf->model.blocks;
     kern_stream *stream = s->spec.device->stream;
     size_t real = kern_dtype_bytes(s->real), logits = (size_t)s->columns * real;
-    session_part *part = &s->part[alone ? SUFFIX_TOKEN : SUFFIX_NARROW];
+    int within = s->part[SUFFIX_TOKEN_WITHIN].plan && s->pending % s->own ? WITHIN : 0;
+    session_part *part = &s->part[(alone ? SUFFIX_TOKEN : SUFFIX_NARROW) + within];
     double known = score(s, token[0], nll != NULL);
     if (nll) nll[0] = known;
-    TRY(read_prefix(s, alone ? PREFIX_TOKEN : PREFIX_NARROW, token, tokens, s->pending));
+    TRY(read_prefix(s, (alone ? PREFIX_TOKEN : PREFIX_NARROW) + within, token, tokens, s->pending));
     /* The whole chunk's rows stay behind what it sees, for its step. */
     if (s->pending == 0) reserve(s, part->first, blocks, s->chunk + s->narrow);
     ad_plan_bind(part->plan, part->h, rows_for(s, part, s->pending));

@@ -51,11 +51,16 @@ enum {
     PREFIX_CHUNK,  /* one */
     PREFIX_NARROW, /* a piece of a chunk */
     PREFIX_TOKEN,
+    PREFIX_NARROW_WITHIN, /* the same within a chunk of the mixers' own, where they have one */
+    PREFIX_TOKEN_WITHIN,
     SUFFIX_CHUNK, /* losses and the step */
     SUFFIX_NARROW,
     SUFFIX_TOKEN,
+    SUFFIX_NARROW_WITHIN,
+    SUFFIX_TOKEN_WITHIN,
     SESSION_PARTS
 };
+enum { WITHIN = PREFIX_TOKEN_WITHIN - PREFIX_TOKEN };
 
 enum { SESSION_BUFFERS = 18 + 2 * COPIES + 2 * INFER_KINDS };
 

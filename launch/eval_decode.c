@@ -12,6 +12,7 @@
 #include "launch/eval.h"
 #include "launch/eval_saved.h"
 #include "launch/progress_line.h"
+#include "launch/ranks.h"
 #include "launch/report.h"
 #include "train/dataset.h"
 #include "train/files.h"
@@ -49,7 +50,8 @@ static kern_status open_session(reader *of, int64_t length) {
                                .inner = launch_eval_has_inner(&of->run),
                                .limit = length + 1,
                                .device = of->run.device,
-                               .memory = train_memory_limit(conf, of->run.device),
+                               .tensor = of->run.ranks->tensor,
+                               .memory = train_rank_limit(conf, of->run.device, of->run.ranks),
                                .threads = train_threads(conf)};
     omp_set_num_threads(spec.threads);
     TRY(infer_session_create(&of->session, &spec));
@@ -259,7 +261,7 @@ static kern_status present(const decoding *d) {
     json_t *result = result_json(d);
     print_result(d);
     fflush(stdout);
-    if (d->chosen->save)
+    if (d->chosen->save && !launch_ranks_rank()) /* the first one writes */
         TRY(launch_saved_measure(d->writer.run.dir, "decoding", d->chosen->command,
                                  d->writer.run.step, result));
     if (d->chosen->json) TRY(launch_print_json(json_incref(result)));
@@ -277,8 +279,8 @@ kern_status launch_eval_decoding(const launch_eval_choices *chosen, const char *
     kern_status status = KERN_OK;
     decoding d = {.chosen = chosen};
     bool begun = false;
-    TRY(launch_trained_open(&d.writer.run, word, chosen->device));
-    TRY(launch_trained_open(&d.judge.run, chosen->judge, chosen->device));
+    TRY(launch_trained_open(&d.writer.run, word, chosen->device, 0));
+    TRY(launch_trained_open(&d.judge.run, chosen->judge, chosen->device, 0));
     TRY(check_judge(&d));
     if (chosen->save && d.writer.run.alone)
         TRY(kern_fail(KERN_ERR_USAGE,

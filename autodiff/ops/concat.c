@@ -1,9 +1,16 @@
 #include "autodiff/copy.h"
 
-/* The operands one behind the other along axis attrs.i[0]. */
-ad_value ad_concat(ad_graph *graph, int count, const ad_value *part, int axis) {
+/* The operands one behind the other along axis attrs.i[0]. More than a node can have are joined in
+ * groups, and these. */
+ad_value ad_concat(ad_graph *graph, int64_t count, const ad_value *part, int axis) {
     if (count == 1) return part[0];
-    return ad_build_op(graph, AD_OP_concat, count, part, &(ad_attrs){.i = {axis}});
+    if (count <= AD_INPUTS)
+        return ad_build_op(graph, AD_OP_concat, (int)count, part, &(ad_attrs){.i = {axis}});
+    ad_value group[AD_INPUTS];
+    int64_t each = (count + AD_INPUTS - 1) / AD_INPUTS, groups = 0;
+    for (int64_t first = 0; first < count; first += each)
+        group[groups++] = ad_concat(graph, kern_min(each, count - first), part + first, axis);
+    return ad_concat(graph, groups, group, axis);
 }
 
 static const char *type(const ad_graph *graph, ad_node *node) {

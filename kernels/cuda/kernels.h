@@ -71,6 +71,9 @@ enum {
     MATMUL_FEW_COLUMNS = 8 /* of c, in a block of _dots */
 };
 
+/* Of _lines: sums of a row, by warp, with runs of so many columns. */
+#define MATMUL_FEW_SUMS(run) (MATMUL_FEW_THREADS / 32 * (run) * (32 + 32 / (run)))
+
 /* As kern_matmul_shape, c = a b (+ c if `add`), a [rows, k] as it lies. _lines: b as it lies, k in
  * `parts` of `depth`, whose sums _join adds where there are several; grid: runs of columns, parts,
  * items. _dots: b transposed. `packed`: all rows of b, and for _dots those of a, begin at 16 bytes.

@@ -10,8 +10,15 @@
 
 enum {
     ALIGNED = 16,
+<<<<<<< HEAD
     BLOCKS = 512,    /* of few rows, wanted side by side */
     LEAST_PART = 128 /* of k, in a block of them: there are no more of them than that */
+=======
+    WORKSPACE = 32 << 20,
+    LEAST_BYTES = 64 << 10, /* of b, for few rows: less is read as soon as a kernel begins */
+    BLOCKS = 512,           /* of few rows, wanted side by side */
+    LEAST_PART = 128        /* of k, in a block of them: there are no more of them than that */
+>>>>>>> K
 };
 
 typedef struct {
@@ -174,6 +181,7 @@ static void cut(product *p) {
     const kern_matmul_shape *s = &p->shape;
     p->parts = p->depth = 0;
     if (s->m > MATMUL_FEW_ROWS || (s->transpose_a && s->m > 1) || s->batch > 65535) return;
+    if (s->n * s->k * (int64_t)kern_dtype_bytes(s->dtype) < LEAST_BYTES) return;
     p->parts = 1;
     if (s->transpose_b) return;
     int64_t blocks = kern_divide_up(s->n, columns_of(s)) * s->batch;
@@ -222,10 +230,9 @@ static void run_few(kern_stream *stream, const product *p, void *c, const void *
                    0, &args);
         return;
     }
-    int run = columns_of(s) / 32;
-    int rows = one ? 1 : MATMUL_FEW_ROWS, sums = MATMUL_FEW_THREADS / 32 * run * (32 + 32 / run);
+    int rows = one ? 1 : MATMUL_FEW_ROWS, sums = MATMUL_FEW_SUMS(columns_of(s) / 32);
     launch_few(stream, few[s->dtype].lines[one], s, kern_divide_up(s->n, columns_of(s)), p->parts,
-               (size_t)(rows * MATMUL_FEW_PART + sums) * real, &args);
+               (size_t)(rows * MATMUL_FEW_PART + (one ? 1 : 2) * sums) * real, &args);
     if (p->parts > 1)
         launch_few(stream, few[s->dtype].join, s, kern_divide_up(s->m * s->n, MATMUL_FEW_THREADS),
                    1, 0, &args);

@@ -9,17 +9,18 @@
  * block's part of k, AHEAD of them at a time. */
 enum { NAME(AHEAD) = 4 };
 
-/* a [rows][part], zeros where there is none. */
-DEVICE void NAME(few_stage)(REAL *to, const matmul_few_args *args, int64_t begin, int rows) {
-    for (int i = thread_x(); i < rows * MATMUL_FEW_PART; i += MATMUL_FEW_THREADS) {
-        int row = i / MATMUL_FEW_PART, d = i % MATMUL_FEW_PART;
-        int64_t at = block_z() * args->stride_a + row * args->k + begin + d;
-        bool there = row < args->rows && d < args->depth && begin + d < args->k;
-        to[i] = there ? (REAL)VALUE(((const ELEMENT *)args->a)[at]) : 0;
+/* a [rows][part], zeros from `depth` on as far as AHEAD lines are taken. */
+DEVICE void NAME(few_stage)(REAL *to, const matmul_few_args *args, int64_t begin, int depth) {
+    const int together = NAME(AHEAD) * WARPS;
+    int taken = (depth + together - 1) / together * together;
+    const ELEMENT *a = (const ELEMENT *)args->a + block_z() * args->stride_a + begin;
+    for (int i = thread_x(); i < args->rows * taken; i += MATMUL_FEW_THREADS) {
+        int row = i / taken, d = i % taken;
+        to[row * MATMUL_FEW_PART + d] = d < depth ? (REAL)VALUE(a[row * args->k + d]) : 0;
     }
 }
 
-/* The block's sums of one row: of the warps, in order. */
+/* The block's sums of one row: of the warps, in order. The next row needs other `sums`. */
 DEVICE void NAME(few_join)(REAL *sums, const REAL *sum, const matmul_few_args *args, int row) {
     const int pitch = 32 + 32 / RUN, columns = 32 * RUN; /* hits no bank twice */
     EACH_OF_RUN(i) sums[(thread_x() / 32 * RUN + i) * pitch + lane()] = sum[i];
@@ -37,20 +38,19 @@ DEVICE void NAME(few_join)(REAL *sums, const REAL *sum, const matmul_few_args *a
         else
             *c = args->add ? *c + all : all;
     }
-    sync_block();
 }
 
 DEVICE void NAME(few_lines)(const matmul_few_args *args, int rows) {
-    REAL *a = (REAL *)shared_memory();
-    int64_t begin = (int64_t)block_y() * args->depth, depth = args->k - begin;
+    REAL *a = (REAL *)shared_memory(), *sums = a + rows * MATMUL_FEW_PART;
+    int64_t begin = (int64_t)block_y() * args->depth, left = args->k - begin;
+    int depth = left < args->depth ? (int)left : args->depth;
     int64_t column = ((int64_t)block_x() * 32 + lane()) * RUN;
     const ELEMENT *b = (const ELEMENT *)args->b + block_z() * args->stride_b + column;
     REAL sum[MATMUL_FEW_ROWS][RUN];
-    depth = depth < args->depth ? depth : args->depth;
     EACH_ROW(row) {
         EACH_OF_RUN(i) sum[row][i] = 0;
     }
-    NAME(few_stage)(a, args, begin, rows);
+    NAME(few_stage)(a, args, begin, depth);
     sync_block();
     for (int d = thread_x() / 32; d < depth; d += NAME(AHEAD) * WARPS) {
         NAME(run) run[NAME(AHEAD)];
@@ -70,7 +70,8 @@ DEVICE void NAME(few_lines)(const matmul_few_args *args, int rows) {
         }
     }
     EACH_ROW(row) {
-        if (row < args->rows) NAME(few_join)(a + rows * MATMUL_FEW_PART, sum[row], args, row);
+        if (row < args->rows)
+            NAME(few_join)(sums + row % 2 * MATMUL_FEW_SUMS(RUN), sum[row], args, row);
     }
 }
 
@@ -108,12 +109,12 @@ DEVICE void NAME(few_dots)(const matmul_few_args *args, int rows) {
         }
     }
     EACH_ROW(row) {
-        UNROLL for (int c = 0; c < NAME(COLUMNS); c++) {
+        if (row < args->rows) UNROLL
+        for (int c = 0; c < NAME(COLUMNS); c++) {
             REAL all = sum[row][c];
             UNROLL for (int bits = 1; bits < 32; bits *= 2) all += XOR(all, bits);
             REAL *to = (REAL *)args->c + block_z() * args->stride_c + row * args->n + column + c;
-            if (lane() == 0 && row < args->rows && column + c < args->n)
-                *to = args->add ? *to + all : all;
+            if (lane() == 0 && column + c < args->n) *to = args->add ? *to + all : all;
         }
     }
 }

@@ -74,7 +74,7 @@ refused 2 "did you mean train.steps=3?" quickstart --train.steps=3
 # An installed program has configurations of its own, wherever its prefix is put later.
 cmake --install "$(dirname "$ttt")" --prefix "$scratch/first" >installed || fault "cmake --install: $(cat installed)"
 mv first second
-[ "$(second/bin/ttt configs | wc -l)" = 243 ] || fault "the installed program lists other configurations"
+second/bin/ttt configs | cmp -s - list || fault "the installed program lists other configurations"
 (cd second/share/ttt/configs && find . -type f | sort) >files
 (cd "$source/configs" && find . -name '*.yaml' | sort) | cmp - files || fault "installed: $(cat files)"
 second/bin/ttt plan quickstart >plan || fault "an installed program plans nothing"

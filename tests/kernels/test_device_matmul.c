@@ -118,10 +118,12 @@ static void test_products(void **state) {
                                        /* few rows: edges of runs, blocks, parts of k */
                                        {3, 129, 1025},
                                        {1, 256, 520},
-                                       {1, 8, 1027},
+                                       {1, 33, 1027},
                                        {8, 264, 264},
                                        {9, 16, 8},
-                                       {2, 640, 1280}};
+                                       {2, 640, 1280},
+                                       {5, 1, 40000},
+                                       {2, 2056, 16}};
     for (int d = 0; d < 3; d++)
         for (int bits = 0; bits < 8; bits++)
             for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -154,10 +156,10 @@ static void test_shared_b(void **state) {
                                           .accumulate = bits & 4,
                                           .batch = 4,
                                           .m = m,
-                                          .n = 24,
-                                          .k = 40,
-                                          .stride_a = m * 40,
-                                          .stride_c = m * 24},
+                                          .n = 72,
+                                          .k = 520,
+                                          .stride_a = m * 520,
+                                          .stride_c = m * 72},
                       0);
 }
 

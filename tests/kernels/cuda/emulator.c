@@ -372,7 +372,7 @@ void emulator_run(const kern_block_kernel *kernel, const void *args, const unsig
     int64_t blocks = (int64_t)grid[0] * grid[1] * grid[2];
 #ifdef EMULATOR_WATCHES
     int workers = 1;
-    watch_launch(kernel->name);
+    watch_launch(kernel->name, threads, shared_bytes);
 #else
     int workers = (int)kern_min(blocks, omp_get_max_threads());
 #endif

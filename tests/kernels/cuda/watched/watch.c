@@ -70,7 +70,7 @@ static shadow *shadow_of(const watched *w, const char *at, size_t bytes) {
 
 /* ---- order ---- */
 
-void watch_launch(const char *name) {
+void watch_launch(const char *name, int threads, size_t shared_bytes) {
     kernel = NULL;
     for (int i = 0; i < kernel_count; i++)
         if (!strcmp(kernels[i].kernel, name)) kernel = &kernels[i];
@@ -79,6 +79,8 @@ void watch_launch(const char *name) {
         kernel = &kernels[kernel_count++];
         kernel->kernel = name;
     }
+    if (kernel->threads < threads) kernel->threads = threads;
+    kernel->shared_bytes = kern_max_bytes(kernel->shared_bytes, shared_bytes);
     first_block = block + 1;
     watch_begin_requests();
 }

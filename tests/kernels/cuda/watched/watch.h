@@ -22,7 +22,7 @@ void watch_forget(void);
 
 /* ---- for the emulator ---- */
 
-void watch_launch(const char *kernel);
+void watch_launch(const char *kernel, int threads, size_t shared_bytes);
 void watch_block(const void *shared, size_t bytes, int threads);
 void watch_barrier(int warp); /* -1: the block's */
 void watch_access(const void *at, size_t bytes, bool writes, const void *place);
@@ -34,6 +34,8 @@ void watch_end_block(void);
 
 typedef struct {
     const char *kernel;
+    int threads;
+    size_t shared_bytes;                /* the most */
     int64_t shared, turns, least_turns; /* requests; turns that they need */
     int64_t global, sectors, least_sectors;
 } watch_counts;
