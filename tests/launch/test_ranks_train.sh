@@ -26,7 +26,7 @@ close() {
 }
 
 long=(./tiny.yaml train.precision=f64 train.steps=20 train.micro_batch=0 data.valid=valid.h5 run.eval_every=10
-    run.eval_windows=5 run.save_every=10)
+    run.eval_windows=40 run.save_every=10)
 part=("${long[@]}" train.steps=10 train.total_steps=20)
 "$ttt" train "${long[@]}" run.dir=one >log 2>&1 || fault "$(cat log)"
 for n in 2 4; do
