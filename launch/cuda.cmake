@@ -9,8 +9,9 @@ endif()
 
 # Machine code for each architecture that there is a machine for, PTX for those to come. A kernel
 # that spills registers does not build.
+set(TTT_CUDA_ARCHITECTURES 80 86 90 100 120 CACHE STRING "compute capabilities, without the point")
 set(cuda_code)
-foreach(architecture 80 86 90 100 120)
+foreach(architecture ${TTT_CUDA_ARCHITECTURES})
     list(APPEND cuda_code
          -gencode=arch=compute_${architecture},code=[sm_${architecture},compute_${architecture}])
 endforeach()
@@ -34,8 +35,8 @@ foreach(source ${cuda_kernels})
 endforeach()
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/cuda/*.c kernels/rows_text*.c)
-add_library(ttt_cuda MODULE ${cuda_sources} ${cuda_objects} ${CMAKE_BINARY_DIR}/rows_prelude.c)
-add_dependencies(ttt_cuda ttt_rows_prelude)
+add_library(ttt_cuda MODULE ${cuda_sources} ${cuda_objects} ${prelude} ${sources_hash})
+add_dependencies(ttt_cuda ttt_generated)
 set_target_properties(ttt_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
                                           LINKER_LANGUAGE C)
 target_link_libraries(ttt_cuda PRIVATE CUDA::cudart CUDA::cublasLt CUDA::nvrtc)

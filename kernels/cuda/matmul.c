@@ -2,6 +2,7 @@
  * first: our row-major c = op(a) op(b) is its c' = b' a', where x' is x as its columns lie.
  * Algorithms come from its heuristic, never from timing, and no two sums of parts race: the same
  * bits at every run. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/cuda/cuda.h"
@@ -9,7 +10,6 @@
 
 enum {
     ALIGNED = 16,
-    WORKSPACE = 32 << 20,
     LEAST_BYTES = 64 << 10, /* of b, for few rows: less is read as soon as a kernel begins */
     BLOCKS = 512,           /* of few rows, wanted side by side */
     LEAST_PART = 128        /* of k, in a block of them: there are no more of them than that */
@@ -46,12 +46,17 @@ done:
     return status;
 }
 
+static int sums_of(kern_dtype dtype) {
+    if (dtype == KERN_F64) return KERN_CUBLAS_SUM_F64;
+    return dtype == KERN_F32 && kern_cuda_gpu.tf32 ? KERN_CUBLAS_SUM_TF32 : KERN_CUBLAS_SUM_F32;
+}
+
 static kern_status describe(product *p) {
     const kern_matmul_shape *s = &p->shape;
     bool f64 = s->dtype == KERN_F64;
     int32_t transposed = KERN_CUBLAS_TRANSPOSED;
     kern_status status = KERN_OK;
-    TRY(CUBLAS(MatmulDescCreate, &p->description, f64 ? KERN_CUBLAS_SUM_F64 : KERN_CUBLAS_SUM_F32,
+    TRY(CUBLAS(MatmulDescCreate, &p->description, sums_of(s->dtype),
                f64 ? KERN_CUDA_F64 : KERN_CUDA_F32));
     if (s->transpose_b)
         TRY(CUBLAS(MatmulDescSetAttribute, p->description, KERN_CUBLAS_TRANSPOSE_A, &transposed,
@@ -68,13 +73,20 @@ done:
     return status;
 }
 
-/* What the heuristic says where a and b are aligned to `input` bytes, c to `result`. */
-static kern_status choose(const product *p, kern_cublas_choice *choice, size_t input,
-                          size_t result) {
+/* A question to the heuristic: operands a and b are aligned to `input` bytes, c to `result`. */
+typedef struct {
+    const product *product;
+    size_t input, result;
+} question;
+
+static kern_status ask(kern_cublas_choice *choice, const void *how) {
+    const question *q = how;
+    const product *p = q->product;
     void *wanted = NULL;
-    uint64_t workspace = WORKSPACE;
+    uint64_t workspace = KERN_CUBLAS_WORKSPACE_MOST;
     uint32_t reductions = KERN_CUBLAS_NOT_IN_PLACE;
-    uint32_t alignment[] = {(uint32_t)input, (uint32_t)input, (uint32_t)result, (uint32_t)result};
+    uint32_t input = (uint32_t)q->input, result = (uint32_t)q->result;
+    uint32_t alignment[] = {input, input, result, result};
     int found = 0;
     kern_status status = KERN_OK;
     TRY(CUBLAS(MatmulPreferenceCreate, &wanted));
@@ -87,10 +99,26 @@ static kern_status choose(const product *p, kern_cublas_choice *choice, size_t i
                    sizeof alignment[i]));
     TRY(CUBLAS(MatmulAlgoGetHeuristic, library, p->description, p->b, p->a, p->c, p->c, wanted, 1,
                choice, &found));
-    if (!found || choice->status) status = kern_fail(KERN_ERR_FILE, "cublasLt knows no algorithm");
+    if (!found || choice->status)
+        status = kern_fail(KERN_ERR_DEVICE, "cublasLt knows no algorithm");
 done:
     if (wanted) kern_cublas_table.MatmulPreferenceDestroy(wanted);
     return status;
+}
+
+static kern_status choose(const product *p, kern_cublas_choice *choice, size_t input,
+                          size_t result) {
+    typedef long long number; /* what %lld prints */
+    const kern_matmul_shape *s = &p->shape;
+    const question q = {p, input, result};
+    const kern_cublas_product parts = {library, p->description, p->b, p->a, p->c};
+    bool tf32 = sums_of(s->dtype) == KERN_CUBLAS_SUM_TF32;
+    char kind[KERN_CUDA_KIND];
+    snprintf(kind, sizeof kind, "%s %c%c [%lld, %lld, %lld] x %lld, strides %lld %lld %lld, at %zu",
+             tf32 ? "tf32" : kern_dtype_name(s->dtype), s->transpose_a ? 'T' : 'N',
+             s->transpose_b ? 'T' : 'N', (number)s->m, (number)s->k, (number)s->n, (number)s->batch,
+             (number)s->stride_a, (number)s->stride_b, (number)s->stride_c, input);
+    return kern_cuda_algorithm(choice, kind, &parts, ask, &q);
 }
 
 static void destroy(void *state) {
