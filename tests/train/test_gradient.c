@@ -348,7 +348,9 @@ static void test_gradients_add_up(void **state) {
     tiny_end(&m);
 }
 
-int main(void) {
+/* All of them, or those whose names match a pattern. */
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_variant_against_differences),
         cmocka_unit_test(test_first_order_holds_the_updates),
