@@ -216,8 +216,14 @@ static kern_status hand_over(ad_emitter *e) {
     size_t workspace = 0;
     kern_status status =
         e->low->spec.device->rows->create(&unit->state, &program, e->low->spec.threads, &workspace);
+    if (status != KERN_OK) {
+        const ad_graph *graph = e->low->graph;
+        int last = unit->nodes ? unit->node[unit->nodes - 1] : ad_numbered(unit->add_from).node;
+        return kern_fail_context(status, "rows in %s",
+                                 ad_scope_name(graph, ad_node_at(graph, last)->scope));
+    }
     if (workspace) unit->workspace = ad_new_storage(e->low, workspace, false);
-    return status;
+    return KERN_OK;
 }
 
 /* Of the emitter's places, 100 kB, most are never touched, nor zeroed. */

@@ -142,6 +142,16 @@ void ad_plan_forget_runs(ad_plan *plan) {
     free(plan->record);
 }
 
+/* What a device says of a recording's failure names no step. */
+static kern_status explain(const ad_plan *plan, kern_status status) {
+    const ad_lowering *low = &plan->low;
+    int last = 0;
+    while (low->order[last] >= 0 && low->order[last + 1] >= 0) last++;
+    if (status == KERN_OK || low->order[last] < 0) return status;
+    ad_plan_step_cost step = ad_unit_cost(plan, &low->unit[low->order[last]], INT64_MAX);
+    return kern_fail_context(status, "the recorded run up to %s in %s", step.op, step.scope);
+}
+
 static kern_status run_recorded(ad_plan *plan, kern_stream *stream, void *arena) {
     const kern_device *device = stream->device;
     ad_run_record *record = find_record(plan, arena);
@@ -152,8 +162,9 @@ static kern_status run_recorded(ad_plan *plan, kern_stream *stream, void *arena)
         status = run_units(plan, stream);
         record->recording = device->recorded(stream);
     }
-    if (status == KERN_OK) device->replay(stream, record->recording);
-    return status;
+    if (status != KERN_OK) return status;
+    device->replay(stream, record->recording);
+    return explain(plan, stream->status);
 }
 
 /* ---- a run ---- */

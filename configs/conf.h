@@ -91,6 +91,14 @@ typedef struct {
     int64_t save_every, keep_last, keep_every /* steps; 0: no such rule */;
 } conf_run;
 
+typedef enum { CONF_SHARD_NONE, CONF_SHARD_OPTIMIZER } conf_shard;
+
+typedef struct {
+    int64_t tensor;   /* ranks that share the work on the same texts; divides all */
+    conf_shard shard; /* what is divided over the ranks that read other texts */
+    int64_t timeout;  /* seconds after which a rank that the others wait for is missing */
+} conf_ranks;
+
 typedef struct {
     conf_model model;
     conf_mamba mamba; /* of blocks m, Mamba 2 (infer/mamba2.c) */
@@ -100,6 +108,7 @@ typedef struct {
     conf_train train;
     conf_data data;
     conf_run run;
+    conf_ranks ranks;
     const char *name; /* of the configuration; not an option */
 } ttt_conf;
 

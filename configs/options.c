@@ -5,6 +5,7 @@
 
 static const char *const attentions[] = {"window", "full", "hybrid", "none", NULL};
 static const char *const inners[] = {"off", "e2e", "first_order", "naive", NULL};
+static const char *const shards[] = {"none", "optimizer", NULL};
 static const char *const precisions[] = {"f32", "bf16", "f64", NULL};
 static const char *const kvb_losses[] = {"dot", "l2", NULL};
 static const char *const kvb_outputs[] = {"q", "k", NULL};
@@ -130,7 +131,8 @@ static const conf_option options[] = {
     CHOICE(AT(train, precision), "f32", precisions,
            "of products: f32; bf16 operands with f32 sums; or f64 throughout"),
     TEXT(AT(train, device), "cpu",
-         "what computes: cpu; or check, the CPU with memory that the program may not touch"),
+         "what computes: cpu; cuda, a GPU (docs/gpu.md); or check, the CPU with memory that the "
+         "program may not touch"),
     INTEGER(AT(train, threads), "0", "threads", 0, 4096, "0: one for each core"),
     PATH(AT(train, init_from), "", "run or checkpoint whose weights to start from; empty: random"),
     BYTES(AT(train, memory_limit), "0", "memory the plan may use; 0: what the machine has free"),
@@ -158,6 +160,13 @@ static const conf_option options[] = {
             "keep the newest so many checkpoints; 0: no such rule"),
     INTEGER(AT(run, keep_every), "0", "steps", 0, 1e9,
             "keep checkpoints of every so many-th step; 0: no such rule"),
+
+    INTEGER(AT(ranks, tensor), "1", "ranks", 1, 65536,
+            "ranks that share the work on the same texts; divides their number"),
+    CHOICE(AT(ranks, shard), "optimizer", shards,
+           "what the ranks that read other texts divide: nothing, or the optimiser's state"),
+    INTEGER(AT(ranks, timeout), "300", "seconds", 1, 1e6,
+            "a rank for which others wait so long ends the job"),
 };
 /* clang-format on */
 

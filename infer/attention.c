@@ -14,17 +14,27 @@ static const infer_role role[ROLES] = {
     [K_NORM] = {.name = "attn.k_norm.weight", .begin = infer_draw_one},      /* [K] */
 };
 
+/* One key head is every rank's, several are divided. */
+static infer_placing placing_of_keys(const ttt_conf *conf) {
+    return conf_kv_heads(conf) == 1 ? INFER_SUMMED : INFER_PARTED;
+}
+
+static void cut_keys(infer_parameter *p, const ttt_conf *conf) {
+    p->placing = placing_of_keys(conf);
+    if (p->placing == INFER_PARTED) infer_cut(p, 1, conf_kv_heads(conf), "model.kv_heads");
+}
+
 static void parameters(infer_parameters *p, const ttt_conf *conf, int block) {
     const conf_model *m = &conf->model;
     int64_t size = conf_head_size(conf), queries = m->heads * size,
             keys = conf_kv_heads(conf) * size;
-    infer_cut(INFER_ADD(p, &role[WQ], block, m->dim, queries), 1);
-    infer_cut(INFER_ADD(p, &role[WK], block, m->dim, keys), 1);
-    infer_cut(INFER_ADD(p, &role[WV], block, m->dim, keys), 1);
-    infer_cut(INFER_ADD(p, &role[WO], block, queries, m->dim), 0);
+    infer_cut(INFER_ADD(p, &role[WQ], block, m->dim, queries), 1, m->heads, "model.heads");
+    cut_keys(INFER_ADD(p, &role[WK], block, m->dim, keys), conf);
+    cut_keys(INFER_ADD(p, &role[WV], block, m->dim, keys), conf);
+    infer_cut(INFER_ADD(p, &role[WO], block, queries, m->dim), 0, m->heads, "model.heads");
     if (!m->qk_norm) return;
-    INFER_ADD(p, &role[Q_NORM], block, size);
-    INFER_ADD(p, &role[K_NORM], block, size);
+    INFER_ADD(p, &role[Q_NORM], block, size)->placing = INFER_SUMMED;
+    INFER_ADD(p, &role[K_NORM], block, size)->placing = INFER_SUMMED;
 }
 
 enum { KEYS, VALUES, STATES };
@@ -35,6 +45,7 @@ int infer_attention_states(infer_mixer_state state[INFER_STATES], const ttt_conf
     for (int i = 0; i < STATES; i++)
         state[i] = (infer_mixer_state){.name = name[i],
                                        .history = true,
+                                       .placing = placing_of_keys(conf),
                                        .rank = 2,
                                        .dim = {conf_kv_heads(conf), conf_head_size(conf), 1}};
     return STATES;
@@ -61,7 +72,7 @@ ad_value infer_attend(const infer_context *c, int block, infer_memory *memory, a
                               .v = ad_cast(c->graph, v, c->product),
                               .past_k = memory->before[KEYS],
                               .past_v = memory->before[VALUES],
-                              .past_rows = past ? c->past_rows[kind] : AD_NONE,
+                              .past_rows = past ? infer_vary(c, c->past_rows[kind]) : AD_NONE,
                               .window = kind == INFER_FULL ? c->past_capacity[kind] + c->rows
                                                            : conf_block_window(c->conf, block),
                               .scale = 1 / sqrt((double)conf_head_size(c->conf))};
@@ -77,10 +88,11 @@ ad_value infer_attend(const infer_context *c, int block, infer_memory *memory, a
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value x) {
     ad_value w[ROLES];
     for (int i = 0; i < ROLES; i++) w[i] = infer_weight(c, block, &role[i]);
+    x = infer_vary(c, x);
     ad_value q = infer_heads(c, infer_linear(c, x, w[WQ]), w[Q_NORM]);
     ad_value k = infer_heads(c, infer_linear(c, x, w[WK]), w[K_NORM]);
     ad_value v = infer_heads(c, infer_linear(c, x, w[WV]), AD_NONE);
-    return infer_linear(c, infer_attend(c, block, memory, q, k, v), w[WO]);
+    return infer_sum(c, infer_linear(c, infer_attend(c, block, memory, q, k, v), w[WO]));
 }
 
 /* Pairs of tokens (t, s), s <= t, t - s < window, of a sequence: within chunks, across chunks. */

@@ -56,20 +56,20 @@ static kern_status check(const ttt_conf *conf) {
 static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
     sizes s = sizes_of(conf);
     int64_t D = conf->model.dim, keys = s.M * s.N, values = s.M * s.P;
-    infer_cut(INFER_ADD(to, &role[WQ], block, D, keys), 1);
-    infer_cut(INFER_ADD(to, &role[WK], block, D, keys), 1);
-    infer_cut(INFER_ADD(to, &role[WV], block, D, values), 1);
-    if (conf->gdn.gate) infer_cut(INFER_ADD(to, &role[WG], block, D, values), 1);
-    infer_cut(INFER_ADD(to, &role[WA], block, D, s.M), 1);
-    infer_cut(INFER_ADD(to, &role[WB], block, D, s.M), 1);
+    infer_cut(INFER_ADD(to, &role[WQ], block, D, keys), 1, s.M, "gdn.heads");
+    infer_cut(INFER_ADD(to, &role[WK], block, D, keys), 1, s.M, "gdn.heads");
+    infer_cut(INFER_ADD(to, &role[WV], block, D, values), 1, s.M, "gdn.heads");
+    if (conf->gdn.gate) infer_cut(INFER_ADD(to, &role[WG], block, D, values), 1, s.M, "gdn.heads");
+    infer_cut(INFER_ADD(to, &role[WA], block, D, s.M), 1, s.M, "gdn.heads");
+    infer_cut(INFER_ADD(to, &role[WB], block, D, s.M), 1, s.M, "gdn.heads");
     infer_parameter *conv = INFER_ADD(to, &role[CONV], block, s.X, 2 * keys + values);
     infer_add_range(conv, 1, keys, true);
     infer_add_range(conv, 1, keys, true);
     infer_add_range(conv, 1, values, true);
-    infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0);
-    infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0);
+    infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0, s.M, "gdn.heads");
+    infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0, s.M, "gdn.heads");
     INFER_ADD(to, &role[NORM], block, s.P);
-    infer_cut(INFER_ADD(to, &role[WO], block, values, D), 0);
+    infer_cut(INFER_ADD(to, &role[WO], block, values, D), 0, s.M, "gdn.heads");
 }
 
 enum { TAIL, STATE, STATES };
@@ -246,4 +246,5 @@ const infer_mixer infer_mixer_gated_delta = {.letters = "g",
                                              .states = states,
                                              .build = build,
                                              .check = check,
+                                             .undivided = true,
                                              .flops = flops};

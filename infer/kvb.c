@@ -115,28 +115,30 @@ static void add_norms(infer_parameters *to, const ttt_conf *conf, int block) {
     int64_t width = by_head ? conf_head_size(conf) : conf->model.dim;
     for (int i = Q_NORM; i <= K_NORM; i++) {
         infer_parameter *p = INFER_ADD(to, &role[i], block, width);
-        if (!by_head) infer_cut(p, 0);
+        if (!by_head) infer_cut(p, 0, conf->kvb.heads, "kvb.heads");
     }
 }
 
 static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
     const conf_kvb *k = &conf->kvb;
     int64_t D = conf->model.dim, M = k->heads, Z = D / M, Y = conf_kvb_inner(conf), r = k->rank;
-    for (int i = WQ; i <= WO; i++) infer_cut(INFER_ADD(to, &role[i], block, D, D), i != WO);
+    for (int i = WQ; i <= WO; i++)
+        infer_cut(INFER_ADD(to, &role[i], block, D, D), i != WO, M, "kvb.heads");
     add_norms(to, conf, block);
     for (int i = k->output == CONF_KVB_NORMAL ? Q_SCALE : K_SCALE; i <= K_OFFSET; i++)
-        infer_cut(INFER_ADD(to, &role[i], block, D), 0);
+        infer_cut(INFER_ADD(to, &role[i], block, D), 0, M, "kvb.heads");
     for (int i = W1_A; i <= W3_B && r; i += 2) {
-        infer_cut(INFER_ADD(to, &role[i], block, M, Z, r), 0);
-        infer_cut(INFER_ADD(to, &role[i + 1], block, M, r, Y), 0);
+        infer_cut(INFER_ADD(to, &role[i], block, M, Z, r), 0, M, "kvb.heads");
+        infer_cut(INFER_ADD(to, &role[i + 1], block, M, r, Y), 0, M, "kvb.heads");
     }
-    for (int i = W1; i <= W3 && !r; i++) infer_cut(INFER_ADD(to, &role[i], block, M, Z, Y), 0);
-    infer_cut(INFER_ADD(to, &role[W2], block, M, Y, Z), 0);
+    for (int i = W1; i <= W3 && !r; i++)
+        infer_cut(INFER_ADD(to, &role[i], block, M, Z, Y), 0, M, "kvb.heads");
+    infer_cut(INFER_ADD(to, &role[W2], block, M, Y, Z), 0, M, "kvb.heads");
     for (int i = WLR; i <= WSCALE; i += 2) {
         if ((i == WMU && !k->momentum) || (i == WSCALE && !k->scale)) continue;
         int64_t columns = i == WLR ? 3 * M : M;
-        infer_cut(INFER_ADD(to, &role[i], block, D, columns), 1);
-        infer_cut(INFER_ADD(to, &role[i + 1], block, columns), 0);
+        infer_cut(INFER_ADD(to, &role[i], block, D, columns), 1, M, "kvb.heads");
+        infer_cut(INFER_ADD(to, &role[i + 1], block, columns), 0, M, "kvb.heads");
     }
     INFER_ADD(to, &role[NORM], block, Z);
 }
@@ -259,4 +261,5 @@ const infer_mixer infer_mixer_kvb = {.letters = "k",
                                      .build = build,
                                      .chunk = own_chunk,
                                      .check = check,
+                                     .undivided = true,
                                      .flops = flops};

@@ -73,11 +73,11 @@ static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
     infer_add_range(p, 1, s.M, true);
     cut_channels(INFER_ADD(to, &role[CONV], block, s.X, channels), 1, &s);
     cut_channels(INFER_ADD(to, &role[CONV_BIAS], block, channels), 0, &s);
-    infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0);
-    infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0);
-    infer_cut(INFER_ADD(to, &role[SKIP], block, s.M), 0);
-    infer_cut(INFER_ADD(to, &role[NORM], block, s.E), 0);
-    infer_cut(INFER_ADD(to, &role[W_OUT], block, s.E, s.D), 0);
+    infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0, s.M, "mamba.head_size");
+    infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0, s.M, "mamba.head_size");
+    infer_cut(INFER_ADD(to, &role[SKIP], block, s.M), 0, s.M, "mamba.head_size");
+    infer_cut(INFER_ADD(to, &role[NORM], block, s.E), 0, s.M, "mamba.head_size");
+    infer_cut(INFER_ADD(to, &role[W_OUT], block, s.E, s.D), 0, s.M, "mamba.head_size");
 }
 
 enum { TAIL, STATE, STATES };
@@ -257,4 +257,5 @@ const infer_mixer infer_mixer_mamba2 = {.letters = "m",
                                         .states = states,
                                         .build = build,
                                         .check = check,
+                                        .undivided = true,
                                         .flops = flops};

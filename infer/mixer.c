@@ -30,10 +30,16 @@ int64_t infer_mixer_chunk(const ttt_conf *conf) {
     return chunk;
 }
 
-int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block) {
+int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block,
+                    int ranks) {
     const infer_mixer *mixer = infer_mixer_of(conf, block);
     int count = mixer && mixer->states ? mixer->states(state, conf, (int)block) : 0;
     ASSERT(count <= INFER_STATES);
+    for (int i = 0; i < count; i++)
+        if (state[i].placing == INFER_PARTED) {
+            ASSERT(state[i].dim[state[i].axis] % ranks == 0);
+            state[i].dim[state[i].axis] /= ranks;
+        }
     return count;
 }
 

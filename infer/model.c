@@ -43,6 +43,13 @@ static int add_slice(model_part *part, ad_value value, bool batched, bool differ
     return part->slices++;
 }
 
+/* The tokens and, in the slice behind theirs, which of them the rank has. */
+static int add_tokens(model_part *part, infer_tokens tokens) {
+    int slice = add_slice(part, tokens.id, true, false);
+    if (ad_is_value(tokens.here)) add_slice(part, tokens.here, true, false);
+    return slice;
+}
+
 static void add_tables(model_part *part) {
     for (int kind = 0; kind < INFER_KINDS; kind++) {
         part->cosine_slice[kind] = part->sine_slice[kind] = -1;
@@ -73,6 +80,7 @@ static ad_scan_spec scan_spec(const infer_model *model, model_part *part) {
                           .loss = AD_NONE,
                           .backward = model->spec.backward,
                           .device = model->spec.device,
+                          .comm = model->spec.tensor,
                           .threads = model->spec.threads,
                           .debug = model->spec.debug};
 }
@@ -82,9 +90,8 @@ static kern_status create_prefix(infer_model *model, int blocks) {
     model_part *part = &model->prefix;
     int64_t chunk = prefix_chunk(model);
     begin_part(model, part, chunk, 0, blocks);
-    ad_value tokens =
-        ad_input(part->body.graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
-    model->tokens_slice = add_slice(part, tokens, true, false);
+    infer_tokens tokens = infer_add_tokens(&part->body, false, "tokens");
+    model->tokens_slice = add_tokens(part, tokens);
     add_tables(part);
     ad_value rows = infer_build_prefix(&part->body, blocks, tokens);
     ad_scan_output output = {.value = rows, .by_row = true, .differentiable = true};
@@ -103,11 +110,11 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     begin_part(model, part, chunk, first, blocks);
     ad_graph *g = part->body.graph;
     ad_value h = ad_input(g, AD_TYPE(model->real, rows, conf->model.dim), "h");
-    ad_value target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
+    infer_tokens target = infer_add_tokens(&part->body, true, "targets");
     ad_value weight = ad_input(g, AD_TYPE(model->real, rows, 1), "loss_weights");
     model->rate = ad_scalar(g, model->real, "rate");
     model->rows_slice = add_slice(part, h, true, true);
-    model->target_slice = add_slice(part, target, true, false);
+    model->target_slice = add_tokens(part, target);
     model->weight_slice = add_slice(part, weight, true, false);
     add_tables(part);
     infer_body body = infer_build_body(&part->body, first, blocks, h, target, weight, model->rate);
@@ -157,7 +164,10 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     if (!spec->device) model->spec.device = kern_device_cpu();
     model->real = infer_real(conf);
     model->product = infer_product(conf);
-    model->parameters = infer_parameters_create(conf);
+    if (spec->tensor && spec->tensor->ranks == 1) model->spec.tensor = NULL;
+    if (model->spec.tensor) TRY(infer_check_ranks(conf, model->spec.tensor->ranks));
+    model->parameters = infer_parameters_of_rank(conf, model->spec.tensor);
+    model->exact = kern_array(model->parameters->count, sizeof *model->exact);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
     TRY(create_suffix(model, prefix, blocks));
     model->first_carry = kern_array(model->suffix.body.carries, sizeof *model->first_carry);

@@ -9,6 +9,10 @@ session_carries *infer_session_carries(infer_session *s, const session_state *st
     return &s->carries[conf_suffix_block(s->spec.conf, state->block)];
 }
 
+int64_t infer_session_capacity(const infer_session *s, int64_t past) {
+    return past > 0 ? past + s->unit + s->narrow : 0;
+}
+
 static size_t history_bytes(const session_state *state) {
     return kern_align((size_t)state->capacity * state->bytes);
 }
@@ -17,7 +21,7 @@ static void plan_history(infer_session *s, session_state *state) {
     const ttt_conf *conf = s->spec.conf;
     bool full = conf_block_is_full(conf, state->block);
     state->past = full ? s->spec.limit : conf_block_window(conf, state->block) - 1;
-    if (state->past > 0) state->capacity = state->past + s->unit + s->narrow;
+    state->capacity = infer_session_capacity(s, state->past);
     s->history_bytes += history_bytes(state);
 }
 
@@ -26,7 +30,7 @@ void infer_session_plan_states(infer_session *s) {
     infer_mixer_state about[INFER_STATES];
     s->state = kern_array(INFER_STATES * conf->model.blocks, sizeof *s->state);
     for (int b = 0; b < conf->model.blocks; b++) {
-        int states = infer_states_of(about, conf, b);
+        int states = infer_states_of(about, conf, b, s->parameters->ranks);
         for (int i = 0; i < states; i++) {
             session_state *state = &s->state[s->states++];
             *state = (session_state){.about = about[i], .block = b};
@@ -41,6 +45,13 @@ void infer_session_plan_states(infer_session *s) {
             infer_session_carries(s, state)->bytes += kern_align(state->bytes);
         }
     }
+}
+
+static size_t fresh_bytes(const infer_session *s) {
+    size_t bytes = 0;
+    for (int i = 0; i < s->states; i++)
+        if (s->state[i].about.history) bytes += kern_align(s->state[i].bytes);
+    return bytes;
 }
 
 /* Those of the prefix need no copy of a chunk's beginning. */
@@ -81,14 +92,16 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
     size_t table = 2 * (size_t)conf_head_size(s->spec.conf) * real; /* of one kind, of a row */
     int tables = 1 + s->has_table[0] + s->has_table[1];
+    int64_t ranks = s->parameters->ranks;
     infer_session_memory memory = {
         .weights = infer_values_bytes(s->parameters, s->spec.conf, reader, s->spec.device),
-        .history = s->history_bytes + carried_bytes(s),
+        .history = s->history_bytes + fresh_bytes(s) + carried_bytes(s),
         .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
         .workspace = s->arena_bytes,
         .rows = rows * ((size_t)model->dim * real + 2 * real + 4 * sizeof(int32_t) +
                         (size_t)tables * table) +
-                (size_t)((s->narrow + 1) * model->vocab) * real +
+                (size_t)(s->narrow * s->columns + ranks * s->columns) * real +
+                (s->spec.tensor ? 2 * rows + (size_t)((ranks + 1) * s->columns) : 0) * real +
                 (s->real == KERN_F32 ? 0 : (size_t)model->vocab * sizeof(float))};
     count_reads(&memory, s);
     return memory;
@@ -118,13 +131,31 @@ static kern_status take(infer_session *s, void *place, size_t bytes, const char 
     return status;
 }
 
+/* What there is with several ranks only. */
+static kern_status allocate_shared(infer_session *s) {
+    kern_status status = KERN_OK;
+    size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
+    size_t columns = (size_t)s->columns * real;
+    TRY(take(s, &s->input_here, rows * real, "tokens"));
+    TRY(take(s, &s->target_here, rows * real, "targets"));
+    TRY(take(s, &s->missing, columns, "missing columns"));
+    TRY(take(s, &s->gathered, (size_t)s->parameters->ranks * columns, "logits"));
+    void *missing;
+    TRY(kern_alloc(&missing, columns, "missing columns"));
+    infer_missing_columns(missing, s->spec.conf, s->spec.tensor);
+    kern_upload(s->spec.device, s->missing, missing, columns);
+    kern_free(missing);
+done:
+    return status;
+}
+
 static kern_status allocate_rows(infer_session *s) {
     kern_status status = KERN_OK;
     const conf_model *model = &s->spec.conf->model;
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
     size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
     TRY(take(s, &s->h, rows * (size_t)model->dim * real, "rows of the prefix"));
-    TRY(take(s, &s->logits, (size_t)(s->narrow * model->vocab) * real, "logits"));
+    TRY(take(s, &s->logits, (size_t)(s->narrow * s->columns) * real, "logits"));
     TRY(take(s, &s->nll, rows * real, "losses"));
     TRY(take(s, &s->loss, real, "losses"));
     TRY(take(s, &s->norm, real, "losses"));
@@ -138,7 +169,8 @@ static kern_status allocate_rows(infer_session *s) {
         TRY(take(s, &s->cosine[kind], table, "rotary table"));
         TRY(take(s, &s->sine[kind], table, "rotary table"));
     }
-    TRY(kern_alloc_zero(&s->scores, (size_t)model->vocab * real, "logits"));
+    if (s->spec.tensor) TRY(allocate_shared(s));
+    TRY(kern_alloc_zero(&s->scores, (size_t)(s->parameters->ranks * s->columns) * real, "logits"));
     if (s->real != KERN_F32)
         TRY(kern_alloc_zero((void **)&s->scores_f32, (size_t)model->vocab * sizeof *s->scores_f32,
                             "logits"));
@@ -161,6 +193,7 @@ kern_status infer_session_allocate(infer_session *s) {
         s->state[i].rows = at;
         at += history_bytes(&s->state[i]);
     }
+    TRY(take(s, &s->fresh, fresh_bytes(s), "keys and values"));
     for (int suffix = 0; suffix < 2; suffix++)
         for (int i = 0; i < COPIES - 1 + suffix && s->carries[suffix].bytes; i++)
             TRY(take(s, &s->carries[suffix].copy[i], s->carries[suffix].bytes, "mixers' states"));

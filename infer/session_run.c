@@ -35,21 +35,51 @@ static void advance(infer_session *s, int first, int last, int64_t rows) {
         if (is_history_of(&s->state[i], first, last)) s->state[i].used += rows;
 }
 
+/* Keys and values of one token: from where they were made to the ends of the histories. */
+static void append(infer_session *s, const session_part *part) {
+    kern_stream *stream = s->spec.device->stream;
+    const char *from = s->fresh;
+    for (int i = 0, end; i < s->states; i = end) {
+        const session_state *h = &s->state[i];
+        end = i + 1;
+        if (!is_history_of(h, part->first, part->last)) continue;
+        while (end < s->states && is_history_of(&s->state[end], part->first, part->last) &&
+               s->state[end].capacity == h->capacity)
+            end++;
+        size_t each = kern_align(h->bytes), pitch = kern_align((size_t)h->capacity * h->bytes);
+        stream->device->copy(stream, (char *)h->rows + (size_t)h->used * h->bytes, pitch, from,
+                             each, h->bytes, end - i);
+        from += (size_t)(end - i) * each;
+    }
+}
+
+/* Rows before one at `position` that a part is shown, of a kind of attention. */
+static int64_t past_of(const infer_session *s, const session_part *part, int kind,
+                       int64_t position) {
+    for (int i = 0; part->token && i < s->states; i++)
+        if (is_history_of(&s->state[i], part->first, part->last) &&
+            conf_block_is_full(s->spec.conf, s->state[i].block) == kind)
+            return s->state[i].used;
+    return kern_min(position, part->body.context.past_capacity[kind]);
+}
+
 /* Keys and values before and of rows that begin at `position`, which lie `back` rows before the
  * end of what is there. */
 static void bind_histories(infer_session *s, session_part *part, int64_t position, int64_t back) {
-    const infer_context *c = &part->body.context;
+    char *fresh = s->fresh;
     for (int i = 0, next = 0; i < s->states; i++) {
         const session_state *h = &s->state[i];
         if (!is_history_of(h, part->first, part->last)) continue;
-        int kind = conf_block_is_full(s->spec.conf, h->block);
-        int64_t past = kern_min(position, c->past_capacity[kind]), from = h->used - back;
+        int64_t past = past_of(s, part, conf_block_is_full(s->spec.conf, h->block), position);
+        int64_t from = h->used - back;
         int64_t stride = h->capacity * (int64_t)(h->bytes / kern_dtype_bytes(s->product));
         ASSERT(from >= past && from + part->rows <= h->capacity);
         char *memory = (char *)h->rows + (size_t)from * h->bytes;
         ad_plan_bind_view(part->plan, part->body.history[next].past,
                           memory - (size_t)past * h->bytes, stride);
-        ad_plan_bind_output(part->plan, part->fresh + next++, memory);
+        ad_plan_bind_output(part->plan, part->fresh + next, part->token ? fresh : memory);
+        fresh += kern_align(h->bytes);
+        next++;
     }
 }
 
@@ -80,9 +110,11 @@ static void bind_valid(infer_session *s, session_part *part, int64_t tokens) {
     ad_plan_bind(part->plan, valid, s->valid);
 }
 
-/* Makes the rotary tables hold these positions; a chunk's are among those of its unit. */
+/* Makes the rotary tables hold these positions; a chunk's are among those of its unit, a token's is
+ * the first. */
 static void fill_tables(infer_session *s, int64_t position, int64_t rows) {
-    if (position >= s->table_first && position + rows <= s->table_first + s->table_rows) return;
+    int64_t most = rows == 1 ? kern_min(1, s->table_rows) : s->table_rows;
+    if (position >= s->table_first && position + rows <= s->table_first + most) return;
     size_t bytes = (size_t)(rows * conf_head_size(s->spec.conf)) * kern_dtype_bytes(s->real);
     char *cosine = s->reals, *sine = cosine + bytes;
     for (int kind = 0; kind < INFER_KINDS; kind++) {
@@ -109,14 +141,14 @@ static kern_status run(infer_session *s, session_part *part, int64_t position, i
         ad_plan_bind(part->plan, c->cosine[kind], (char *)s->cosine[kind] + from);
         ad_plan_bind(part->plan, c->sine[kind], (char *)s->sine[kind] + from);
         if (!ad_is_none(c->past_rows[kind]))
-            ad_plan_set(part->plan, c->past_rows[kind],
-                        (double)kern_min(position, c->past_capacity[kind]));
+            ad_plan_set(part->plan, c->past_rows[kind], (double)past_of(s, part, kind, position));
     }
     bind_histories(s, part, position, back);
     bind_valid(s, part, tokens);
     int written = bind_carries(s, part, piece);
     kern_status status = ad_plan_run(part->plan, s->arena);
     if (status != KERN_OK) return status;
+    if (part->token) append(s, part);
     s->carries[part->suffix].now = written;
     if (!piece) s->carries[part->suffix].begin = written;
     return KERN_OK;
@@ -132,18 +164,43 @@ static char *row_of(const infer_session *s, int64_t row) {
     return (char *)s->h + (size_t)(row * s->spec.conf->model.dim) * kern_dtype_bytes(s->real);
 }
 
+/* Rows of a part that is to read or make those from `row` on. */
+static char *rows_for(const infer_session *s, const session_part *part, int64_t row) {
+    return row_of(s, part->token ? s->unit + s->narrow - 1 : row);
+}
+
+/* Uploads as many tokens as the part has rows to `memory`, where it reads them; with several ranks
+ * those that this one has. */
+static void give_tokens(infer_session *s, session_part *part, infer_tokens to, const int32_t *token,
+                        int32_t *memory, void *here) {
+    const kern_device *device = s->spec.device;
+    size_t rows = (size_t)part->rows;
+    if (s->spec.tensor) {
+        infer_own_tokens(s->ids, s->reals, s->spec.conf, s->spec.tensor, token, part->rows);
+        kern_upload(device, here, s->reals, rows * kern_dtype_bytes(s->real));
+        ad_plan_bind(part->plan, to.here, here);
+        token = s->ids;
+    }
+    kern_upload(device, memory, token, rows * sizeof *token);
+    ad_plan_bind(part->plan, to.id, memory);
+}
+
 /* Rows of the prefix for tokens at the end of the text, to s->h from row `to` on. */
 static kern_status read_prefix(infer_session *s, int which, const int32_t *token, int64_t count,
                                int64_t to) {
     session_part *part = part_of(s, which);
     for (int64_t t = 0; t < part->rows; t++) s->ids[t] = t < count ? token[t] : 0;
-    kern_upload(s->spec.device, s->input, s->ids, (size_t)part->rows * sizeof *s->ids);
+    give_tokens(s, part, part->tokens, s->ids, s->input, s->input_here);
     reserve(s, part->first, part->last, part->rows);
-    ad_plan_bind(part->plan, part->tokens, s->input);
-    ad_plan_bind_output(part->plan, 0, row_of(s, to));
+    char *made = rows_for(s, part, to);
+    ad_plan_bind_output(part->plan, 0, made);
     kern_status status = run(s, part, s->position, 0, count);
-    if (status == KERN_OK) advance(s, part->first, part->last, count);
-    return status;
+    if (status != KERN_OK) return status;
+    kern_stream *stream = s->spec.device->stream;
+    size_t row = (size_t)s->spec.conf->model.dim * kern_dtype_bytes(s->real);
+    if (made != row_of(s, to)) stream->device->copy(stream, row_of(s, to), row, made, row, row, 1);
+    advance(s, part->first, part->last, count);
+    return KERN_OK;
 }
 
 /* ---- scores ---- */
@@ -184,11 +241,11 @@ static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *targe
     kern_stream *stream = s->spec.device->stream;
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)s->chunk;
     double loss = 0, norm = 0;
-    kern_upload(s->spec.device, s->target, target, rows * sizeof *target);
     infer_chunk_weights(s->reals, s->spec.conf, target, s->chunk);
     kern_upload(s->spec.device, s->weight, s->reals, rows * real);
+    give_tokens(s, part, part->target, target, s->target,
+                s->target_here); /* target may be s->ids */
     ad_plan_bind(part->plan, part->h, row_of(s, row));
-    ad_plan_bind(part->plan, part->target, s->target);
     ad_plan_bind(part->plan, part->weight, s->weight);
     ad_plan_set(part->plan, part->rate, s->spec.conf->inner.lr);
     ad_plan_bind_output(part->plan, part->nll, s->nll);
@@ -265,7 +322,7 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     bool alone = tokens == 1;
     int blocks = (int)s->spec.conf->model.blocks;
     kern_stream *stream = s->spec.device->stream;
-    size_t real = kern_dtype_bytes(s->real), logits = (size_t)s->spec.conf->model.vocab * real;
+    size_t real = kern_dtype_bytes(s->real), logits = (size_t)s->columns * real;
     int within = s->part[SUFFIX_TOKEN_WITHIN].plan && s->pending % s->own ? WITHIN : 0;
     session_part *part = &s->part[(alone ? SUFFIX_TOKEN : SUFFIX_NARROW) + within];
     double known = score(s, token[0], nll != NULL);
@@ -273,17 +330,19 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     TRY(read_prefix(s, (alone ? PREFIX_TOKEN : PREFIX_NARROW) + within, token, tokens, s->pending));
     /* The whole chunk's rows stay behind what it sees, for its step. */
     if (s->pending == 0) reserve(s, part->first, blocks, s->chunk + s->narrow);
-    ad_plan_bind(part->plan, part->h, row_of(s, s->pending));
+    ad_plan_bind(part->plan, part->h, rows_for(s, part, s->pending));
     ad_plan_bind_output(part->plan, 0, s->logits);
     if (!alone) {
         for (int64_t t = 0; t < part->rows; t++) s->ids[t] = t + 1 < tokens ? token[t + 1] : 0;
-        kern_upload(s->spec.device, s->target, s->ids, (size_t)part->rows * sizeof *s->ids);
-        ad_plan_bind(part->plan, part->target, s->target);
+        give_tokens(s, part, part->target, s->ids, s->target, s->target_here);
         ad_plan_bind_output(part->plan, part->nll, s->nll);
     }
     TRY(run(s, part, s->position, 0, tokens));
-    stream->device->download(stream, s->scores, (char *)s->logits + (size_t)(tokens - 1) * logits,
-                             logits);
+    const void *last = (char *)s->logits + (size_t)(tokens - 1) * logits;
+    const kern_comm *tensor = s->spec.tensor;
+    if (tensor) tensor->all_gather(tensor, stream, s->gathered, last, logits);
+    stream->device->download(stream, s->scores, tensor ? s->gathered : last,
+                             (size_t)s->parameters->ranks * logits);
     if (!alone) stream->device->download(stream, s->reals, s->nll, (size_t)part->rows * real);
     TRY(kern_finish(stream));
     advance(s, part->first, blocks, tokens);

@@ -11,9 +11,13 @@ typedef struct {
     infer_part body;
     ad_plan *plan;
     bool suffix;
+    /* One token: where it reads and writes is the same for each, so that devices can record it;
+     * what it makes is copied from there to where it belongs. */
+    bool token;
     int first, last; /* blocks */
     int64_t rows;
-    ad_value tokens, h, target, weight, rate; /* its inputs; AD_NONE where it has none */
+    infer_tokens tokens, target; /* its inputs; AD_NONE where it has none */
+    ad_value h, weight, rate;
     /* Its outputs: the main one (rows, logits or losses); with `nll` losses too; with fast weights
      * carried their gradient's norm and the next ones, and these rounded; then what mixers carry
      * and the histories. */
@@ -58,7 +62,7 @@ enum {
 };
 enum { WITHIN = PREFIX_TOKEN_WITHIN - PREFIX_TOKEN };
 
-enum { SESSION_BUFFERS = 13 + 2 * COPIES + 2 * INFER_KINDS };
+enum { SESSION_BUFFERS = 18 + 2 * COPIES + 2 * INFER_KINDS };
 
 typedef enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } infer_score;
 
@@ -81,14 +85,20 @@ struct infer_session {
     char *theta[2];             /* the fast weights, and the next ones: by place below */
     uint16_t *theta_rounded;    /* bf16 copies of theta[0], where products are in bf16 */
     size_t *fast_at;            /* [fast] elements into theta */
-    void *h;                    /* [unit + narrow, D] rows of the prefix; of the chunk, from 0 */
-    void *logits;               /* [narrow, V] */
-    void *nll;                  /* [max(chunk, narrow)] */
-    void *loss, *norm;          /* [1] */
-    void *weight;               /* [chunk] */
-    void *valid;                /* [narrow] */
+    /* [unit + narrow, D] rows of the prefix; of the chunk, from 0; the last: of one token */
+    void *h;
+    char *fresh;       /* [histories] keys and values of one token */
+    void *logits;      /* [narrow, V], with several ranks the columns of each */
+    void *nll;         /* [max(chunk, narrow)] */
+    void *loss, *norm; /* [1] */
+    void *weight;      /* [chunk] */
+    void *valid;       /* [narrow] */
     void *cosine[INFER_KINDS], *sine[INFER_KINDS];
     int32_t *input, *target; /* [unit + narrow] */
+    /* With several ranks: which of those are here; columns that nobody has; the last row of logits,
+     * [ranks, columns]. */
+    void *input_here, *target_here, *missing, *gathered;
+    int64_t columns; /* of the rank's vocabulary */
     /* of the host */
     bool has_table[INFER_KINDS];     /* some block is of this kind */
     int64_t table_first, table_rows; /* positions that the tables hold */
@@ -96,8 +106,8 @@ struct infer_session {
     const infer_values *values;      /* borrowed */
     int32_t *ids;                    /* [unit + narrow] on their way to the device */
     void *reals;                     /* [unit + narrow, K] on their way to or from it */
-    void *scores;                    /* [V] logits of the token that comes next */
-    float *scores_f32;               /* the same; NULL: those are f32 */
+    void *scores;      /* [ranks * columns], of them [V]: logits of the token that comes next */
+    float *scores_f32; /* the same; NULL: those are f32 */
     /* the text */
     int64_t position;  /* tokens read */
     int64_t pending;   /* of them in the chunk that is not complete */
@@ -114,6 +124,9 @@ void infer_session_plan_states(infer_session *session);
  * than spec.memory, or than there is; infer_session_free is due in any case. */
 kern_status infer_session_allocate(infer_session *session);
 void infer_session_free(infer_session *session);
+
+/* The rows of the history of a block of this kind. */
+int64_t infer_session_capacity(const infer_session *session, int64_t past);
 
 /* Points the parts that read fast weights or parameters to where they are. */
 void infer_session_bind(infer_session *session);

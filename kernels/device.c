@@ -1,11 +1,11 @@
 #include "kernels/device.h"
+#include "kernels/doing.h"
 
 #include <string.h>
 
 kern_status kern_device_open(const kern_device **device, const char *name) {
     const kern_device *const known[] = {kern_device_cpu(), kern_device_check()};
-    if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
-        return kern_device_cuda(device, name);
+    if (!strncmp(name, "cuda", 4)) return kern_device_cuda(device, name);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i]->name, name)) {
             *device = known[i];
@@ -17,7 +17,9 @@ kern_status kern_device_open(const kern_device **device, const char *name) {
 }
 
 kern_status kern_finish(kern_stream *stream) {
+    kern_doing_device(true);
     kern_status status = stream->device->finish(stream);
+    kern_doing_device(false);
     if (status == KERN_OK) status = stream->status;
     if (stream->status != KERN_OK) stream->status = KERN_OK;
     return status;

@@ -17,6 +17,7 @@
 #include "kernels/rows.h"
 
 typedef struct kern_device kern_device;
+struct kern_comm;
 
 typedef struct {
     const kern_device *device;
@@ -105,6 +106,16 @@ struct kern_device {
     void *(*recorded)(kern_stream *stream);
     void (*replay)(kern_stream *stream, const void *recording);
     void (*forget)(void *recording);
+    /* Of several algorithms of equal right, on which bits depend, those that were chosen so far: a
+     * text, the caller's to free(). choose: such a text of an earlier process, read from the file
+     * `from`, before anything is created; that of another machine is left aside, and this is said.
+     * KERN_ERR_DATA: it is damaged. NULL entries: nothing is chosen here. */
+    char *(*chosen)(void);
+    kern_status (*choose)(const char *chosen, const char *from);
+    /* The ranks of `host`, a comm for the host's memory that must outlive it (kernels/comm.h), for
+     * memory of this device, and their end. Collective. NULL entries: `host` itself is for it. */
+    kern_status (*join)(struct kern_comm *comm, const struct kern_comm *host);
+    void (*leave)(struct kern_comm *comm);
     const kern_matmul_ops *matmul;
     const kern_attention_ops *attention;
     const kern_rows_ops *rows;
@@ -113,8 +124,12 @@ struct kern_device {
 
 const kern_device *kern_device_cpu(void);
 const kern_device *kern_device_check(void);
-/* "cuda" or "cuda:1", from the plug-in libttt_cuda.so; KERN_ERR_CONFIG says what is missing. */
+/* "cuda" or "cuda:1", and behind it what is wanted of it, "+tf32" (products of f32 round their
+ * operands to 10 bits behind the point), from the plug-in libttt_cuda.so; KERN_ERR_CONFIG says what
+ * is missing. */
 kern_status kern_device_cuda(const kern_device **device, const char *name);
+/* "cuda" is one of several ranks' on this machine from here on: each has the next GPU. */
+void kern_device_cuda_share(int local);
 
 /* The device of this name; an error that lists those there are (KERN_ERR_CONFIG). */
 kern_status kern_device_open(const kern_device **device, const char *name);

@@ -39,7 +39,7 @@ typedef struct {
 
 /* The row of commands that compute; `text` is a const char * that is "cpu" at first. */
 #define LAUNCH_DEVICE(text)                                                                        \
-    { "device", LAUNCH_TEXT, (text), "NAME", "what computes: cpu, or check (cpu)" }
+    { "device", LAUNCH_TEXT, (text), "NAME", "what computes: cpu, cuda or check (cpu)" }
 
 /* What a command accepts. */
 typedef struct {

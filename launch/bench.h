@@ -8,8 +8,8 @@
 void launch_bench_tokens(int32_t *tokens, int64_t count, int64_t vocabulary, int64_t skip,
                          uint64_t seed);
 
-/* Bytes loaded and stored per second by a parallel copy between two buffers of `bytes` together. */
-double launch_bench_copy_rate(size_t bytes, int threads);
+/* "2 threads", or the device's name: what speeds are those of. */
+void launch_computed_with(char *text, size_t size, const kern_device *device, int threads);
 
 /* ttt bench ops: prints each op's time and fraction of its bound. */
 kern_status launch_bench_ops(const kern_device *device, int threads, bool json);

@@ -3,7 +3,7 @@
 #include "autodiff/composites.h"
 #include "autodiff/plan.h"
 #include "autodiff/vjp.h"
-#include "kernels/bandwidth.h"
+#include "kernels/device_speed.h"
 #include "kernels/matmul.h"
 #include "launch/bench.h"
 #include "launch/report.h"
@@ -272,24 +272,6 @@ done:
     return status;
 }
 
-double launch_bench_copy_rate(size_t bytes, int threads) {
-    size_t half = kern_align(bytes / 2 / (size_t)threads); /* of a thread */
-    void *from = NULL, *to = NULL;
-    double best = HUGE_VAL;
-    if (kern_alloc_zero(&from, half * (size_t)threads, "a copy") == KERN_OK &&
-        kern_alloc_zero(&to, half * (size_t)threads, "a copy") == KERN_OK)
-        for (double begin = kern_seconds(); kern_seconds() - begin < 0.02;) {
-            double start = kern_seconds();
-#pragma omp parallel for schedule(static) num_threads(threads)
-            for (int t = 0; t < threads; t++)
-                memcpy((char *)to + (size_t)t * half, (char *)from + (size_t)t * half, half);
-            best = fmin(best, kern_seconds() - start);
-        }
-    kern_free(from);
-    kern_free(to);
-    return 2 * (double)half * threads / best;
-}
-
 static void shape_text(char text[64], const op_case *c) {
     if (c->k)
         snprintf(text, 64, "%lld x %lld x %lld", (long long)c->m, (long long)c->n, (long long)c->k);
@@ -311,9 +293,11 @@ static kern_status one_case(const op_case *c, kern_dtype dtype, const kern_devic
     if (status != KERN_OK) return kern_fail_context(status, "%s", c->name);
     bool row = m.flops > 0 && c->m == 1, product = m.flops > 0 && !row;
     double reached = (product ? m.flops : m.bytes) / m.seconds;
-    double limit = product ? bound->peak[dtype == KERN_BF16]
-                   : row   ? bound->read
-                           : launch_bench_copy_rate((size_t)m.bytes, threads);
+    double limit = product ? bound->peak[dtype == KERN_BF16] : bound->read;
+    if (!product && !row) {
+        status = kern_copy_speed(&limit, device, (size_t)m.bytes, threads);
+        if (status != KERN_OK) return status;
+    }
     shape_text(shape, c);
     launch_scaled(rate, reached, product ? "FLOP/s" : "B/s");
     printf("%-16s %-5s %-18s %10.1f  %-12s %6.1f %%\n", c->name, kern_dtype_name(dtype), shape,
@@ -331,24 +315,25 @@ kern_status launch_bench_ops(const kern_device *device, int threads, bool json) 
     kern_status status = KERN_OK;
     static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16};
     json_t *list = json_array();
-    bounds bound = {.read = kern_read_bandwidth(threads)};
-    if (bound.read <= 0) status = kern_fail(KERN_ERR_MEMORY, "no memory to read; free some");
-    if (status != KERN_OK) goto done;
+    char with[128];
+    bounds bound;
+    TRY(kern_read_speed(&bound.read, device, threads));
     omp_set_num_threads(threads);
+    launch_computed_with(with, sizeof with, device, threads);
     printf("%-16s %-5s %-18s %10s  %-12s %8s\n", "op", "type", "shape", "us", "rate", "of bound");
     for (int d = 0; d < 2; d++) {
-        bound.peak[d] = kern_matmul_peak(dtypes[d], threads);
+        TRY(kern_product_speed(&bound.peak[d], device, dtypes[d], threads));
         for (int i = 0; i < CASES; i++)
             TRY(one_case(&cases[i], dtypes[d], device, threads, &bound, list));
         char rate[32];
-        printf("bound of products in %s: %s with %d threads\n", kern_dtype_name(dtypes[d]),
-               launch_scaled(rate, bound.peak[d], "FLOP/s"), threads);
+        printf("bound of products in %s: %s with %s\n", kern_dtype_name(dtypes[d]),
+               launch_scaled(rate, bound.peak[d], "FLOP/s"), with);
     }
     char text[32];
     printf("bound of products of one row: reading memory, %s\n",
            launch_scaled(text, bound.read, "B/s"));
     printf("bound of the others: a copy of as many bytes\n");
-    if (!kern_matmul_native_bf16())
+    if (device->machine->memory <= 0 && !kern_matmul_native_bf16())
         printf("note: this processor has no bf16 products; they run, slower than in f32\n");
     if (json)
         TRY(launch_print_json(launch_json("{s:O,s:i,s:f,s:f,s:f,s:b}", "ops", list, "threads",

@@ -20,8 +20,8 @@ typedef struct {
 
 /* Read a prompt whole. A signal (train/signals.h) stops between pieces: KERN_ERR_INTERRUPTED; what
  * was read until then stays read. Errors: those of data/stream.h, of infer_reader_push; but for
- * KERN_ERR_NUMERIC the session can then be saved, and any text can follow. "-" is the standard
- * input. */
+ * KERN_ERR_NUMERIC and KERN_ERR_DEVICE the session can then be saved, and any text can follow. "-"
+ * is the standard input. */
 kern_status launch_prompt_file(const launch_prompt *prompt, const char *path);
 kern_status launch_prompt_text(const launch_prompt *prompt, const char *text);
 kern_status launch_prompt_bytes(const launch_prompt *prompt, const char *bytes, int64_t count);

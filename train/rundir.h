@@ -13,6 +13,7 @@ typedef struct {
     char *events;      /* events/, TensorBoard files */
     char *checkpoints; /* checkpoints/ */
     char *eval;        /* eval/ */
+    char *algorithms;  /* algorithms: what the device chose (train/algorithms.h) */
     int lock;          /* descriptor that holds the lock */
 } train_run;
 
@@ -25,6 +26,9 @@ typedef struct {
  * train_run_close gives the lock back; so does the end of the process, however it ends. */
 kern_status train_run_open(train_run **run, const char *dir, bool resume);
 void train_run_close(train_run *run);
+
+/* The same run for the ranks of a job whose first rank has opened it: its names alone. */
+train_run *train_run_join(const char *dir);
 
 /* Whether train_run_open(.., dir, false) would accept the directory, as far as can be seen without
  * creating anything: for a refusal before the work of building a model. Its errors. */

@@ -6,7 +6,7 @@ kern_gpu kern_cuda_gpu;
 void *kern_cuda_stream;
 
 static kern_status failed(int result, const char *call, const char *says) {
-    kern_status status = result == KERN_CUDA_MEMORY ? KERN_ERR_MEMORY : KERN_ERR_FILE;
+    kern_status status = result == KERN_CUDA_MEMORY ? KERN_ERR_MEMORY : KERN_ERR_DEVICE;
     return kern_fail(status, "%s on %s: %s (error %d)", call,
                      kern_cuda_gpu.name[0] ? kern_cuda_gpu.name : "the GPU",
                      says ? says : "unknown", result);

@@ -11,6 +11,7 @@ typedef struct {
     int index, major, minor, multiprocessors;
     size_t shared_bytes; /* at most, of a block */
     char name[64];       /* the vendor's */
+    bool tf32;           /* products of f32 may round their operands to TF32 */
 } kern_gpu;
 extern kern_gpu kern_cuda_gpu;
 
@@ -58,6 +59,30 @@ void kern_cuda_laps(kern_stream *stream, double seconds[KERN_LAPS]);
 /* The kernels of a text that has this prelude and kernel `name` (and `name`_sums, unless `sums` is
  * NULL). Compiled for the GPU that was opened, once in this process; kept on disk between runs. */
 kern_status kern_cuda_compile(const char *text, const char *name, void **kernel, void **sums);
+
+/* ---- algorithms.c: which algorithm each product takes ---- */
+
+/* A product as cublasLt has it, for algorithms to be checked by. */
+typedef struct {
+    void *library, *description, *a, *b, *c;
+} kern_cublas_product;
+
+enum { KERN_CUDA_KIND = 160, KERN_CUBLAS_WORKSPACE_MOST = 32 << 20 };
+
+/* The choice for this kind of product (a text without " = "): the one that there is, or what
+ * ask(choice, how) says, which is then kept. */
+kern_status kern_cuda_algorithm(kern_cublas_choice *choice, const char *kind,
+                                const kern_cublas_product *product,
+                                kern_status (*ask)(kern_cublas_choice *, const void *),
+                                const void *how);
+/* As kern_device's. */
+char *kern_cuda_chosen(void);
+kern_status kern_cuda_choose(const char *chosen, const char *from);
+
+/* ---- comm.c ---- */
+
+kern_status kern_cuda_join(struct kern_comm *comm, const struct kern_comm *host);
+void kern_cuda_leave(struct kern_comm *comm);
 
 /* ---- the tables ---- */
 

@@ -27,6 +27,7 @@ CHECK(KERN_CUDA_F64, CUDA_R_64F);
 CHECK(KERN_CUDA_BF16, CUDA_R_16BF);
 CHECK(KERN_CUBLAS_SUM_F32, CUBLAS_COMPUTE_32F);
 CHECK(KERN_CUBLAS_SUM_F64, CUBLAS_COMPUTE_64F);
+CHECK(KERN_CUBLAS_SUM_TF32, CUBLAS_COMPUTE_32F_FAST_TF32);
 CHECK(KERN_CUBLAS_TRANSPOSED, CUBLAS_OP_T);
 CHECK(KERN_CUBLAS_BATCH, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT);
 CHECK(KERN_CUBLAS_STRIDE, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET);
@@ -38,6 +39,7 @@ CHECK(KERN_CUBLAS_ALIGNMENT, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES);
 CHECK(KERN_CUBLAS_ALIGNMENT + 3, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES);
 CHECK(KERN_CUBLAS_NOT_IN_PLACE,
       CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE);
+CHECK(sizeof(kern_cublas_algorithm), sizeof(cublasLtMatmulAlgo_t));
 CHECK(sizeof(kern_cublas_choice), sizeof(cublasLtMatmulHeuristicResult_t));
 CHECK(offsetof(kern_cublas_choice, workspace),
       offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize));
@@ -52,8 +54,8 @@ const kern_cuda_runtime kern_cuda_runtime_table = {
     KERN_CUDA_RUNTIME(FILL_RUNTIME) FILL(kern_cuda_runtime, error, cudaGetErrorString)};
 
 #define FILL_CUBLAS(name, arguments) FILL(kern_cublas, name, cublasLt##name)
-const kern_cublas kern_cublas_table = {KERN_CUBLAS(FILL_CUBLAS)
-                                           FILL(kern_cublas, error, cublasLtGetStatusString)};
+const kern_cublas kern_cublas_table = {KERN_CUBLAS(FILL_CUBLAS) FILL(
+    kern_cublas, error, cublasLtGetStatusString) FILL(kern_cublas, version, cublasLtGetVersion)};
 
 #define FILL_NVRTC(name, arguments) FILL(kern_nvrtc, name, nvrtc##name)
 const kern_nvrtc kern_nvrtc_table = {KERN_NVRTC(FILL_NVRTC)

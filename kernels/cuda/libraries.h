@@ -74,6 +74,7 @@ enum { /* types of elements, computations, operations */
        KERN_CUDA_BF16 = 14,
        KERN_CUBLAS_SUM_F32 = 68,
        KERN_CUBLAS_SUM_F64 = 70,
+       KERN_CUBLAS_SUM_TF32 = 77, /* operands rounded to 10 bits behind the point */
        KERN_CUBLAS_TRANSPOSED = 1
 };
 enum { /* attributes of MatrixLayoutSetAttribute, MatmulDescSetAttribute */
@@ -90,8 +91,9 @@ enum { /* MatmulPreferenceSetAttribute */
            6 /* a value of REDUCTIONS: sums of parts, through the workspace */
 };
 
+enum { KERN_CUBLAS_WORDS = 8 };
 typedef struct {
-    uint64_t word[8];
+    uint64_t word[KERN_CUBLAS_WORDS];
 } kern_cublas_algorithm;
 
 typedef struct {
@@ -118,6 +120,8 @@ typedef struct {
     X(MatmulAlgoGetHeuristic,                                                                      \
       (void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference, int most,   \
        kern_cublas_choice *choice, int *found))                                                    \
+    X(MatmulAlgoCheck, (void *handle, void *desc, void *a, void *b, void *c, void *d,              \
+                        const kern_cublas_algorithm *algorithm, kern_cublas_choice *result))       \
     X(Matmul, (void *handle, void *desc, const void *alpha, const void *a, void *a_layout,         \
                const void *b, void *b_layout, const void *beta, const void *c, void *c_layout,     \
                void *d, void *d_layout, const kern_cublas_algorithm *algorithm, void *workspace,   \
@@ -143,6 +147,7 @@ typedef struct {
 typedef struct {
     KERN_CUBLAS(KERN_LIBRARY_ENTRY)
     const char *(*error)(int status); /* cublasLtGetStatusString */
+    size_t (*version)(void);          /* cublasLtGetVersion */
 } kern_cublas;
 
 typedef struct {

@@ -4,9 +4,18 @@
 
 #include "kernels/device.h"
 
-/* The GPU of this index (0: the first that is visible), the same at every call. KERN_ERR_CONFIG:
- * no driver, no such GPU, or one too old. */
-kern_status kern_cuda_open(const kern_device **device, int index);
-typedef kern_status kern_cuda_opener(const kern_device **device, int index);
+/* What is asked for. */
+typedef struct {
+    const char *name; /* all of it as text, shorter than KERN_CUDA_NAME */
+    int index;        /* 0: the first GPU that is visible; -1 - r: the r-th, from the first again
+                       * where there are fewer */
+    bool tf32;        /* products of f32 round their operands to TF32 */
+} kern_cuda_wish;
+enum { KERN_CUDA_NAME = 32 };
+
+/* The same device at every call. KERN_ERR_CONFIG: no driver, no such GPU, one too old, or another
+ * one was opened before. */
+kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wish);
+typedef kern_status kern_cuda_opener(const kern_device **device, const kern_cuda_wish *wish);
 
 #endif

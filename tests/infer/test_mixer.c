@@ -114,7 +114,7 @@ static void test_letters(void **state) {
 
 /* Ranks' spans tile what is cut and repeat what is not. */
 static void check_spans(const infer_parameter *p, int ranks) {
-    int64_t size = p->dim[p->split.axis];
+    int64_t size = p->whole[p->split.axis];
     int *held = calloc((size_t)size, sizeof *held);
     assert_non_null(held);
     for (int rank = 0; rank < ranks; rank++) {

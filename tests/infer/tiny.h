@@ -70,7 +70,7 @@ static inline void tiny_begin(tiny *m, const char *overrides) {
     m->parameters = memory;
     infer_parameters_init(m->layout, m->conf, KERN_F64, kern_device_cpu(), m->parameters);
     assert_ok(kern_buffer_create(&m->on_device, test_device(), bytes, "weights"));
-    assert_ok(infer_values_view(&m->values, m->conf, test_device(), m->on_device.data));
+    assert_ok(infer_values_view(&m->values, m->conf, NULL, test_device(), m->on_device.data));
     uint64_t random = 1;
     for (int i = 0; i < m->layout->count; i++) {
         const infer_parameter *p = &m->layout->item[i];

@@ -93,6 +93,24 @@ else
     echo "no mount here: the small disk is left out"
 fi
 
+# ---- data that cannot be read any more: batches are read ahead, and the course stays ----
+cp train.h5 shard.h5
+long=(data.train=shard.h5 train.total_steps=100000)
+"$ttt" train ./tiny.yaml run.dir=cut "${long[@]}" train.steps=100000 >log 2>&1 &
+pid=$!
+await "a checkpoint" test -e cut/checkpoints/step-00000005
+truncate -s 2000 shard.h5
+code=0
+wait $pid || code=$?
+[ $code = 1 ] || fault "data that is cut off: exit code $code: $(cat log)"
+says log 'shard.h5: was truncated while in use; to go on from step [0-9]*: ttt train --resume cut$'
+cp train.h5 shard.h5
+reached=$((10#$(newest cut | tail -c 9) + 3))
+"$ttt" train --resume cut train.steps=$reached >log 2>&1 || fault "$(cat log)"
+train uncut "${long[@]}" train.steps=$reached
+same uncut cut
+same_metrics uncut cut
+
 # ---- damaged checkpoints: refused by name, and the advice goes on from the one before ----
 for damage in torn flipped state gone; do
     cp -r ten $damage

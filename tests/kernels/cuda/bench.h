@@ -7,14 +7,20 @@
  *   TTT_BENCH_SHARED  bytes of shared memory that a block may have; 101376, as on sm_86
  *   TTT_BENCH_MEMORY  bytes of the GPU's memory
  *   TTT_BENCH_FAIL    "cudaMalloc:3": the third call of it fails; "any:57": the 57th of all
+ *   TTT_BENCH_CALLS   a file: in the end it has a line for each call, and how often it was made
  *   TTT_BENCH_ROWS    cpu: row programs run by the CPU's runner (bench_rows.c)
- *   TTT_BENCH_MAJOR   of the compute capability; TTT_BENCH_COUNT: GPUs */
+ *   TTT_BENCH_MAJOR   of the compute capability; TTT_BENCH_COUNT: GPUs; TTT_BENCH_DRIVER=0: none
+ *   TTT_BENCH_CUBLAS  the version of cublasLt
+ *   TTT_BENCH_ALGORITHM 1: its heuristic chooses products whose sums are rounded at each summand */
 #ifndef TESTS_KERNELS_CUDA_BENCH_H
 #define TESTS_KERNELS_CUDA_BENCH_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* The number that the environment gives this variable. */
+size_t bench_number(const char *variable, size_t otherwise);
 
 /* Whether this call is the one that is to fail. */
 bool bench_fails(const char *call);

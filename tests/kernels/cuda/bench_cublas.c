@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "kernels/base.h"
-#include "kernels/cuda/device_host.h"
 #include "kernels/cuda/libraries.h"
+#include "kernels/vector_math.h"
 #include "tests/kernels/cuda/bench.h"
 
-enum { INVALID = 7, NOT_SUPPORTED = 15, FAILED = 14, WORKSPACE = 192 };
+enum { INVALID = 7, NOT_SUPPORTED = 15, FAILED = 14, WORKSPACE = 192, ALGORITHMS = 2 };
 
 #define MAY_FAIL(call)                                                                             \
     if (bench_fails("cublasLt" #call)) return FAILED
@@ -126,7 +126,8 @@ static bool fits(const description *desc, const layout *a, const layout *b, cons
     return k == depth && m == c->rows && n == c->columns && m == d->rows && n == d->columns &&
            a->type == b->type && c->type == d->type &&
            c->type == (f64 ? KERN_CUDA_F64 : KERN_CUDA_F32) && desc->scale == c->type &&
-           desc->compute == (f64 ? KERN_CUBLAS_SUM_F64 : KERN_CUBLAS_SUM_F32) &&
+           (desc->compute == (f64 ? KERN_CUBLAS_SUM_F64 : KERN_CUBLAS_SUM_F32) ||
+            (desc->compute == KERN_CUBLAS_SUM_TF32 && a->type == KERN_CUDA_F32)) &&
            a->batch == d->batch && b->batch == d->batch && c->batch == d->batch;
 }
 
@@ -141,7 +142,18 @@ static int bench_MatmulAlgoGetHeuristic(void *handle, void *desc, void *a, void 
     if (p->reductions & 1 || p->workspace < WORKSPACE) return NOT_SUPPORTED;
     *choice = (kern_cublas_choice){.workspace = WORKSPACE};
     for (int i = 0; i < 4; i++) choice->algorithm.word[i] = p->alignment[i];
+    choice->algorithm.word[4] = bench_number("TTT_BENCH_ALGORITHM", 0);
     *found = 1;
+    return 0;
+}
+
+static int bench_MatmulAlgoCheck(void *handle, void *desc, void *a, void *b, void *c, void *d,
+                                 const kern_cublas_algorithm *algorithm,
+                                 kern_cublas_choice *result) {
+    MAY_FAIL(MatmulAlgoCheck);
+    (void)handle;
+    if (!fits(desc, a, b, c, d) || algorithm->word[4] >= ALGORITHMS) return NOT_SUPPORTED;
+    *result = (kern_cublas_choice){.workspace = WORKSPACE};
     return 0;
 }
 
@@ -151,20 +163,28 @@ typedef struct {
     const void *a_data, *b_data;
     void *d_data, *workspace;
     double beta;
+    bool brief; /* sums are rounded to f32 after each summand */
 } product;
+
+/* f32 with 10 bits behind the point. */
+static double tf32(double value) {
+    return (double)kern_from_bits_f32((kern_bits_f32((float)value) + 0x1000u) & 0xffffe000u);
+}
 
 static double element(int type, const void *data, int64_t i) {
     if (type == KERN_CUDA_F64) return ((const double *)data)[i];
     if (type == KERN_CUDA_F32) return (double)((const float *)data)[i];
-    return (double)float_of((uint32_t)((const uint16_t *)data)[i] << 16);
+    return (double)kern_bf16_to_f32(((const uint16_t *)data)[i]);
 }
 
 /* op(x) of one item, row-major, `rows` x `columns`, or its transpose. */
-static double *unpack(const layout *l, bool transpose, const void *data, int64_t item) {
+static double *unpack(const product *p, const layout *l, bool transpose, const void *data,
+                      int64_t item) {
     double *packed = kern_array(l->rows * l->columns, sizeof *packed);
     for (int64_t j = 0; j < l->columns; j++)
         for (int64_t i = 0; i < l->rows; i++) {
             double value = element(l->type, data, item * l->stride + j * l->step + i);
+            if (p->desc.compute == KERN_CUBLAS_SUM_TF32) value = tf32(value);
             packed[transpose ? j * l->rows + i : i * l->columns + j] = value;
         }
     return packed;
@@ -176,7 +196,10 @@ static void multiply(const product *p, const double *a, const double *b, int64_t
     for (int64_t i = 0; i < m; i++) {
         memset(sum, 0, (size_t)n * sizeof *sum);
         for (int64_t l = 0; l < k; l++)
-            for (int64_t j = 0; j < n; j++) sum[j] += a[i * k + l] * b[l * n + j];
+            for (int64_t j = 0; j < n; j++) {
+                sum[j] += a[i * k + l] * b[l * n + j];
+                if (p->brief) sum[j] = (double)(float)sum[j];
+            }
         for (int64_t j = 0; j < n; j++) {
             int64_t at = item * p->d.stride + j * p->d.step + i;
             double before = p->beta != 0 ? p->beta * element(p->d.type, p->d_data, at) : 0;
@@ -193,8 +216,8 @@ static void product_late(void *arguments) {
     const product *p = arguments;
     memset(p->workspace, 0xff, WORKSPACE);
     for (int64_t item = 0; item < p->d.batch; item++) {
-        double *a = unpack(&p->a, p->desc.transpose[0], p->a_data, item);
-        double *b = unpack(&p->b, p->desc.transpose[1], p->b_data, item);
+        double *a = unpack(p, &p->a, p->desc.transpose[0], p->a_data, item);
+        double *b = unpack(p, &p->b, p->desc.transpose[1], p->b_data, item);
         multiply(p, a, b, item);
         free(a);
         free(b);
@@ -232,8 +255,13 @@ static int bench_Matmul(void *handle, void *desc, const void *alpha, const void 
                   .b_data = b,
                   .d_data = d,
                   .workspace = workspace,
-                  .beta = element(l->type, beta, 0)};
+                  .beta = element(l->type, beta, 0),
+                  .brief = algorithm->word[4] == 1};
     return 0;
+}
+
+static size_t bench_version(void) {
+    return bench_number("TTT_BENCH_CUBLAS", 1);
 }
 
 static const char *bench_error(int status) {
@@ -241,4 +269,5 @@ static const char *bench_error(int status) {
 }
 
 #define FILL(name, arguments) .name = bench_##name,
-const kern_cublas kern_cublas_table = {KERN_CUBLAS(FILL).error = bench_error};
+const kern_cublas kern_cublas_table = {KERN_CUBLAS(FILL).error = bench_error,
+                                       .version = bench_version};

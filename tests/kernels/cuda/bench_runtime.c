@@ -12,28 +12,10 @@
 
 enum { INVALID = 1, NOT_READY = 600, CAPTURING = 900, UNKNOWN = 999 };
 
-static size_t number(const char *variable, size_t otherwise) {
-    const char *value = getenv(variable);
-    return value ? strtoull(value, NULL, 10) : otherwise;
-}
-
 static void complain(const char *call, const char *what) {
     char text[256];
     snprintf(text, sizeof text, "bench: %s: %s", call, what);
     kern_assert_failed(text, __FILE__, __LINE__);
-}
-
-bool bench_fails(const char *call) {
-    static int64_t left = -1, any;
-    static char name[64];
-    if (left < 0) {
-        const char *given = getenv("TTT_BENCH_FAIL");
-        left = 0;
-        if (given && sscanf(given, "%63[^:]", name) == 1 && strchr(given, ':'))
-            left = strtoll(strchr(given, ':') + 1, NULL, 10);
-        any = !strcmp(name, "any");
-    }
-    return left && (any || !strcmp(name, call)) && !--left;
 }
 
 #define MAY_FAIL(call)                                                                             \
@@ -72,7 +54,7 @@ static bool is_host(const void *address) {
 }
 
 static size_t memory_bytes(void) {
-    return number("TTT_BENCH_MEMORY", (size_t)8 << 30);
+    return bench_number("TTT_BENCH_MEMORY", (size_t)8 << 30);
 }
 
 static int bench_MemGetInfo(size_t *unused, size_t *total) {
@@ -351,7 +333,7 @@ static size_t shared_limit(const void *kernel) {
 }
 
 static size_t most_shared(void) {
-    return number("TTT_BENCH_SHARED", 101376);
+    return bench_number("TTT_BENCH_SHARED", 101376);
 }
 
 static int bench_FuncSetAttribute(const void *kernel, int attribute, int value) {
@@ -445,14 +427,15 @@ static int bench_LaunchKernel(const void *kernel, kern_cuda_extent grid, kern_cu
 
 static int bench_GetDeviceCount(int *count) {
     MAY_FAIL(GetDeviceCount);
-    *count = (int)number("TTT_BENCH_COUNT", 1);
+    if (!bench_number("TTT_BENCH_DRIVER", 1)) return KERN_CUDA_OLD_DRIVER;
+    *count = (int)bench_number("TTT_BENCH_COUNT", 1);
     return *count ? 0 : KERN_CUDA_NO_DEVICE;
 }
 
 static int bench_SetDevice(int index) {
     MAY_FAIL(SetDevice);
-    emulator_seed(number("TTT_BENCH_SEED", 0));
-    return index < (int)number("TTT_BENCH_COUNT", 1) ? 0 : INVALID;
+    emulator_seed(bench_number("TTT_BENCH_SEED", 0));
+    return index < (int)bench_number("TTT_BENCH_COUNT", 1) ? 0 : INVALID;
 }
 
 static int bench_GetDeviceProperties(void *properties, int index) {
@@ -464,7 +447,7 @@ static int bench_GetDeviceProperties(void *properties, int index) {
 static int bench_DeviceGetAttribute(int *value, int attribute, int index) {
     MAY_FAIL(DeviceGetAttribute);
     (void)index;
-    *value = attribute == KERN_CUDA_MAJOR          ? (int)number("TTT_BENCH_MAJOR", 8)
+    *value = attribute == KERN_CUDA_MAJOR          ? (int)bench_number("TTT_BENCH_MAJOR", 8)
              : attribute == KERN_CUDA_MINOR        ? 6
              : attribute == KERN_CUDA_SHARED_BYTES ? (int)most_shared()
                                                    : 2;
