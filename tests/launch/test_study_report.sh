@@ -110,6 +110,9 @@ read_mean=$(tail -n 1 out.txt | json_get --numbers . read_mean)
     json_get --numbers "contexts/*/models/*" mean | sed -n 1p >whole
 echo "$read_mean $(cat whole)" >pair
 check '{ demand(near($1, $2, 0.05), "the judge reads " $1 ", ttt eval " $2) }' pair
+echo mine >study/window-16_seed-0/eval/decoding.json
+refused 2 'decoding.json: is there and is not' study/window-16_seed-0 --decode 4 --judge other --save
+rm study/window-16_seed-0/eval/decoding.json
 refused 2 'go together' study/window-16_seed-0 --decode 32
 refused 2 'is of one run' study/window-16_seed-0 study/window-16_seed-1 --decode 32 --judge other
 refused 2 'neither a run' study/window-16_seed-0 --decode 4 --judge nowhere
