@@ -2,6 +2,7 @@
  * and what must not change it: how sequences are cut into micro-batches, what a memory budget keeps
  * or computes again. */
 #include "tests/infer/tiny.h"
+#include "tests/sanitized.h"
 #include "train/gradient.h"
 
 enum { T = 16, SEQUENCES = 2 };
@@ -126,15 +127,17 @@ static void check_variant(const char *overrides) {
     recipe how = usual(&m);
     reading r = {tokens, how.off};
     double *gradient = gradient_of(&m, &how, tokens, SEQUENCES);
-    double *direction = tiny_direction(&m, false, 20);
-    double slope = dot(&m, gradient, direction);
-    double expected = tiny_slope(&m, direction, loss_of, &r);
-    double scale = sqrt(dot(&m, gradient, gradient));
-    if (!(fabs(slope - expected) <= 1e-8 * scale))
-        fail_msg("%s: %.12g, by differences %.12g", overrides, slope, expected);
-    for (int i = 0; i < m.layout->count && !*overrides; i++)
-        check_parameter(&m, &m.layout->item[i], gradient, &r, scale, overrides);
-    free(direction);
+    if (!SANITIZED || !*overrides) {
+        double *direction = tiny_direction(&m, false, 20);
+        double slope = dot(&m, gradient, direction);
+        double expected = tiny_slope(&m, direction, loss_of, &r);
+        double scale = sqrt(dot(&m, gradient, gradient));
+        if (!(fabs(slope - expected) <= 1e-8 * scale))
+            fail_msg("%s: %.12g, by differences %.12g", overrides, slope, expected);
+        for (int i = 0; i < m.layout->count && !*overrides && !SANITIZED; i++)
+            check_parameter(&m, &m.layout->item[i], gradient, &r, scale, overrides);
+        free(direction);
+    }
     free(gradient);
     tiny_end(&m);
 }
@@ -279,7 +282,7 @@ static void test_what_is_kept_does_not_matter(void **state) {
         double everything = how.kept;
         bool replayed = false;
         assert_int_equal(how.every, 1);
-        for (int tenth = 0; tenth < 10; tenth++) {
+        for (int tenth = 0; tenth < 10; tenth += SANITIZED ? 4 : 1) {
             how.budget = everything * tenth / 10;
             double *gradient = gradient_of(&m, &how, tokens, SEQUENCES);
             replayed |= how.every > 1;
