@@ -75,6 +75,17 @@ ad_value ad_cross_entropy(ad_graph *graph, ad_value logits, ad_value target) {
     return ad_sub(graph, ad_log(graph, sum), ad_pick(graph, shifted, target));
 }
 
+ad_value ad_cross_entropy_split(ad_graph *graph, ad_value logits, ad_value target, ad_value here) {
+    if (poisoned(logits)) return AD_POISON;
+    ad_type type = ad_type_at(graph, logits);
+    ad_value top = ad_reduce_max(graph, ad_row_max(graph, ad_stop_gradient(graph, logits)));
+    top = ad_broadcast(graph, ad_vary(graph, top), type);
+    ad_value shifted = ad_sub(graph, logits, top);
+    ad_value sum = ad_reduce(graph, ad_row_sum(graph, ad_exp(graph, shifted)));
+    ad_value own = ad_mul(graph, ad_pick(graph, shifted, target), here);
+    return ad_sub(graph, ad_log(graph, sum), ad_reduce(graph, own));
+}
+
 ad_value ad_clip_factor(ad_graph *graph, int n, const ad_value *gradient, double clip,
                         ad_value *norm) {
     ad_value sums[2] = {AD_NONE, AD_NONE}; /* of tensors that are whole on each rank; of parts */

@@ -22,6 +22,10 @@ ad_value ad_silu(ad_graph *graph, ad_value x);
 ad_value ad_rope(ad_graph *graph, ad_value x, ad_value cosine, ad_value sine);
 /* -log softmax(logits)[target] by row: logits [R, V], target i32 [R, 1] -> [R, 1] */
 ad_value ad_cross_entropy(ad_graph *graph, ad_value logits, ad_value target);
+/* The same of scores whose columns are divided over the ranks, [R, V'] on each, which vary. target:
+ * a column of the rank's own, here [R, 1]: 1 where the target is among them, 0 where not; both
+ * vary. */
+ad_value ad_cross_entropy_split(ad_graph *graph, ad_value logits, ad_value target, ad_value here);
 /* Factor [B, 1, 1] that clips the joint norm of n tensors [B, ., .] by batch item:
  * clip / sqrt(max(sum of squares, clip^2)), regular at zero (docs/model.md). *norm
  * (if not NULL): the norm [B, 1, 1]. Tensors that vary over the ranks are parts of whole ones,

@@ -25,6 +25,7 @@
     UNARY(log)                                                                                     \
     UNARY(sqrt)                                                                                    \
     UNARY(sigmoid)                                                                                 \
+    UNARY(softplus)                                                                                \
     UNARY(rotate)                                                                                  \
     UNARY(stop_gradient)                                                                           \
     OTHER(select)                                                                                  \
@@ -39,6 +40,7 @@
     OTHER(transpose)                                                                               \
     OTHER(slice)                                                                                   \
     OTHER(pad)                                                                                     \
+    OTHER(concat)                                                                                  \
     OTHER(gather)                                                                                  \
     OTHER(scatter_add)                                                                             \
     OTHER(matmul)                                                                                  \
@@ -97,6 +99,9 @@ ad_value ad_transpose(ad_graph *graph, ad_value a, const int *order);
 ad_value ad_slice(ad_graph *graph, ad_value a, int axis, int64_t start, int64_t count);
 /* Zeros around a along one axis, which gets size `total`; a begins at `start`. */
 ad_value ad_pad(ad_graph *graph, ad_value a, int axis, int64_t start, int64_t total);
+/* The parts one behind the other along one axis; equal in the others. Sums of neighbouring pads
+ * become this by themselves. */
+ad_value ad_concat(ad_graph *graph, int64_t count, const ad_value *part, int axis);
 /* Rows of table [V, D] by index i32 [R] -> [R, D]. */
 ad_value ad_gather(ad_graph *graph, ad_value table, ad_value index);
 /* [V, D]: row index[r] is the sum of a's rows r with that index. */

@@ -40,7 +40,7 @@ static kern_status check_pattern(const conf_model *model) {
 
 static bool has_heads(const ttt_conf *conf) {
     for (int64_t block = 0; block < conf->model.blocks; block++)
-        if (strchr("sf", conf_block_letter(conf, block))) return true;
+        if (strchr("sfk", conf_block_letter(conf, block))) return true;
     return false;
 }
 

@@ -144,6 +144,14 @@ bool conf_fast_block(const ttt_conf *conf, int64_t block) {
     return false;
 }
 
+int64_t conf_gdn_heads(const ttt_conf *conf) {
+    return conf->gdn.heads ? conf->gdn.heads : conf->model.dim / 256;
+}
+
+int64_t conf_kvb_inner(const ttt_conf *conf) {
+    return conf->kvb.inner ? conf->kvb.inner : conf->model.dim / 4;
+}
+
 char conf_block_letter(const ttt_conf *conf, int64_t block) {
     const conf_model *model = &conf->model;
     size_t letters = strlen(model->pattern);

@@ -16,6 +16,9 @@ typedef enum {
     CONF_INNER_NAIVE
 } conf_inner;
 typedef enum { CONF_F32, CONF_BF16, CONF_F64 } conf_precision;
+typedef enum { CONF_KVB_DOT, CONF_KVB_L2 } conf_kvb_loss;
+typedef enum { CONF_KVB_NORMAL, CONF_KVB_SIMPLE } conf_kvb_output;
+typedef enum { CONF_NORM_HEAD, CONF_NORM_WIDTH, CONF_NORM_OFF } conf_qk_norm;
 
 typedef struct {
     int64_t vocab, dim, heads, kv_heads /* 0: heads */, head_size /* 0: dim / heads */, mlp, blocks;
@@ -40,6 +43,26 @@ typedef struct {
     int64_t warmup_steps;
     double warmup_from;
 } conf_inner_loop;
+
+typedef struct {
+    int64_t expand /* E / D */, head_size /* P */, state /* N */, groups /* J */, conv /* X */;
+    int64_t chunk; /* Q: changes no number */
+} conf_mamba;
+
+typedef struct {
+    int64_t heads /* M; 0: D / 256 */, key_size /* N */, value_size /* P */, conv /* X */;
+    bool gate, neg_eigval;
+    int64_t chunk; /* Q: changes no number */
+} conf_gdn;
+
+typedef struct {
+    int64_t heads /* M */, inner /* Y; 0: D / 4 */, rank /* r; 0: full matrices */;
+    int64_t chunk; /* C: tokens of an update */
+    conf_kvb_loss loss;
+    conf_kvb_output output;
+    bool momentum, muon, scale;
+    conf_qk_norm qk_norm;
+} conf_kvb;
 
 typedef struct {
     int64_t context;     /* T */
@@ -68,12 +91,24 @@ typedef struct {
     int64_t save_every, keep_last, keep_every /* steps; 0: no such rule */;
 } conf_run;
 
+typedef enum { CONF_SHARD_NONE, CONF_SHARD_OPTIMIZER } conf_shard;
+
+typedef struct {
+    int64_t tensor;   /* ranks that share the work on the same texts; divides all */
+    conf_shard shard; /* what is divided over the ranks that read other texts */
+    int64_t timeout;  /* seconds after which a rank that the others wait for is missing */
+} conf_ranks;
+
 typedef struct {
     conf_model model;
+    conf_mamba mamba; /* of blocks m, Mamba 2 (infer/mamba2.c) */
+    conf_gdn gdn;     /* of blocks g, Gated DeltaNet (infer/gated_delta.c) */
+    conf_kvb kvb;     /* of blocks k, TTT-KVB (infer/kvb.c) */
     conf_inner_loop inner;
     conf_train train;
     conf_data data;
     conf_run run;
+    conf_ranks ranks;
     const char *name; /* of the configuration; not an option */
 } ttt_conf;
 
@@ -127,5 +162,7 @@ bool conf_has_full(const ttt_conf *conf); /* does any? */
  * it has no mixer. */
 int64_t conf_block_window(const ttt_conf *conf, int64_t block);
 double conf_block_rope_theta(const ttt_conf *conf, int64_t block);
+int64_t conf_gdn_heads(const ttt_conf *conf);
+int64_t conf_kvb_inner(const ttt_conf *conf);
 
 #endif

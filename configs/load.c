@@ -1,16 +1,16 @@
 /* Finding configurations by name or path, composing them, listing them. */
+#include "configs/document.h"
 #include "configs/options.h"
 #include "configs/reader.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 8 };
+enum { MOST_DEPTH = 8 };
 
 const char *const conf_axis_folders[CONF_AXES] = {"sizes", "methods", "stages"};
 
@@ -51,23 +51,6 @@ bool conf_axis_has(const conf_reader *reader, int axis, const char *value) {
     return !strchr(value, '/') && locate(path, reader->folder, conf_axis_folders[axis], value);
 }
 
-static kern_status read_all(char **text, size_t *bytes, const char *path) {
-    kern_status status = KERN_OK;
-    FILE *file = fopen(path, "r");
-    *text = NULL;
-    if (!file) return kern_fail(KERN_ERR_FILE, "%s: %s", path, strerror(errno));
-    *text = malloc(MOST_BYTES + 1);
-    if (!*text) TRY(kern_fail(KERN_ERR_MEMORY, "%s: no memory to read it", path));
-    errno = 0;
-    *bytes = fread(*text, 1, MOST_BYTES + 1, file);
-    if (ferror(file)) TRY(kern_fail(KERN_ERR_FILE, "%s: %s", path, strerror(errno)));
-    if (*bytes > MOST_BYTES)
-        TRY(kern_fail(KERN_ERR_CONFIG, "%s: more than 1 MiB; this is no configuration", path));
-done:
-    fclose(file);
-    return status;
-}
-
 static kern_status read_path(const conf_reader *reader, const char *path) {
     kern_status status = KERN_OK;
     char *text;
@@ -75,7 +58,7 @@ static kern_status read_path(const conf_reader *reader, const char *path) {
     if (reader->depth > MOST_DEPTH)
         return kern_fail(KERN_ERR_CONFIG, "%s: includes are %d deep; does a file include itself?",
                          path, MOST_DEPTH);
-    TRY(read_all(&text, &bytes, path));
+    TRY(conf_document_load(&text, &bytes, path));
     TRY(conf_read_text(reader, text, bytes, path));
 done:
     free(text);

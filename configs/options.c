@@ -5,7 +5,11 @@
 
 static const char *const attentions[] = {"window", "full", "hybrid", "none", NULL};
 static const char *const inners[] = {"off", "e2e", "first_order", "naive", NULL};
+static const char *const shards[] = {"none", "optimizer", NULL};
 static const char *const precisions[] = {"f32", "bf16", "f64", NULL};
+static const char *const kvb_losses[] = {"dot", "l2", NULL};
+static const char *const kvb_outputs[] = {"q", "k", NULL};
+static const char *const qk_norms[] = {"head", "width", "off", NULL};
 
 #define AT(section, field) #section "." #field, offsetof(ttt_conf, section.field)
 #define INTEGER(at, fallback, unit, least, most, help)                                             \
@@ -42,7 +46,7 @@ static const conf_option options[] = {
             "hybrid attention: every so many-th block is full, the others windowed"),
     TEXT(AT(model, pattern), "",
          "instead of model.attention: each block's letter, repeated over the blocks; s window, "
-         "f full, n none"),
+         "f full, m Mamba 2, g Gated DeltaNet, k TTT-KVB, n none"),
     INTEGER(AT(model, window), "8192", "tokens", 1, 1e9,
             "tokens that windowed attention sees, the token itself included"),
     REAL(AT(model, rope_theta), "500000", "", 1, 1e12, "base of the rotary position angles"),
@@ -56,6 +60,42 @@ static const conf_option options[] = {
     REAL(AT(model, init_std), "0.02", "", 0, 100, "standard deviation of initial matrices"),
     INTEGER(AT(model, bos), "128000", "id", -1, 2147483646,
             "begin-of-document token, whose prediction is not counted; -1: none"),
+
+    INTEGER(AT(mamba, expand), "2", "", 1, 64, "inner width of Mamba 2 over model.dim"),
+    INTEGER(AT(mamba, head_size), "64", "features", 1, 65536,
+            "width of a head; divides the inner width"),
+    INTEGER(AT(mamba, state), "128", "features", 1, 65536, "rows of a head's state"),
+    INTEGER(AT(mamba, groups), "1", "groups", 1, 65536,
+            "groups of heads that share B and C; divides the heads"),
+    INTEGER(AT(mamba, conv), "4", "tokens", 2, 64, "taps of the causal convolution"),
+    INTEGER(AT(mamba, chunk), "64", "tokens", 1, 4096,
+            "tokens that are computed together; changes no number"),
+
+    INTEGER(AT(gdn, heads), "0", "heads", 0, 65536,
+            "heads of Gated DeltaNet; 0: model.dim / 256"),
+    INTEGER(AT(gdn, key_size), "192", "features", 1, 65536, "width of a head's queries and keys"),
+    INTEGER(AT(gdn, value_size), "384", "features", 1, 65536, "width of a head's values"),
+    INTEGER(AT(gdn, conv), "4", "tokens", 2, 64, "taps of the causal convolution"),
+    BOOLEAN(AT(gdn, gate), "true", "a gate on the output"),
+    BOOLEAN(AT(gdn, neg_eigval), "false", "step sizes up to 2: negative eigenvalues"),
+    INTEGER(AT(gdn, chunk), "64", "tokens", 1, 4096,
+            "tokens that are computed together; changes no number"),
+
+    INTEGER(AT(kvb, heads), "4", "heads", 1, 65536,
+            "heads of TTT-KVB's memory; divides model.dim"),
+    INTEGER(AT(kvb, inner), "0", "features", 0, 1e7,
+            "inner width of a head's memory; 0: model.dim / 4"),
+    INTEGER(AT(kvb, rank), "32", "", 0, 65536,
+            "of the initial w1 and w3; 0: they are full matrices"),
+    INTEGER(AT(kvb, chunk), "1024", "tokens", 1, 1e9, "tokens of an update of the memory"),
+    CHOICE(AT(kvb, loss), "dot", kvb_losses,
+           "what an update lowers: minus the product of prediction and value, or their distance"),
+    CHOICE(AT(kvb, output), "q", kvb_outputs, "what reads the memory: queries, or the keys"),
+    BOOLEAN(AT(kvb, momentum), "true", "updates have momentum"),
+    BOOLEAN(AT(kvb, muon), "false", "updates are made orthogonal by Newton-Schulz steps"),
+    BOOLEAN(AT(kvb, scale), "true", "a learned scale of each head's output"),
+    CHOICE(AT(kvb, qk_norm), "head", qk_norms,
+           "RMS norm of queries and keys: by attention head, over model.dim, or none"),
 
     CHOICE(AT(inner, mode), "off", inners,
            "steps while reading: none; trained through; gradient held constant; evaluation only"),
@@ -120,6 +160,13 @@ static const conf_option options[] = {
             "keep the newest so many checkpoints; 0: no such rule"),
     INTEGER(AT(run, keep_every), "0", "steps", 0, 1e9,
             "keep checkpoints of every so many-th step; 0: no such rule"),
+
+    INTEGER(AT(ranks, tensor), "1", "ranks", 1, 65536,
+            "ranks that share the work on the same texts; divides their number"),
+    CHOICE(AT(ranks, shard), "optimizer", shards,
+           "what the ranks that read other texts divide: nothing, or the optimiser's state"),
+    INTEGER(AT(ranks, timeout), "300", "seconds", 1, 1e6,
+            "a rank for which others wait so long ends the job"),
 };
 /* clang-format on */
 

@@ -1,3 +1,4 @@
+#include "configs/document.h"
 #include "configs/node.h"
 #include "configs/options.h"
 #include "configs/reader.h"
@@ -6,8 +7,12 @@
 #include <string.h>
 
 const char *const conf_axis_names[CONF_AXES] = {"size", "method", "stage"};
-static const char *const sections[] = {"model", "inner", "train", "data", "run"};
-enum { SECTIONS = sizeof sections / sizeof *sections };
+
+/* The sections, as the option table has them. */
+typedef struct {
+    char name[16][CONF_KEY_BYTES];
+    size_t count;
+} section_list;
 
 /* A file while it is read: the reader and the file's name for messages. */
 typedef struct {
@@ -93,10 +98,29 @@ done:
     return status;
 }
 
-static bool is_section(const char *key) {
-    for (int i = 0; i < SECTIONS; i++)
-        if (!strcmp(key, sections[i])) return true;
+static bool has_section(const section_list *list, const char *key) {
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(key, list->name[i])) return true;
     return false;
+}
+
+static section_list list_sections(void) {
+    section_list list = {.count = 0};
+    int64_t count;
+    const conf_option *options = conf_options(&count);
+    for (int64_t i = 0; i < count; i++) {
+        char name[CONF_KEY_BYTES];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(options[i].name, "."), options[i].name);
+        if (has_section(&list, name)) continue;
+        ASSERT(list.count < sizeof list.name / sizeof *list.name);
+        memcpy(list.name[list.count++], name, sizeof name);
+    }
+    return list;
+}
+
+static bool is_section(const char *key) {
+    section_list list = list_sections();
+    return has_section(&list, key);
 }
 
 static int axis_of(const char *key) {
@@ -106,10 +130,18 @@ static int axis_of(const char *key) {
 }
 
 static kern_status unknown_top_key(const source *from, const conf_entry *at, bool in_when) {
-    const char *const top[] = {"model", "inner", "train", "data", "run", "name", "include", "when"};
-    const char *const when[] = {"model", "inner", "train",  "data",
-                                "run",   "size",  "method", "stage"};
-    const char *nearest = conf_nearest(at->key, in_when ? when : top, 8);
+    section_list list = list_sections();
+    const char *name[sizeof list.name / sizeof *list.name + CONF_AXES];
+    char all[512] = "";
+    size_t names = 0;
+    for (; names < list.count; names++) {
+        name[names] = list.name[names];
+        size_t end = strlen(all);
+        snprintf(all + end, sizeof all - end, "%s%s", end ? ", " : "", name[names]);
+    }
+    static const char *const others[CONF_AXES] = {"name", "include", "when"};
+    for (int i = 0; i < CONF_AXES; i++) name[names++] = in_when ? conf_axis_names[i] : others[i];
+    const char *nearest = conf_nearest(at->key, name, (int64_t)names);
     const char *option = conf_option_nearest(at->key);
     char section[CONF_KEY_BYTES];
     if (!nearest && option) { /* a key that belongs into a section */
@@ -120,8 +152,7 @@ static kern_status unknown_top_key(const source *from, const conf_entry *at, boo
     } else if (nearest) {
         kern_fail(KERN_ERR_CONFIG, "no section %s; did you mean %s?", at->key, nearest);
     } else {
-        kern_fail(KERN_ERR_CONFIG, "no section %s; there are model, inner, train, data, run",
-                  at->key);
+        kern_fail(KERN_ERR_CONFIG, "no section %s; there are %s", at->key, all);
     }
     return at_line(from, at->line, KERN_ERR_CONFIG);
 }
@@ -292,64 +323,12 @@ done:
     return status;
 }
 
-/* The first collected message of the parser, with its line. */
-static kern_status refuse_yaml(const source *from, struct fy_diag *diag) {
-    void *cursor = NULL;
-    struct fy_diag_error *error = fy_diag_errors_iterate(diag, &cursor);
-    if (!error || !error->msg)
-        return kern_fail(KERN_ERR_CONFIG, "%s: the parser refuses it; it reads YAML 1.2",
-                         from->file);
-    int length = (int)strcspn(error->msg, "\n");
-    return kern_fail(KERN_ERR_CONFIG, "%s:%d: malformed YAML: %.*s", from->file, error->line,
-                     length, error->msg);
-}
-
-static kern_status parse(const source *from, struct fy_parser *parser, struct fy_diag *diag,
-                         const char *text, size_t bytes) {
-    struct fy_document *document = NULL, *second = NULL;
-    kern_status status = KERN_OK;
-    if (fy_parser_set_string(parser, text, bytes)) TRY(refuse_yaml(from, diag));
-    document = fy_parse_load_document(parser);
-    if (fy_parser_get_stream_error(parser)) TRY(refuse_yaml(from, diag));
-    if (!document) goto done; /* nothing but comments: all defaults */
-    second = fy_parse_load_document(parser);
-    if (fy_parser_get_stream_error(parser)) TRY(refuse_yaml(from, diag));
-    if (second)
-        TRY(kern_fail(KERN_ERR_CONFIG,
-                      "%s: a second document begins (---); one file is one "
-                      "configuration",
-                      from->file));
-    TRY(read_root(from, fy_document_root(document)));
-done:
-    if (second) fy_parse_document_destroy(parser, second);
-    if (document) fy_parse_document_destroy(parser, document);
-    return status;
+static kern_status read_document(void *context, struct fy_node *root) {
+    return read_root(context, root);
 }
 
 kern_status conf_read_text(const conf_reader *reader, const char *text, size_t bytes,
                            const char *file) {
     source from = {reader, file};
-    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a mark that some editors put there */
-        text += 3;
-        bytes -= 3;
-    }
-    if (conf_check_utf8(text, bytes, true) != KERN_OK)
-        return kern_fail_context(KERN_ERR_CONFIG, "%s", file);
-    struct fy_diag_cfg quiet;
-    fy_diag_cfg_default(&quiet);
-    quiet.fp = NULL;
-    struct fy_diag *diag = fy_diag_create(&quiet);
-    if (!diag) return kern_fail(KERN_ERR_MEMORY, "%s: no memory for the YAML parser", file);
-    fy_diag_set_collect_errors(diag, true);
-    struct fy_parse_cfg settings = {
-        .flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE,
-        .diag = diag,
-    };
-    struct fy_parser *parser = fy_parser_create(&settings);
-    kern_status status =
-        parser ? parse(&from, parser, diag, text, bytes)
-               : kern_fail(KERN_ERR_MEMORY, "%s: no memory for the YAML parser", file);
-    fy_parser_destroy(parser);
-    fy_diag_destroy(diag);
-    return status;
+    return conf_document_read(text, bytes, file, read_document, &from);
 }

@@ -96,12 +96,12 @@ kern_status data_aside_target(char **target, const char *path) {
     return KERN_OK;
 }
 
-kern_status data_aside_create(data_aside **out, const char *name) {
+static kern_status name(data_aside **out, const char *named) {
     kern_status status = KERN_OK;
-    *out = NULL;
     data_aside *file = NULL;
     char *path = NULL;
-    TRY(data_aside_target(&path, name));
+    *out = NULL;
+    TRY(data_aside_target(&path, named));
     TRY(kern_alloc_zero((void **)&file, sizeof *file, path));
     file->descriptor = -1;
     size_t bytes = strlen(path) + sizeof ".partial";
@@ -109,6 +109,19 @@ kern_status data_aside_create(data_aside **out, const char *name) {
     TRY(kern_alloc((void **)&file->partial, bytes, path));
     snprintf(file->path, bytes, "%s", path);
     snprintf(file->partial, bytes, "%s.partial", path);
+    *out = file;
+    file = NULL;
+done:
+    free(path);
+    data_aside_destroy(file);
+    return status;
+}
+
+kern_status data_aside_create(data_aside **out, const char *path) {
+    kern_status status = KERN_OK;
+    data_aside *file = NULL;
+    *out = NULL;
+    TRY(name(&file, path));
     for (bool moved = true; moved;) {
         TRY(open_locked(file, &moved));
         if (moved) close(file->descriptor);
@@ -116,7 +129,20 @@ kern_status data_aside_create(data_aside **out, const char *name) {
     *out = file;
     file = NULL;
 done:
-    free(path);
+    data_aside_destroy(file);
+    return status;
+}
+
+kern_status data_aside_join(data_aside **out, const char *path) {
+    kern_status status = KERN_OK;
+    data_aside *file = NULL;
+    *out = NULL;
+    TRY(name(&file, path));
+    file->descriptor = open(file->partial, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (file->descriptor < 0) TRY(cannot_write(file, errno));
+    *out = file;
+    file = NULL;
+done:
     data_aside_destroy(file);
     return status;
 }

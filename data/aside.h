@@ -20,6 +20,10 @@ kern_status data_aside_target(char **target, const char *path);
  * writing the same file, PATH.partial is there and no writer left it); *file is then NULL. */
 kern_status data_aside_create(data_aside **file, const char *path);
 
+/* Opens PATH.partial as another process that is here with us begins it, to write parts of it: only
+ * write and flush may follow. Errors as above; *file is then NULL. */
+kern_status data_aside_join(data_aside **file, const char *path);
+
 /* Where it does not hold a committed file: removes PATH.partial; PATH stays as it was. NULL is
  * fine. */
 void data_aside_destroy(data_aside *file);

@@ -18,6 +18,15 @@ uint32_t data_crc32_join(uint32_t first, uint32_t second, int64_t bytes) {
     return (uint32_t)crc32_combine(first, second, (z_off_t)bytes);
 }
 
+/* A checksum begins as ones and ends inverted, and is linear in between. */
+uint32_t data_crc32_part(uint32_t part, const void *memory, size_t bytes) {
+    return ~data_crc32(~part, memory, bytes);
+}
+
+uint32_t data_crc32_of_parts(uint32_t parts, int64_t bytes) {
+    return parts ^ ~data_crc32_join(UINT32_MAX, 0, bytes);
+}
+
 kern_status data_crc32_range(uint32_t *crc, int descriptor, int64_t begin, int64_t end,
                              const char *path) {
     unsigned char piece[PIECE];

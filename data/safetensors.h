@@ -95,16 +95,39 @@ kern_status data_safetensors_put_metadata(data_safetensors_writer *writer, const
 kern_status data_safetensors_declare(data_safetensors_writer *writer, const char *name,
                                      data_dtype dtype, int rank, const int64_t *shape);
 
-/* Appends `bytes` bytes to a declared tensor; the tensors may be written in any order and in any
- * number of pieces. The first write settles the header. Errors: KERN_ERR_USAGE for an unknown name
- * or more bytes than declared, KERN_ERR_FILE; the writer can then only be destroyed. */
+/* Appends `bytes` bytes to what was written last of a declared tensor; the tensors may be written
+ * in any order and in any number of pieces. The first write settles the header. Errors:
+ * KERN_ERR_USAGE for an unknown name or more bytes than declared, KERN_ERR_FILE; the writer can
+ * then only be destroyed. */
 kern_status data_safetensors_write(data_safetensors_writer *writer, const char *name,
                                    const void *data, size_t bytes);
+
+/* The same from byte `begin` of the tensor on; no byte is written twice. */
+kern_status data_safetensors_write_at(data_safetensors_writer *writer, const char *name,
+                                      size_t begin, const void *data, size_t bytes);
 
 /* Completes the file: flushed, renamed, folder flushed. *crc and *bytes (each may be NULL) receive
  * the CRC-32 and the size of the whole file. Errors: KERN_ERR_USAGE naming a tensor that was not
  * written whole, KERN_ERR_FILE; what stood under the path before is then untouched. */
 kern_status data_safetensors_finish(data_safetensors_writer *writer, uint32_t *crc, int64_t *bytes);
+
+/* One file written by several processes, each its parts of the tensors. One of them creates it,
+ * declares all there is and settles the header; then the others join and declare the same. Errors
+ * as for creating and writing. */
+kern_status data_safetensors_settle(data_safetensors_writer *writer);
+kern_status data_safetensors_join(data_safetensors_writer **writer, const char *path);
+
+/* When a process has written its parts: flushes them, and says for each of the tensors [count], in
+ * the file's order, how much they are and what they make of the checksum. KERN_ERR_FILE. */
+typedef struct {
+    size_t bytes;
+    uint32_t crc;
+} data_safetensors_part;
+kern_status data_safetensors_parts(data_safetensors_part *part, data_safetensors_writer *writer);
+
+/* Adds to `part` [count], of the process that created the file, those of another one: when it has
+ * all of them it finishes. */
+void data_safetensors_add_parts(data_safetensors_writer *writer, const data_safetensors_part *part);
 
 /* Frees; an unfinished file disappears. NULL is fine. */
 void data_safetensors_writer_destroy(data_safetensors_writer *writer);

@@ -10,9 +10,11 @@ typedef struct {
     char *name;
     data_dtype dtype;
     json_t *shape; /* owned */
-    size_t bytes, written;
-    size_t begin; /* in the data */
-    uint32_t crc; /* of what was written */
+    size_t bytes;
+    size_t begin;   /* in the data */
+    size_t end;     /* of what was written last */
+    size_t written; /* in all processes that are known of */
+    uint32_t parts; /* what they make of the checksum */
 } entry;
 
 struct data_safetensors_writer {
@@ -23,25 +25,35 @@ struct data_safetensors_writer {
     int64_t count, capacity;
     int64_t data_begin; /* in the file; 0: the header is not settled yet */
     uint32_t header_crc;
+    bool joined; /* another process writes the header, and finishes */
 };
 
-kern_status data_safetensors_create(data_safetensors_writer **out, const char *path) {
+static kern_status open_writer(data_safetensors_writer **out, const char *path, bool joined) {
     kern_status status = KERN_OK;
     *out = NULL;
     data_safetensors_writer *writer = NULL;
     TRY(kern_alloc_zero((void **)&writer, sizeof *writer, path));
+    writer->joined = joined;
     writer->metadata = json_object();
     writer->index = json_object();
     if (!writer->metadata || !writer->index) {
         status = kern_fail(KERN_ERR_MEMORY, "%s: no memory for its header", path);
         goto done;
     }
-    TRY(data_aside_create(&writer->file, path));
+    TRY((joined ? data_aside_join : data_aside_create)(&writer->file, path));
     *out = writer;
     writer = NULL;
 done:
     data_safetensors_writer_destroy(writer);
     return status;
+}
+
+kern_status data_safetensors_create(data_safetensors_writer **writer, const char *path) {
+    return open_writer(writer, path, false);
+}
+
+kern_status data_safetensors_join(data_safetensors_writer **writer, const char *path) {
+    return open_writer(writer, path, true);
 }
 
 void data_safetensors_writer_destroy(data_safetensors_writer *writer) {
@@ -147,8 +159,9 @@ static json_t *lay_out(data_safetensors_writer *writer) {
     return NULL;
 }
 
-static kern_status write_header(data_safetensors_writer *writer) {
+kern_status data_safetensors_settle(data_safetensors_writer *writer) {
     kern_status status = KERN_OK;
+    if (writer->data_begin) return status;
     char *text = NULL;
     json_t *header = lay_out(writer);
     if (header) text = json_dumps(header, JSON_COMPACT);
@@ -159,10 +172,12 @@ static kern_status write_header(data_safetensors_writer *writer) {
     size_t length = strlen(text);
     uint64_t size = (length + 7) / 8 * 8;
     static const char padding[8] = "        ";
-    TRY(data_aside_write(writer->file, 0, &size, sizeof size));
-    TRY(data_aside_write(writer->file, sizeof size, text, length));
-    TRY(data_aside_write(writer->file, (int64_t)(sizeof size + length), padding,
-                         (size_t)size - length));
+    if (!writer->joined) {
+        TRY(data_aside_write(writer->file, 0, &size, sizeof size));
+        TRY(data_aside_write(writer->file, sizeof size, text, length));
+        TRY(data_aside_write(writer->file, (int64_t)(sizeof size + length), padding,
+                             (size_t)size - length));
+    }
     writer->header_crc = data_crc32(0, &size, sizeof size);
     writer->header_crc = data_crc32(writer->header_crc, text, length);
     writer->header_crc = data_crc32(writer->header_crc, padding, (size_t)size - length);
@@ -173,40 +188,72 @@ done:
     return status;
 }
 
-kern_status data_safetensors_write(data_safetensors_writer *writer, const char *name,
-                                   const void *data, size_t bytes) {
-    kern_status status = KERN_OK;
-    if (!writer->data_begin) TRY(write_header(writer));
+static entry *find(const data_safetensors_writer *writer, const char *name) {
     json_t *place = json_object_get(writer->index, name);
-    entry *tensor = place ? &writer->entries[json_integer_value(place)] : NULL;
-    if (!tensor || bytes > tensor->bytes - tensor->written) {
+    return place ? &writer->entries[json_integer_value(place)] : NULL;
+}
+
+kern_status data_safetensors_write_at(data_safetensors_writer *writer, const char *name,
+                                      size_t begin, const void *data, size_t bytes) {
+    kern_status status = KERN_OK;
+    TRY(data_safetensors_settle(writer));
+    entry *tensor = find(writer, name);
+    if (!tensor || begin > tensor->bytes || bytes > tensor->bytes - begin) {
         status = kern_fail(KERN_ERR_USAGE, "%s: tensor %s: %s", path_of(writer), name,
                            tensor ? "more bytes than declared" : "was not declared");
         goto done;
     }
-    int64_t offset = writer->data_begin + (int64_t)(tensor->begin + tensor->written);
-    TRY(data_aside_write(writer->file, offset, data, bytes));
-    tensor->crc = data_crc32(tensor->crc, data, bytes);
+    TRY(data_aside_write(writer->file, writer->data_begin + (int64_t)(tensor->begin + begin), data,
+                         bytes));
+    tensor->end = begin + bytes;
+    tensor->parts ^=
+        data_crc32_join(data_crc32_part(0, data, bytes), 0, (int64_t)(tensor->bytes - tensor->end));
     tensor->written += bytes;
 done:
     return status;
 }
 
+kern_status data_safetensors_write(data_safetensors_writer *writer, const char *name,
+                                   const void *data, size_t bytes) {
+    kern_status status = data_safetensors_settle(writer);
+    if (status != KERN_OK) return status;
+    const entry *tensor = find(writer, name);
+    return data_safetensors_write_at(writer, name, tensor ? tensor->end : 0, data, bytes);
+}
+
+kern_status data_safetensors_parts(data_safetensors_part *part, data_safetensors_writer *writer) {
+    kern_status status = data_safetensors_settle(writer);
+    for (int64_t i = 0; i < writer->count && status == KERN_OK; i++)
+        part[i] = (data_safetensors_part){writer->entries[i].written, writer->entries[i].parts};
+    return status == KERN_OK ? data_aside_flush(writer->file) : status;
+}
+
+void data_safetensors_add_parts(data_safetensors_writer *writer,
+                                const data_safetensors_part *part) {
+    ASSERT(!writer->joined && writer->data_begin);
+    for (int64_t i = 0; i < writer->count; i++) {
+        writer->entries[i].written += part[i].bytes;
+        writer->entries[i].parts ^= part[i].crc;
+    }
+}
+
 kern_status data_safetensors_finish(data_safetensors_writer *writer, uint32_t *crc,
                                     int64_t *bytes) {
     kern_status status = KERN_OK;
-    if (!writer->data_begin) TRY(write_header(writer));
+    ASSERT(!writer->joined);
+    TRY(data_safetensors_settle(writer));
     uint32_t whole = writer->header_crc;
     int64_t size = writer->data_begin;
     for (int64_t i = 0; i < writer->count; i++) {
         const entry *tensor = &writer->entries[i];
+        int64_t there = (int64_t)tensor->bytes;
         if (tensor->written != tensor->bytes) {
             status = kern_fail(KERN_ERR_USAGE, "%s: tensor %s: %zu of %zu bytes were written",
                                path_of(writer), tensor->name, tensor->written, tensor->bytes);
             goto done;
         }
-        whole = data_crc32_join(whole, tensor->crc, (int64_t)tensor->bytes);
-        size += (int64_t)tensor->bytes;
+        whole = data_crc32_join(whole, data_crc32_of_parts(tensor->parts, there), there);
+        size += there;
     }
     TRY(data_aside_commit(writer->file));
     if (crc) *crc = whole;

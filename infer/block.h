@@ -17,7 +17,7 @@ extern const infer_role infer_embedding, infer_final_norm, infer_lm_head;
 /* h [R, D] -> [R, D] after block `block`; sets what its mixer's memory is after the rows. */
 ad_value infer_block(const infer_context *context, int block, infer_memory *memory, ad_value h);
 
-/* Loss of the rows: h [R, D] after the last block, targets i32 [R, 1], weights [R, 1] of their
+/* Loss of the rows: h [R, D] after the last block, targets [R, 1], weights [R, 1] of their
  * losses. norm [D]; head [V, D] (tied) or [D, V], in `product`.
  * The gradient of sum(weight * nll) by h is built together with the loss, over slices of rows, so
  * that logits of one slice need to exist at a time. */
@@ -26,9 +26,11 @@ typedef struct {
     ad_value ct_h; /* [R, D] */
 } infer_head_result;
 infer_head_result infer_head(const infer_context *context, ad_value norm, ad_value head, ad_value h,
-                             ad_value target, ad_value weight);
+                             infer_tokens target, ad_value weight);
 
-/* Scores of the next token: h [R, D] -> [R, V]. */
+/* Scores of the next token: h [R, D] -> [R, V], with several ranks the columns that each has. */
 ad_value infer_head_logits(const infer_context *context, ad_value norm, ad_value head, ad_value h);
+/* -log softmax of such scores at the targets: [R, 1]. */
+ad_value infer_head_losses(const infer_context *context, ad_value logits, infer_tokens target);
 
 #endif

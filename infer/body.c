@@ -26,8 +26,10 @@ void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parame
                                     .product = infer_product(conf),
                                     .batch = batch,
                                     .rows = rows,
+                                    .ranks = parameters->ranks,
                                     .parameters = parameters,
                                     .weight = part->weight,
+                                    .missing = AD_NONE,
                                     .valid = AD_NONE};
     infer_context_inputs(&part->context, first, last, tokens);
 }
@@ -55,8 +57,8 @@ static ad_value constant(infer_part *part, const infer_parameter *p, kern_dtype 
     if (!p->role->product) dtype = part->context.real;
     part->constant_of[index] = part->constants;
     part->dtype_of[index] = dtype;
-    return part->constant[part->constants++] =
-               ad_input(part->graph, ad_type_of(dtype, p->rank, p->dim), "%s", p->name);
+    ad_type type = infer_placed(&part->context, ad_type_of(dtype, p->rank, p->dim), p->placing);
+    return part->constant[part->constants++] = ad_input(part->graph, type, "%s", p->name);
 }
 
 /* A carry; those that begin as parameters come first. */
@@ -72,6 +74,7 @@ static ad_value fast_weight(infer_part *part, const infer_parameter *p) {
     int64_t dim[1 + INFER_AXES] = {part->context.batch};
     for (int axis = 0; axis < p->rank; axis++) dim[1 + axis] = p->dim[axis];
     ad_type type = ad_type_of(part->context.real, 1 + p->rank, dim);
+    type = infer_placed(&part->context, type, p->placing);
     ad_value in = ad_input(part->graph, type, "theta.%s", p->name);
     return add_carry(part, in, (int)(p - part->parameters->item))->in;
 }
@@ -95,6 +98,7 @@ static ad_value state_before(infer_part *part, int block, const infer_mixer_stat
     if (state->history && dim[1] <= 0) return AD_NONE;
     for (int axis = 0; axis < state->rank; axis++) dim[lead + axis] = state->dim[axis];
     ad_type type = ad_type_of(state->history ? c->product : c->real, lead + state->rank, dim);
+    type = infer_placed(c, type, state->placing);
     return ad_input(part->graph, type, "%s.%d", state->name, block);
 }
 
@@ -108,7 +112,8 @@ static ad_value build_block(infer_part *part, int block, ad_value h) {
     const infer_context *c = &part->context;
     infer_mixer_state state[INFER_STATES];
     infer_memory memory;
-    int states = infer_states_of(state, c->conf, block), kind = conf_block_is_full(c->conf, block);
+    int states = infer_states_of(state, c->conf, block, c->ranks),
+        kind = conf_block_is_full(c->conf, block);
     add_weights(part, block);
     for (int i = 0; i < states; i++) {
         memory.before[i] = state_before(part, block, &state[i]);
@@ -142,8 +147,11 @@ static ad_value inner_step(infer_part *part, ad_value h, ad_value ct_h, ad_value
         ad_value one = ad_reshape(g, rate, AD_TYPE(real, 1, 1, 1));
         factor = ad_neg(g, ad_mul_repeat(g, factor, one)); /* so that no cotangent is negated */
     }
-    for (int f = 0; f < fast; f++)
-        part->carry[f].out = ad_add(g, theta[f], ad_mul_repeat(g, gradient[f], factor));
+    for (int f = 0; f < fast; f++) {
+        bool varies = ad_type_at(g, theta[f]).varies;
+        ad_value own = varies ? infer_vary(&part->context, factor) : factor;
+        part->carry[f].out = ad_add(g, theta[f], ad_mul_repeat(g, gradient[f], own));
+    }
     ad_scope_pop(g);
     free(theta);
     free(gradient);
@@ -151,11 +159,25 @@ static ad_value inner_step(infer_part *part, ad_value h, ad_value ct_h, ad_value
     return ad_reshape(g, norm, AD_TYPE(real, part->context.batch, 1));
 }
 
-ad_value infer_build_prefix(infer_part *part, int blocks, ad_value tokens) {
+infer_tokens infer_add_tokens(infer_part *part, bool column, const char *name) {
+    const infer_context *c = &part->context;
+    int64_t rows = c->batch * c->rows;
+    ad_type id = ad_type_of(KERN_I32, column ? 2 : 1, (int64_t[]){rows, 1});
+    infer_tokens tokens = {.here = AD_NONE};
+    tokens.id = ad_input(c->graph, infer_placed(c, id, INFER_PARTED), "%s", name);
+    if (c->ranks > 1)
+        tokens.here =
+            ad_input(c->graph, ad_varying(AD_TYPE(c->real, rows, 1)), "%s that are here", name);
+    return tokens;
+}
+
+ad_value infer_build_prefix(infer_part *part, int blocks, infer_tokens tokens) {
     ad_scope_push(part->graph, "prefix");
     ad_value table = constant(part, infer_parameter_of(part->parameters, &infer_embedding, -1),
                               part->context.real);
-    ad_value h = ad_gather(part->graph, table, tokens);
+    ad_value h = ad_gather(part->graph, table, tokens.id);
+    if (part->context.ranks > 1)
+        h = infer_sum(&part->context, ad_mul_repeat(part->graph, h, tokens.here));
     for (int block = 0; block < blocks; block++) h = build_block(part, block, h);
     ad_scope_pop(part->graph);
     return h;
@@ -166,18 +188,23 @@ static ad_value head_weight(infer_part *part, const infer_role *role) {
 }
 
 static ad_value head_matrix(infer_part *part) {
+    infer_context *c = &part->context;
+    int64_t vocabulary = c->conf->model.vocab, own = kern_divide_up(vocabulary, c->ranks);
+    if (vocabulary % c->ranks)
+        c->missing = ad_input(c->graph, ad_varying(AD_TYPE(c->real, 1, own)), "missing columns");
     return head_weight(part, part->context.conf->model.tied ? &infer_embedding : &infer_lm_head);
 }
 
-infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h, ad_value target,
-                            ad_value weight, ad_value rate) {
+infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h,
+                            infer_tokens target, ad_value weight, ad_value rate) {
     const infer_context *c = &part->context;
     ad_graph *g = part->graph;
     infer_body body = {.gradient_norm = AD_NONE};
     ad_scope_push(g, "suffix");
     for (int block = first; block < blocks; block++) h = build_block(part, block, h);
     ad_value norm = head_weight(part, &infer_final_norm);
-    infer_head_result result = infer_head(c, norm, head_matrix(part), h, target, weight);
+    ad_value head = head_matrix(part);
+    infer_head_result result = infer_head(c, norm, head, h, target, weight);
     body.nll = result.nll;
     body.loss = ad_row_sum(
         g, ad_reshape(g, ad_mul(g, result.nll, weight), AD_TYPE(c->real, c->batch, c->rows)));
@@ -195,11 +222,39 @@ void infer_chunk_weights(void *weight, const ttt_conf *conf, const int32_t *targ
         kern_real_put(weight, real, t, target[t] == bos ? 0 : 1 / (double)counted);
 }
 
+kern_status infer_agree_plans(const kern_comm *tensor, uint64_t hash) {
+    int64_t both[2] = {(int64_t)(hash >> 1), -(int64_t)(hash >> 1)};
+    kern_status status = tensor ? tensor->agree_i64(tensor, both, 2, KERN_MIN) : KERN_OK;
+    if (status != KERN_OK || both[0] == -both[1]) return status;
+    return kern_fail(KERN_ERR_GRAPH,
+                     "what the tensor-parallel ranks would do together differs from rank to rank; "
+                     "configuration, program and threads must be the same on all");
+}
+
+void infer_own_tokens(int32_t *id, void *here, const ttt_conf *conf, const kern_comm *tensor,
+                      const int32_t *token, int64_t count) {
+    int64_t rows = kern_divide_up(conf->model.vocab, tensor->ranks);
+    for (int64_t t = 0; t < count; t++) {
+        int64_t own = token[t] - tensor->rank * rows;
+        bool has = own >= 0 && own < rows;
+        id[t] = has ? (int32_t)own : 0;
+        kern_real_put(here, infer_real(conf), t, has);
+    }
+}
+
+void infer_missing_columns(void *missing, const ttt_conf *conf, const kern_comm *tensor) {
+    int64_t rows = kern_divide_up(conf->model.vocab, tensor->ranks);
+    for (int64_t i = 0; i < rows; i++)
+        kern_real_put(missing, infer_real(conf), i,
+                      tensor->rank * rows + i < conf->model.vocab ? 0 : INFER_MISSING);
+}
+
 ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h) {
     ad_scope_push(part->graph, "suffix");
     for (int block = first; block < blocks; block++) h = build_block(part, block, h);
     ad_value norm = head_weight(part, &infer_final_norm);
-    ad_value logits = infer_head_logits(&part->context, norm, head_matrix(part), h);
+    ad_value head = head_matrix(part);
+    ad_value logits = infer_head_logits(&part->context, norm, head, h);
     ad_scope_pop(part->graph);
     return logits;
 }

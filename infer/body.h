@@ -39,10 +39,13 @@ void infer_part_begin(infer_part *part, const ttt_conf *conf, const infer_parame
 void infer_part_pad(infer_part *part);
 void infer_part_clear(infer_part *part);
 
-/* The prefix: embedding and blocks 0 .. blocks - 1, tokens i32 [R] -> rows [R, D]. */
-ad_value infer_build_prefix(infer_part *part, int blocks, ad_value tokens);
+/* Inputs for a token of each row, [R], or [R, 1] as `column`. */
+infer_tokens infer_add_tokens(infer_part *part, bool column, const char *name);
 
-/* The suffix: blocks first .. blocks - 1, head and loss of rows h [R, D] with targets i32 [R, 1]
+/* The prefix: embedding and blocks 0 .. blocks - 1, tokens [R] -> rows [R, D]. */
+ad_value infer_build_prefix(infer_part *part, int blocks, infer_tokens tokens);
+
+/* The suffix: blocks first .. blocks - 1, head and loss of rows h [R, D] with targets [R, 1]
  * whose losses weigh weight [R, 1]; and, where fast weights are carried, the step of size `rate`
  * [1] on them. */
 typedef struct {
@@ -50,12 +53,21 @@ typedef struct {
     ad_value loss;          /* [B, 1]: l_i */
     ad_value gradient_norm; /* [B, 1]: |g_i|; AD_NONE without a step */
 } infer_body;
-infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h, ad_value target,
-                            ad_value weight, ad_value rate);
+infer_body infer_build_body(infer_part *part, int first, int blocks, ad_value h,
+                            infer_tokens target, ad_value weight, ad_value rate);
 
 /* What the targets [count] of a chunk weigh in its loss: 1 / (those that count), 0 where a target
  * is the begin-of-document token. weight [count]: of infer_real(conf). */
 void infer_chunk_weights(void *weight, const ttt_conf *conf, const int32_t *target, int64_t count);
+
+/* KERN_ERR_GRAPH unless this number is the same on all ranks; collective (NULL: nothing). */
+kern_status infer_agree_plans(const kern_comm *tensor, uint64_t hash);
+
+/* With several ranks: the tokens [count] as the rank numbers its own, and which those are. here
+ * [count]: of infer_real(conf). And what context.missing is [dim of the vocabulary]. */
+void infer_own_tokens(int32_t *id, void *here, const ttt_conf *conf, const kern_comm *tensor,
+                      const int32_t *token, int64_t count);
+void infer_missing_columns(void *missing, const ttt_conf *conf, const kern_comm *tensor);
 
 /* The suffix up to the scores of the next token: h [R, D] -> logits [R, V]. */
 ad_value infer_build_logits(infer_part *part, int first, int blocks, ad_value h);

@@ -48,8 +48,9 @@ void infer_context_inputs(infer_context *c, int first, int last, int64_t tokens)
         if (!mixer || !mixer->attends || ad_is_value(c->cosine[kind])) continue;
         const char *name = kind == INFER_FULL ? "full" : "window";
         int64_t window = kind == INFER_FULL ? tokens : conf_block_window(c->conf, block);
-        c->cosine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.cos.%s", name);
-        c->sine[kind] = ad_input(c->graph, AD_TYPE(c->real, c->rows, size), "rope.sin.%s", name);
+        ad_type table = infer_placed(c, AD_TYPE(c->real, c->rows, size), INFER_SUMMED);
+        c->cosine[kind] = ad_input(c->graph, table, "rope.cos.%s", name);
+        c->sine[kind] = ad_input(c->graph, table, "rope.sin.%s", name);
         c->past_capacity[kind] = kern_min(window - 1, tokens - c->rows);
         if (c->past_capacity[kind] > 0)
             c->past_rows[kind] = ad_scalar(c->graph, KERN_I32, "past_rows.%s", name);
@@ -64,6 +65,18 @@ ad_value infer_weight(const infer_context *c, int block, const infer_role *role)
 ad_value infer_valid(const infer_context *c) {
     if (ad_is_value(c->valid)) return c->valid;
     return ad_fill(c->graph, AD_TYPE(c->real, c->batch * c->rows, 1), 1);
+}
+
+ad_value infer_vary(const infer_context *c, ad_value x) {
+    return c->ranks > 1 ? ad_vary(c->graph, x) : x;
+}
+
+ad_value infer_sum(const infer_context *c, ad_value x) {
+    return c->ranks > 1 ? ad_reduce(c->graph, x) : x;
+}
+
+ad_type infer_placed(const infer_context *c, ad_type type, infer_placing placing) {
+    return c->ranks > 1 && placing != INFER_SAME ? ad_varying(type) : type;
 }
 
 ad_value infer_norm(const infer_context *c, ad_value x, ad_value weight) {

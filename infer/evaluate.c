@@ -58,12 +58,14 @@ static kern_status allocate(evaluation *e) {
     for (int64_t w = 0; w < losses->windows; w++) e->window[w].begin += shorter;
     losses->bins = e->given->bins;
     size_t windows = (size_t)losses->windows;
-    TRY(kern_alloc((void **)&losses->document, windows * sizeof *losses->document, "documents"));
-    TRY(kern_alloc((void **)&losses->loss, windows * (size_t)columns * sizeof *losses->loss,
-                   "losses by window"));
+    /* Zeros, to which the ranks' are added. */
+    TRY(kern_alloc_zero((void **)&losses->document, windows * sizeof *losses->document,
+                        "documents"));
+    TRY(kern_alloc_zero((void **)&losses->loss, windows * (size_t)columns * sizeof *losses->loss,
+                        "losses by window"));
     if (e->given->vocabulary)
-        TRY(kern_alloc((void **)&losses->bytes, windows * (size_t)columns * sizeof *losses->bytes,
-                       "bytes by window"));
+        TRY(kern_alloc_zero((void **)&losses->bytes,
+                            windows * (size_t)columns * sizeof *losses->bytes, "bytes by window"));
     TRY(kern_alloc((void **)&e->batch, (size_t)(B * (e->tokens + 1)) * sizeof *e->batch,
                    "evaluation windows"));
     /* There are at most as many chunks as tokens. */
@@ -162,6 +164,19 @@ done:
     return status;
 }
 
+/* Each window is one rank's. */
+static kern_status gather(infer_losses *losses, const kern_comm *data) {
+    kern_status status = KERN_OK;
+    int64_t values = losses->windows * (losses->bins.count + COLUMNS);
+    if (data->ranks == 1) return status;
+    TRY(data->agree_i64(data, losses->document, losses->windows, KERN_SUM));
+    TRY(data->agree_i64(data, &losses->tokens, 1, KERN_SUM));
+    TRY(data->agree_f64(data, losses->loss, values, KERN_SUM));
+    if (losses->bytes) TRY(data->agree_f64(data, losses->bytes, values, KERN_SUM));
+done:
+    return status;
+}
+
 kern_status infer_evaluate(infer_losses **losses, const infer_evaluation *given) {
     kern_status status = KERN_OK;
     evaluation e = {.given = given,
@@ -172,14 +187,18 @@ kern_status infer_evaluate(infer_losses **losses, const infer_evaluation *given)
     ASSERT(given->bins.edge[given->bins.count] == e.tokens);
     double start = kern_seconds();
     TRY(allocate(&e));
-    for (int64_t first = 0; first < e.losses->windows; first += e.model->batch) {
-        TRY(run_batch(&e, first));
-        int64_t done = first + e.model->batch;
+    const kern_comm *data = given->data ? given->data : kern_comm_alone();
+    int64_t round = e.model->batch * data->ranks;
+    for (int64_t begin = 0; begin < e.losses->windows; begin += round) {
+        int64_t own = begin + data->rank * e.model->batch, done = begin + round;
+        if (own < e.losses->windows) status = run_batch(&e, own);
+        TRY(kern_comm_meet(data, status));
         if (done > e.losses->windows) done = e.losses->windows;
         if (given->seen && !given->seen(given->context, done, e.losses->windows))
             TRY(kern_fail(KERN_ERR_INTERRUPTED, "evaluation stopped after %lld of %lld windows",
                           (long long)done, (long long)e.losses->windows));
     }
+    TRY(gather(e.losses, data));
     e.losses->seconds = kern_seconds() - start;
     *losses = e.losses;
     e.losses = NULL;

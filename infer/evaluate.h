@@ -39,6 +39,7 @@ typedef struct {
     const data_vocabulary *vocabulary; /* of the source: counts bytes; NULL: they stay unknown */
     infer_evaluation_seen seen;        /* NULL: nobody watches */
     void *context;
+    const kern_comm *data; /* ranks that divide the windows; NULL: one */
 } infer_evaluation;
 
 typedef struct {
@@ -56,7 +57,8 @@ typedef struct {
  * windows of several lengths end at the same places. A token whose target is the model's
  * begin-of-document token does not count. Memory grows with windows times bins. Errors: those of
  * data_source_windows and infer_model_forward; KERN_ERR_NUMERIC where a loss is not finite;
- * KERN_ERR_INTERRUPTED where `seen` said so. *losses is then NULL. */
+ * KERN_ERR_INTERRUPTED where `seen` said so. *losses is then NULL. Collective over `data`:
+ * its ranks take turns, batch by batch, say the same in `seen`, and get all losses. */
 kern_status infer_evaluate(infer_losses **losses, const infer_evaluation *evaluation);
 void infer_losses_destroy(infer_losses *losses); /* NULL is fine */
 

@@ -19,10 +19,27 @@ const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block) {
     return mixer;
 }
 
-int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block) {
+int64_t infer_mixer_chunk(const ttt_conf *conf) {
+    int64_t chunk = 0;
+    for (int64_t block = 0; block < conf->model.blocks; block++) {
+        const infer_mixer *mixer = infer_mixer_of(conf, block);
+        if (!mixer || !mixer->chunk) continue;
+        ASSERT(!chunk || chunk == mixer->chunk(conf));
+        chunk = mixer->chunk(conf);
+    }
+    return chunk;
+}
+
+int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block,
+                    int ranks) {
     const infer_mixer *mixer = infer_mixer_of(conf, block);
     int count = mixer && mixer->states ? mixer->states(state, conf, (int)block) : 0;
     ASSERT(count <= INFER_STATES);
+    for (int i = 0; i < count; i++)
+        if (state[i].placing == INFER_PARTED) {
+            ASSERT(state[i].dim[state[i].axis] % ranks == 0);
+            state[i].dim[state[i].axis] /= ranks;
+        }
     return count;
 }
 
@@ -47,6 +64,11 @@ kern_status infer_check(const ttt_conf *conf) {
     for (int64_t block = 0; block < conf->model.blocks; block++) {
         char letter = conf_block_letter(conf, block);
         if (letter != NONE && !find(letter)) return refuse(conf->model.pattern, letter);
+    }
+    for (int64_t block = 0; block < conf->model.blocks; block++) {
+        const infer_mixer *mixer = infer_mixer_of(conf, block);
+        kern_status status = mixer && mixer->check ? mixer->check(conf) : KERN_OK;
+        if (status != KERN_OK) return status;
     }
     return KERN_OK;
 }

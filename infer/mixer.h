@@ -13,6 +13,9 @@ typedef struct {
      * the block's attention sees (docs/architecture.md, Scan); only of a mixer that attends. Else a
      * carry: of each item one in `real`, zero at a sequence's beginning. */
     bool history;
+    /* What tensor-parallel ranks have of it; INFER_PARTED: of axis `axis` below, in equal parts. */
+    infer_placing placing;
+    int axis;
     int rank;
     int64_t dim[INFER_AXES]; /* of a row, or of an item's carry */
 } infer_mixer_state;
@@ -31,16 +34,24 @@ typedef struct {
     void (*parameters)(infer_parameters *to, const ttt_conf *conf, int block);
     /* NULL: it has none. Else how many; fills the list. The same for every call. */
     int (*states)(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block);
-    /* x [R, D] -> [R, D]. Differentiable twice. Rows that infer_valid() says are none must leave
-     * carries as they were. Any C gives the same numbers. */
+    /* x [R, D] -> [R, D]. Differentiable twice. With several ranks both are the same on all, and
+     * weights and states are the rank's (infer_vary, infer_sum). Rows that infer_valid() says are
+     * none must leave carries as they were. Any C gives the same numbers. */
     ad_value (*build)(const infer_context *context, int block, infer_memory *memory, ad_value x);
+    /* NULL: none. Else the tokens of its own chunks, which are part of the model: rows that are
+     * read together are chunks of it from the beginning of one on, or lie in one. */
+    int64_t (*chunk)(const ttt_conf *conf);
+    bool undivided; /* tensor-parallel ranks do not share its work: ranks.tensor must be 1 */
+    /* NULL: nothing more is asked of a configuration. Else refuses what the mixer cannot be, with
+     * what would work. */
+    kern_status (*check)(const ttt_conf *conf);
     /* What training counts for it beside matrices, of one sequence (docs/costs.md): FLOPs; `above`:
      * an inner gradient flows through it. `chunk`: tokens of an inner step. */
     double (*flops)(const ttt_conf *conf, int block, int64_t chunk, bool above);
 } infer_mixer;
 
 /* The table of mixers: ROW(NAME) is infer/NAME.c. */
-#define INFER_MIXERS(ROW) ROW(attention)
+#define INFER_MIXERS(ROW) ROW(attention) ROW(mamba2) ROW(gated_delta) ROW(kvb)
 
 /* It as an array, which ends with NULL; in a file of its own (infer/mixers.c), so that a program
  * that links another one has that. */
@@ -49,11 +60,15 @@ extern const infer_mixer *const infer_mixers[];
 /* The mixer of a block of a checked configuration; NULL: it has none (letter n). */
 const infer_mixer *infer_mixer_of(const ttt_conf *conf, int64_t block);
 
-/* The states of a block's mixer; how many. */
-int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block);
+/* The mixers' own chunk, 0 where none of the model's has one: all that have agree. */
+int64_t infer_mixer_chunk(const ttt_conf *conf);
+
+/* The states of a block's mixer, as one of so many ranks has them; how many. */
+int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int64_t block,
+                    int ranks);
 
 /* conf_load, and that the letters of model.pattern are those of mixers: else KERN_ERR_CONFIG with
- * those that there are; *conf is then NULL. */
+ * those that there are; and what the mixers themselves ask; *conf is then NULL. */
 kern_status infer_load(ttt_conf **conf, const char *source, int overrides,
                        const char *const *override);
 /* The second part of it. */

@@ -5,18 +5,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/mixer.h"
 #include "infer/model_state.h"
 
+/* Whether pieces of so many rows are chunks of the mixers, or parts of one. */
+static bool fits(int64_t own, int64_t rows) {
+    return !own || rows % own == 0 || own % rows == 0;
+}
+
 /* Rows that the prefix reads at a time: enough for fast products, few enough for a cache. */
-static int64_t prefix_chunk(const kern_machine *machine, int64_t tokens, int64_t batch) {
-    int64_t most = kern_max((int64_t)machine->piece_rows / batch, 128);
+static int64_t prefix_chunk(const infer_model *model) {
+    int64_t tokens = model->spec.tokens, own = infer_mixer_chunk(model->spec.conf);
+    int64_t most =
+        kern_max((int64_t)model->spec.device->machine->piece_rows / model->spec.batch, 128);
+    if (own >= 64 && tokens % own == 0) return own; /* one update each */
     for (int64_t rows = most < tokens ? most : tokens; rows >= 64; rows--)
-        if (tokens % rows == 0) return rows;
+        if (tokens % rows == 0 && fits(own, rows)) return rows;
     return tokens;
 }
 
 int64_t infer_chunk(const ttt_conf *conf, int64_t tokens) {
-    return tokens % conf->inner.chunk ? tokens : conf->inner.chunk;
+    int64_t chunk = conf->inner.chunk;
+    return tokens % chunk || !fits(infer_mixer_chunk(conf), chunk) ? tokens : chunk;
 }
 
 static void begin_part(infer_model *model, model_part *part, int64_t chunk, int first, int last) {
@@ -31,6 +41,13 @@ static int add_slice(model_part *part, ad_value value, bool batched, bool differ
     ASSERT(part->slices < MODEL_SLICES);
     part->slice[part->slices] = (ad_scan_slice){value, batched, differentiable};
     return part->slices++;
+}
+
+/* The tokens and, in the slice behind theirs, which of them the rank has. */
+static int add_tokens(model_part *part, infer_tokens tokens) {
+    int slice = add_slice(part, tokens.id, true, false);
+    if (ad_is_value(tokens.here)) add_slice(part, tokens.here, true, false);
+    return slice;
 }
 
 static void add_tables(model_part *part) {
@@ -63,6 +80,7 @@ static ad_scan_spec scan_spec(const infer_model *model, model_part *part) {
                           .loss = AD_NONE,
                           .backward = model->spec.backward,
                           .device = model->spec.device,
+                          .comm = model->spec.tensor,
                           .threads = model->spec.threads,
                           .debug = model->spec.debug};
 }
@@ -70,12 +88,10 @@ static ad_scan_spec scan_spec(const infer_model *model, model_part *part) {
 /* tokens [B, T] -> rows [B, T, D] */
 static kern_status create_prefix(infer_model *model, int blocks) {
     model_part *part = &model->prefix;
-    int64_t chunk =
-        prefix_chunk(model->spec.device->machine, model->spec.tokens, model->spec.batch);
+    int64_t chunk = prefix_chunk(model);
     begin_part(model, part, chunk, 0, blocks);
-    ad_value tokens =
-        ad_input(part->body.graph, AD_TYPE(KERN_I32, model->spec.batch * chunk), "tokens");
-    model->tokens_slice = add_slice(part, tokens, true, false);
+    infer_tokens tokens = infer_add_tokens(&part->body, false, "tokens");
+    model->tokens_slice = add_tokens(part, tokens);
     add_tables(part);
     ad_value rows = infer_build_prefix(&part->body, blocks, tokens);
     ad_scan_output output = {.value = rows, .by_row = true, .differentiable = true};
@@ -94,11 +110,11 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     begin_part(model, part, chunk, first, blocks);
     ad_graph *g = part->body.graph;
     ad_value h = ad_input(g, AD_TYPE(model->real, rows, conf->model.dim), "h");
-    ad_value target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
+    infer_tokens target = infer_add_tokens(&part->body, true, "targets");
     ad_value weight = ad_input(g, AD_TYPE(model->real, rows, 1), "loss_weights");
     model->rate = ad_scalar(g, model->real, "rate");
     model->rows_slice = add_slice(part, h, true, true);
-    model->target_slice = add_slice(part, target, true, false);
+    model->target_slice = add_tokens(part, target);
     model->weight_slice = add_slice(part, weight, true, false);
     add_tables(part);
     infer_body body = infer_build_body(&part->body, first, blocks, h, target, weight, model->rate);
@@ -148,7 +164,10 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     if (!spec->device) model->spec.device = kern_device_cpu();
     model->real = infer_real(conf);
     model->product = infer_product(conf);
-    model->parameters = infer_parameters_create(conf);
+    if (spec->tensor && spec->tensor->ranks == 1) model->spec.tensor = NULL;
+    if (model->spec.tensor) TRY(infer_check_ranks(conf, model->spec.tensor->ranks));
+    model->parameters = infer_parameters_of_rank(conf, model->spec.tensor);
+    model->exact = kern_array(model->parameters->count, sizeof *model->exact);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;
     TRY(create_suffix(model, prefix, blocks));
     model->first_carry = kern_array(model->suffix.body.carries, sizeof *model->first_carry);

@@ -1,7 +1,7 @@
 /* A model that reads sequences: two scans over chunks. The prefix maps tokens to rows of the
  * residual stream; the suffix maps those to losses and takes an inner step on the fast weights
  * after each chunk (docs/model.md). Training asks for their reverse; reading and evaluating does
- * not. All local. The method is that of arXiv 2512.23675. */
+ * not. All local but infer_model_allocate and what runs. The method is that of arXiv 2512.23675. */
 #ifndef INFER_MODEL_H
 #define INFER_MODEL_H
 
@@ -18,6 +18,10 @@ typedef struct {
     double loss_scale;    /* cotangent of each chunk loss: 1 / (chunks * sequences in a step) */
     double budget;        /* bytes for saved carries and kept values */
     const kern_device *device; /* NULL: the CPU; all memory is its, unless said otherwise */
+    /* The ranks that share the work on each sequence, on memory of the device; as many as
+     * infer_check_ranks allows; borrowed; NULL: one. Parameters are then the rank's parts. Nothing
+     * is called before infer_model_allocate: a plan needs the numbers alone. */
+    const kern_comm *tensor;
     int threads;
     bool debug;
     /* NULL: infer_model_set_parameters says where parameters are. Else they are these, which must
@@ -44,6 +48,7 @@ typedef struct {
     int64_t every;                                                     /* saved carries */
 } infer_model_memory;
 infer_model_memory infer_model_plan(const infer_model *model);
+/* Collective over spec.tensor: KERN_ERR_GRAPH where the ranks' plans would not meet. */
 kern_status infer_model_allocate(infer_model *model);
 
 /* The element type of parameters and their gradients: f32 (f64 in f64 runs). */
@@ -56,6 +61,12 @@ const infer_model_spec *infer_model_spec_of(const infer_model *model);
  * again whenever they changed: rounded copies are made here. Not with spec.values. */
 void infer_model_set_parameters(infer_model *model, const void *parameters);
 
+/* The same where each parameter lies by itself: exact[i], NULL where products alone read it,
+ * rounded. All rounded copies [infer_parameters.elements] are the caller's to make before, in the
+ * model's memory; NULL: products are not in bf16. */
+void infer_model_set_places(infer_model *model, const void *const *exact);
+void *infer_model_rounded(const infer_model *model);
+
 /* Losses of one batch. Buffers are the caller's; f32 or f64 as the model's real type. The results
  * are in the host's memory, there after kern_finish(); NULL: not wanted. */
 typedef struct {
@@ -67,14 +78,15 @@ typedef struct {
     void
         *gradient_norm; /* [n, B]: |g_i| of the inner gradient, 0 without a step; only with inner */
     void *const *fast;  /* NULL, or per fast parameter (in order) the device's [B, in, out]:
-                           theta_n; only without backward */
+                           theta_n, the rank's parts; only without backward */
 } infer_batch;
 /* Takes the tokens of the next batch now, so that they are on the device when it is done with what
  * it has to do. Fails on tokens outside the vocabulary; nothing is put then. */
 kern_status infer_model_put(infer_model *model, const int32_t *tokens);
 enum { INFER_LAP_PREFIX, INFER_LAP_SUFFIX, INFER_LAPS }; /* of the device's stream */
-/* Makes the calls of prefix and suffix over the batch. Fails in debug models on values that are not
- * finite, and on tokens outside the vocabulary. */
+/* Makes the calls of prefix and suffix over the batch. Collective over spec.tensor: all its ranks
+ * read the same tokens, and losses and norms are the same on all. Fails in debug models on values
+ * that are not finite, and on tokens outside the vocabulary. */
 kern_status infer_model_forward(infer_model *model, infer_batch *batch);
 
 /* For training: the scans, their arena and what connects them. */

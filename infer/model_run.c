@@ -18,6 +18,7 @@ void infer_model_destroy(infer_model *model) {
     free(model->first_carry);
     free(model->last_carry);
     free(model->fast_parameter);
+    free(model->exact);
     for (int b = 0; b < MODEL_BUFFERS; b++) kern_buffer_destroy(&model->memory[b]);
     kern_free(model->staging);
     free(model);
@@ -34,6 +35,9 @@ static const char *const buffer_name[MODEL_BUFFERS] = {[MODEL_ARENA] = "workspac
                                                        [MODEL_INPUT] = "tokens",
                                                        [MODEL_TARGET] = "targets",
                                                        [MODEL_WEIGHT] = "loss weights",
+                                                       [MODEL_INPUT_HERE] = "tokens",
+                                                       [MODEL_TARGET_HERE] = "targets",
+                                                       [MODEL_MISSING] = "missing columns",
                                                        [MODEL_NLL] = "token losses",
                                                        [MODEL_CHUNK_LOSS] = "chunk losses",
                                                        [MODEL_NORM] = "inner gradient norms"};
@@ -58,6 +62,11 @@ static bool has_table(const infer_model *model, int kind) {
     return model->prefix.cosine_slice[kind] >= 0 || model->suffix.cosine_slice[kind] >= 0;
 }
 
+static size_t missing_columns(const infer_model *model) {
+    if (ad_is_none(model->suffix.body.context.missing)) return 0;
+    return (size_t)kern_divide_up(model->spec.conf->model.vocab, model->spec.tensor->ranks);
+}
+
 /* 0: the model has no such memory. */
 static size_t bytes_of(const infer_model *model, int buffer) {
     size_t real = kern_dtype_bytes(model->real), batch = (size_t)model->spec.batch;
@@ -76,6 +85,9 @@ static size_t bytes_of(const infer_model *model, int buffer) {
     case MODEL_TARGET: return rows * sizeof(int32_t);
     case MODEL_WEIGHT:
     case MODEL_NLL: return rows * real;
+    case MODEL_INPUT_HERE:
+    case MODEL_TARGET_HERE: return model->spec.tensor ? rows * real : 0;
+    case MODEL_MISSING: return missing_columns(model) * real;
     case MODEL_CHUNK_LOSS: return results;
     case MODEL_NORM: return model->suffix.body.fast ? results : 0;
     default:
@@ -85,10 +97,11 @@ static size_t bytes_of(const infer_model *model, int buffer) {
     }
 }
 
-/* Inputs, targets and weights, one after the other. */
+/* Inputs, targets and the rest, one after the other. */
 static size_t staging_bytes(const infer_model *model) {
-    return bytes_of(model, MODEL_INPUT) + bytes_of(model, MODEL_TARGET) +
-           bytes_of(model, MODEL_WEIGHT);
+    size_t bytes = 0;
+    for (int b = MODEL_INPUT; b <= MODEL_TARGET_HERE; b++) bytes += bytes_of(model, b);
+    return bytes;
 }
 
 infer_model_memory infer_model_plan(const infer_model *model) {
@@ -127,31 +140,37 @@ static void bind_part(infer_model *model, model_part *part) {
     }
 }
 
-/* Parameter i: among spec.values, or by the layout. */
-static const void *weight_at(const infer_model *model, const char *parameters, int i,
-                             kern_dtype dtype) {
-    size_t offset = (size_t)model->parameters->item[i].offset * kern_dtype_bytes(dtype);
-    if (model->spec.values) return infer_values_at(model->spec.values, i, dtype);
-    return (dtype == KERN_BF16 ? (const char *)at(model, MODEL_ROUNDED) : parameters) + offset;
+static void bind_tokens(infer_model *model, ad_scan *scan, int slice, int id, int here) {
+    ad_scan_bind_slice(scan, slice, at(model, id), NULL);
+    if (at(model, here)) ad_scan_bind_slice(scan, slice + 1, at(model, here), NULL);
 }
 
-static void bind_constants(infer_model *model, model_part *part, const char *parameters) {
+/* Parameter i: among spec.values, or where it was said to be. */
+static const void *weight_at(const infer_model *model, int i, kern_dtype dtype) {
+    if (model->spec.values) return infer_values_at(model->spec.values, i, dtype);
+    if (dtype == KERN_BF16)
+        return (const uint16_t *)at(model, MODEL_ROUNDED) + model->parameters->item[i].offset;
+    ASSERT(model->exact[i]);
+    return model->exact[i];
+}
+
+static void bind_constants(infer_model *model, model_part *part) {
     for (int i = 0; i < model->parameters->count; i++) {
         if (part->body.constant_of[i] < 0) continue;
-        const void *memory = weight_at(model, parameters, i, part->body.dtype_of[i]);
+        const void *memory = weight_at(model, i, part->body.dtype_of[i]);
         ad_scan_bind(part->scan, part->body.constant[part->body.constant_of[i]], memory);
     }
 }
 
 /* The first carry of each item: the parameters themselves, or copies of them. */
-static void bind_carries(infer_model *model, const char *parameters) {
+static void bind_carries(infer_model *model) {
     const kern_device *device = model->spec.device;
     char *replica = at(model, MODEL_REPLICAS);
     for (int f = 0; f < model->suffix.body.fast; f++) {
         int i = model->fast_parameter[f];
         size_t bytes = (size_t)model->parameters->item[i].elements * kern_dtype_bytes(model->real);
         if (!replicates(model)) {
-            model->first_carry[f] = weight_at(model, parameters, i, model->real);
+            model->first_carry[f] = weight_at(model, i, model->real);
             continue;
         }
         model->first_carry[f] = replica;
@@ -159,16 +178,26 @@ static void bind_carries(infer_model *model, const char *parameters) {
             if (model->spec.values)
                 infer_values_copy(model->spec.values, replica, i);
             else
-                device->copy(device->stream, replica, bytes,
-                             weight_at(model, parameters, i, model->real), bytes, bytes, 1);
+                device->copy(device->stream, replica, bytes, weight_at(model, i, model->real),
+                             bytes, bytes, 1);
         if (model->spec.values) infer_values_release(model->spec.values, i);
     }
 }
 
-static void bind_parameters(infer_model *model, const char *parameters) {
-    bind_constants(model, &model->prefix, parameters);
-    bind_constants(model, &model->suffix, parameters);
-    bind_carries(model, parameters);
+static void bind_parameters(infer_model *model) {
+    bind_constants(model, &model->prefix);
+    bind_constants(model, &model->suffix);
+    bind_carries(model);
+}
+
+void infer_model_set_places(infer_model *model, const void *const *exact) {
+    ASSERT(!model->spec.values);
+    for (int i = 0; i < model->parameters->count; i++) model->exact[i] = exact[i];
+    bind_parameters(model);
+}
+
+void *infer_model_rounded(const infer_model *model) {
+    return at(model, MODEL_ROUNDED);
 }
 
 void infer_model_set_parameters(infer_model *model, const void *parameters) {
@@ -177,7 +206,11 @@ void infer_model_set_parameters(infer_model *model, const void *parameters) {
     if (at(model, MODEL_ROUNDED))
         stream->device->move->round(stream, at(model, MODEL_ROUNDED), parameters,
                                     model->parameters->elements);
-    bind_parameters(model, parameters);
+    size_t real = kern_dtype_bytes(model->real);
+    for (int i = 0; i < model->parameters->count; i++)
+        model->exact[i] =
+            (const char *)parameters + (size_t)model->parameters->item[i].offset * real;
+    bind_parameters(model);
 }
 
 /* Rotary tables of all positions, by way of the host. */
@@ -194,8 +227,34 @@ done:
     return status;
 }
 
+static kern_status fill_missing(infer_model *model) {
+    size_t bytes = bytes_of(model, MODEL_MISSING);
+    void *missing;
+    if (!bytes) return KERN_OK;
+    kern_status status = kern_alloc(&missing, bytes, buffer_name[MODEL_MISSING]);
+    if (status != KERN_OK) return status;
+    infer_missing_columns(missing, model->spec.conf, model->spec.tensor);
+    kern_upload(model->spec.device, at(model, MODEL_MISSING), missing, bytes);
+    ad_scan_bind(model->suffix.scan, model->suffix.body.context.missing, at(model, MODEL_MISSING));
+    kern_free(missing);
+    return KERN_OK;
+}
+
+/* Ranks whose plans do not meet would wait for each other for ever. */
+static kern_status compare_plans(const infer_model *model) {
+    uint64_t hash = 0;
+    for (int which = 0; which < 2 * AD_SCAN_PLANS && model->spec.tensor; which++) {
+        const ad_scan *scan = which % 2 ? model->suffix.scan : model->prefix.scan;
+        const ad_plan *plan = ad_scan_plan_of(scan, which / 2);
+        hash = hash * 31 + (uint64_t)ad_scan_plan(scan).every;
+        if (plan) hash = hash * 31 + ad_plan_collectives(plan, NULL, NULL);
+    }
+    return infer_agree_plans(model->spec.tensor, hash);
+}
+
 kern_status infer_model_allocate(infer_model *model) {
     kern_status status = KERN_OK;
+    TRY(compare_plans(model));
     ad_scan *prefix = model->prefix.scan, *suffix = model->suffix.scan;
     for (int b = 0; b < MODEL_BUFFERS; b++)
         if (bytes_of(model, b))
@@ -211,15 +270,16 @@ kern_status infer_model_allocate(infer_model *model) {
     TRY(ad_scan_allocate(suffix));
     bind_part(model, &model->prefix);
     bind_part(model, &model->suffix);
-    ad_scan_bind_slice(prefix, model->tokens_slice, at(model, MODEL_INPUT), NULL);
+    bind_tokens(model, prefix, model->tokens_slice, MODEL_INPUT, MODEL_INPUT_HERE);
+    bind_tokens(model, suffix, model->target_slice, MODEL_TARGET, MODEL_TARGET_HERE);
+    TRY(fill_missing(model));
     ad_scan_bind_output(prefix, 0, at(model, MODEL_ROWS), at(model, MODEL_CT_ROWS));
     ad_scan_bind_slice(suffix, model->rows_slice, at(model, MODEL_ROWS), at(model, MODEL_CT_ROWS));
-    ad_scan_bind_slice(suffix, model->target_slice, at(model, MODEL_TARGET), NULL);
     ad_scan_bind_slice(suffix, model->weight_slice, at(model, MODEL_WEIGHT), NULL);
     ad_scan_bind_output(suffix, 0, at(model, MODEL_NLL), NULL);
     ad_scan_bind_output(suffix, 1, at(model, MODEL_CHUNK_LOSS), NULL);
     if (model->suffix.body.fast) ad_scan_bind_output(suffix, 2, at(model, MODEL_NORM), NULL);
-    if (model->spec.values) bind_parameters(model, NULL);
+    if (model->spec.values) bind_parameters(model);
 done:
     return status;
 }
@@ -233,6 +293,7 @@ kern_status infer_model_put(infer_model *model, const int32_t *tokens) {
             vocab = model->spec.conf->model.vocab;
     size_t real = kern_dtype_bytes(model->real), ids = bytes_of(model, MODEL_INPUT);
     int32_t *input = model->staging, *target = input + model->spec.batch * T;
+    const kern_comm *tensor = model->spec.tensor;
     char *weight = (char *)model->staging + 2 * ids;
     for (int64_t b = 0; b < model->spec.batch; b++, tokens += T + 1) {
         for (int64_t t = 0; t <= T; t++)
@@ -245,6 +306,15 @@ kern_status infer_model_put(infer_model *model, const int32_t *tokens) {
         for (int64_t first = 0; first < T; first += C)
             infer_chunk_weights(weight + (size_t)(b * T + first) * real, model->spec.conf,
                                 tokens + first + 1, C);
+    }
+    if (tensor) {
+        char *here = weight + bytes_of(model, MODEL_WEIGHT);
+        size_t bytes = bytes_of(model, MODEL_INPUT_HERE);
+        int64_t rows = model->spec.batch * T;
+        infer_own_tokens(input, here, model->spec.conf, tensor, input, rows);
+        infer_own_tokens(target, here + bytes, model->spec.conf, tensor, target, rows);
+        kern_upload(device, at(model, MODEL_INPUT_HERE), here, bytes);
+        kern_upload(device, at(model, MODEL_TARGET_HERE), here + bytes, bytes);
     }
     kern_upload(device, at(model, MODEL_INPUT), input, ids);
     kern_upload(device, at(model, MODEL_TARGET), target, ids);

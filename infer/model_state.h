@@ -6,7 +6,7 @@
 #include "infer/body.h"
 #include "infer/model.h"
 
-enum { MODEL_SLICES = 8 };
+enum { MODEL_SLICES = 9 };
 
 /* One of the two scans, with its body and the places of its inputs. */
 typedef struct {
@@ -28,6 +28,10 @@ typedef enum {
     MODEL_INPUT,
     MODEL_TARGET,
     MODEL_WEIGHT, /* of losses */
+    /* With several ranks: which inputs and targets the rank has, and columns that nobody has. */
+    MODEL_INPUT_HERE,
+    MODEL_TARGET_HERE,
+    MODEL_MISSING,
     MODEL_NLL,
     MODEL_CHUNK_LOSS,
     MODEL_NORM,
@@ -50,6 +54,7 @@ struct infer_model {
     const void **first_carry;
     void **last_carry;
     int *fast_parameter; /* [suffix.body.fast] */
+    const void **exact;  /* [parameters] where they are; without spec.values */
 };
 
 size_t infer_model_rows_bytes(const infer_model *model); /* [B, T, D] */

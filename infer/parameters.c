@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "infer/block.h"
 
@@ -19,12 +20,12 @@ infer_parameter *infer_add(infer_parameters *p, const infer_role *role, int bloc
         snprintf(item->name, sizeof item->name, "%s", role->name);
     else
         snprintf(item->name, sizeof item->name, "blocks.%d.%s", block, role->name);
-    item->elements = 1;
+    int64_t elements = 1;
     for (int axis = 0; axis < INFER_AXES; axis++) {
-        item->dim[axis] = axis < rank ? dim[axis] : 1;
-        item->elements *= item->dim[axis];
+        item->whole[axis] = axis < rank ? dim[axis] : 1;
+        elements *= item->whole[axis];
     }
-    p->weights += item->elements;
+    p->weights += elements;
     return item;
 }
 
@@ -35,33 +36,72 @@ void infer_add_range(infer_parameter *item, int axis, int64_t count, bool cut) {
     split->axis = axis;
     split->range[split->ranges].count = count;
     split->range[split->ranges++].cut = cut;
+    item->placing = INFER_PARTED;
 }
 
-infer_parameter *infer_cut(infer_parameter *item, int axis) {
-    infer_add_range(item, axis, item->dim[axis], true);
+infer_parameter *infer_cut(infer_parameter *item, int axis, int64_t parts, const char *what) {
+    infer_add_range(item, axis, item->whole[axis], true);
+    item->split.parts = parts;
+    item->split.what = what;
     return item;
 }
 
-static int64_t rounded_up(int64_t elements, int64_t to) {
-    return (elements + to - 1) / to * to;
+/* What of it the rank has. */
+static void take_part(infer_parameter *item, int rank, int ranks) {
+    int axis = item->split.axis;
+    infer_span first[INFER_RANGES]; /* rank 0's, which is as large as any */
+    int64_t own = 0;
+    item->spans = infer_parameter_spans(item->span, item, rank, ranks);
+    infer_parameter_spans(first, item, 0, ranks);
+    for (int i = 0; i < item->spans; i++) own += first[i].count;
+    item->elements = 1;
+    for (int i = 0; i < INFER_AXES; i++) {
+        item->dim[i] = i == axis ? own : item->whole[i];
+        item->elements *= item->dim[i];
+    }
 }
 
-/* Those without decay come last, so that a step of the optimiser is one range or two. */
+/* Places those of one placing (INFER_PLACINGS: of all); where they are. */
+static infer_span place_some(infer_parameters *p, bool no_decay, infer_placing placing) {
+    int64_t first = p->elements;
+    for (int i = 0; i < p->count; i++) {
+        infer_parameter *item = &p->item[i];
+        if (item->role->no_decay != no_decay) continue;
+        if (placing != INFER_PLACINGS && item->placing != placing) continue;
+        item->offset = p->elements;
+        p->elements += kern_round_up(item->elements, 16);
+    }
+    p->elements = kern_round_up(p->elements, INFER_ROW);
+    return (infer_span){first, p->elements - first};
+}
+
+static void extend(infer_span *range, infer_span by) {
+    if (!range->count) range->first = by.first;
+    range->count += by.count;
+}
+
+/* Those without decay come last, so that a step of the optimiser is one range or two. With several
+ * ranks what is the same on all is one range, too, in the middle, and in its middle what is summed.
+ */
 static void place(infer_parameters *p) {
+    static const infer_placing order[2][INFER_PLACINGS] = {
+        {INFER_PARTED, INFER_SAME, INFER_SUMMED}, {INFER_SUMMED, INFER_SAME, INFER_PARTED}};
     for (int no_decay = 0; no_decay < 2; no_decay++) {
-        for (int i = 0; i < p->count; i++) {
-            infer_parameter *item = &p->item[i];
-            if (item->role->no_decay != no_decay) continue;
-            item->offset = p->elements;
-            p->elements += rounded_up(item->elements, 16);
+        if (p->ranks == 1) extend(&p->same, place_some(p, no_decay, INFER_PLACINGS));
+        for (int i = 0; i < INFER_PLACINGS && p->ranks > 1; i++) {
+            infer_placing placing = order[no_decay][i];
+            infer_span span = place_some(p, no_decay, placing);
+            if (placing != INFER_PARTED) extend(&p->same, span);
+            if (placing == INFER_SUMMED) extend(&p->summed, span);
         }
-        p->elements = rounded_up(p->elements, INFER_ROW);
         if (!no_decay) p->decaying = p->elements;
     }
 }
 
-infer_parameters *infer_parameters_create(const ttt_conf *conf) {
+infer_parameters *infer_parameters_of_rank(const ttt_conf *conf, const kern_comm *tensor) {
     infer_parameters *p = kern_array(1, sizeof *p);
+    p->rank = tensor ? tensor->rank : 0;
+    p->ranks = tensor ? tensor->ranks : 1;
     p->blocks = (int)conf->model.blocks;
     p->first = kern_array(p->blocks + 1, sizeof *p->first);
     infer_embedding_parameters(p, conf);
@@ -71,8 +111,13 @@ infer_parameters *infer_parameters_create(const ttt_conf *conf) {
     }
     p->first[p->blocks] = p->count;
     infer_head_parameters(p, conf);
+    for (int i = 0; i < p->count; i++) take_part(&p->item[i], p->rank, p->ranks);
     place(p);
     return p;
+}
+
+infer_parameters *infer_parameters_create(const ttt_conf *conf) {
+    return infer_parameters_of_rank(conf, NULL);
 }
 
 void infer_parameters_destroy(infer_parameters *parameters) {
@@ -91,22 +136,6 @@ const infer_parameter *infer_parameter_of(const infer_parameters *p, const infer
         if (i < to && p->item[i].role == role) return &p->item[i];
     }
     return NULL;
-}
-
-int infer_parameter_spans(infer_span span[INFER_RANGES], const infer_parameter *p, int rank,
-                          int ranks) {
-    const infer_split *split = &p->split;
-    int64_t from = 0;
-    ASSERT(rank >= 0 && rank < ranks);
-    if (!split->ranges) span[0] = (infer_span){0, p->dim[split->axis]};
-    for (int i = 0; i < split->ranges; i++) {
-        int64_t count = split->range[i].count, parts = split->range[i].cut ? ranks : 1;
-        ASSERT(count % parts == 0);
-        span[i] = (infer_span){from + (parts > 1 ? rank * (count / parts) : 0), count / parts};
-        from += count;
-    }
-    ASSERT(!split->ranges || from == p->dim[split->axis]);
-    return split->ranges ? split->ranges : 1;
 }
 
 /* ---- how it begins ---- */
@@ -146,24 +175,53 @@ double infer_draw_zero(const infer_parameter *p, const ttt_conf *conf, uint64_t 
 /* A parameter that is being drawn, a piece at a time. */
 typedef struct {
     const infer_parameter *item; /* NULL: none is left */
-    int64_t first, count;
+    int64_t first, count, run;   /* of the whole; the first run of the rank's that is left */
     uint64_t random;
     double piece[16384];
 } drawing;
 
 static void begin_drawing(drawing *d, const infer_parameters *p, int *next, uint64_t seed) {
     d->item = *next < p->count ? &p->item[(*next)++] : NULL;
-    d->first = d->count = 0;
+    d->first = d->count = d->run = 0;
     d->random = 0xcbf29ce484222325u ^ seed;
     for (const char *at = d->item ? d->item->name : ""; *at; at++)
         d->random = (d->random ^ (uint64_t)(unsigned char)*at) * 0x100000001b3u;
 }
 
+static int64_t whole_elements(const infer_parameter *p) {
+    return p->whole[0] * p->whole[1] * p->whole[2];
+}
+
 static void draw_piece(drawing *d, const ttt_conf *conf, kern_dtype dtype) {
     if (!d->item) return;
-    d->count = kern_min(d->item->elements - d->first, sizeof d->piece / sizeof *d->piece);
+    d->count = kern_min(whole_elements(d->item) - d->first, sizeof d->piece / sizeof *d->piece);
     for (int64_t j = 0; j < d->count; j++)
         kern_real_put(d->piece, dtype, j, d->item->role->begin(d->item, conf, &d->random));
+}
+
+/* Uploads what of the piece the rank has: it lies together there, but for columns that the last
+ * rank is without. */
+static void upload_piece(drawing *d, const kern_device *device, size_t element, void *buffer) {
+    char *piece = (char *)d->piece;
+    int64_t first = -1, kept = 0, runs = infer_parameter_runs(d->item), end = d->first + d->count;
+    for (; d->run < runs; d->run++) {
+        infer_run run = infer_parameter_run(d->item, d->run);
+        int64_t from = kern_max(run.whole, d->first), until = kern_min(run.whole + run.count, end);
+        if (from >= until && run.whole >= end) break;
+        if (from < until) {
+            if (first < 0) first = run.own + from - run.whole;
+            int64_t at = run.own + from - run.whole - first;
+            size_t moved = (size_t)(until - from) * element;
+            memset(piece + (size_t)kept * element, 0, (size_t)(at - kept) * element);
+            memmove(piece + (size_t)at * element, piece + (size_t)(from - d->first) * element,
+                    moved);
+            kept = at + until - from;
+        }
+        if (run.whole + run.count > end) break; /* the rest is in the next piece */
+    }
+    if (kept)
+        kern_upload(device, (char *)buffer + (size_t)(d->item->offset + first) * element, piece,
+                    (size_t)kept * element);
 }
 
 void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern_dtype dtype,
@@ -181,10 +239,9 @@ void infer_parameters_init(const infer_parameters *p, const ttt_conf *conf, kern
         for (int t = 0; t < threads; t++) {
             drawing *d = &all[t];
             if (!d->item) continue;
-            kern_upload(device, (char *)buffer + (size_t)(d->item->offset + d->first) * element,
-                        d->piece, (size_t)d->count * element);
+            upload_piece(d, device, element, buffer);
             d->first += d->count;
-            if (d->first == d->item->elements) begin_drawing(d, p, &next, conf->train.seed);
+            if (d->first == whole_elements(d->item)) begin_drawing(d, p, &next, conf->train.seed);
             left = left || d->item;
         }
     }

@@ -6,7 +6,7 @@
 #define INFER_PARAMETERS_H
 
 #include "configs/conf.h"
-#include "kernels/device.h"
+#include "kernels/comm.h"
 
 typedef struct infer_parameter infer_parameter;
 
@@ -37,7 +37,19 @@ typedef struct {
         int64_t count;
         bool cut;
     } range[INFER_RANGES];
+    int64_t parts;    /* that no rank's part cuts through, as heads; 0: a rank has as much as it
+                         needs for all to have everything, the last ones less or none */
+    const char *what; /* the option that says how many parts there are */
 } infer_split;
+
+/* What ranks have of a parameter or a state, and of its gradient: both the same on all; each its
+ * part; or the same values, which each uses with its part of other numbers, so that the gradient is
+ * the sum of theirs. The last two vary over the ranks (autodiff/graph.h). */
+typedef enum { INFER_SAME, INFER_PARTED, INFER_SUMMED, INFER_PLACINGS } infer_placing;
+
+typedef struct {
+    int64_t first, count;
+} infer_span;
 
 enum { INFER_AXES = 3 };
 
@@ -47,37 +59,52 @@ struct infer_parameter {
     const char *kind; /* "embedding", "mlp", "fast_mlp", or the mixer's name */
     int block;        /* -1: of the model */
     int rank;
-    int64_t dim[INFER_AXES];  /* 1 from `rank` on */
-    int64_t elements, offset; /* offset: elements from the start of the buffer, a multiple of 16 */
-    bool fast;                /* theta: changed by the inner loop */
+    int64_t dim[INFER_AXES];   /* of the rank's part, 1 from `rank` on */
+    int64_t whole[INFER_AXES]; /* as in files */
+    int64_t elements, offset;  /* offset: elements from the start of the buffer, a multiple of 16 */
+    bool fast;                 /* theta: changed by the inner loop */
+    infer_placing placing;     /* with several ranks */
     infer_split split;
+    infer_span span[INFER_RANGES]; /* what of axis split.axis the rank has, in order; where that is
+                                      less than dim, zeros follow */
+    int spans;
 };
 
 enum { INFER_ROW = 1024 }; /* the buffer's size is a multiple: it can be seen as a matrix */
 
 typedef struct {
+    int rank, ranks; /* of the tensor-parallel group */
     int count;
     int64_t capacity;
     infer_parameter *item;
-    int64_t elements;   /* of the whole buffer, gaps included; a multiple of INFER_ROW */
-    int64_t decaying;   /* of them the first, which weight decay is for; likewise */
-    int64_t weights;    /* the sum of elements: the number of parameters */
+    int64_t elements; /* of the whole buffer, gaps included; a multiple of INFER_ROW */
+    int64_t decaying; /* of them the first, which weight decay is for; likewise */
+    /* Likewise: what is the same on all ranks, counted once in a norm; of that, what is summed. */
+    infer_span same, summed;
+    int64_t weights;    /* the number of parameters, of all ranks */
     int blocks, *first; /* [blocks + 1] index of a block's first parameter; the end of the last's */
     const char *kind;   /* of those that are being added */
 } infer_parameters;
 
-/* The parameters of a checked configuration. */
+/* The parameters of a checked configuration, whole; and a rank's part of them, for a comm of ranks
+ * that infer_check_ranks allows (only its numbers are looked at; NULL: one rank). */
 infer_parameters *infer_parameters_create(const ttt_conf *conf);
+infer_parameters *infer_parameters_of_rank(const ttt_conf *conf, const kern_comm *tensor);
 void infer_parameters_destroy(infer_parameters *parameters);
 
-/* For what has parameters, while they are being created: adds one, whole on all ranks, and returns
- * it until the next is added. The second cuts an axis of it evenly; the third adds a range. */
+/* Whether so many tensor-parallel ranks can share the model: KERN_ERR_CONFIG naming what they
+ * cannot divide, and how many can. */
+kern_status infer_check_ranks(const ttt_conf *conf, int ranks);
+
+/* For what has parameters, while they are being created: adds one, the same on all ranks unless its
+ * placing is set to INFER_SUMMED, and returns it until the next is added. The second cuts an axis
+ * of it evenly, between parts that option `what` tells the number of; the third adds a range. */
 infer_parameter *infer_add(infer_parameters *to, const infer_role *role, int block, int rank,
                            const int64_t *dim);
 #define INFER_ADD(to, role, block, ...)                                                            \
     infer_add(to, role, block, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),          \
               (int64_t[]){__VA_ARGS__})
-infer_parameter *infer_cut(infer_parameter *parameter, int axis);
+infer_parameter *infer_cut(infer_parameter *parameter, int axis, int64_t parts, const char *what);
 void infer_add_range(infer_parameter *parameter, int axis, int64_t count, bool cut);
 
 /* The parameter with this role in this block (-1: of the model), or NULL if the model has none. */
@@ -85,15 +112,24 @@ const infer_parameter *infer_parameter_of(const infer_parameters *parameters,
                                           const infer_role *role, int block);
 
 /* The parts of axis split.axis that a rank holds, in order, the whole axis where nothing is cut;
- * how many. A range that is cut must be a multiple of `ranks`. */
-typedef struct {
-    int64_t first, count;
-} infer_span;
+ * how many. */
 int infer_parameter_spans(infer_span span[INFER_RANGES], const infer_parameter *parameter, int rank,
                           int ranks);
 
+/* Elements that lie together, in order, in the tensor of a file and in the rank's part of it: run
+ * i of so many. */
+typedef struct {
+    int64_t whole, own, count;
+} infer_run;
+int64_t infer_parameter_runs(const infer_parameter *parameter);
+infer_run infer_parameter_run(const infer_parameter *parameter, int64_t i);
+
+/* Elements first .. first + count - 1 of the rank's part, of so many bytes, out of the whole. */
+void infer_parameter_pick(const infer_parameter *parameter, void *to, const void *whole,
+                          size_t bytes, int64_t first, int64_t count);
+
 /* Fills a flat buffer of a device (f32, or f64) as the roles say, gaps with 0. A function of the
- * seed and the parameter's name alone. */
+ * seed and the parameter's name alone: ranks have parts of what one rank has. */
 void infer_parameters_init(const infer_parameters *parameters, const ttt_conf *conf,
                            kern_dtype dtype, const kern_device *device, void *buffer);
 

@@ -27,10 +27,13 @@ static int64_t longest(const infer_session *s) {
 }
 
 static void begin(infer_session *s, session_part *part, int64_t rows, int first, int last) {
-    bool suffix = part >= &s->part[SUFFIX_CHUNK], narrow = rows == s->narrow && rows > 1;
+    int which = (int)(part - s->part);
+    bool suffix = which >= SUFFIX_CHUNK, narrow = rows == s->narrow && rows > 1;
     infer_part_begin(&part->body, s->spec.conf, s->parameters, 1, rows, first, last, longest(s));
     if (narrow && s->carries[suffix].bytes && part != &s->part[SUFFIX_CHUNK])
         infer_part_pad(&part->body);
+    part->body.context.within = which >= PREFIX_NARROW_WITHIN && !suffix;
+    part->body.context.within |= which >= SUFFIX_NARROW_WITHIN;
     part->suffix = suffix;
     part->token = rows == 1 && part != &s->part[SUFFIX_CHUNK];
     /* the past of a token is all that is there, the window hides what is out of reach */
@@ -39,7 +42,8 @@ static void begin(infer_session *s, session_part *part, int64_t rows, int first,
     part->rows = rows;
     part->first = first;
     part->last = last;
-    part->tokens = part->h = part->target = part->weight = part->rate = AD_NONE;
+    part->tokens = part->target = (infer_tokens){AD_NONE, AD_NONE};
+    part->h = part->weight = part->rate = AD_NONE;
     part->nll = part->loss = part->norm = part->next = part->next_rounded = -1;
 }
 
@@ -63,6 +67,7 @@ static kern_status compile(infer_session *s, session_part *part, outputs *list) 
     ad_plan_spec spec = {.outputs = list->count,
                          .output = list->item,
                          .device = s->spec.device,
+                         .comm = s->spec.tensor,
                          .view = past,
                          .threads = s->spec.threads,
                          .repeats = part->token,
@@ -83,7 +88,7 @@ static kern_status create_prefix(infer_session *s, int which, int64_t rows, int 
                                  outputs *list) {
     session_part *part = &s->part[which];
     begin(s, part, rows, 0, blocks);
-    part->tokens = ad_input(part->body.graph, AD_TYPE(KERN_I32, rows), "tokens");
+    part->tokens = infer_add_tokens(&part->body, false, "tokens");
     add(list, infer_build_prefix(&part->body, blocks, part->tokens));
     return compile(s, part, list);
 }
@@ -98,8 +103,8 @@ static kern_status create_logits(infer_session *s, int which, int64_t rows, int 
     ad_value logits = infer_build_logits(&part->body, first, blocks, part->h);
     add(list, logits);
     if (rows > 1) {
-        part->target = ad_input(g, AD_TYPE(KERN_I32, rows, 1), "targets");
-        part->nll = add(list, ad_cross_entropy(g, logits, part->target));
+        part->target = infer_add_tokens(&part->body, true, "targets");
+        part->nll = add(list, infer_head_losses(&part->body.context, logits, part->target));
     }
     return compile(s, part, list);
 }
@@ -112,7 +117,7 @@ static kern_status create_step(infer_session *s, int first, int blocks, outputs 
     part->body.context.slice_elements = (int64_t)s->spec.device->machine->slice_elements;
     ad_graph *g = part->body.graph;
     part->h = ad_input(g, AD_TYPE(s->real, s->chunk, s->spec.conf->model.dim), "h");
-    part->target = ad_input(g, AD_TYPE(KERN_I32, s->chunk, 1), "targets");
+    part->target = infer_add_tokens(&part->body, true, "targets");
     part->weight = ad_input(g, AD_TYPE(s->real, s->chunk, 1), "loss_weights");
     part->rate = ad_scalar(g, s->real, "rate");
     infer_body body = infer_build_body(&part->body, first, blocks, part->h, part->target,
@@ -132,9 +137,11 @@ static kern_status create_step(infer_session *s, int first, int blocks, outputs 
 
 /* Rows of the pieces: whole chunks where steps are taken, about WIDE_ROWS of them at once. */
 static void choose_rows(infer_session *s) {
-    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : WIDE_ROWS;
+    int64_t own = infer_mixer_chunk(s->spec.conf);
+    s->chunk = s->spec.inner ? s->spec.conf->inner.chunk : own ? own : WIDE_ROWS;
+    s->own = own ? own : s->chunk;
     s->unit = s->chunk >= WIDE_ROWS ? s->chunk : WIDE_ROWS / s->chunk * s->chunk;
-    s->narrow = s->chunk < NARROW_ROWS ? s->chunk : NARROW_ROWS;
+    s->narrow = s->own < NARROW_ROWS ? s->own : NARROW_ROWS;
 }
 
 static kern_status create_parts(infer_session *s) {
@@ -142,11 +149,11 @@ static kern_status create_parts(infer_session *s) {
     const ttt_conf *conf = s->spec.conf;
     int blocks = (int)conf->model.blocks, first = blocks - (int)conf->inner.suffix;
     outputs list = {kern_array(8 + 2 * s->parameters->count + s->states, sizeof *list.item), 0};
-    const int64_t prefix_rows[] = {[PREFIX_UNIT] = s->unit,
-                                   [PREFIX_CHUNK] = s->chunk,
-                                   [PREFIX_NARROW] = s->narrow,
-                                   [PREFIX_TOKEN] = 1};
-    for (int which = PREFIX_UNIT; which <= PREFIX_TOKEN; which++) {
+    const int64_t prefix_rows[] = {
+        [PREFIX_UNIT] = s->unit, [PREFIX_CHUNK] = s->chunk,          [PREFIX_NARROW] = s->narrow,
+        [PREFIX_TOKEN] = 1,      [PREFIX_NARROW_WITHIN] = s->narrow, [PREFIX_TOKEN_WITHIN] = 1};
+    bool within = s->narrow > 1 && infer_mixer_chunk(conf);
+    for (int which = PREFIX_UNIT; which <= (within ? PREFIX_TOKEN_WITHIN : PREFIX_TOKEN); which++) {
         list.count = 0;
         if (which > PREFIX_UNIT && prefix_rows[which] == prefix_rows[which - 1]) continue;
         TRY(create_prefix(s, which, prefix_rows[which], first, &list));
@@ -157,9 +164,20 @@ static kern_status create_parts(infer_session *s) {
     if (s->narrow > 1) TRY(create_logits(s, SUFFIX_NARROW, s->narrow, first, blocks, &list));
     list.count = 0;
     TRY(create_logits(s, SUFFIX_TOKEN, 1, first, blocks, &list));
+    for (int i = 0; i < 2 && within; i++) {
+        list.count = 0;
+        TRY(create_logits(s, SUFFIX_NARROW_WITHIN + i, i ? 1 : s->narrow, first, blocks, &list));
+    }
 done:
     free(list.item);
     return status;
+}
+
+static kern_status compare_plans(const infer_session *s) {
+    uint64_t hash = 0;
+    for (int i = 0; i < SESSION_PARTS && s->spec.tensor; i++)
+        if (s->part[i].plan) hash = hash * 31 + ad_plan_collectives(s->part[i].plan, NULL, NULL);
+    return infer_agree_plans(s->spec.tensor, hash);
 }
 
 /* Attention counts the rows of the past in 32 bits. */
@@ -171,15 +189,15 @@ static kern_status check_limit(const infer_session *s) {
                      (long long)s->spec.limit, INT32_MAX / 2);
 }
 
-kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
+/* What a rank can do by itself. */
+static kern_status prepare(infer_session *s) {
     kern_status status = KERN_OK;
-    infer_session *s = kern_array(1, sizeof *s);
-    *result = NULL;
-    s->spec = *spec;
-    if (!spec->device) s->spec.device = kern_device_cpu();
+    const infer_session_spec *spec = &s->spec;
     s->real = infer_real(spec->conf);
     s->product = infer_product(spec->conf);
-    s->parameters = infer_parameters_create(spec->conf);
+    if (spec->tensor) TRY(infer_check_ranks(spec->conf, spec->tensor->ranks));
+    s->parameters = infer_parameters_of_rank(spec->conf, s->spec.tensor);
+    s->columns = kern_divide_up(spec->conf->model.vocab, s->parameters->ranks);
     for (int64_t b = 0; b < spec->conf->model.blocks; b++) {
         const infer_mixer *mixer = infer_mixer_of(spec->conf, b);
         if (mixer && mixer->attends) s->has_table[conf_block_is_full(spec->conf, b)] = true;
@@ -191,6 +209,21 @@ kern_status infer_session_create(infer_session **result, const infer_session_spe
     infer_session_plan_states(s);
     TRY(create_parts(s));
     TRY(infer_session_allocate(s));
+done:
+    return status;
+}
+
+kern_status infer_session_create(infer_session **result, const infer_session_spec *spec) {
+    kern_status status = KERN_OK;
+    infer_session *s = kern_array(1, sizeof *s);
+    *result = NULL;
+    s->spec = *spec;
+    if (!spec->device) s->spec.device = kern_device_cpu();
+    if (spec->tensor && spec->tensor->ranks == 1) s->spec.tensor = NULL;
+    status = prepare(s);
+    if (s->spec.tensor) status = kern_comm_meet(s->spec.tensor, status);
+    if (status == KERN_OK) TRY(compare_plans(s));
+    TRY(status);
     *result = s;
     s = NULL;
 done:
@@ -244,6 +277,8 @@ void infer_session_bind(infer_session *s) {
                 ad_plan_bind_output(part->plan, part->next_rounded + f,
                                     s->theta_rounded + s->fast_at[f]);
         }
+        if (ad_is_value(body->context.missing))
+            ad_plan_bind(part->plan, body->context.missing, s->missing);
     }
 }
 
@@ -300,6 +335,7 @@ int64_t infer_session_stride(const infer_session *s) {
 
 ad_plan *infer_session_token_plan(const infer_session *s, bool suffix) {
     int which = suffix ? SUFFIX_TOKEN : PREFIX_TOKEN;
+    if (s->part[which + WITHIN].plan) return s->part[which + WITHIN].plan;
     while (!s->part[which].plan) which--;
     return s->part[which].plan;
 }
@@ -331,6 +367,12 @@ kern_status infer_session_moves(const infer_session *s, infer_session_move *move
             size += from * from;
         }
         infer_values_release(s->values, index);
+        if (s->spec.tensor && p->placing == INFER_PARTED) {
+            double both[2] = {moved, size};
+            TRY(s->spec.tensor->agree_f64(s->spec.tensor, both, 2, KERN_SUM));
+            moved = both[0];
+            size = both[1];
+        }
         move[f] = (infer_session_move){sqrt(moved), sqrt(size)};
     }
 done:

@@ -1,9 +1,11 @@
 /* Reading and generating: a model whose fast weights learn from what it reads, a token or a book at
  * a time (docs/model.md, Reading in pieces). The numbers do not depend on how a text is cut into
  * calls. Chunks are counted from the first token of the text; the token after a chunk is known
- * before the step on that chunk is taken, and is read with the new weights. One text at a time; all
- * functions are local. Memory does not grow with the text: keys and values of windowed blocks slide
- * through buffers of W + max(C, 512) + 64 rows; only full attention needs a row for each position.
+ * before the step on that chunk is taken, and is read with the new weights. One text at a time.
+ * Tensor-parallel ranks read it together, with the same calls: functions are then collective unless
+ * they say that they are local, and all ranks get the same results. Memory does not grow with the
+ * text: keys and values of windowed blocks slide through buffers of W + max(C, 512) + 64 rows; only
+ * full attention needs a row for each position.
  */
 #ifndef INFER_SESSION_H
 #define INFER_SESSION_H
@@ -18,6 +20,7 @@ typedef struct {
     int64_t limit; /* most positions, where some block attends to everything; else not looked at */
     double memory; /* bytes that the session and its weights may take; 0: not looked at */
     const kern_device *device; /* NULL: the CPU */
+    const kern_comm *tensor;   /* as in infer_model_spec */
     int threads;
     bool debug; /* checks every value, slow */
 } infer_session_spec;
@@ -71,7 +74,7 @@ typedef struct {
     /* What generating one token must read: every weight once; and keys and values once. */
     double weights_read, history_read;
 } infer_session_memory;
-infer_session_memory infer_session_plan(const infer_session *session);
+infer_session_memory infer_session_plan(const infer_session *session); /* local, of the rank */
 
 /* The plans that read one token, for profiles: of the prefix, of the suffix. */
 ad_plan *infer_session_token_plan(const infer_session *session, bool suffix);

@@ -6,121 +6,13 @@
 
 #include "data/checksum.h"
 #include "data/safetensors.h"
-#include "infer/session_state.h"
+#include "infer/session_entries.h"
 
 #define FORMAT "ttt-state-2"
 #define FIRST_FORMAT "ttt-state-1"
-#define WAITING "waiting"
-/* moved.FAST WEIGHT [2]: how far it is from where it began, and its size there. */
-#define MOVED "moved."
 
-enum { NAME = 96, TEXT = 512, PIECE = 4 << 20 };
+enum { TEXT = 512 };
 static const int64_t MOST_POSITIONS = INT64_C(1) << 53; /* angles are made of doubles */
-
-/* One tensor of the file and where it lies in the session. */
-typedef struct {
-    char name[NAME];
-    kern_dtype dtype;
-    int rank;
-    int64_t shape[1 + INFER_AXES];
-    void *memory;
-    bool host; /* the host's memory, else the device's */
-} entry;
-
-typedef struct {
-    entry *item;
-    int count;
-} entries;
-
-/* [rows, dim[0], ...] */
-static void add_rows(entries *list, const char *name, kern_dtype dtype, void *memory, int64_t rows,
-                     int dims, const int64_t *dim) {
-    if (rows == 0) return;
-    entry *e = &list->item[list->count++];
-    *e = (entry){.dtype = dtype, .rank = 1 + dims, .shape = {rows}, .memory = memory};
-    for (int axis = 0; axis < dims; axis++) e->shape[1 + axis] = dim[axis];
-    snprintf(e->name, NAME, "%s", name);
-}
-
-static void add_host(entries *list, const char *name, kern_dtype dtype, void *memory,
-                     int64_t rows) {
-    add_rows(list, name, dtype, memory, rows, 0, NULL);
-    if (rows) list->item[list->count - 1].host = true;
-}
-
-/* Rows of a history that later tokens can see, or that its chunk's step needs. */
-static int64_t kept_rows(const infer_session *s, const session_state *h, int64_t position,
-                         int64_t pending) {
-    int64_t reach = h->past + (conf_suffix_block(s->spec.conf, h->block) ? pending : 0);
-    if (h->past == 0) return 0;
-    return position < reach ? position : reach;
-}
-
-static size_t entry_bytes(const entry *e) {
-    size_t elements = (size_t)e->shape[0];
-    for (int i = 1; i < e->rank; i++) elements *= (size_t)e->shape[i];
-    return elements * kern_dtype_bytes(e->dtype);
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
-}
-
-/* Where a state of this session has what mixers carry of a chunk's beginning, too: where a step on
- * it will be taken. The copies that loading fills. */
-enum { LOADED_BEGIN, LOADED_NOW };
-
-static bool keeps_begin(const infer_session *s, const session_state *state) {
-    return infer_session_fast(s) && conf_suffix_block(s->spec.conf, state->block);
-}
-
-static void add_carry(entries *list, const infer_session *s, const session_state *state,
-                      const char *name, int64_t position, bool load) {
-    const session_carries *c = &s->carries[conf_suffix_block(s->spec.conf, state->block)];
-    const infer_mixer_state *about = &state->about;
-    char before[NAME];
-    if (position == 0) return; /* zeros */
-    add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : c->now] + state->at, about->dim[0],
-             about->rank - 1, about->dim + 1);
-    if (!keeps_begin(s, state)) return;
-    snprintf(before, NAME, "%.80s_before", name);
-    add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : c->begin] + state->at,
-             about->dim[0], about->rank - 1, about->dim + 1);
-}
-
-/* The tensors of a state at this position by name; to load them into an empty session, or where
- * they lie now. */
-static entries list_entries(const infer_session *s, int64_t position, int64_t pending, bool scored,
-                            bool load) {
-    int64_t dim = s->spec.conf->model.dim;
-    entries list = {kern_array(2 * infer_session_fast(s) + 2 * s->states + 3, sizeof *list.item),
-                    0};
-    char name[NAME];
-    for (int f = 0; f < infer_session_fast(s); f++) {
-        const infer_parameter *p = infer_session_fast_parameter(s, f);
-        add_rows(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real),
-                 p->dim[0], p->rank - 1, p->dim + 1);
-        snprintf(name, NAME, MOVED "%s", p->name);
-        add_host(&list, name, KERN_F64, &s->moved[f], 2);
-    }
-    for (int i = 0; i < s->states; i++) {
-        const session_state *state = &s->state[i];
-        snprintf(name, NAME, "blocks.%d.%s", state->block, state->about.name);
-        if (!state->about.history) {
-            add_carry(&list, s, state, name, position, load);
-            continue;
-        }
-        int64_t rows = kept_rows(s, state, position, pending);
-        size_t from = load ? 0 : (size_t)(state->used - rows) * state->bytes;
-        add_rows(&list, name, s->product, (char *)state->rows + from, rows, state->about.rank,
-                 state->about.dim);
-    }
-    add_host(&list, WAITING, KERN_I32, s->waiting, pending);
-    add_rows(&list, "waiting_rows", s->real, s->h, pending, 1, &dim);
-    add_host(&list, "scores", s->real, s->scores, scored ? s->spec.conf->model.vocab : 0);
-    qsort(list.item, (size_t)list.count, sizeof *list.item, by_name);
-    return list;
-}
 
 /* The numbers of a state, one line of text: they are covered by the checksum, too. */
 static void write_numbers(char text[TEXT], const infer_session *s) {
@@ -149,34 +41,20 @@ static bool read_numbers(numbers *n, const char *text) {
            n->position <= MOST_POSITIONS;
 }
 
-/* ---- what lies on a device, piece by piece ---- */
-
-typedef kern_status (*piece_taker)(void *context, const entry *e, const void *bytes, size_t count);
-
-static kern_status each_piece(const infer_session *s, const entry *e, piece_taker take,
-                              void *context) {
-    kern_status status = KERN_OK;
-    size_t bytes = entry_bytes(e);
-    void *stage = NULL;
-    if (e->host) return take(context, e, e->memory, bytes);
-    TRY(kern_alloc(&stage, bytes < PIECE ? bytes : PIECE, "a piece of the state"));
-    for (size_t at = 0, count; at < bytes; at += count) {
-        count = bytes - at < PIECE ? bytes - at : PIECE;
-        TRY(kern_download(s->spec.device, stage, (const char *)e->memory + at, count));
-        TRY(take(context, e, stage, count));
-    }
-done:
-    kern_free(stage);
-    return status;
+/* The first error of two. */
+static kern_status first(kern_status a, kern_status b) {
+    return a != KERN_OK ? a : b;
 }
 
-static kern_status add_to_checksum(void *crc, const entry *e, const void *bytes, size_t count) {
+static kern_status add_to_checksum(void *crc, const session_entry *e, const void *bytes,
+                                   size_t count) {
     (void)e;
     *(uint32_t *)crc = data_crc32(*(uint32_t *)crc, bytes, count);
     return KERN_OK;
 }
 
-static kern_status write_piece(void *file, const entry *e, const void *bytes, size_t count) {
+static kern_status write_piece(void *file, const session_entry *e, const void *bytes,
+                               size_t count) {
     return data_safetensors_write(file, e->name, bytes, count);
 }
 
@@ -184,42 +62,55 @@ static const char *const keys[] = {"format", "weights", "options", "text"};
 enum { FORMAT_KEY, WEIGHTS_KEY, OPTIONS_KEY, TEXT_KEY, KEYS };
 
 static kern_status declare(data_safetensors_writer *file, const infer_session *s,
-                           const entries *list, const char *identity) {
+                           const session_entries *list, const char *identity, uint32_t *crc) {
     kern_status status = KERN_OK;
-    char *options = infer_session_options(s), text[TEXT], checksum[16];
+    char *options = infer_session_options(s), text[TEXT];
     const char *const value[KEYS] = {FORMAT, identity, options, text};
-    uint32_t crc = 0;
     write_numbers(text, s);
     for (int i = 0; i < KEYS; i++) {
         TRY(data_safetensors_put_metadata(file, keys[i], value[i]));
-        crc = data_crc32(crc, value[i], strlen(value[i]));
+        *crc = data_crc32(*crc, value[i], strlen(value[i]));
     }
     for (int i = 0; i < list->count; i++) {
-        const entry *e = &list->item[i];
+        const session_entry *e = &list->item[i];
         TRY(data_safetensors_declare(file, e->name, data_dtype_of(e->dtype), e->rank, e->shape));
-        TRY(each_piece(s, e, add_to_checksum, &crc));
     }
-    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
-    TRY(data_safetensors_put_metadata(file, "checksum", checksum));
 done:
     free(options);
     return status;
 }
 
+static kern_status put_checksum(data_safetensors_writer *file, uint32_t crc) {
+    char checksum[16];
+    snprintf(checksum, sizeof checksum, "%08" PRIx32, crc);
+    return data_safetensors_put_metadata(file, "checksum", checksum);
+}
+
+/* The first rank writes; what it is not told of does not end the others' telling. */
 kern_status infer_session_save(const infer_session *s, const char *path, const char *identity) {
-    kern_status status = KERN_OK;
+    const kern_comm *tensor = s->spec.tensor ? s->spec.tensor : kern_comm_alone();
     data_safetensors_writer *file = NULL;
+    uint32_t crc = 0;
     ASSERT(s->score != SCORE_KNOWN);
-    entries list = list_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
-    TRY(infer_session_moves(s, s->moved));
-    TRY(data_safetensors_create(&file, path));
-    TRY(declare(file, s, &list, identity));
-    for (int i = 0; i < list.count; i++) TRY(each_piece(s, &list.item[i], write_piece, file));
-    TRY(data_safetensors_finish(file, NULL, NULL));
-done:
+    session_entries list =
+        infer_session_entries(s, s->position, s->pending, s->score == SCORE_LOGITS, false);
+    kern_status status = infer_session_moves(s, s->moved);
+    bool writes = tensor->rank == 0;
+    if (writes && status == KERN_OK) status = data_safetensors_create(&file, path);
+    if (writes && status == KERN_OK) status = declare(file, s, &list, identity, &crc);
+    for (int i = 0; i < list.count; i++) {
+        session_taker take = writes && status == KERN_OK ? add_to_checksum : NULL;
+        status = first(status, infer_session_each_piece(s, &list.item[i], take, &crc));
+    }
+    if (writes && status == KERN_OK) status = put_checksum(file, crc);
+    for (int i = 0; i < list.count; i++) {
+        session_taker take = writes && status == KERN_OK ? write_piece : NULL;
+        status = first(status, infer_session_each_piece(s, &list.item[i], take, file));
+    }
+    if (writes && status == KERN_OK) status = data_safetensors_finish(file, NULL, NULL);
     data_safetensors_writer_destroy(file);
     free(list.item);
-    return status;
+    return kern_comm_meet(tensor, status);
 }
 
 /* Opens a state: the values under the keys, the numbers, and a checksum that is right. */
@@ -305,14 +196,14 @@ static kern_status check_tokens(const data_safetensors *file, const data_tensor 
 
 /* Finds every tensor of the list, and no other: tensor[list->count] */
 static kern_status find_tensors(const data_tensor **tensor, const data_safetensors *file,
-                                const entries *list) {
+                                const session_entries *list) {
     kern_status status = KERN_OK;
     if (data_safetensors_count(file) != list->count)
         TRY(kern_fail(KERN_ERR_DATA, "%s has %lld tensors instead of %d; read the text anew",
                       data_safetensors_path(file), (long long)data_safetensors_count(file),
                       list->count));
     for (int i = 0; i < list->count; i++) {
-        const entry *e = &list->item[i];
+        const session_entry *e = &list->item[i];
         TRY(data_safetensors_expect(&tensor[i], file, e->name, data_dtype_of(e->dtype), e->rank,
                                     e->shape));
     }
@@ -320,28 +211,35 @@ done:
     return status;
 }
 
-kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
+/* Finds what is to be loaded, and that it can be. tensor[list->count] is the caller's to free. */
+static kern_status look_into(const data_tensor ***tensor, session_entries *list, numbers *found,
+                             const infer_session *s, data_safetensors **file, const char *path,
+                             const char *identity) {
     kern_status status = KERN_OK;
-    data_safetensors *file = NULL;
-    const data_tensor **tensor = NULL, *waiting;
-    entries list = {NULL, 0};
     const char *value[KEYS];
+    TRY(open_state(file, value, found, path));
+    TRY(check_fits(s, path, value, found, identity));
+    *list = infer_session_entries(s, found->position, found->pending, found->score == SCORE_LOGITS,
+                                  true);
+    *tensor = kern_array(list->count, sizeof(const data_tensor *));
+    TRY(find_tensors(*tensor, *file, list));
+    const data_tensor *waiting = data_safetensors_find(*file, INFER_WAITING);
+    if (waiting) TRY(check_tokens(*file, waiting, s->spec.conf->model.vocab));
+done:
+    return status;
+}
+
+kern_status infer_session_load(infer_session *s, const char *path, const char *identity) {
+    data_safetensors *file = NULL;
+    const data_tensor **tensor = NULL;
+    session_entries list = {NULL, 0};
     numbers found;
-    TRY(open_state(&file, value, &found, path));
-    TRY(check_fits(s, path, value, &found, identity));
-    list = list_entries(s, found.position, found.pending, found.score == SCORE_LOGITS, true);
-    tensor = kern_array(list.count, sizeof(const data_tensor *));
-    TRY(find_tensors(tensor, file, &list));
-    waiting = data_safetensors_find(file, WAITING);
-    if (waiting) TRY(check_tokens(file, waiting, s->spec.conf->model.vocab));
+    kern_status status = look_into(&tensor, &list, &found, s, &file, path, identity);
+    TRY(kern_comm_meet(s->spec.tensor ? s->spec.tensor : kern_comm_alone(), status));
     infer_session_reset(s);
-    for (int i = 0; i < list.count; i++)
-        if (list.item[i].host)
-            memcpy(list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
-        else
-            kern_upload(s->spec.device, list.item[i].memory, tensor[i]->data, tensor[i]->bytes);
+    for (int i = 0; i < list.count; i++) infer_session_load_entry(s, &list.item[i], tensor[i]);
     for (int i = 0; i < s->states; i++)
-        s->state[i].used = kept_rows(s, &s->state[i], found.position, found.pending);
+        s->state[i].used = infer_session_kept_rows(s, &s->state[i], found.position, found.pending);
     for (int suffix = 0; suffix < 2; suffix++) {
         session_carries *c = &s->carries[suffix];
         c->now = found.position ? LOADED_NOW : 0;
@@ -373,12 +271,13 @@ kern_status infer_state_read(infer_state *state, const char *path) {
     state->move = kern_array(count, sizeof *state->move);
     for (int64_t i = 0; i < count; i++) {
         double pair[2];
-        if (strncmp(tensor[i].name, MOVED, strlen(MOVED)) || tensor[i].bytes != sizeof pair)
+        if (strncmp(tensor[i].name, INFER_MOVED, strlen(INFER_MOVED)) ||
+            tensor[i].bytes != sizeof pair)
             continue;
         memcpy(pair, tensor[i].data, sizeof pair);
         infer_state_move *move = &state->move[state->moves++];
         *move = (infer_state_move){.moved = pair[0], .size = pair[1]};
-        snprintf(move->name, sizeof move->name, "%s", tensor[i].name + strlen(MOVED));
+        snprintf(move->name, sizeof move->name, "%s", tensor[i].name + strlen(INFER_MOVED));
     }
     snprintf(state->weights, sizeof state->weights, "%s", value[WEIGHTS_KEY]);
     state->options = strdup(value[OPTIONS_KEY]);

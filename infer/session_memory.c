@@ -30,7 +30,7 @@ void infer_session_plan_states(infer_session *s) {
     infer_mixer_state about[INFER_STATES];
     s->state = kern_array(INFER_STATES * conf->model.blocks, sizeof *s->state);
     for (int b = 0; b < conf->model.blocks; b++) {
-        int states = infer_states_of(about, conf, b);
+        int states = infer_states_of(about, conf, b, s->parameters->ranks);
         for (int i = 0; i < states; i++) {
             session_state *state = &s->state[s->states++];
             *state = (session_state){.about = about[i], .block = b};
@@ -92,6 +92,7 @@ infer_session_memory infer_session_plan(const infer_session *s) {
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
     size_t table = 2 * (size_t)conf_head_size(s->spec.conf) * real; /* of one kind, of a row */
     int tables = 1 + s->has_table[0] + s->has_table[1];
+    int64_t ranks = s->parameters->ranks;
     infer_session_memory memory = {
         .weights = infer_values_bytes(s->parameters, s->spec.conf, reader, s->spec.device),
         .history = s->history_bytes + fresh_bytes(s) + carried_bytes(s),
@@ -99,7 +100,8 @@ infer_session_memory infer_session_plan(const infer_session *s) {
         .workspace = s->arena_bytes,
         .rows = rows * ((size_t)model->dim * real + 2 * real + 4 * sizeof(int32_t) +
                         (size_t)tables * table) +
-                (size_t)((s->narrow + 1) * model->vocab) * real +
+                (size_t)(s->narrow * s->columns + ranks * s->columns) * real +
+                (s->spec.tensor ? 2 * rows + (size_t)((ranks + 1) * s->columns) : 0) * real +
                 (s->real == KERN_F32 ? 0 : (size_t)model->vocab * sizeof(float))};
     count_reads(&memory, s);
     return memory;
@@ -129,13 +131,31 @@ static kern_status take(infer_session *s, void *place, size_t bytes, const char 
     return status;
 }
 
+/* What there is with several ranks only. */
+static kern_status allocate_shared(infer_session *s) {
+    kern_status status = KERN_OK;
+    size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
+    size_t columns = (size_t)s->columns * real;
+    TRY(take(s, &s->input_here, rows * real, "tokens"));
+    TRY(take(s, &s->target_here, rows * real, "targets"));
+    TRY(take(s, &s->missing, columns, "missing columns"));
+    TRY(take(s, &s->gathered, (size_t)s->parameters->ranks * columns, "logits"));
+    void *missing;
+    TRY(kern_alloc(&missing, columns, "missing columns"));
+    infer_missing_columns(missing, s->spec.conf, s->spec.tensor);
+    kern_upload(s->spec.device, s->missing, missing, columns);
+    kern_free(missing);
+done:
+    return status;
+}
+
 static kern_status allocate_rows(infer_session *s) {
     kern_status status = KERN_OK;
     const conf_model *model = &s->spec.conf->model;
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)(s->unit + s->narrow);
     size_t table = rows * (size_t)conf_head_size(s->spec.conf) * real;
     TRY(take(s, &s->h, rows * (size_t)model->dim * real, "rows of the prefix"));
-    TRY(take(s, &s->logits, (size_t)(s->narrow * model->vocab) * real, "logits"));
+    TRY(take(s, &s->logits, (size_t)(s->narrow * s->columns) * real, "logits"));
     TRY(take(s, &s->nll, rows * real, "losses"));
     TRY(take(s, &s->loss, real, "losses"));
     TRY(take(s, &s->norm, real, "losses"));
@@ -149,7 +169,8 @@ static kern_status allocate_rows(infer_session *s) {
         TRY(take(s, &s->cosine[kind], table, "rotary table"));
         TRY(take(s, &s->sine[kind], table, "rotary table"));
     }
-    TRY(kern_alloc_zero(&s->scores, (size_t)model->vocab * real, "logits"));
+    if (s->spec.tensor) TRY(allocate_shared(s));
+    TRY(kern_alloc_zero(&s->scores, (size_t)(s->parameters->ranks * s->columns) * real, "logits"));
     if (s->real != KERN_F32)
         TRY(kern_alloc_zero((void **)&s->scores_f32, (size_t)model->vocab * sizeof *s->scores_f32,
                             "logits"));

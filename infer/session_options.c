@@ -14,9 +14,10 @@ static bool is_free(const char *name) {
                                              "inner.warmup_from", "model.init_std"};
     for (size_t i = 0; i < sizeof free_names / sizeof *free_names; i++)
         if (!strcmp(name, free_names[i])) return true;
-    bool reading = !strncmp(name, "model.", strlen("model.")) ||
-                   !strncmp(name, "inner.", strlen("inner.")) || !strcmp(name, "train.precision");
-    return !reading;
+    static const char *const reading[] = {"model.", "mamba.", "gdn.", "kvb.", "inner."};
+    for (size_t i = 0; i < sizeof reading / sizeof *reading; i++)
+        if (!strncmp(name, reading[i], strlen(reading[i]))) return false;
+    return strcmp(name, "train.precision") != 0;
 }
 
 /* "name=value" and what keeps it apart from the next. */

@@ -169,14 +169,29 @@ static char *rows_for(const infer_session *s, const session_part *part, int64_t 
     return row_of(s, part->token ? s->unit + s->narrow - 1 : row);
 }
 
+/* Uploads as many tokens as the part has rows to `memory`, where it reads them; with several ranks
+ * those that this one has. */
+static void give_tokens(infer_session *s, session_part *part, infer_tokens to, const int32_t *token,
+                        int32_t *memory, void *here) {
+    const kern_device *device = s->spec.device;
+    size_t rows = (size_t)part->rows;
+    if (s->spec.tensor) {
+        infer_own_tokens(s->ids, s->reals, s->spec.conf, s->spec.tensor, token, part->rows);
+        kern_upload(device, here, s->reals, rows * kern_dtype_bytes(s->real));
+        ad_plan_bind(part->plan, to.here, here);
+        token = s->ids;
+    }
+    kern_upload(device, memory, token, rows * sizeof *token);
+    ad_plan_bind(part->plan, to.id, memory);
+}
+
 /* Rows of the prefix for tokens at the end of the text, to s->h from row `to` on. */
 static kern_status read_prefix(infer_session *s, int which, const int32_t *token, int64_t count,
                                int64_t to) {
     session_part *part = part_of(s, which);
     for (int64_t t = 0; t < part->rows; t++) s->ids[t] = t < count ? token[t] : 0;
-    kern_upload(s->spec.device, s->input, s->ids, (size_t)part->rows * sizeof *s->ids);
+    give_tokens(s, part, part->tokens, s->ids, s->input, s->input_here);
     reserve(s, part->first, part->last, part->rows);
-    ad_plan_bind(part->plan, part->tokens, s->input);
     char *made = rows_for(s, part, to);
     ad_plan_bind_output(part->plan, 0, made);
     kern_status status = run(s, part, s->position, 0, count);
@@ -226,11 +241,11 @@ static kern_status run_chunk(infer_session *s, int64_t row, const int32_t *targe
     kern_stream *stream = s->spec.device->stream;
     size_t real = kern_dtype_bytes(s->real), rows = (size_t)s->chunk;
     double loss = 0, norm = 0;
-    kern_upload(s->spec.device, s->target, target, rows * sizeof *target);
     infer_chunk_weights(s->reals, s->spec.conf, target, s->chunk);
     kern_upload(s->spec.device, s->weight, s->reals, rows * real);
+    give_tokens(s, part, part->target, target, s->target,
+                s->target_here); /* target may be s->ids */
     ad_plan_bind(part->plan, part->h, row_of(s, row));
-    ad_plan_bind(part->plan, part->target, s->target);
     ad_plan_bind(part->plan, part->weight, s->weight);
     ad_plan_set(part->plan, part->rate, s->spec.conf->inner.lr);
     ad_plan_bind_output(part->plan, part->nll, s->nll);
@@ -307,24 +322,27 @@ static kern_status read_piece(infer_session *s, const int32_t *token, int64_t to
     bool alone = tokens == 1;
     int blocks = (int)s->spec.conf->model.blocks;
     kern_stream *stream = s->spec.device->stream;
-    size_t real = kern_dtype_bytes(s->real), logits = (size_t)s->spec.conf->model.vocab * real;
-    session_part *part = &s->part[alone ? SUFFIX_TOKEN : SUFFIX_NARROW];
+    size_t real = kern_dtype_bytes(s->real), logits = (size_t)s->columns * real;
+    int within = s->part[SUFFIX_TOKEN_WITHIN].plan && s->pending % s->own ? WITHIN : 0;
+    session_part *part = &s->part[(alone ? SUFFIX_TOKEN : SUFFIX_NARROW) + within];
     double known = score(s, token[0], nll != NULL);
     if (nll) nll[0] = known;
-    TRY(read_prefix(s, alone ? PREFIX_TOKEN : PREFIX_NARROW, token, tokens, s->pending));
+    TRY(read_prefix(s, (alone ? PREFIX_TOKEN : PREFIX_NARROW) + within, token, tokens, s->pending));
     /* The whole chunk's rows stay behind what it sees, for its step. */
     if (s->pending == 0) reserve(s, part->first, blocks, s->chunk + s->narrow);
     ad_plan_bind(part->plan, part->h, rows_for(s, part, s->pending));
     ad_plan_bind_output(part->plan, 0, s->logits);
     if (!alone) {
         for (int64_t t = 0; t < part->rows; t++) s->ids[t] = t + 1 < tokens ? token[t + 1] : 0;
-        kern_upload(s->spec.device, s->target, s->ids, (size_t)part->rows * sizeof *s->ids);
-        ad_plan_bind(part->plan, part->target, s->target);
+        give_tokens(s, part, part->target, s->ids, s->target, s->target_here);
         ad_plan_bind_output(part->plan, part->nll, s->nll);
     }
     TRY(run(s, part, s->position, 0, tokens));
-    stream->device->download(stream, s->scores, (char *)s->logits + (size_t)(tokens - 1) * logits,
-                             logits);
+    const void *last = (char *)s->logits + (size_t)(tokens - 1) * logits;
+    const kern_comm *tensor = s->spec.tensor;
+    if (tensor) tensor->all_gather(tensor, stream, s->gathered, last, logits);
+    stream->device->download(stream, s->scores, tensor ? s->gathered : last,
+                             (size_t)s->parameters->ranks * logits);
     if (!alone) stream->device->download(stream, s->reals, s->nll, (size_t)part->rows * real);
     TRY(kern_finish(stream));
     advance(s, part->first, blocks, tokens);
@@ -370,7 +388,7 @@ kern_status infer_session_read_some(int64_t *consumed, infer_session *s, const i
         n = tokens > s->unit ? s->unit : s->chunk;
         TRY(read_chunks(s, token, n, nll));
     } else {
-        n = kern_min(tokens, s->chunk - s->pending);
+        n = kern_min(tokens, s->own - s->pending % s->own);
         n = n < NARROW_LEAST ? 1 : kern_min(n, s->narrow);
         TRY(read_piece(s, token, n, nll));
     }

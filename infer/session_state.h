@@ -16,7 +16,8 @@ typedef struct {
     bool token;
     int first, last; /* blocks */
     int64_t rows;
-    ad_value tokens, h, target, weight, rate; /* its inputs; AD_NONE where it has none */
+    infer_tokens tokens, target; /* its inputs; AD_NONE where it has none */
+    ad_value h, weight, rate;
     /* Its outputs: the main one (rows, logits or losses); with `nll` losses too; with fast weights
      * carried their gradient's norm and the next ones, and these rounded; then what mixers carry
      * and the histories. */
@@ -50,13 +51,18 @@ enum {
     PREFIX_CHUNK,  /* one */
     PREFIX_NARROW, /* a piece of a chunk */
     PREFIX_TOKEN,
+    PREFIX_NARROW_WITHIN, /* the same within a chunk of the mixers' own, where they have one */
+    PREFIX_TOKEN_WITHIN,
     SUFFIX_CHUNK, /* losses and the step */
     SUFFIX_NARROW,
     SUFFIX_TOKEN,
+    SUFFIX_NARROW_WITHIN,
+    SUFFIX_TOKEN_WITHIN,
     SESSION_PARTS
 };
+enum { WITHIN = PREFIX_TOKEN_WITHIN - PREFIX_TOKEN };
 
-enum { SESSION_BUFFERS = 14 + 2 * COPIES + 2 * INFER_KINDS };
+enum { SESSION_BUFFERS = 18 + 2 * COPIES + 2 * INFER_KINDS };
 
 typedef enum { SCORE_NONE, SCORE_KNOWN, SCORE_LOGITS } infer_score;
 
@@ -66,6 +72,7 @@ struct infer_session {
     infer_parameters *parameters;
     session_part part[SESSION_PARTS]; /* plan NULL: as another one */
     int64_t unit, chunk, narrow;      /* rows of the parts */
+    int64_t own;                      /* the mixers' own chunk, within which pieces stay */
     bool full;                        /* some block attends to everything */
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
     /* of the device */
@@ -81,13 +88,17 @@ struct infer_session {
     /* [unit + narrow, D] rows of the prefix; of the chunk, from 0; the last: of one token */
     void *h;
     char *fresh;       /* [histories] keys and values of one token */
-    void *logits;      /* [narrow, V] */
+    void *logits;      /* [narrow, V], with several ranks the columns of each */
     void *nll;         /* [max(chunk, narrow)] */
     void *loss, *norm; /* [1] */
     void *weight;      /* [chunk] */
     void *valid;       /* [narrow] */
     void *cosine[INFER_KINDS], *sine[INFER_KINDS];
     int32_t *input, *target; /* [unit + narrow] */
+    /* With several ranks: which of those are here; columns that nobody has; the last row of logits,
+     * [ranks, columns]. */
+    void *input_here, *target_here, *missing, *gathered;
+    int64_t columns; /* of the rank's vocabulary */
     /* of the host */
     bool has_table[INFER_KINDS];     /* some block is of this kind */
     int64_t table_first, table_rows; /* positions that the tables hold */
@@ -95,8 +106,8 @@ struct infer_session {
     const infer_values *values;      /* borrowed */
     int32_t *ids;                    /* [unit + narrow] on their way to the device */
     void *reals;                     /* [unit + narrow, K] on their way to or from it */
-    void *scores;                    /* [V] logits of the token that comes next */
-    float *scores_f32;               /* the same; NULL: those are f32 */
+    void *scores;      /* [ranks * columns], of them [V]: logits of the token that comes next */
+    float *scores_f32; /* the same; NULL: those are f32 */
     /* the text */
     int64_t position;  /* tokens read */
     int64_t pending;   /* of them in the chunk that is not complete */

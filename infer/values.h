@@ -17,19 +17,20 @@ typedef struct {
 
 typedef struct infer_values infer_values;
 
-/* The parameters in a file of tensors in the configuration's real type (f32, or f64 in f64 runs).
- * Copies what is held to the device, a few MB at a time, and leaves the file mapped: it must not be
- * shortened or written over as long as the values are used. Takes `file` over, also where it fails.
- * Errors: KERN_ERR_DATA where a parameter is missing, of another type or shape, or not aligned, or
- * where the file's size has changed since it was opened; KERN_ERR_FILE, KERN_ERR_MEMORY; *values is
- * then NULL. */
-kern_status infer_values_open(infer_values **values, const ttt_conf *conf, infer_readers readers,
-                              const kern_device *device, data_safetensors *file);
+/* The rank's parts (tensor: as in infer_model_spec) of the parameters in a file of tensors in the
+ * configuration's real type (f32, or f64 in f64 runs). Copies what is held to the device, a few MB
+ * at a time, and leaves the file mapped: it must not be shortened or written over as long as the
+ * values are used. Takes `file` over, also where it fails. Errors: KERN_ERR_DATA where a parameter
+ * is missing, of another type or shape, or not aligned, or where the file's size has changed since
+ * it was opened; KERN_ERR_FILE, KERN_ERR_MEMORY; *values is then NULL. */
+kern_status infer_values_open(infer_values **values, const ttt_conf *conf, const kern_comm *tensor,
+                              infer_readers readers, const kern_device *device,
+                              data_safetensors *file);
 
-/* The parameters in a flat buffer of the device by infer_parameters' layout, in the real type,
- * borrowed; only rounded copies are made. For readers of both kinds. Errors: KERN_ERR_MEMORY;
+/* The rank's parameters in a flat buffer of the device by infer_parameters' layout, in the real
+ * type, borrowed; only rounded copies are made. For readers of both kinds. Errors: KERN_ERR_MEMORY;
  * *values is then NULL. */
-kern_status infer_values_view(infer_values **values, const ttt_conf *conf,
+kern_status infer_values_view(infer_values **values, const ttt_conf *conf, const kern_comm *tensor,
                               const kern_device *device, const void *flat);
 void infer_values_destroy(infer_values *values); /* NULL is fine */
 

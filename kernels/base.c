@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MESSAGE_BYTES = 2048, HUGE_PAGE = 2 << 20, SHARED_BYTES = 16 << 20 };
 static _Thread_local char message[MESSAGE_BYTES];
@@ -41,8 +42,8 @@ const char *kern_error(void) {
 }
 
 _Noreturn void kern_assert_failed(const char *condition, const char *file, int line) {
-    fprintf(stderr, "ttt: internal error: %s:%d: %s\n", file, line, condition);
     fflush(NULL);
+    dprintf(STDERR_FILENO, "ttt: internal error: %s:%d: %s\n", file, line, condition);
     abort();
 }
 
@@ -90,7 +91,8 @@ void kern_free(void *memory) {
 
 static void *need(void *memory, int64_t count, size_t item) {
     if (memory) return memory;
-    fprintf(stderr, "ttt: out of memory (%lld items of %zu bytes)\n", (long long)count, item);
+    dprintf(STDERR_FILENO, "ttt: out of memory (%lld items of %zu bytes)\n", (long long)count,
+            item);
     exit(1);
 }
 

@@ -20,6 +20,7 @@ typedef enum {
     KERN_ERR_DEVICE,      /* a call of a device failed; what it computed is not to be used */
     KERN_ERR_GRAPH,       /* a graph that could not be built or compiled */
     KERN_ERR_INTERRUPTED, /* a signal asked to stop; work was saved */
+    KERN_ERR_RANKS,       /* another rank failed or is missing, or ranks do not agree */
 } kern_status;
 
 /* Remembers a message (one per thread: cause, then hint) and returns `status`. The message is

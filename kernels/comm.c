@@ -1,5 +1,7 @@
-/* One rank: what all ranks have together is what it has. */
+/* One rank: what all ranks have together is what it has; and what is the same for any number. */
 #include "kernels/comm.h"
+
+#include <stdio.h>
 
 static void put(kern_stream *stream, void *to, const void *from, size_t bytes) {
     if (to != from && bytes) stream->device->copy(stream, to, bytes, from, bytes, bytes, 1);
@@ -57,4 +59,20 @@ const kern_ranks *kern_ranks_alone(void) {
     static kern_ranks alone;
     alone.job = alone.data = alone.tensor = kern_comm_alone();
     return &alone;
+}
+
+kern_status kern_comm_meet(const kern_comm *comm, kern_status status) {
+    struct {
+        int status;
+        char text[2048];
+    } first = {.status = status};
+    if (comm->ranks == 1) return status;
+    int64_t rank = status == KERN_OK ? comm->ranks : comm->rank;
+    if (status != KERN_OK)
+        snprintf(first.text, sizeof first.text, "rank %d: %s", comm->rank, kern_error());
+    kern_status met = comm->agree_i64(comm, &rank, 1, KERN_MIN);
+    if (met == KERN_OK && rank < comm->ranks)
+        met = comm->tell(comm, &first, sizeof first, (int)rank);
+    if (met != KERN_OK) return status == KERN_OK ? met : status;
+    return rank == comm->ranks ? KERN_OK : kern_fail((kern_status)first.status, "%s", first.text);
 }

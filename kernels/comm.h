@@ -46,6 +46,11 @@ struct kern_comm {
     void *context; /* the implementation's */
 };
 
+/* Where all ranks meet with what each of them met: KERN_OK where that is all fine; else the status
+ * and the message, on all of them, of the first rank that has another, which that names where there
+ * are several. Collective. */
+kern_status kern_comm_meet(const kern_comm *comm, kern_status status);
+
 /* One rank, on any device. */
 const kern_comm *kern_comm_alone(void);
 
@@ -54,10 +59,16 @@ typedef struct {
     const kern_comm *job;    /* all of them */
     const kern_comm *data;   /* those that hold the same part of the weights and read other texts */
     const kern_comm *tensor; /* those that share the work on the same texts, each with its part */
+    int on_machine; /* how many of the job are on this machine, and share its memory; 0: this one */
 } kern_ranks;
 
 /* A job of one rank. */
 const kern_ranks *kern_ranks_alone(void);
+
+/* Whether all ranks give the same text, of lines "what: value". Collective, on the host.
+ * KERN_ERR_RANKS, on all of them: the message names the first rank whose text differs from that of
+ * rank 0, both hosts, and both lines. */
+kern_status kern_comm_same(const kern_comm *comm, const char *text);
 
 /* The ranks of `host`, a comm for the CPU's memory that must outlive it, for that of the check
  * device. */

@@ -1,4 +1,5 @@
 #include "kernels/device.h"
+#include "kernels/doing.h"
 
 #include <string.h>
 
@@ -16,7 +17,9 @@ kern_status kern_device_open(const kern_device **device, const char *name) {
 }
 
 kern_status kern_finish(kern_stream *stream) {
+    kern_doing_device(true);
     kern_status status = stream->device->finish(stream);
+    kern_doing_device(false);
     if (status == KERN_OK) status = stream->status;
     if (stream->status != KERN_OK) stream->status = KERN_OK;
     return status;

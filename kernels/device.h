@@ -17,6 +17,7 @@
 #include "kernels/rows.h"
 
 typedef struct kern_device kern_device;
+struct kern_comm;
 
 typedef struct {
     const kern_device *device;
@@ -111,6 +112,10 @@ struct kern_device {
      * KERN_ERR_DATA: it is damaged. NULL entries: nothing is chosen here. */
     char *(*chosen)(void);
     kern_status (*choose)(const char *chosen, const char *from);
+    /* The ranks of `host`, a comm for the host's memory that must outlive it (kernels/comm.h), for
+     * memory of this device, and their end. Collective. NULL entries: `host` itself is for it. */
+    kern_status (*join)(struct kern_comm *comm, const struct kern_comm *host);
+    void (*leave)(struct kern_comm *comm);
     const kern_matmul_ops *matmul;
     const kern_attention_ops *attention;
     const kern_rows_ops *rows;
@@ -123,6 +128,8 @@ const kern_device *kern_device_check(void);
  * operands to 10 bits behind the point), from the plug-in libttt_cuda.so; KERN_ERR_CONFIG says what
  * is missing. */
 kern_status kern_device_cuda(const kern_device **device, const char *name);
+/* "cuda" is one of several ranks' on this machine from here on: each has the next GPU. */
+void kern_device_cuda_share(int local);
 
 /* The device of this name; an error that lists those there are (KERN_ERR_CONFIG). */
 kern_status kern_device_open(const kern_device **device, const char *name);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/comm.h"
 #include "kernels/device_check.h"
 
 /* Outside what x86-64 and 64-bit Arm can address. */
@@ -249,6 +250,15 @@ static void forget(void *of) {
     free(list);
 }
 
+static kern_status check_join(kern_comm *comm, const kern_comm *host) {
+    *comm = kern_comm_check(host);
+    return KERN_OK;
+}
+
+static void check_leave(kern_comm *comm) {
+    (void)comm;
+}
+
 static kern_stream the_stream;
 
 static const kern_device check = {.name = "check",
@@ -267,6 +277,8 @@ static const kern_device check = {.name = "check",
                                   .recorded = recorded,
                                   .replay = replay,
                                   .forget = forget,
+                                  .join = check_join,
+                                  .leave = check_leave,
                                   .matmul = &kern_check_matmul,
                                   .attention = &kern_check_attention,
                                   .rows = &kern_check_rows,

@@ -13,81 +13,38 @@
 #define ROWS_BLOCK_THREADS 256
 
 #if defined(__CUDACC__) || defined(__CUDA__)
-#if defined(__CUDACC_RTC__)
-typedef int int32_t;
-typedef long long int64_t;
-typedef unsigned short uint16_t;
-typedef unsigned int uint32_t;
-typedef unsigned long long uint64_t;
-#else
-#include <stdint.h>
-#endif
-#if !defined(__CUDACC__) /* Clang without the toolkit's headers */
-#define __global__ __attribute__((global))
-#define __device__ __attribute__((device))
-#define __shared__ __attribute__((shared))
-#define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
-#define memcpy __builtin_memcpy
-#endif
-#define KERN_DEVICE static inline __device__
-#define INFINITY kern_from_bits_f32(0x7F800000u)
-#define NAN kern_from_bits_f32(0x7FC00000u)
-#define fabsf(x) kern_from_bits_f32(kern_bits_f32(x) & 0x7FFFFFFFu)
-#define fabs(x) kern_from_bits_f64(kern_bits_f64(x) & 0x7FFFFFFFFFFFFFFFull)
-
-KERN_DEVICE int rows_thread(void) {
-    int x;
-    asm("mov.u32 %0, %%tid.x;" : "=r"(x));
-    return x;
-}
-KERN_DEVICE int rows_block(void) {
-    int x;
-    asm("mov.u32 %0, %%ctaid.x;" : "=r"(x));
-    return x;
-}
-KERN_DEVICE void rows_sync(void) {
-    asm volatile("bar.sync 0;" ::: "memory");
-}
-KERN_DEVICE float rows_sqrt_f32(float x) {
-    asm("sqrt.rn.f32 %0, %0;" : "+f"(x));
-    return x;
-}
-KERN_DEVICE double rows_sqrt_f64(double x) {
-    asm("sqrt.rn.f64 %0, %0;" : "+d"(x));
-    return x;
-}
+#include "kernels/cuda/device.h"
 
 #define ROWS_KERNEL(name, memories)                                                                \
     typedef struct {                                                                               \
         void *memory[memories];                                                                    \
     } name##_arguments;                                                                            \
-    extern "C" __global__ void __launch_bounds__(ROWS_BLOCK_THREADS)                               \
-        name(const name##_arguments arguments)
-#define ROWS_MEMORY(i) arguments.memory[i]
+    KERNEL(name, name##_arguments, ROWS_BLOCK_THREADS)
+#define ROWS_MEMORY(i) args.memory[i]
 #define ROWS_START(type)                                                                           \
-    const int64_t block = rows_block();                                                            \
+    const int64_t block = block_x();                                                               \
     type kept;
-#define ROWS_SHARED(type, name, count) __shared__ __attribute__((aligned(16))) type name[count];
+#define ROWS_SHARED(type, name, count) SHARED type name[count];
 #define KEPT kept
 #define ROWS_THREADS                                                                               \
     {                                                                                              \
-        const int thread = rows_thread();
+        const int thread = thread_x();
 #define ROWS_END                                                                                   \
     }                                                                                              \
-    rows_sync();
-#define ROWS_UNROLL _Pragma("unroll")
+    sync_block();
 #define ROWS_CHECK(condition)
 
 #else
-#include <stdint.h>
 #define KERN_DEVICE static inline __attribute__((unused))
+#define UNROLL
+#include "kernels/vector_math.h"
 
 int rows_backwards; /* the order in which the threads of a phase run */
 
-KERN_DEVICE float rows_sqrt_f32(float x) {
+KERN_DEVICE float sqrt_f32(float x) {
     return __builtin_sqrtf(x);
 }
-KERN_DEVICE double rows_sqrt_f64(double x) {
+KERN_DEVICE double sqrt_f64(double x) {
     return __builtin_sqrt(x);
 }
 
@@ -108,13 +65,10 @@ KERN_DEVICE double rows_sqrt_f64(double x) {
     for (int turn = 0; turn < ROWS_BLOCK_THREADS; turn++) {                                        \
         const int thread = rows_backwards ? ROWS_BLOCK_THREADS - 1 - turn : turn;
 #define ROWS_END }
-#define ROWS_UNROLL
 #define ROWS_CHECK(condition) ((condition) ? (void)0 : __builtin_trap())
 #endif
 #define ROWS_BARRIER ROWS_END ROWS_THREADS
-#define ROWS_FOR4 ROWS_UNROLL for (int c = 0; c < 4; c++)
-
-#include "kernels/vector_math.h"
+#define ROWS_FOR4 UNROLL for (int c = 0; c < 4; c++)
 
 typedef struct __attribute__((aligned(16))) {
     float x[4];
@@ -154,9 +108,9 @@ KERN_DEVICE int rows_left(int64_t limit, int64_t column) {
         if (whole && left == 4) {                                                                  \
             enum { EACH = sizeof(pack) / sizeof(type) };                                           \
             ROWS_CHECK(rows_aligned(from, (int)sizeof(pack)));                                     \
-            ROWS_UNROLL for (int i = 0; i < 4; i += EACH) {                                        \
+            UNROLL for (int i = 0; i < 4; i += EACH) {                                             \
                 const pack four = *(const pack *)(from + i);                                       \
-                ROWS_UNROLL for (int c = 0; c < EACH; c++) d[i + c] = (real)convert(four.x[c]);    \
+                UNROLL for (int c = 0; c < EACH; c++) d[i + c] = (real)convert(four.x[c]);         \
             }                                                                                      \
         } else {                                                                                   \
             ROWS_FOR4 d[c] = c < left ? (real)convert(from[c]) : 0;                                \
@@ -172,9 +126,9 @@ KERN_DEVICE int rows_left(int64_t limit, int64_t column) {
         if (whole && left == 4) {                                                                  \
             enum { EACH = sizeof(pack) / sizeof(type) };                                           \
             ROWS_CHECK(rows_aligned(to, (int)sizeof(pack)));                                       \
-            ROWS_UNROLL for (int i = 0; i < 4; i += EACH) {                                        \
+            UNROLL for (int i = 0; i < 4; i += EACH) {                                             \
                 pack four;                                                                         \
-                ROWS_UNROLL for (int c = 0; c < EACH; c++) four.x[c] = (type)convert(a[i + c]);    \
+                UNROLL for (int c = 0; c < EACH; c++) four.x[c] = (type)convert(a[i + c]);         \
                 *(pack *)(to + i) = four;                                                          \
             }                                                                                      \
         } else {                                                                                   \
@@ -183,7 +137,7 @@ KERN_DEVICE int rows_left(int64_t limit, int64_t column) {
     }
 /* 4 `quarter` lanes halved twice, as far as lane `at`; all halvings of at most 32. */
 #define ROWS_HALF(half, join)                                                                      \
-    if (half < count) ROWS_UNROLL                                                                  \
+    if (half < count) UNROLL                                                                       \
     for (int i = 0; i < half; i++) x[i] = join(x[i], x[i + half]);
 #define ROWS_HALVE(real, name, join)                                                               \
     KERN_DEVICE real rows_fold_##name(const real *lane, int quarter, int at) {                     \
@@ -193,7 +147,7 @@ KERN_DEVICE int rows_left(int64_t limit, int64_t column) {
     }                                                                                              \
     KERN_DEVICE real rows_tree_##name(const real *lane, int count) {                               \
         real x[32];                                                                                \
-        ROWS_UNROLL for (int i = 0; i < 32; i++) if (i < count) x[i] = lane[i];                    \
+        UNROLL for (int i = 0; i < 32; i++) if (i < count) x[i] = lane[i];                         \
         ROWS_HALF(16, join)                                                                        \
         ROWS_HALF(8, join)                                                                         \
         ROWS_HALF(4, join)                                                                         \

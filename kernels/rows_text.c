@@ -90,8 +90,8 @@ static void begin_sums(kern_text *text, const kern_text_plan *plan) {
             kern_text_add(text, "        KEPT.sum%d = 0;\n", i);
         else if (!plan->again)
             kern_text_add(text,
-                          "        ROWS_UNROLL for (int k = 0; k < %lld; k++)\n"
-                          "            ROWS_UNROLL for (int c = 0; c < %d; c++) KEPT.sum%d[k][c] = "
+                          "        UNROLL for (int k = 0; k < %lld; k++)\n"
+                          "            UNROLL for (int c = 0; c < %d; c++) KEPT.sum%d[k][c] = "
                           "0;\n",
                           (long long)plan->groups, plan->own, i);
     }
@@ -118,7 +118,7 @@ static void add_wide_exchange(kern_text *text, const kern_text_plan *plan, int i
         kern_text_add(text,
                       ";\n"
                       "    ROWS_BARRIER\n"
-                      "        ROWS_UNROLL for (int c = 0; c < %d; c++) if (%d * thread + c < %d)\n"
+                      "        UNROLL for (int c = 0; c < %d; c++) if (%d * thread + c < %d)\n"
                       "            for (int r = 0; r < %d && row0 + r < row_end; r++)\n"
                       "                KEPT.sum%d[%d][c] += lanes[r * %d + %d * thread + c];\n"
                       "    ROWS_END\n",
@@ -174,8 +174,8 @@ static void end_sum(kern_text *text, const kern_text_plan *plan, int i) {
     if (kern_text_is_wide_sum(plan, &plan->program->instr[i])) {
         kern_text_add(text,
                       "    ROWS_THREADS\n"
-                      "        ROWS_UNROLL for (int k = 0; k < %lld; k++)\n"
-                      "            ROWS_UNROLL for (int c = 0; c < %d; c++) {\n"
+                      "        UNROLL for (int k = 0; k < %lld; k++)\n"
+                      "            UNROLL for (int c = 0; c < %d; c++) {\n"
                       "                const int lane = %d * thread + c;\n"
                       "                const int64_t column = column0 + lane / %d * %lldll + k * "
                       "%lldll + lane %% %d;\n"

@@ -143,7 +143,7 @@ static void begin_steps(const phase_writer *w) {
         kern_text_add(w->text, "        for (int64_t k = 0; k < %lldll; k++) {\n",
                       (long long)plan->groups);
     else
-        kern_text_add(w->text, "        ROWS_UNROLL for (int k = 0; k < %lld; k++) {\n",
+        kern_text_add(w->text, "        UNROLL for (int k = 0; k < %lld; k++) {\n",
                       (long long)plan->groups);
     kern_text_add(w->text,
                   "            const int64_t column = first + k * %lldll;\n"

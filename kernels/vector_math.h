@@ -1,8 +1,8 @@
 /* Elementary functions for loops that the compiler vectorises: free of branches, tables and calls,
  * so that vector body and scalar tail give the same bits, on every instruction set (no contraction
  * is used). exp and log are within 1 ulp in f64 and 2 in f32, subnormal results included; sigmoid
- * within 3. For files NAME_isa.c, and part of what kernels/rows_prelude.h brings to a device, which
- * has no headers and defines KERN_DEVICE. */
+ * within 3. For files NAME_isa.c, and part of kernels/cuda/device.h, which defines KERN_DEVICE: a
+ * GPU has no headers. */
 #ifndef KERNELS_VECTOR_MATH_H
 #define KERNELS_VECTOR_MATH_H
 

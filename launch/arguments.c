@@ -8,14 +8,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "launch/ranks.h"
+#include "launch/watch.h"
 
 enum { NAME_BYTES = 64, MOST_OPTIONS = 32 };
 
 int launch_report(const char *command, kern_status status) {
     if (status == KERN_OK) return 0;
+    bool stopped = status == KERN_ERR_INTERRUPTED;
     fflush(stdout); /* what was said before the fault comes before it */
-    fprintf(stderr, "ttt %s: %s\n", command, kern_error());
-    if (status == KERN_ERR_INTERRUPTED) return 130; /* as the shell has it for SIGINT */
+    if (stopped ? launch_ranks_rank() == 0 : launch_watch_failed(status, kern_error()))
+        dprintf(STDERR_FILENO, "ttt %s: %s\n", command, kern_error());
+    if (stopped) return 130; /* as the shell has it for SIGINT */
     return status == KERN_ERR_USAGE ? 2 : 1;
 }
 

@@ -10,10 +10,12 @@
 #include "infer/model.h"
 #include "infer/session.h"
 #include "kernels/device_speed.h"
+#include "launch/agree.h"
 #include "launch/bench.h"
 #include "launch/gnuplot.h"
 #include "launch/outputs.h"
 #include "launch/profile.h"
+#include "launch/ranks.h"
 #include "launch/report.h"
 #include "train/fit.h"
 
@@ -46,6 +48,7 @@ typedef struct {
 
 typedef struct {
     const launch_bench_infer *given;
+    const kern_ranks *ranks; /* all of which read together */
     int64_t length[MOST_LENGTHS];
     int lengths, threads;
     int64_t chunk;
@@ -130,6 +133,7 @@ static kern_status measure(bench *b, int which, const ttt_conf *conf, const infe
                                .inner = inner,
                                .limit = b->length[b->lengths - 1] + b->given->tokens,
                                .device = b->given->device,
+                               .tensor = b->ranks->tensor,
                                .threads = b->threads};
     double whole = 0;
     int64_t before = 0;
@@ -185,12 +189,14 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
                              .tokens = tokens,
                              .inner = true,
                              .device = b->given->device,
+                             .tensor = b->ranks->tensor,
                              .threads = b->threads,
                              .values = values};
     infer_session_spec reading = {.conf = conf,
                                   .inner = true,
                                   .limit = tokens + 1,
                                   .device = b->given->device,
+                                  .tensor = b->ranks->tensor,
                                   .threads = b->threads};
     TRY(infer_session_create(&session, &reading));
     infer_session_set_values(session, values);
@@ -244,17 +250,19 @@ static kern_status run_variant(bench *b, int which) {
     int32_t *token = NULL;
     TRY(load(&conf, b, &variants[which]));
     if (variants[which].needs_inner && conf->inner.mode == CONF_INNER_OFF) goto done;
+    TRY(launch_agree(conf));
+    TRY(infer_check_ranks(conf, b->ranks->tensor->ranks));
     b->chunk = conf->inner.chunk;
     b->threads = train_threads(conf);
     omp_set_num_threads(b->threads);
     if (b->bandwidth <= 0) TRY(kern_read_speed(&b->bandwidth, b->given->device, b->threads));
-    layout = infer_parameters_create(conf);
+    layout = infer_parameters_of_rank(conf, b->ranks->tensor);
     kern_dtype real = conf->train.precision == CONF_F64 ? KERN_F64 : KERN_F32;
     const kern_device *device = b->given->device;
     TRY(kern_buffer_create(&parameters, device, (size_t)layout->elements * kern_dtype_bytes(real),
                            "weights"));
     infer_parameters_init(layout, conf, real, device, parameters.data);
-    TRY(infer_values_view(&values, conf, device, parameters.data));
+    TRY(infer_values_view(&values, conf, b->ranks->tensor, device, parameters.data));
     int64_t count = b->length[b->lengths - 1] + b->given->tokens + conf->train.context + 1;
     TRY(kern_alloc((void **)&token, (size_t)count * sizeof *token, "tokens"));
     launch_bench_tokens(token, count, conf->model.vocab, conf->model.bos, 1);
@@ -394,15 +402,17 @@ kern_status launch_bench_reading(const launch_bench_infer *given) {
     if (given->tokens < 4) TRY(kern_fail(KERN_ERR_USAGE, "--tokens is at least 4"));
     TRY(parse_lengths(&b, given->contexts));
     TRY(check_place(given));
-    if (given->png) TRY(launch_gnuplot_check());
+    if (given->png) TRY(launch_gnuplot_check("pngcairo"));
+    TRY(launch_ranks_open(&b.ranks, given->device, launch_ranks_count()));
     b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
     ASSERT(b.point);
     for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));
     print_table(&b);
     if (given->json) TRY(print_json(&b));
     fflush(stdout);
-    if (given->png) TRY(draw(&b, given->png));
+    if (given->png && !launch_ranks_rank()) TRY(draw(&b, given->png));
 done:
+    launch_ranks_close(b.ranks);
     free(b.point);
     return status;
 }

@@ -3,11 +3,13 @@
 #include "infer/mixer.h"
 #include "kernels/crowding.h"
 #include "kernels/device_speed.h"
+#include "launch/agree.h"
 #include "launch/arguments.h"
 #include "launch/bench.h"
 #include "launch/commands.h"
 #include "launch/outputs.h"
 #include "launch/profile.h"
+#include "launch/ranks.h"
 #include "launch/report.h"
 #include "train/fit.h"
 
@@ -24,7 +26,7 @@ typedef struct {
     const char *device;
     bool profile, json;
     size_t resident; /* at start */
-    int threads;
+    int threads, ranks;
     kern_dtype dtype; /* of products */
     char with[128];   /* what computes */
     bool processor;
@@ -69,7 +71,8 @@ static kern_status one_step(bench *b, train_step *step, int32_t *tokens, int64_t
     const conf_train *train = &b->conf->train;
     train_step_result result;
     double start = kern_seconds(), waiting = kern_waiting_seconds();
-    launch_bench_tokens(tokens, train->batch * (train->context + 1), b->conf->model.vocab,
+    int64_t sequences = train_step_memory_of(step).sequences;
+    launch_bench_tokens(tokens, sequences * (train->context + 1), b->conf->model.vocab,
                         b->conf->model.bos, (uint64_t)number);
     double made = kern_seconds();
     TRY(train_step_run(step, &result, tokens, number));
@@ -96,18 +99,20 @@ static kern_status run_steps(bench *b) {
     int32_t *tokens = NULL;
     const conf_train *train = &b->conf->train;
     const kern_device *device;
+    const kern_ranks *ranks = NULL;
     TRY(kern_device_open(&device, train->device));
     launch_computed_with(b->with, sizeof b->with, device, b->threads);
     b->processor = device->machine->memory <= 0;
     TRY(measure_peak(b, device));
-    TRY(train_fit_create(&step, &b->fit, b->conf, train_memory_limit(b->conf, device), NULL,
+    TRY(launch_agree_and_open(&ranks, b->conf));
+    TRY(train_fit_create(&step, &b->fit, b->conf, train_rank_limit(b->conf, device, ranks), ranks,
                          b->threads, false));
     TRY(train_step_allocate(step));
-    TRY(kern_alloc((void **)&tokens, (size_t)(train->batch * (train->context + 1)) * sizeof *tokens,
+    int64_t sequences = train_sequences(b->conf, ranks);
+    TRY(kern_alloc((void **)&tokens, (size_t)(sequences * (train->context + 1)) * sizeof *tokens,
                    "tokens"));
-    train_step_buffers buffers = train_step_memory_of(step);
-    infer_parameters_init(buffers.layout, b->conf, buffers.dtype, buffers.device,
-                          buffers.parameters);
+    train_step_start(step);
+    b->ranks = ranks->job->ranks;
     for (int64_t number = 0; number < b->steps; number++) TRY(one_step(b, step, tokens, number));
     b->resident_peak = (double)kern_peak_resident_bytes() - (double)b->resident;
     if (b->profile) {
@@ -122,6 +127,7 @@ static kern_status run_steps(bench *b) {
 done:
     kern_free(tokens);
     train_step_destroy(step);
+    launch_ranks_close(ranks);
     return status;
 }
 
@@ -138,7 +144,8 @@ static void print_result(const bench *b) {
     printf("model FLOP/s       %s\n", launch_scaled(text, rate, "FLOP/s"));
     printf("peak of products   %s", launch_scaled(text, b->peak, "FLOP/s"));
     printf(" (%s, %s)\n", kern_dtype_name(b->dtype), b->with);
-    printf("fraction of peak   %.1f %%\n", 100 * rate / b->peak);
+    if (b->ranks > 1) printf("ranks              %d, memory and peak of one\n", b->ranks);
+    printf("fraction of peak   %.1f %%\n", 100 * rate / b->peak / b->ranks);
     train_bytes_text(text, b->resident_peak);
     train_bytes_text(plan, (double)b->fit.memory.total);
     if (b->processor)
@@ -163,7 +170,7 @@ static kern_status print_result_json(const bench *b) {
         launch_json_text(b->conf->name), "precision", kern_dtype_name(b->dtype), "threads",
         (json_int_t)b->threads, "steps", (json_int_t)b->steps, "seconds_per_step", b->total,
         "phase_seconds", phases, "tokens_per_second", tokens / b->total, "model_flops_per_second",
-        rate, "peak_flops_per_second", b->peak, "peak_fraction", rate / b->peak,
+        rate, "peak_flops_per_second", b->peak, "peak_fraction", rate / b->peak / b->ranks,
         "peak_memory_bytes", (json_int_t)b->resident_peak, "planned_memory_bytes",
         (json_int_t)b->fit.memory.total, "waiting_fraction", b->waiting, "native_bf16",
         kern_matmul_native_bf16()));
@@ -216,7 +223,8 @@ int launch_bench(int argc, char **argv) {
         "step CONFIG [key=value...] | infer CONFIG [key=value...] | ops",
         "bench step runs training steps of CONFIG on random tokens and prints their time by\n"
         "phase, tokens/s, model FLOP/s (docs/costs.md), the fraction of what matrix products\n"
-        "reach on this machine in the same run, and the peak memory beyond the program's own.\n"
+        "reach on this machine in the same run, and the peak memory beyond the program's own;\n"
+        "with several ranks (mpirun, ranks.tensor=N) all together.\n"
         "bench infer reads random tokens with CONFIG, with its inner steps and without, and\n"
         "with a sliding window or full attention in all blocks instead: the time to read a\n"
         "text, and to read one more token as writing does, by the text's length, against the\n"
@@ -241,7 +249,10 @@ int launch_bench(int argc, char **argv) {
         reading.json = b.json;
         reading.profile = b.profile;
         status = launch_bench_reading(&reading);
-    } else if (!strcmp(argv[1], "ops") && argc == 2)
+    } else if (launch_ranks_count() > 1)
+        status = kern_fail(KERN_ERR_USAGE,
+                           "several ranks run bench step and bench infer, not bench %s", argv[1]);
+    else if (!strcmp(argv[1], "ops") && argc == 2)
         status =
             launch_bench_ops(reading.device, threads ? (int)threads : omp_get_num_procs(), b.json);
     else

@@ -4,6 +4,7 @@
 #include "launch/commands.h"
 #include "launch/eval.h"
 #include "launch/outputs.h"
+#include "launch/report.h"
 
 static const char about_eval[] =
     "Measures how well trained runs predict texts that they have not seen. Of each\n"
@@ -37,7 +38,11 @@ static const char about_eval[] =
     "reads a whole text from its first token to its last, with inner steps unless --off\n"
     "is given, and prints a JSON line for each token, or with --sum for the text:\n"
     "log-probabilities in nats. FILE - is the standard input. --text may be repeated;\n"
-    "each text begins with fresh weights.";
+    "each text begins with fresh weights.\n"
+    "\n"
+    "    ttt eval runs/e2e --decode 1024 --judge runs/full --windows 8\n"
+    "reads the beginnings of held-out texts, writes on with inner steps on its own tokens\n"
+    "too, and has another run of the same vocabulary score that.";
 
 static kern_status check(const launch_eval_choices *chosen, int runs) {
     bool text = chosen->text.count > 0;
@@ -56,20 +61,34 @@ static kern_status check(const launch_eval_choices *chosen, int runs) {
                          "--text reads with one run at a time, not with %d; a "
                          "second text needs a --text of its own",
                          runs);
+    if (!chosen->decode != !chosen->judge)
+        return kern_fail(KERN_ERR_USAGE, "--decode N, tokens to write, and --judge RUN, who scores "
+                                         "them, go together");
+    if (chosen->decode &&
+        (runs > 1 || text || chosen->csv || chosen->png || chosen->books || chosen->by_position ||
+         chosen->by_token || chosen->place || chosen->off || chosen->context))
+        return kern_fail(KERN_ERR_USAGE,
+                         "--decode is of one run, with --data, --windows, --prompt-tokens, what "
+                         "samples, --save and --json alone");
     return KERN_OK;
 }
 
 static kern_status run(const launch_eval_choices *chosen, char *const *words, int count) {
     kern_status status = KERN_OK;
     TRY(check(chosen, count));
-    TRY(chosen->text.count ? launch_eval_texts(chosen, words[0])
-                           : launch_eval_shards(chosen, words, count));
+    TRY(chosen->decode       ? launch_eval_decoding(chosen, words[0])
+        : chosen->text.count ? launch_eval_texts(chosen, words[0])
+                             : launch_eval_shards(chosen, words, count));
 done:
     return status;
 }
 
 int launch_eval(int argc, char **argv) {
-    launch_eval_choices chosen = {.device = "cpu", .windows = 24};
+    launch_eval_choices chosen = {
+        .device = "cpu",
+        .windows = 24,
+        .tensor = 1,
+        .sampling = {.repetition_penalty = 1.1, .temperature = 1, .top_p = 0.95}};
     const launch_option options[] = {
         {"data", LAUNCH_TEXT, &chosen.data, "SHARDS",
          "paths or globs, with commas; left out: the runs' data.test"},
@@ -89,13 +108,29 @@ int launch_eval(int argc, char **argv) {
         LAUNCH_FORCE(&chosen.force),
         {"text", LAUNCH_TEXTS, &chosen.text, "FILE", "read this text instead of shards"},
         {"sum", LAUNCH_FLAG, &chosen.sum, NULL, "of a text, one line instead of one per token"},
+        {"decode", LAUNCH_COUNT, &chosen.decode, "N",
+         "write N tokens behind each text's beginning"},
+        {"judge", LAUNCH_TEXT, &chosen.judge, "RUN", "the run that scores what was written"},
+        {"prompt-tokens", LAUNCH_COUNT, &chosen.prompt_tokens, "P",
+         "tokens that are read first; the run's context"},
+        {"temperature", LAUNCH_REAL, &chosen.sampling.temperature, "T",
+         "of what is written, as for ttt infer (1)"},
+        {"top-p", LAUNCH_REAL, &chosen.sampling.top_p, "P", "likewise (0.95)"},
+        {"repetition-penalty", LAUNCH_REAL, &chosen.sampling.repetition_penalty, "X",
+         "likewise, of all that was read (1.1)"},
+        {"seed", LAUNCH_SEED, &chosen.sampling.seed, "N", "likewise (0)"},
         LAUNCH_DEVICE(&chosen.device),
+        {"tensor", LAUNCH_COUNT, &chosen.tensor, "N",
+         "of several ranks so many share each window (1); of a text all do"},
         LAUNCH_JSON(&chosen.json),
         {0},
     };
     const launch_syntax syntax = {"eval", "RUN...", about_eval, options, 1, -1};
+    char *command = launch_command_text(argc, argv);
+    chosen.command = command;
     int code = launch_parse(&syntax, &argc, argv);
     if (code < 0) code = launch_report("eval", run(&chosen, argv + 1, argc - 1));
+    free(command);
     free(chosen.text.item);
     return code;
 }

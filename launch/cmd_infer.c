@@ -11,6 +11,7 @@
 #include "launch/outputs.h"
 #include "launch/prompt.h"
 #include "launch/report.h"
+#include "launch/together.h"
 #include "launch/trained.h"
 #include "train/files.h"
 #include "train/fit.h"
@@ -69,6 +70,11 @@ static kern_status check_choices(const choices *chosen) {
     return KERN_OK;
 }
 
+/* The output works, and nobody asked to stop. */
+static bool go_on(const inference *all) {
+    return launch_all(!all->broken && !train_signals_received());
+}
+
 /* Shows text; with --json it is kept. */
 static bool say(void *context, const char *text, int64_t bytes) {
     inference *all = context;
@@ -78,7 +84,7 @@ static bool say(void *context, const char *text, int64_t bytes) {
         fwrite(text, 1, (size_t)bytes, stdout);
         if (fflush(stdout)) all->broken = errno;
     }
-    return !all->broken && !train_signals_received();
+    return go_on(all);
 }
 
 static kern_status interrupted(const inference *all) {
@@ -185,10 +191,11 @@ static kern_status open_session(inference *all) {
     infer_session_spec spec = {.conf = conf,
                                .inner = conf->inner.mode != CONF_INNER_OFF && !chosen->no_ttt,
                                .device = all->run.device,
+                               .tensor = all->run.ranks->tensor,
                                .threads = train_threads(conf)};
     TRY(find_limit(&spec.limit, all));
     omp_set_num_threads(spec.threads);
-    spec.memory = train_memory_limit(conf, spec.device);
+    spec.memory = train_rank_limit(conf, spec.device, all->run.ranks);
     TRY(infer_session_create(&all->session, &spec));
     TRY(launch_trained_load(&all->run,
                             (infer_readers){.plain = !spec.inner, .stepping = spec.inner}));
@@ -260,7 +267,7 @@ static kern_status chat(inference *all) {
     bool open = false; /* the last line has no end in what was read */
     launch_prompt prompt = {
         .session = all->session, .vocabulary = all->run.vocabulary, .read = noted, .context = all};
-    while (!all->broken && !train_signals_received()) {
+    while (go_on(all)) {
         TRY(launch_prompt_line(&line, &bytes, &lines));
         if (!line) break;
         int64_t before = infer_session_position(all->session);
@@ -319,18 +326,18 @@ static kern_status run_all(const choices *chosen, const char *word) {
     train_signals_install_saying(&signals, "stopping");
     TRY(check_choices(chosen));
     TRY(check_place(chosen));
-    TRY(launch_trained_open(&all.run, word, chosen->device));
+    TRY(launch_trained_open(&all.run, word, chosen->device, 0));
     TRY(open_session(&all));
     int64_t began = infer_session_position(all.session);
     kern_status met = chosen->chat ? chat(&all) : read_prompt(&all);
-    if (met == KERN_OK && !chosen->chat && chosen->tokens && !train_signals_received())
-        met = generate(&all);
+    if (met == KERN_OK && !chosen->chat && chosen->tokens && go_on(&all)) met = generate(&all);
+    bool asked = launch_asked_to_stop();
     TRY(save_state(&all, met, began));
     if (all.broken && all.broken != EPIPE)
         TRY(kern_fail(KERN_ERR_FILE, "the output could not be written: %s", strerror(all.broken)));
-    if (train_signals_received()) all.end = INFER_END_ASKED;
+    if (asked) all.end = INFER_END_ASKED;
     if (chosen->json && !chosen->chat) TRY(print_json(&all));
-    if (train_signals_received()) TRY(interrupted(&all));
+    if (asked) TRY(interrupted(&all));
     if (!chosen->json && !all.broken) print_summary(&all);
 done:
     train_signals_restore(&signals);

@@ -11,7 +11,9 @@
 #include "launch/niah.h"
 #include "launch/outputs.h"
 #include "launch/progress_line.h"
+#include "launch/ranks.h"
 #include "launch/report.h"
+#include "launch/together.h"
 #include "launch/trained.h"
 #include "train/files.h"
 #include "train/fit.h"
@@ -95,6 +97,7 @@ static kern_status make_session(infer_session **session, const launch_trained *r
     int threads = train_threads(run->conf);
     infer_session_spec spec = {
         .conf = run->conf, .inner = inner, .device = run->device, .threads = threads};
+    spec.tensor = run->ranks->tensor;
     for (int64_t g = 0; g < launch_niah_groups(samples); g++) {
         int64_t length = launch_niah_group_of(samples, g)->length;
         spec.limit = length > spec.limit ? length : spec.limit;
@@ -150,7 +153,7 @@ static kern_status ask_run(launch_niah_report *report, launch_niah_samples *samp
     TRY(make_session(&session, run, inner, samples));
     infer_needle_model model = {.session = session,
                                 .vocabulary = run->conf->model.vocab,
-                                .asked_to_stop = train_signals_received,
+                                .asked_to_stop = launch_asked_to_stop,
                                 .last = -1};
     infer_answerer answerer = infer_needle_answerer(&model);
     TRY(ask_all(report, samples, &answerer));
@@ -192,7 +195,7 @@ static kern_status check_places(const choices *chosen) {
     launch_outputs_write(&outputs, LAUNCH_SAMPLES, chosen->write);
     kern_status status = launch_outputs_check(&outputs, chosen->force);
     launch_outputs_clear(&outputs);
-    return status == KERN_OK && chosen->png ? launch_gnuplot_check() : status;
+    return status == KERN_OK && chosen->png ? launch_gnuplot_check("pngcairo") : status;
 }
 
 /* The numbers are shown before files are written: a disk that is full loses none of them. */
@@ -201,6 +204,7 @@ static kern_status present(const launch_niah_report *report, const choices *chos
     launch_niah_print(report);
     if (chosen->json) TRY(launch_print_json(launch_niah_json(report)));
     fflush(stdout);
+    if (launch_ranks_rank()) goto done; /* the first one writes */
     if (chosen->csv) TRY(launch_niah_write_csv(report, chosen->csv));
     if (chosen->png) TRY(launch_niah_draw(report, chosen->png));
 done:
@@ -212,7 +216,8 @@ static kern_status ask_or_write(launch_niah_samples *samples, const launch_niah_
                                 const infer_needle_spec *spec, launch_trained *runs,
                                 char *const *words, int64_t count, const choices *chosen) {
     kern_status status = KERN_OK;
-    if (chosen->write) return launch_niah_write(samples, chosen->write);
+    if (chosen->write)
+        return launch_ranks_rank() ? KERN_OK : launch_niah_write(samples, chosen->write);
     launch_niah_report report = {.samples = samples, .plan = plan, .spec = spec};
     report.column = calloc((size_t)count * 2, sizeof *report.column);
     ASSERT(report.column);
@@ -273,7 +278,7 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     ASSERT(runs);
     TRY(check_places(chosen));
     for (int64_t i = 0; i < count; i++)
-        TRY(launch_trained_open(&runs[i], words[i], chosen->device));
+        TRY(launch_trained_open(&runs[i], words[i], chosen->device, 0));
     TRY(check_vocabularies(runs, count));
     TRY(make_plan(&plan, &tasks, &lengths, chosen, &runs[0]));
     spec.vocabulary = runs[0].vocabulary;

@@ -5,6 +5,7 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
+#include "launch/plan_ranks.h"
 #include "launch/plan_time.h"
 #include "launch/report.h"
 #include "train/disk.h"
@@ -33,7 +34,10 @@ static const char *const way_name[WAYS] = {"here", "least_memory", "all_kept"};
 typedef struct {
     const ttt_conf *conf;
     const kern_device *device;
-    bool paper; /* the device is not here */
+    bool paper;                    /* the device is not here */
+    const launch_paper_ranks *job; /* NULL: one rank */
+    train_step *ranked;            /* of a job: the step that was planned */
+    double alone;                  /* seconds of a step by one rank; 0: not known */
     double limit, compile_seconds;
     int threads;
     way way[WAYS];
@@ -84,7 +88,8 @@ static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
     way *found = &to->way[which];
-    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit, NULL, to->threads, false));
+    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit,
+                       to->job ? &to->job->ranks : kern_ranks_alone(), to->threads, false));
     found->known = step || which == WAY_LEAST;
     found->timed = step && train_can_predict(to->device->machine);
     if (found->timed) found->time = train_predict(step);
@@ -92,6 +97,24 @@ static kern_status find_way(plan *to, int which, double limit) {
         count_parameters(to, infer_model_parameters(train_step_model(step)));
         to->disk = find_disk(to, train_step_model(step));
     }
+    if (to->job && which == WAY_HERE) {
+        to->ranked = step;
+        step = NULL;
+    }
+done:
+    train_step_destroy(step);
+    return status;
+}
+
+/* How fast one rank would be that has memory enough: what the ranks of a job are compared with. */
+static kern_status find_alone(plan *to) {
+    kern_status status = KERN_OK;
+    train_step *step = NULL;
+    train_fit fit;
+    TRY(train_fit_find(&step, &fit, to->conf, to->device, HUGE_VAL, kern_ranks_alone(), to->threads,
+                       false));
+    if (step && train_can_predict(to->device->machine))
+        to->alone = train_predict(step).step.seconds;
 done:
     train_step_destroy(step);
     return status;
@@ -152,6 +175,10 @@ static void print_model(const plan *of) {
         if (of->kind[kind] > 0)
             printf("%s%s %s", kind ? ", " : ": ", name, launch_scaled(text, of->kind[kind], ""));
     printf("; fast: %s\n", launch_scaled(text, of->fast_parameters, ""));
+}
+
+static int ranks_of(const plan *of) {
+    return of->job ? of->job->ranks.job->ranks : 1;
 }
 
 static double tokens_of(const plan *of) {
@@ -246,10 +273,10 @@ static double executed(const plan *of, const way *w) {
     return w->fit.memory.executed_flops;
 }
 static double ratio(const plan *of, const way *w) {
-    return w->fit.memory.executed_flops / train_model_flops(of->conf);
+    return w->fit.memory.executed_flops / (train_model_flops(of->conf) / ranks_of(of));
 }
 static double moved(const plan *of, const way *w) {
-    return w->fit.memory.row_bytes / tokens_of(of);
+    return w->fit.memory.row_bytes / (tokens_of(of) / ranks_of(of));
 }
 
 static void print_choices(const plan *of) {
@@ -327,7 +354,11 @@ static kern_status print_plan_json(const plan *of) {
                     (json_int_t)of->disk.checkpoints, "run_bytes", (json_int_t)of->disk.run);
     for (int w = 0; w < WAYS; w++) launch_json_set(object, way_name[w], json_way(of, &of->way[w]));
     if (of->way[WAY_HERE].timed)
-        launch_plan_time_json(object, of->conf, of->device->machine, &of->way[WAY_HERE].time);
+        launch_plan_time_json(object, of->conf, of->device->machine, &of->way[WAY_HERE].time,
+                              ranks_of(of));
+    if (of->ranked && of->way[WAY_HERE].timed)
+        launch_plan_ranks_json(object, of->conf, of->job, of->ranked,
+                               of->way[WAY_HERE].time.step.seconds, of->alone);
     return launch_print_json(object);
 }
 
@@ -348,11 +379,25 @@ done:
     return status;
 }
 
+/* Jobs are foretold on a device on paper; --tensor goes before ranks.tensor. */
+static kern_status check_ranks(const ttt_conf *conf, const char *name, int64_t *tensor,
+                               int64_t ranks, bool scaling) {
+    if (!*tensor) *tensor = conf->ranks.tensor;
+    if ((ranks != 1 || scaling || *tensor != 1) && !name)
+        return kern_fail(KERN_ERR_USAGE, "--ranks, --tensor and --scaling need --device NAME");
+    return KERN_OK;
+}
+
 int launch_plan(int argc, char **argv) {
-    bool json = false;
-    const char *name = NULL;
+    bool json = false, scaling = false;
+    const char *name = NULL, *network = "400Gb";
+    int64_t ranks = 1, tensor = 0;
     const launch_option accepted[] = {
         {"device", LAUNCH_TEXT, &name, "NAME", "a GPU that need not be here; or a file of figures"},
+        {"ranks", LAUNCH_COUNT, &ranks, "N", "a job of so many of it, of which one is planned"},
+        {"tensor", LAUNCH_COUNT, &tensor, "M", "so many share the work on a text (ranks.tensor)"},
+        {"network", LAUNCH_TEXT, &network, "SPEED", "of a rank's port: 400Gb (bits), 50GB (bytes)"},
+        {"scaling", LAUNCH_FLAG, &scaling, NULL, "a table over 8 to 1024 ranks"},
         LAUNCH_JSON(&json),
         {NULL, LAUNCH_FLAG, NULL, NULL, NULL}};
     const launch_syntax syntax = {
@@ -368,7 +413,9 @@ int launch_plan(int argc, char **argv) {
         "  ttt plan 125m-e2e-8k train.context=32768 train.batch=1 train.memory_limit=16e9\n"
         "With --device: whether it fits there, how it would be trained and how fast, by the\n"
         "device's figures. There are a100-40, a100-80, h100, h200 and b200; other machines are\n"
-        "described in a file (docs/costs.md).",
+        "described in a file (docs/costs.md). With --ranks, too: what each of a job's ranks "
+        "needs,\n"
+        "what they send each other, and how fast the job is against one rank.",
         accepted,
         1,
         -1};
@@ -378,9 +425,16 @@ int launch_plan(int argc, char **argv) {
     ttt_conf *conf = NULL;
     kern_device *paper = NULL;
     kern_machine machine;
+    launch_paper_ranks job;
+    plan of = {0};
     TRY(infer_load(&conf, argv[1], argc - 2, (const char *const *)(argv + 2)));
-    plan of = {.conf = conf, .threads = train_threads(conf)};
+    TRY(check_ranks(conf, name, &tensor, ranks, scaling));
+    TRY(launch_paper_ranks_open(&job, ranks, scaling ? 1 : tensor, network));
+    of.conf = conf;
+    of.threads = train_threads(conf);
+    if (ranks > 1) of.job = &job;
     TRY(open_device(&of, &paper, &machine, name));
+    if (ranks > 1 || scaling) TRY(find_alone(&of));
     TRY(make_plan(&of));
     print_model(&of);
     print_work(&of);
@@ -390,9 +444,14 @@ int launch_plan(int argc, char **argv) {
     print_choices(&of);
     print_verdict(&of);
     if (of.way[WAY_HERE].timed)
-        launch_plan_time_print(conf, of.device->machine, &of.way[WAY_HERE].time);
+        launch_plan_time_print(conf, of.device->machine, &of.way[WAY_HERE].time, (int)ranks);
+    if (of.ranked && of.way[WAY_HERE].timed)
+        launch_plan_ranks_print(conf, &job, of.ranked, of.way[WAY_HERE].time.step.seconds,
+                                of.alone);
+    if (scaling) TRY(launch_plan_scaling(conf, of.device, tensor, network, of.alone));
     if (json) TRY(print_plan_json(&of));
 done:
+    train_step_destroy(of.ranked);
     kern_device_paper_destroy(paper);
     conf_destroy(conf);
     return launch_report(syntax.command, status);

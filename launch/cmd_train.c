@@ -1,9 +1,12 @@
 /* ttt train: a new run from a configuration, or on with one that stopped. */
 #include "infer/mixer.h"
+#include "launch/agree.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/outputs.h"
+#include "launch/ranks.h"
 #include "train/files.h"
+#include "train/history.h"
 #include "train/loop.h"
 
 #include <stdlib.h>
@@ -11,12 +14,35 @@
 static kern_status train_new(int words, char **word) {
     kern_status status = KERN_OK;
     ttt_conf *conf = NULL;
+    const kern_ranks *ranks = NULL;
     char *dir = NULL;
     TRY(infer_load(&conf, word[0], words - 1, (const char *const *)word + 1));
     dir = *conf->run.dir ? train_text("%s", conf->run.dir) : train_text("runs/%s", conf->name);
     TRY(launch_outputs_check_folder(dir));
-    TRY(train_loop_new(conf));
+    TRY(launch_agree_and_open(&ranks, conf));
+    TRY(train_loop_new(conf, ranks));
 done:
+    launch_ranks_close(ranks);
+    free(dir);
+    conf_destroy(conf);
+    return status;
+}
+
+/* The ranks are those that the run's configuration asks for. */
+static kern_status train_on(const char *source, int words, char **word) {
+    kern_status status = KERN_OK;
+    const char *const *override = (const char *const *)word;
+    ttt_conf *conf = NULL;
+    const kern_ranks *ranks = NULL;
+    char *dir = NULL, *config = NULL;
+    TRY(train_history_run(&dir, source));
+    config = train_text("%s/config.yaml", dir);
+    TRY(infer_load(&conf, config, words, override));
+    TRY(launch_agree_and_open(&ranks, conf));
+    TRY(train_loop_resume(source, words, override, ranks));
+done:
+    launch_ranks_close(ranks);
+    free(config);
     free(dir);
     conf_destroy(conf);
     return status;
@@ -40,9 +66,9 @@ int launch_train(int argc, char **argv) {
         "for\n"
         "bit, as if nothing had happened. With --resume, key=value may change what does not "
         "change\n"
-        "the course: train.device, train.threads, train.memory_limit, data.*, run.*, and\n"
-        "train.steps where\n"
-        "train.total_steps is set. To fine-tune, start a new run with train.init_from=RUN.",
+        "the course: train.device, train.threads, train.memory_limit, data.*, run.*, ranks.*,\n"
+        "and train.steps where train.total_steps is set. To fine-tune, start a new run with "
+        "train.init_from=RUN.",
         accepted,
         0,
         -1};
@@ -50,7 +76,7 @@ int launch_train(int argc, char **argv) {
     if (code >= 0) return code;
     kern_status status;
     if (resume)
-        status = train_loop_resume(resume, argc - 1, (const char *const *)argv + 1);
+        status = train_on(resume, argc - 1, argv + 1);
     else if (argc < 2)
         status =
             kern_fail(KERN_ERR_USAGE, "name a configuration, for example: ttt train quickstart");

@@ -14,6 +14,8 @@ int launch_niah(int argc, char **argv);
 int launch_infer(int argc, char **argv);
 int launch_state(int argc, char **argv);
 int launch_configs(int argc, char **argv);
+int launch_sweep_command(int argc, char **argv);
+int launch_report_command(int argc, char **argv);
 int launch_plan(int argc, char **argv);
 int launch_bench(int argc, char **argv);
 

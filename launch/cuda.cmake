@@ -21,14 +21,16 @@ set(cuda_objects)
 foreach(source ${cuda_kernels})
     get_filename_component(name ${source} NAME_WE)
     set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
+    # What ptxas says of each kernel stays beside the object (tests/kernels/test_cuda_code.sh).
     add_custom_command(
         OUTPUT ${object}
         COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-        COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} --threads 0 ${cuda_code} -O3 -lineinfo --fmad=false
-                -Xcompiler -fPIC,-fvisibility=hidden
+        COMMAND bash -c "\"$@\" >'${object}.txt' 2>&1 || { cat '${object}.txt'; exit 1; }" nvcc
+                ${CUDAToolkit_NVCC_EXECUTABLE} --threads 0 ${cuda_code} -O3 -lineinfo --fmad=false
+                -Xcompiler -fPIC,-fvisibility=hidden --resource-usage
                 -Xptxas --warn-on-spills,--warn-on-local-memory-usage -Werror all-warnings
                 -I ${CMAKE_SOURCE_DIR} -c ${source} -o ${object}
-        DEPENDS ${source} ${cuda_headers} COMMENT "nvcc ${name}.cu" VERBATIM)
+        DEPENDS ${source} ${cuda_headers} kernels/vector_math.h COMMENT "nvcc ${name}.cu" VERBATIM)
     list(APPEND cuda_objects ${object})
 endforeach()
 

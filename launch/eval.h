@@ -3,14 +3,19 @@
 #ifndef LAUNCH_EVAL_H
 #define LAUNCH_EVAL_H
 
+#include "infer/sample.h"
 #include "launch/arguments.h"
 #include "launch/trained.h"
 
 typedef struct {
     const char *data, *device;       /* NULL: what the runs' data.test names */
     const char *context, *csv, *png; /* as written; NULL: not given */
+    const char *command;             /* line, for what is saved */
     launch_texts text;
-    int64_t windows, place;
+    const char *judge;             /* a run; NULL: not given */
+    int64_t decode, prompt_tokens; /* to write, 0: nothing; to read before, 0: the context */
+    infer_sampling sampling;       /* of what is written */
+    int64_t windows, place, tensor;
     bool books, by_position, by_token, off, save, force, json, sum;
 } launch_eval_choices;
 
@@ -25,6 +30,11 @@ kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *w
  * `sum` one per text. Memory does not depend on a text's length. Errors: as above, and those of
  * infer_session; whole lines have been printed then. */
 kern_status launch_eval_texts(const launch_eval_choices *chosen, const char *word);
+
+/* Has one run read the beginnings of held-out texts and write on, and another one score that, token
+ * by token; prints the loss by position. Errors: as above; KERN_ERR_USAGE where the vocabularies
+ * differ. */
+kern_status launch_eval_decoding(const launch_eval_choices *chosen, const char *word);
 
 /* The lengths that --context names: "512,2048" -> [2], in that order, free with free(); none where
  * `text` is NULL. Errors: KERN_ERR_USAGE. */

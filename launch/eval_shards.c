@@ -8,10 +8,13 @@
 
 #include "launch/eval.h"
 #include "launch/eval_report.h"
+#include "launch/eval_saved.h"
 #include "launch/gnuplot.h"
 #include "launch/outputs.h"
 #include "launch/progress_line.h"
+#include "launch/ranks.h"
 #include "launch/report.h"
+#include "launch/together.h"
 #include "train/dataset.h"
 #include "train/files.h"
 #include "train/fit.h"
@@ -93,7 +96,7 @@ static kern_status check_vocabulary(const launch_trained *run, const data_source
 
 static bool show(void *context, int64_t done, int64_t windows) {
     launch_progress_line *line = context;
-    bool stop = train_signals_received() != 0;
+    bool stop = launch_asked_to_stop() != 0;
     if (stop)
         launch_progress_clear(line);
     else
@@ -151,6 +154,7 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                              .tokens = tokens,
                              .inner = c->chunk > 0,
                              .device = run->device,
+                             .tensor = run->ranks->tensor,
                              .threads = threads,
                              .values = run->values};
     omp_set_num_threads(threads);
@@ -165,7 +169,8 @@ static kern_status evaluate(evaluation *e, int64_t column, int64_t length) {
                               .tail = e->report.tail,
                               .vocabulary = run->vocabulary,
                               .seen = show,
-                              .context = &line};
+                              .context = &line,
+                              .data = run->ranks->data};
     TRY(infer_evaluate(&c->losses[length], &given));
 done:
     if (status != KERN_OK) kern_fail_context(status, "%s", label);
@@ -235,10 +240,10 @@ done:
     return status;
 }
 
-static kern_status save(const launch_eval_report *report, int64_t index,
-                        const launch_trained *run) {
+static kern_status save(const evaluation *e, int64_t index) {
     kern_status status = KERN_OK;
-    json_t *object = launch_eval_json(report, index);
+    const launch_trained *run = &e->runs[index];
+    json_t *object = launch_saved_json(&e->report, index, e->chosen->command, e->chosen->windows);
     char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), *path = NULL;
     ASSERT(text);
     TRY(find_saved(&path, run, run->step));
@@ -269,7 +274,7 @@ static kern_status check_places(evaluation *e) {
     for (int64_t i = 0; i < e->count && e->chosen->save; i++)
         TRY(list_saved(&e->outputs, &e->runs[i]));
     TRY(launch_outputs_check(&e->outputs, e->chosen->force));
-    if (e->chosen->png) TRY(launch_gnuplot_check());
+    if (e->chosen->png) TRY(launch_gnuplot_check("pngcairo"));
 done:
     return status;
 }
@@ -282,9 +287,10 @@ static kern_status present(const evaluation *e) {
     launch_eval_print(report, chosen->books, chosen->by_position);
     if (chosen->json) TRY(launch_print_json(launch_eval_json(report, INFER_ALL)));
     fflush(stdout);
+    if (launch_ranks_rank()) goto done; /* the first one writes */
     if (chosen->csv) TRY(launch_eval_write_csv(report, chosen->csv));
     if (chosen->png) TRY(launch_eval_draw(report, chosen->by_position, chosen->png));
-    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(report, i, &e->runs[i]));
+    for (int64_t i = 0; i < e->count && chosen->save; i++) TRY(save(e, i));
 done:
     return status;
 }
@@ -348,7 +354,7 @@ static kern_status open_runs(evaluation *e, char *const *words) {
     kern_status status = KERN_OK;
     TRY(launch_eval_lengths(&e->lengths, &e->report.lengths, e->chosen->context));
     for (int64_t i = 0; i < e->count; i++)
-        TRY(launch_trained_open(&e->runs[i], words[i], e->chosen->device));
+        TRY(launch_trained_open(&e->runs[i], words[i], e->chosen->device, e->chosen->tensor));
     tell_apart(e->runs, words, e->count);
     if (e->report.lengths == 0) {
         e->lengths = calloc(1, sizeof *e->lengths);

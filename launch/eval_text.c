@@ -142,12 +142,13 @@ kern_status launch_eval_texts(const launch_eval_choices *chosen, const char *wor
     infer_session *session = NULL;
     infer_session_spec spec = {.limit = 0};
     bool begun = false;
-    TRY(launch_trained_open(&run, word, chosen->device));
+    TRY(launch_trained_open(&run, word, chosen->device, 0));
     TRY(find_limit(&spec.limit, chosen, &run));
     spec.conf = run.conf;
     spec.device = run.device;
+    spec.tensor = run.ranks->tensor;
     spec.inner = launch_eval_has_inner(&run) && !chosen->off;
-    spec.memory = train_memory_limit(run.conf, run.device);
+    spec.memory = train_rank_limit(run.conf, run.device, run.ranks);
     spec.threads = train_threads(run.conf);
     omp_set_num_threads(spec.threads);
     TRY(infer_session_create(&session, &spec));

@@ -78,15 +78,17 @@ static kern_status complain(FILE *errors, const char *what) {
     return status;
 }
 
-kern_status launch_gnuplot_check(void) {
+kern_status launch_gnuplot_check(const char *terminal) {
     kern_status status = KERN_OK;
     FILE *stream[STREAMS] = {NULL};
+    char *script = train_text("set terminal %s\n", terminal);
     int code;
-    TRY(open_streams(stream, "set terminal pngcairo\n"));
+    TRY(open_streams(stream, script));
     TRY(run(&code, stream));
-    if (code) TRY(complain(stream[2], "cannot draw PNG"));
+    if (code) TRY(complain(stream[2], strcmp(terminal, "svg") ? "cannot draw PNG" : "has no SVG"));
 done:
     close_streams(stream);
+    free(script);
     return status;
 }
 
@@ -109,6 +111,25 @@ done:
     free(picture);
     close_streams(stream);
     return status == KERN_OK || drawn ? status : kern_fail_context(status, "%s", path);
+}
+
+kern_status launch_gnuplot_svg(char **svg, const char *script) {
+    kern_status status = KERN_OK;
+    FILE *stream[STREAMS] = {NULL};
+    char *text = NULL;
+    size_t bytes;
+    int code;
+    *svg = NULL;
+    TRY(open_streams(stream, script));
+    TRY(run(&code, stream));
+    text = contents(&bytes, stream[1]);
+    char *begins = strstr(text, "<svg");
+    if (code || !begins || !strstr(begins, "</svg>")) TRY(complain(stream[2], "did not draw"));
+    *svg = train_text("%s", begins);
+done:
+    free(text);
+    close_streams(stream);
+    return status;
 }
 
 void launch_gnuplot_quote(FILE *script, const char *text) {

@@ -3,18 +3,18 @@
 # it, in at most eight minutes, and writes one report. What fails is in it, and the rest goes on; the
 # exit code is 0 where all passed. Run again, a build that was cut off goes on.
 #   --report FILE  the report (out/gpu_check.txt); its JSON lines go to FILE.jsonl
-#   --parts LIST   only these, with commas between: build, device, kernels, golden, quickstart, bench,
-#                  sanitizer
+#   --parts LIST   only these, with commas between: build, device, kernels, golden, quickstart, ranks,
+#                  bench, sanitizer
 #   --figures NAME what ttt plan --device foretells by; by itself, as the GPU is called
 #   --plugin PATH  another plug-in than the build's libttt_cuda.so, which is not built then
 #   --small        tiny sizes, for a plug-in that only acts as a GPU
 # shellcheck disable=SC2317 # parts are called by their names
 set -euo pipefail
 
-# The parts and the seconds that each may take, 470 in all; what one leaves is the next one's.
-declare -A limit=([build]=180 [device]=10 [kernels]=55 [golden]=45 [quickstart]=50 [bench]=90
-    [sanitizer]=40)
-parts=build,device,kernels,golden,quickstart,bench,sanitizer
+# The parts and the seconds that each may take, 475 in all; what one leaves is the next one's.
+declare -A limit=([build]=160 [device]=10 [kernels]=55 [golden]=45 [quickstart]=50 [ranks]=45 [bench]=80
+    [sanitizer]=30)
+parts=build,device,kernels,golden,quickstart,ranks,bench,sanitizer
 report=out/gpu_check.txt
 figures='' plugin='' small=no
 
@@ -172,13 +172,33 @@ bound_of() { # PRECISION
         print precision == "f64" ? 1e-10 : 4 * sqrt(115) * (precision == "f32" ? d : sqrt(d * 2 ^ -8)) }'
 }
 
-# A few steps of the quick start on the project's own source, by both devices.
-part_quickstart() {
-    local precision device dir
-    local words=("data.train=$scratch/train.h5" "data.valid=$scratch/valid.h5"
+# The words of a few steps of the quick start.
+words_of_steps() {
+    words=("data.train=$scratch/train.h5" "data.valid=$scratch/valid.h5"
         "data.test=$scratch/valid.h5" train.steps=4 train.total_steps=1000)
     [ $small = no ] || words+=(model.blocks=2 model.dim=32 model.heads=2 model.mlp=48 model.window=32
         inner.chunk=16 train.context=64 train.batch=2)
+}
+
+# losses RUN: those of its steps, into RUN.losses; too few of them fail later.
+losses() { build/tests/json_get --numbers --has loss . loss <"$1/metrics.jsonl" >"$1.losses" || true; }
+
+# alike WHAT RUN OTHER BOUND: the losses of both.
+alike() {
+    paste "$2.losses" "$3.losses" >"$scratch/losses"
+    attempt "$1" awk -v bound="$4" '
+        { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > most) most = d; lines++ }
+        NF != 2 || d != d { torn = 1 }
+        END {
+            printf "detail: %d losses, at most %.1e apart (%s)\n", lines, most, bound
+            exit torn || lines != 4 || most > bound
+        }' "$scratch/losses" || true
+}
+
+# A few steps of the quick start on the project's own source, by both devices.
+part_quickstart() {
+    local precision device words
+    words_of_steps
     cat kernels/*.[ch] >"$scratch/train.txt"
     cat autodiff/*.[ch] >"$scratch/valid.txt"
     attempt "texts" $ttt pack --out "$scratch/train.h5" "$scratch/train.txt" &&
@@ -186,20 +206,38 @@ part_quickstart() {
             "$scratch/valid.txt" || return 0
     for precision in f64 f32 bf16; do
         for device in cpu cuda; do
-            dir=$scratch/$precision-$device
-            attempt "4 steps in $precision on $device" $ttt train quickstart "run.dir=$dir" \
-                "${words[@]}" train.precision=$precision train.device=$device || continue 2
-            build/tests/json_get --numbers --has loss . loss <"$dir/metrics.jsonl" \
-                >"$dir.losses" || true # then they are too few
+            attempt "4 steps in $precision on $device" $ttt train quickstart \
+                "run.dir=$scratch/$precision-$device" "${words[@]}" train.precision=$precision \
+                train.device=$device || continue 2
+            losses "$scratch/$precision-$device"
         done
-        paste "$scratch/$precision-cpu.losses" "$scratch/$precision-cuda.losses" >"$scratch/losses"
-        attempt "their losses in $precision" awk -v bound="$(bound_of $precision)" '
-            { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > most) most = d; lines++ }
-            NF != 2 || d != d { torn = 1 }
-            END {
-                printf "detail: %d losses, at most %.1e apart (%s)\n", lines, most, bound
-                exit torn || lines != 4 || most > bound
-            }' "$scratch/losses" || true
+        alike "their losses in $precision" "$scratch/$precision-cpu" "$scratch/$precision-cuda" \
+            "$(bound_of $precision)"
+    done
+}
+
+# Two GPUs by NCCL: what ranks do together, and the steps of the part before on either axis.
+part_ranks() {
+    local gpus words tensor
+    $ttt plan bench-small train.device=cuda:1023 >"$log" 2>&1 || true
+    gpus=$(sed -n 's/.*there [a-z]* \([0-9]*\) GPU.*/\1/p' "$log")
+    if [ $small = no ] && [ "${gpus:-0}" -lt 2 ]; then
+        record "left out" "several GPUs" 0 "there is ${gpus:-none}"
+        return
+    fi
+    if ! command -v mpirun >/dev/null || ! grep -q 'MPI_C_FOUND\|MPI_C_LIB_NAMES' build/CMakeCache.txt; then
+        record "left out" "several GPUs" 0 "there was no MPI to build with; apt-get install openmpi-bin libopenmpi-dev"
+        return
+    fi
+    attempt "libttt_mpi.so" bash launch/build.sh build -- ttt_mpi test_comm || return 0
+    attempt "test_comm of two ranks" bash launch/ranks.sh -n 2 build/tests/test_comm || true
+    words_of_steps
+    for tensor in 1 2; do
+        attempt "4 steps by two ranks, ranks.tensor=$tensor" bash launch/ranks.sh -n 2 $ttt train \
+            quickstart "run.dir=$scratch/ranks-$tensor" "${words[@]}" train.precision=f64 \
+            train.device=cuda ranks.tensor=$tensor || continue
+        losses "$scratch/ranks-$tensor"
+        alike "their losses with ranks.tensor=$tensor" "$scratch/f64-cpu" "$scratch/ranks-$tensor" 1e-10
     done
 }
 

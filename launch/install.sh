@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what building, testing and the quick start need, on Debian 12 and 13, Ubuntu 22.04 and
 # newer. Touches neither the network nor any package when all is there.
-#   --tests        also valgrind, by which a test counts instructions
+#   --tests        also valgrind, by which a test counts instructions, and Open MPI, for several ranks
 #   --clang        also Clang and its OpenMP, which launch/test.sh --clang needs
 #   --no-install   only names what is missing; exit 1 if anything is
 set -euo pipefail
@@ -62,7 +62,11 @@ missing_packages() {
     while read -r thing package; do
         [ -z "$thing" ] || have_header "$thing" || echo "$package"
     done <<<"$headers"
-    if [ $tests = yes ]; then command -v valgrind >/dev/null || echo valgrind; fi
+    if [ $tests = yes ]; then
+        command -v valgrind >/dev/null || echo valgrind
+        command -v mpirun >/dev/null || echo openmpi-bin
+        command -v mpicc >/dev/null || echo libopenmpi-dev
+    fi
     if [ $clang = yes ]; then
         command -v clang >/dev/null || echo clang
         echo '#include <omp.h>' | clang -fopenmp -E -x c - >/dev/null 2>&1 || echo libomp-dev

@@ -1,7 +1,9 @@
 /* The program: finds the command that the first word names and returns its exit code. */
 #include "configs/options.h"
 #include "kernels/crowding.h"
+#include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/ranks.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -19,21 +21,25 @@
 typedef struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
+    bool ranks; /* several processes may do it together */
 } command;
 
 /* In the order in which one meets them; ends with the row without a name. */
 static const command commands[] = {
-    {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack},
-    {"tokenize", "text to token ids of a known vocabulary, and back", launch_tokenize},
-    {"train", "trains a model from a configuration, or goes on with a run", launch_train},
-    {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval},
-    {"niah", "hides a needle in a long text and asks runs for it", launch_niah},
-    {"infer", "reads a text with inner steps, and writes on", launch_infer},
-    {"state", "shows what a saved state has learned", launch_state},
-    {"configs", "lists configurations, prints one with every option at its value", launch_configs},
-    {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan},
-    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench},
-    {NULL, NULL, NULL},
+    {"pack", "turns text files into shards of tokens, and verifies shards", launch_pack, false},
+    {"tokenize", "text to token ids of a known vocabulary, and back", launch_tokenize, false},
+    {"train", "trains a model from a configuration, or goes on with a run", launch_train, true},
+    {"sweep", "runs a study: many points from one file, to its end", launch_sweep_command, false},
+    {"eval", "measures the loss on held-out texts, or of a text token by token", launch_eval, true},
+    {"niah", "hides a needle in a long text and asks runs for it", launch_niah, true},
+    {"report", "turns runs and studies into one page of figures", launch_report_command, false},
+    {"infer", "reads a text with inner steps, and writes on", launch_infer, true},
+    {"state", "shows what a saved state has learned", launch_state, false},
+    {"configs", "lists configurations, prints one with every option at its value", launch_configs,
+     false},
+    {"plan", "what a configuration needs: parameters, work, disk, memory", launch_plan, false},
+    {"bench", "how fast steps and ops run, against the machine's own peak", launch_bench, true},
+    {NULL, NULL, NULL, false},
 };
 
 enum { MOST_COMMANDS = 32 };
@@ -99,7 +105,13 @@ static int dispatch(int argc, char **argv) {
         return 0;
     }
     const command *row = find_command(name);
-    return row ? row->run(argc - 1, argv + 1) : unknown_command(name);
+    if (!row) return unknown_command(name);
+    if (!row->ranks && launch_ranks_count() > 1)
+        return launch_report(name, kern_fail(KERN_ERR_USAGE,
+                                             "%d ranks were started, and this command is for one; "
+                                             "start it without mpirun or srun",
+                                             launch_ranks_count()));
+    return row->run(argc - 1, argv + 1);
 }
 
 /* Output that could not be written (a full disk) is a fault even where the command did not look. */
@@ -141,6 +153,9 @@ int main(int argc, char **argv) {
     raise_open_files();
     share_one_heap();
     omp_set_dynamic(0); /* a team whose size changes is ended and started over */
+    kern_status status = launch_ranks_begin(); /* before threads that use its processors */
     kern_watch_crowding();
-    return close_output(dispatch(argc, argv));
+    int code = status == KERN_OK ? dispatch(argc, argv)
+                                 : launch_report(argc > 1 ? argv[1] : "ttt", status);
+    return launch_ranks_end(close_output(code));
 }

@@ -1,5 +1,7 @@
 #include "launch/outputs.h"
 
+#include "launch/ranks.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,6 +40,8 @@ static const struct {
     [LAUNCH_PICTURE] = {"a PNG picture", "\x89PNG\r\n\x1a\n"},
     [LAUNCH_SAMPLES] = {"a file of samples", "{\"index\":"},
     [LAUNCH_STATE] = {"the state of a session", NULL},
+    [LAUNCH_PAGE] = {"a page that ttt report wrote", "<!doctype html>\n<html lang=en>"},
+    [LAUNCH_PAGE_CSV] = {"a table that ttt report wrote", "section,figure,"},
     [LAUNCH_SAVED] = {"what ttt eval saved", "{\n \"tokenizer\":"},
 };
 
@@ -249,6 +253,7 @@ static kern_status try_place(const char *path) {
 
 kern_status launch_outputs_check(const launch_outputs *outputs, bool force) {
     kern_status status = KERN_OK;
+    if (launch_ranks_rank()) return KERN_OK; /* the first one writes */
     for (int64_t i = 0; i < outputs->count; i++) TRY(check_output(outputs, i, force));
     for (int64_t i = 0; i < outputs->count; i++) TRY(try_place(outputs->item[i].path));
 done:

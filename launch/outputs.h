@@ -14,6 +14,8 @@ typedef enum {
     LAUNCH_PICTURE,
     LAUNCH_SAMPLES,
     LAUNCH_STATE,
+    LAUNCH_PAGE,
+    LAUNCH_PAGE_CSV,
     LAUNCH_SAVED, /* RUN/eval/step-NUMBER.json; the only one that may be a part of a run */
     LAUNCH_FILE_KINDS
 } launch_file_kind;

@@ -15,14 +15,15 @@ static const char *const kind_name[AD_CALL_KINDS] = {
 static const int kind_order[AD_CALL_KINDS] = {AD_CALL_PRODUCT, AD_CALL_ATTENTION,
                                               AD_CALL_ATTENTION_VJP, AD_CALL_ROWS, AD_CALL_MOVE};
 
-static double tokens_of(const ttt_conf *conf) {
-    return (double)conf->train.batch * (double)conf->train.context;
+/* A rank's share. */
+static double tokens_of(const ttt_conf *conf, int ranks) {
+    return (double)conf->train.batch * (double)conf->train.context / ranks;
 }
 
 /* Model FLOPs against the best product of the type that products have. */
 static double peak_fraction(const ttt_conf *conf, const kern_machine *machine,
-                            const train_prediction *time) {
-    return train_model_flops(conf) /
+                            const train_prediction *time, int ranks) {
+    return train_model_flops(conf) / ranks /
            (time->step.seconds * kern_machine_flops(machine, infer_product(conf)));
 }
 
@@ -33,8 +34,9 @@ static void print_phase(const char *name, const train_time *time) {
 }
 
 void launch_plan_time_print(const ttt_conf *conf, const kern_machine *machine,
-                            const train_prediction *time) {
-    double tokens = tokens_of(conf), flops = kern_machine_flops(machine, infer_product(conf));
+                            const train_prediction *time, int ranks) {
+    double tokens = tokens_of(conf, ranks),
+           flops = kern_machine_flops(machine, infer_product(conf));
     char text[32], speed[32];
     printf("\n%-18s %10s", "phase", "seconds");
     for (int k = 0; k < AD_CALL_KINDS; k++) printf(" %12s", kind_name[kind_order[k]]);
@@ -42,7 +44,7 @@ void launch_plan_time_print(const ttt_conf *conf, const kern_machine *machine,
     for (int p = 0; p < TRAIN_PHASES; p++) print_phase(train_phase_name[p], &time->phase[p]);
     print_phase("step", &time->step);
     printf("\ntokens/s           %.0f\n", tokens / time->step.seconds);
-    printf("fraction of peak   %.1f %%\n", 100 * peak_fraction(conf, machine, time));
+    printf("fraction of peak   %.1f %%\n", 100 * peak_fraction(conf, machine, time, ranks));
     printf("launches a token   %.2f\n", time->step.launches / tokens);
     printf("row programs       %s a token\n",
            launch_scaled(text, time->step.row_bytes / tokens, "B"));
@@ -57,8 +59,8 @@ void launch_plan_time_print(const ttt_conf *conf, const kern_machine *machine,
 }
 
 void launch_plan_time_json(json_t *object, const ttt_conf *conf, const kern_machine *machine,
-                           const train_prediction *time) {
-    double tokens = tokens_of(conf);
+                           const train_prediction *time, int ranks) {
+    double tokens = tokens_of(conf, ranks);
     json_t *phases = json_object(), *kinds = json_object();
     for (int p = 0; p < TRAIN_PHASES; p++)
         launch_json_set(phases, train_phase_name[p], json_real(time->phase[p].seconds));
@@ -69,7 +71,7 @@ void launch_plan_time_json(json_t *object, const ttt_conf *conf, const kern_mach
     launch_json_set(object, "device", launch_json_text(machine->name));
     launch_json_set(object, "seconds_per_step", json_real(time->step.seconds));
     launch_json_set(object, "tokens_per_second", json_real(tokens / time->step.seconds));
-    launch_json_set(object, "peak_fraction", json_real(peak_fraction(conf, machine, time)));
+    launch_json_set(object, "peak_fraction", json_real(peak_fraction(conf, machine, time, ranks)));
     launch_json_set(object, "launches_per_token", json_real(time->step.launches / tokens));
     launch_json_set(object, "row_bytes_per_token", json_real(time->step.row_bytes / tokens));
     launch_json_set(object, "phase_seconds", phases);

@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include "data/stream.h"
+#include "kernels/doing.h"
 #include "launch/progress_line.h"
+#include "launch/ranks.h"
+#include "launch/together.h"
 #include "train/signals.h"
 
 enum { BLOCK = 1 << 16, PATIENCE_MS = 200, SHOWN_BYTES = 4096 };
@@ -20,7 +23,7 @@ typedef struct {
 } reading;
 
 static kern_status stop_if_asked(void) {
-    return train_signals_received() ? kern_fail(KERN_ERR_INTERRUPTED, "stopped") : KERN_OK;
+    return launch_asked_to_stop() ? kern_fail(KERN_ERR_INTERRUPTED, "stopped") : KERN_OK;
 }
 
 static kern_status seen(void *context, const int32_t *token, const double *nll, int64_t count) {
@@ -71,7 +74,7 @@ kern_status launch_prompt_text(const launch_prompt *prompt, const char *text) {
     return launch_prompt_bytes(prompt, text, (int64_t)strlen(text));
 }
 
-kern_status launch_prompt_size(int64_t *bytes, const char *path) {
+static kern_status find_size(int64_t *bytes, const char *path) {
     kern_status status = KERN_OK;
     data_stream *stream = NULL;
     struct stat info;
@@ -86,6 +89,29 @@ done:
     return status;
 }
 
+kern_status launch_prompt_size(int64_t *bytes, const char *path) {
+    kern_status status = launch_ranks_rank() ? KERN_OK : find_size(bytes, path);
+    if (launch_ranks_rank()) *bytes = 0;
+    launch_tell_number(bytes);
+    return launch_first_says(status);
+}
+
+/* The file's next bytes, which the first rank reads; 0 at the end, and after a signal. */
+static kern_status next_block(data_stream *stream, char *block, int64_t *got) {
+    kern_status status = KERN_OK;
+    *got = 0;
+    kern_doing_long("waiting for text");
+    if (stream) status = data_stream_read(stream, block, BLOCK, got);
+    kern_doing_long(NULL);
+    /* What came before the signal is read to its end. */
+    if (status == KERN_ERR_INTERRUPTED) *got = status = KERN_OK;
+    TRY(launch_first_says(status));
+    launch_tell_number(got);
+    launch_tell_bytes(block, *got);
+done:
+    return status;
+}
+
 kern_status launch_prompt_file(const launch_prompt *prompt, const char *path) {
     kern_status status = KERN_OK;
     infer_reader *reader = NULL;
@@ -94,12 +120,12 @@ kern_status launch_prompt_file(const launch_prompt *prompt, const char *path) {
     static char block[BLOCK];
     int64_t got = 1;
     TRY(launch_prompt_size(&r.bytes, path));
-    TRY(data_stream_open(&stream, &(data_stream_options){path, false, train_signals_received}));
+    data_stream_options options = {path, false, train_signals_received};
+    if (launch_ranks_rank() == 0) status = data_stream_open(&stream, &options);
+    TRY(launch_first_says(status));
     TRY(begin(&reader, &r, data_stream_name(path)));
     while (got > 0) {
-        status = data_stream_read(stream, block, BLOCK, &got);
-        if (status != KERN_ERR_INTERRUPTED) TRY(status);
-        if (status != KERN_OK) got = 0; /* what came before the signal is read to its end */
+        TRY(next_block(stream, block, &got));
         TRY(infer_reader_push(reader, block, got, got == 0));
     }
     TRY(stop_if_asked());
@@ -123,7 +149,7 @@ static kern_status next_bytes(int64_t *got, char *to) {
     return KERN_OK;
 }
 
-kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines) {
+static kern_status find_line(const char **line, int64_t *count, launch_lines *lines) {
     kern_status status = KERN_OK;
     int64_t searched = lines->taken;
     const char *end = NULL;
@@ -139,7 +165,7 @@ kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *
         lines->bytes = kern_grow(lines->bytes, &lines->capacity, lines->count + BLOCK, 1);
         int64_t got;
         TRY(next_bytes(&got, lines->bytes + lines->count));
-        TRY(stop_if_asked());
+        if (train_signals_received()) TRY(kern_fail(KERN_ERR_INTERRUPTED, "stopped"));
         lines->count += got;
         lines->ended = got == 0;
     }
@@ -148,6 +174,26 @@ kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *
     *count = end ? end - *line : lines->count - lines->taken;
     lines->taken += *count + (end != NULL);
     if (end && *count && (*line)[*count - 1] == '\r') --*count;
+done:
+    return status;
+}
+
+kern_status launch_prompt_line(const char **line, int64_t *count, launch_lines *lines) {
+    kern_status status = KERN_OK;
+    bool first = launch_ranks_rank() == 0;
+    *line = NULL;
+    *count = 0;
+    kern_doing_long("waiting for a line");
+    if (first) status = find_line(line, count, lines);
+    kern_doing_long(NULL);
+    TRY(launch_first_says(status));
+    int64_t there = *line ? *count : -1;
+    launch_tell_number(&there);
+    if (there < 0) goto done;
+    if (!first) lines->bytes = kern_grow(lines->bytes, &lines->capacity, there + 1, 1);
+    if (!first) *line = lines->bytes;
+    *count = there;
+    launch_tell_bytes((char *)(uintptr_t)*line, there);
 done:
     return status;
 }

@@ -85,6 +85,32 @@ void launch_print_name(const char *name, int width) {
     free(plain);
 }
 
+static bool is_plain(const char *word) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-./=,:+@%";
+    return *word && !word[strspn(word, plain)];
+}
+
+char *launch_command_text(int argc, char *const *argv) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&text, &bytes);
+    ASSERT(to);
+    fputs("ttt", to);
+    for (int i = 0; i < argc; i++) {
+        bool plain = is_plain(argv[i]);
+        fputs(plain ? " " : " '", to);
+        for (const char *c = argv[i]; *c; c++)
+            if (*c == '\'')
+                fputs("'\\''", to);
+            else
+                fputc(*c, to);
+        if (!plain) fputc('\'', to);
+    }
+    ASSERT(!fclose(to));
+    return text;
+}
+
 void launch_csv_field(FILE *file, const char *text) {
     if (!strpbrk(text, ",\"\n\r")) {
         fputs(text, file);

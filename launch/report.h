@@ -27,6 +27,10 @@ const char *launch_scaled(char text[32], double value, const char *unit);
  * up to `width` columns: with spaces behind it, or before it where width < 0. */
 void launch_print_name(const char *name, int width);
 
+/* "ttt eval runs/a --data 'x y.h5'": a command line as a shell reads it; free(). argv[0] is the
+ * command's name. */
+char *launch_command_text(int argc, char *const *argv);
+
 /* Writes a field of a CSV line, quoted where it has to be. */
 void launch_csv_field(FILE *file, const char *text);
 

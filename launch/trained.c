@@ -6,6 +6,8 @@
 
 #include "configs/conf.h"
 #include "infer/mixer.h"
+#include "launch/agree.h"
+#include "launch/ranks.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/files.h"
@@ -40,7 +42,8 @@ done:
     return status;
 }
 
-kern_status launch_trained_open(launch_trained *run, const char *word, const char *device) {
+kern_status launch_trained_open(launch_trained *run, const char *word, const char *device,
+                                int64_t tensor) {
     kern_status status = KERN_OK;
     TRY(kern_device_open(&run->device, device));
     run->word = train_text("%s", word);
@@ -48,6 +51,9 @@ kern_status launch_trained_open(launch_trained *run, const char *word, const cha
     run->alone = !run->dir;
     if (run->alone) run->dir = train_text("%s", word);
     TRY(infer_load(&run->conf, run->config, 0, NULL));
+    TRY(launch_agree(run->conf));
+    TRY(launch_ranks_open(&run->ranks, run->device, tensor ? tensor : launch_ranks_count()));
+    TRY(infer_check_ranks(run->conf, run->ranks->tensor->ranks));
     TRY(train_history_use(word, accept, run));
     run->label = label_of(run, word);
 done:
@@ -73,7 +79,8 @@ static kern_status load(void *context, const char *checkpoint) {
     }
     train_tensors tensors = {.count = run->layout->count, .items = items};
     TRY(train_checkpoint_open(&file, &state, &crc, checkpoint, &tensors));
-    TRY(infer_values_open(&run->values, run->conf, run->readers, run->device, file));
+    TRY(infer_values_open(&run->values, run->conf, run->ranks->tensor, run->readers, run->device,
+                          file));
     run->step = state.step;
     snprintf(run->identity, sizeof run->identity, "step %lld, weights %08x", (long long)state.step,
              (unsigned)crc);
@@ -85,8 +92,14 @@ done:
 }
 
 kern_status launch_trained_load(launch_trained *run, infer_readers readers) {
+    kern_status status = KERN_OK;
+    char text[96];
     run->readers = readers;
-    return train_history_use(run->word, load, run);
+    TRY(train_history_use(run->word, load, run));
+    snprintf(text, sizeof text, "the weights: %s\n", run->identity);
+    TRY(kern_comm_same(run->ranks->job, text));
+done:
+    return status;
 }
 
 void launch_trained_unload(launch_trained *run) {
@@ -104,4 +117,5 @@ void launch_trained_close(launch_trained *run) {
     data_vocabulary_destroy(run->vocabulary);
     infer_parameters_destroy(run->layout);
     infer_values_destroy(run->values);
+    launch_ranks_close(run->ranks);
 }

@@ -206,13 +206,16 @@ static inline kern_status ranks_agree_f64(const kern_comm *comm, double *value, 
     return ranks_reduce_into(comm, "agree_f64", value, value, count, KERN_F64, how, false);
 }
 
-/* What a rank does; comm is for memory of the device. */
+/* What a rank does; comms are for memory of the device. */
 typedef void (*ranks_body)(const kern_comm *comm, const kern_device *device, void *context);
+typedef void (*ranks_mesh_body)(const kern_ranks *ranks, const kern_device *device, void *context);
 
+enum { RANKS_JOB, RANKS_DATA, RANKS_TENSOR, RANKS_COMMS };
 typedef struct {
     pthread_t thread;
-    kern_comm comm;
-    ranks_body body;
+    kern_comm comm[RANKS_COMMS];
+    ranks_body body; /* or: */
+    ranks_mesh_body mesh;
     void *context;
 } ranks_thread;
 
@@ -222,34 +225,66 @@ static inline void *ranks_begin(void *argument) {
     kern_device device = *test_device();
     kern_stream stream = {.device = &device};
     device.stream = &stream;
-    kern_comm checked = kern_comm_check(&own->comm);
-    own->body(device.host ? &own->comm : &checked, &device, own->context);
-    ranks_leave(own->comm.context);
+    kern_comm checked[RANKS_COMMS];
+    const kern_comm *comm[RANKS_COMMS];
+    for (int i = 0; i < RANKS_COMMS; i++) {
+        checked[i] = kern_comm_check(&own->comm[i]);
+        comm[i] = device.host ? &own->comm[i] : &checked[i];
+    }
+    const kern_ranks ranks = {
+        .job = comm[RANKS_JOB], .data = comm[RANKS_DATA], .tensor = comm[RANKS_TENSOR]};
+    if (own->body)
+        own->body(ranks.job, &device, own->context);
+    else
+        own->mesh(&ranks, &device, own->context);
+    for (int i = 0; i < RANKS_COMMS; i++) ranks_leave(own->comm[i].context);
     return NULL;
 }
 
-/* Runs `body` on all ranks, each with its `item` bytes of context, and waits for them. */
-static inline void ranks_run(int ranks, ranks_body body, void *context, size_t item) {
-    ranks_meeting meeting = {
-        .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .ranks = ranks};
+static inline kern_comm ranks_comm(ranks_meeting *meeting, int rank) {
+    return (kern_comm){.rank = rank,
+                       .ranks = meeting->ranks,
+                       .reduce = ranks_reduce,
+                       .reduce_scatter = ranks_reduce_scatter,
+                       .all_gather = ranks_all_gather,
+                       .broadcast = ranks_broadcast,
+                       .agree_i64 = ranks_agree_i64,
+                       .agree_f64 = ranks_agree_f64,
+                       .tell = ranks_tell,
+                       .context = meeting};
+}
+
+/* Runs `begin` on a mesh of ranks, each with its `item` bytes of context, and waits for them. */
+static inline void ranks_run_threads(int ranks, int tensor, const ranks_thread *begin,
+                                     void *context, size_t item) {
+    ranks_meeting meeting[RANKS_COMMS][RANKS_MOST]; /* by group */
+    const int size[RANKS_COMMS] = {ranks, ranks / tensor, tensor};
     ranks_thread thread[RANKS_MOST];
-    ASSERT(ranks <= RANKS_MOST);
+    ASSERT(ranks <= RANKS_MOST && ranks % tensor == 0);
+    for (int i = 0; i < RANKS_COMMS; i++)
+        for (int group = 0; group < ranks; group++)
+            meeting[i][group] = (ranks_meeting){.lock = PTHREAD_MUTEX_INITIALIZER,
+                                                .changed = PTHREAD_COND_INITIALIZER,
+                                                .ranks = size[i]};
     for (int r = 0; r < ranks; r++) {
-        thread[r] = (ranks_thread){.comm = {.rank = r,
-                                            .ranks = ranks,
-                                            .reduce = ranks_reduce,
-                                            .reduce_scatter = ranks_reduce_scatter,
-                                            .all_gather = ranks_all_gather,
-                                            .broadcast = ranks_broadcast,
-                                            .agree_i64 = ranks_agree_i64,
-                                            .agree_f64 = ranks_agree_f64,
-                                            .tell = ranks_tell,
-                                            .context = &meeting},
-                                   .body = body,
-                                   .context = (char *)context + (size_t)r * item};
+        thread[r] = *begin;
+        thread[r].context = (char *)context + (size_t)r * item;
+        thread[r].comm[RANKS_JOB] = ranks_comm(&meeting[RANKS_JOB][0], r);
+        thread[r].comm[RANKS_DATA] = ranks_comm(&meeting[RANKS_DATA][r % tensor], r / tensor);
+        thread[r].comm[RANKS_TENSOR] = ranks_comm(&meeting[RANKS_TENSOR][r / tensor], r % tensor);
         ASSERT(!pthread_create(&thread[r].thread, NULL, ranks_begin, &thread[r]));
     }
     for (int r = 0; r < ranks; r++) pthread_join(thread[r].thread, NULL);
+}
+
+static inline void ranks_run(int ranks, ranks_body body, void *context, size_t item) {
+    ranks_run_threads(ranks, 1, &(ranks_thread){.body = body}, context, item);
+}
+
+/* Of `ranks` ranks each group of `tensor` shares its work. */
+static inline void ranks_run_mesh(int ranks, int tensor, ranks_mesh_body body, void *context,
+                                  size_t item) {
+    ranks_run_threads(ranks, tensor, &(ranks_thread){.mesh = body}, context, item);
 }
 
 #endif

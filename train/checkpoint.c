@@ -6,58 +6,78 @@
 
 #include "data/checksum.h"
 #include "data/safetensors.h"
+#include "kernels/doing.h"
 #include "train/files.h"
 #include "train/vocabulary.h"
-
-static size_t tensor_bytes(const train_tensor *tensor) {
-    size_t bytes = kern_dtype_bytes(tensor->dtype);
-    for (int axis = 0; axis < tensor->rank; axis++) bytes *= (size_t)tensor->shape[axis];
-    return bytes;
-}
 
 static const kern_device *device_of(const train_tensors *tensors) {
     return tensors->device ? tensors->device : kern_device_cpu();
 }
 
-kern_status train_tensor_read(const train_tensor *tensor, const kern_device *device,
-                              train_tensor_taker take, void *context) {
-    enum { PIECE = 4 << 20 };
+/* ---- saving ---- */
+
+static kern_status write_piece(void *writer, const train_tensor *tensor, size_t first,
+                               const void *bytes, size_t count) {
+    return data_safetensors_write_at(writer, tensor->name, first, bytes, count);
+}
+
+static kern_status begin_tensors(data_safetensors_writer **writer, const char *path,
+                                 const train_tensors *tensors, bool first) {
     kern_status status = KERN_OK;
-    size_t bytes = tensor_bytes(tensor);
-    void *stage = NULL;
-    if (device->host) return take(context, tensor, tensor->data, bytes);
-    TRY(kern_alloc(&stage, PIECE, "a piece of a tensor"));
-    for (size_t at = 0, count; at < bytes; at += count) {
-        count = bytes - at < PIECE ? bytes - at : PIECE;
-        TRY(kern_download(device, stage, (const char *)tensor->data + at, count));
-        TRY(take(context, tensor, stage, count));
+    TRY((first ? data_safetensors_create : data_safetensors_join)(writer, path));
+    for (int64_t i = 0; i < tensors->count; i++) {
+        const train_tensor *tensor = &tensors->items[i];
+        TRY(data_safetensors_declare(*writer, tensor->name, data_dtype_of(tensor->dtype),
+                                     tensor->rank, tensor->shape));
     }
+    TRY(data_safetensors_settle(*writer));
 done:
-    kern_free(stage);
     return status;
 }
 
-static kern_status write_piece(void *writer, const train_tensor *tensor, const void *bytes,
-                               size_t count) {
-    return data_safetensors_write(writer, tensor->name, bytes, count);
+static kern_status write_own(data_safetensors_part *part, data_safetensors_writer *writer,
+                             const train_tensors *tensors) {
+    kern_status status = KERN_OK;
+    for (int64_t i = 0; i < tensors->count; i++)
+        if (!tensors->items[i].spare)
+            TRY(train_tensor_read(&tensors->items[i], device_of(tensors), write_piece, writer));
+    TRY(data_safetensors_parts(part, writer));
+done:
+    return status;
 }
 
+/* The first rank learns what the others wrote, for the checksum of the whole. */
+static kern_status tell_parts(data_safetensors_writer *writer, const data_safetensors_part *part,
+                              int64_t count, const kern_comm *job) {
+    kern_status status = KERN_OK;
+    data_safetensors_part *of = kern_array(count, sizeof *of);
+    for (int rank = 1; rank < job->ranks; rank++) {
+        if (rank == job->rank) memcpy(of, part, (size_t)count * sizeof *of);
+        TRY(job->tell(job, of, (size_t)count * sizeof *of, rank));
+        if (job->rank == 0) data_safetensors_add_parts(writer, of);
+    }
+done:
+    free(of);
+    return status;
+}
+
+/* One file, by all ranks. */
 static kern_status write_tensors(train_state_file *file, const char *path,
-                                 const train_tensors *tensors) {
+                                 const train_tensors *tensors, const kern_comm *job) {
     kern_status status = KERN_OK;
     data_safetensors_writer *writer = NULL;
-    TRY(data_safetensors_create(&writer, path));
-    for (int64_t i = 0; i < tensors->count; i++) {
-        const train_tensor *tensor = &tensors->items[i];
-        TRY(data_safetensors_declare(writer, tensor->name, data_dtype_of(tensor->dtype),
-                                     tensor->rank, tensor->shape));
-    }
-    for (int64_t i = 0; i < tensors->count; i++) {
-        TRY(train_tensor_read(&tensors->items[i], device_of(tensors), write_piece, writer));
-    }
-    TRY(data_safetensors_finish(writer, &file->crc, &file->bytes));
+    data_safetensors_part *part = kern_array(tensors->count, sizeof *part);
+    if (job->rank == 0) status = begin_tensors(&writer, path, tensors, true);
+    TRY(kern_comm_meet(job, status));
+    if (job->rank) status = begin_tensors(&writer, path, tensors, false);
+    if (status == KERN_OK) status = write_own(part, writer, tensors);
+    TRY(kern_comm_meet(job, status));
+    TRY(tell_parts(writer, part, tensors->count, job));
+    if (job->rank == 0) status = data_safetensors_finish(writer, &file->crc, &file->bytes);
+    TRY(kern_comm_meet(job, status));
 done:
     data_safetensors_writer_destroy(writer);
+    free(part);
     return status;
 }
 
@@ -76,21 +96,16 @@ done:
     return status;
 }
 
-/* All files of the checkpoint into the directory `aside`, which is created. */
-static kern_status write_files(const char *aside, const train_state *state,
-                               const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES],
-                               const data_vocabulary *vocabulary, const ttt_conf *conf) {
+static kern_status begin_directory(const char *aside) {
+    kern_status status = train_remove(aside);
+    return status == KERN_OK ? train_make_directory(aside) : status;
+}
+
+/* What is no tensor, by one rank. */
+static kern_status write_rest(train_state_file *files, const char *aside, const train_state *state,
+                              const data_vocabulary *vocabulary, const ttt_conf *conf) {
     kern_status status = KERN_OK;
-    train_state_file files[TRAIN_STATE_FILES];
     char *path = train_text("%s/state.json", aside);
-    TRY(train_remove(aside));
-    TRY(train_make_directory(aside));
-    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) {
-        char *tensor_path = train_text("%s/%s", aside, train_state_file_names[i]);
-        status = write_tensors(&files[i], tensor_path, lists[i]);
-        free(tensor_path);
-        if (status != KERN_OK) goto done;
-    }
     TRY(train_vocabulary_write(&files[TRAIN_STATE_VOCABULARY], aside, vocabulary));
     TRY(write_configuration(&files[TRAIN_STATE_CONFIG], aside, conf));
     TRY(train_state_write(path, state, files));
@@ -99,27 +114,32 @@ done:
     return status;
 }
 
-kern_status train_checkpoint_save(const char *directory, const train_state *state,
-                                  const train_tensors *parameters, const train_tensors *moments,
-                                  const data_vocabulary *vocabulary, const ttt_conf *conf) {
+/* All files of the checkpoint into the directory `aside`, which is created. */
+static kern_status write_files(const char *aside, const train_state *state,
+                               const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES],
+                               const data_vocabulary *vocabulary, const ttt_conf *conf,
+                               const kern_comm *job) {
+    kern_status status = KERN_OK;
+    train_state_file files[TRAIN_STATE_FILES];
+    if (job->rank == 0) status = begin_directory(aside);
+    TRY(kern_comm_meet(job, status));
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) {
+        char *path = train_text("%s/%s", aside, train_state_file_names[i]);
+        status = write_tensors(&files[i], path, lists[i], job);
+        free(path);
+        if (status != KERN_OK) goto done;
+    }
+    if (job->rank == 0) status = write_rest(files, aside, state, vocabulary, conf);
+    TRY(kern_comm_meet(job, status));
+done:
+    return status;
+}
+
+/* Gives the complete directory `aside` its name. */
+static kern_status name_checkpoint(const char *path, const char *aside) {
     kern_status status = KERN_OK;
     struct stat info;
-    const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
-    char *path = train_text("%s/step-%08lld", directory, (long long)state->step);
-    char *aside = train_text("%s.tmp", path), *old = train_text("%s.old", path);
-    status = write_files(aside, state, lists, vocabulary, conf);
-    if (status != KERN_OK) {
-        /* The first failure is the one to report; what cannot be removed now is at the next start.
-         */
-        char *reason = train_text("%s", kern_error());
-        train_remove(aside);
-        status = kern_fail(status,
-                           "checkpoint of step %lld not saved: %s; earlier checkpoints are "
-                           "unharmed",
-                           (long long)state->step, reason);
-        free(reason);
-        goto done;
-    }
+    char *old = train_text("%s.old", path);
     if (!lstat(path, &info)) {
         TRY(train_remove(old));
         TRY(train_rename(path, old)); /* train_history_clean puts it back if we end right here */
@@ -128,10 +148,41 @@ kern_status train_checkpoint_save(const char *directory, const train_state *stat
     TRY(train_remove(old));
 done:
     free(old);
+    return status;
+}
+
+kern_status train_checkpoint_save(const char *directory, const train_state *state,
+                                  const train_tensors *parameters, const train_tensors *moments,
+                                  const data_vocabulary *vocabulary, const ttt_conf *conf,
+                                  const kern_comm *job) {
+    kern_status status = KERN_OK;
+    const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
+    char *path = train_text("%s/step-%08lld", directory, (long long)state->step);
+    char *aside = train_text("%s.tmp", path);
+    kern_doing_long("saving a checkpoint");
+    status = write_files(aside, state, lists, vocabulary, conf, job);
+    if (status != KERN_OK) {
+        /* The first failure is the one to report; what cannot be removed now is at the next start.
+         */
+        char *reason = train_text("%s", kern_error());
+        if (job->rank == 0) train_remove(aside);
+        status = kern_fail(status,
+                           "checkpoint of step %lld not saved: %s; earlier checkpoints are "
+                           "unharmed",
+                           (long long)state->step, reason);
+        free(reason);
+        goto done;
+    }
+    if (job->rank == 0) status = name_checkpoint(path, aside);
+    TRY(kern_comm_meet(job, status));
+done:
+    kern_doing_long(NULL);
     free(aside);
     free(path);
     return status;
 }
+
+/* ---- verifying and loading ---- */
 
 static kern_status verify_file(const char *directory, int index, const train_state_file *expected) {
     int64_t bytes = 0;
@@ -221,8 +272,7 @@ static kern_status copy(const train_tensors *tensors, const data_safetensors *fi
     for (int64_t i = 0; i < tensors->count; i++) {
         const data_tensor *found = data_safetensors_find(file, tensors->items[i].name);
         TRY(data_safetensors_unchanged(file, found));
-        if (found->bytes)
-            kern_upload(device_of(tensors), tensors->items[i].data, found->data, found->bytes);
+        TRY(train_tensor_fill(&tensors->items[i], device_of(tensors), found->data));
     }
     TRY(kern_finish(device_of(tensors)->stream));
 done:
@@ -247,18 +297,24 @@ done:
 }
 
 kern_status train_checkpoint_load(train_state *state, const char *path,
-                                  const train_tensors *parameters, const train_tensors *moments) {
+                                  const train_tensors *parameters, const train_tensors *moments,
+                                  const kern_comm *job) {
     kern_status status = KERN_OK;
     const train_tensors *const lists[TRAIN_STATE_TENSOR_FILES] = {parameters, moments};
     data_safetensors *files[TRAIN_STATE_TENSOR_FILES] = {NULL};
+    train_state_file expected[TRAIN_STATE_FILES];
     train_state read;
-    TRY(train_checkpoint_verify(&read, path));
-    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
-        if (lists[i]) TRY(open_tensors(&files[i], path, i, lists[i]));
-    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++)
-        if (lists[i]) TRY(copy(lists[i], files[i]));
+    kern_doing_long("reading a checkpoint");
+    status = verify(&read, expected, path, job->rank ? TRAIN_STATE_FILES : 0);
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES && status == KERN_OK; i++)
+        if (lists[i]) status = open_tensors(&files[i], path, i, lists[i]);
+    TRY(kern_comm_meet(job, status));
+    for (int i = 0; i < TRAIN_STATE_TENSOR_FILES && status == KERN_OK; i++)
+        if (lists[i]) status = copy(lists[i], files[i]);
+    TRY(kern_comm_meet(job, status));
     *state = read;
 done:
+    kern_doing_long(NULL);
     for (int i = 0; i < TRAIN_STATE_TENSOR_FILES; i++) data_safetensors_destroy(files[i]);
     return status;
 }

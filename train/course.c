@@ -21,7 +21,7 @@ static bool is_free(const char *name) {
         !strcmp(name, "data.begin"))
         return false; /* a run goes on with the vocabulary that its checkpoints carry */
     return !strcmp(name, "train.threads") || !strcmp(name, "train.device") ||
-           !strcmp(name, "train.memory_limit") || begins(name, "data.") ||
+           !strcmp(name, "train.memory_limit") || begins(name, "data.") || begins(name, "ranks.") ||
            (begins(name, "run.") && strcmp(name, "run.dir") != 0);
 }
 
@@ -184,7 +184,8 @@ static kern_status refuse(const ttt_conf *changed, const conf_option *option) {
     kern_fail(KERN_ERR_CONFIG,
               "%s cannot be given to a run that goes on: %s; what may change are "
               "train.device, train.threads, train.memory_limit, data.train (another path of the "
-              "same data), data.valid, data.test, run.* and train.steps; for anything else begin a "
+              "same data), data.valid, data.test, run.*, ranks.* and train.steps; for anything "
+              "else begin a "
               "new run with train.init_from",
               value,
               strcmp(option->name, "run.dir") != 0

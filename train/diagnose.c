@@ -1,18 +1,20 @@
 #include "train/diagnose.h"
 
+#include "kernels/doing.h"
 #include "train/fit.h"
 #include "train/gradient.h"
 #include "train/schedule.h"
 
+/* KERN_OK where every value is finite; `first`: the number of the first sequence in the batch. */
 static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
                                    train_gradient *gradient, const train_step_buffers *b,
-                                   const int32_t *tokens, int64_t number) {
+                                   const int32_t *tokens, int64_t number, int64_t first) {
     double multiplier =
         train_inner_multiplier(conf->inner.warmup_from, conf->inner.warmup_steps, number);
-    infer_model_set_parameters(model, b->parameters);
+    train_weights_set(b->weights, model);
     size_t flat = (size_t)b->layout->elements * kern_dtype_bytes(b->dtype);
     b->device->zero(b->device->stream, b->gradient, flat, flat, 1);
-    for (int64_t s = 0; s < conf->train.batch; s++) {
+    for (int64_t s = 0; s < b->sequences; s++) {
         infer_batch batch = {.tokens = tokens + s * (conf->train.context + 1),
                              .rate = conf->inner.lr * multiplier,
                              .token_nll = b->token_nll,
@@ -21,12 +23,9 @@ static kern_status check_sequences(const ttt_conf *conf, infer_model *model,
         kern_status status = train_gradient_add(gradient, b->gradient, &batch);
         if (status != KERN_OK)
             return kern_fail_context(status, "outer step %lld, sequence %lld",
-                                     (long long)number + 1, (long long)s);
+                                     (long long)number + 1, (long long)(first + s));
     }
-    return kern_fail(KERN_ERR_NUMERIC,
-                     "outer step %lld: the loss or the gradient is not finite although every value "
-                     "of each sequence is; their sum overflowed",
-                     (long long)number + 1);
+    return KERN_OK;
 }
 
 /* Every value is kept, which takes far more than a step does; the system would rather end the
@@ -43,8 +42,9 @@ static kern_status enough_memory(const infer_model *model, const train_gradient 
     return kern_fail(KERN_ERR_MEMORY, "that takes %s, and %s are free", needs, has);
 }
 
-kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
-                           const int32_t *tokens, int64_t number) {
+/* Of the own sequences. */
+static kern_status diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
+                            const kern_ranks *ranks, const int32_t *tokens, int64_t number) {
     kern_status status = KERN_OK;
     infer_model *model = NULL;
     train_gradient *gradient = NULL;
@@ -57,14 +57,16 @@ kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_b
                              .backward = true,
                              .loss_scale = 1,
                              .device = buffers->device,
+                             .tensor = ranks->tensor,
                              .threads = threads,
                              .debug = true};
     TRY(infer_model_create(&model, &spec));
     TRY(train_gradient_create(&gradient, model));
-    TRY(enough_memory(model, gradient));
+    TRY(kern_comm_meet(ranks->tensor, enough_memory(model, gradient)));
     TRY(infer_model_allocate(model));
     TRY(train_gradient_allocate(gradient));
-    status = check_sequences(conf, model, gradient, buffers, tokens, number);
+    status = check_sequences(conf, model, gradient, buffers, tokens, number,
+                             ranks->data->rank * buffers->sequences);
 done:
     train_gradient_destroy(gradient);
     infer_model_destroy(model);
@@ -74,4 +76,17 @@ done:
                                  "memory to find the op",
                                  (long long)number + 1);
     return status;
+}
+
+kern_status train_diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
+                           const kern_ranks *ranks, const int32_t *tokens, int64_t number) {
+    kern_doing_long("looking for what is not finite");
+    kern_status status = diagnose(conf, threads, buffers, ranks, tokens, number);
+    kern_doing_long(NULL);
+    status = kern_comm_meet(ranks->job, status);
+    if (status != KERN_OK) return status;
+    return kern_fail(KERN_ERR_NUMERIC,
+                     "outer step %lld: the loss or the gradient is not finite although every value "
+                     "of each sequence is; their sum overflowed",
+                     (long long)number + 1);
 }

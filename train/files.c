@@ -27,6 +27,20 @@ char *train_text(const char *format, ...) {
     return text;
 }
 
+kern_status train_tell_text(char **text, const kern_comm *job) {
+    kern_status status = KERN_OK;
+    int64_t bytes = *text && job->rank == 0 ? (int64_t)strlen(*text) + 1 : 0;
+    if (job->ranks == 1) return status;
+    TRY(job->agree_i64(job, &bytes, 1, KERN_MAX));
+    if (job->rank) {
+        free(*text);
+        *text = bytes ? kern_array(bytes, 1) : NULL;
+    }
+    if (bytes) TRY(job->tell(job, *text, (size_t)bytes, 0));
+done:
+    return status;
+}
+
 static kern_status make_one(const char *path) {
     struct stat info;
     if (!mkdir(path, 0777)) return KERN_OK;

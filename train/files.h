@@ -4,10 +4,13 @@
 #ifndef TRAIN_FILES_H
 #define TRAIN_FILES_H
 
-#include "kernels/base.h"
+#include "kernels/comm.h"
 
 /* The text of a printf format, usually a path. Free with free(). */
 char *train_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Gives all ranks what *text is on the first, NULL or a text. Collective. Errors: the comm's. */
+kern_status train_tell_text(char **text, const kern_comm *job);
 
 /* Creates `path` and the directories above it that are missing. One that exists is fine. */
 kern_status train_make_directory(const char *path);

@@ -28,13 +28,15 @@ static int64_t divisor_below(int64_t number, int64_t most) {
     return most;
 }
 
-int64_t train_preferred_micro_batch(const ttt_conf *conf, const kern_machine *machine) {
-    if (conf->train.micro_batch) return conf->train.micro_batch;
-    for (int64_t micro = 1; micro < conf->train.batch; micro++)
-        if (conf->train.batch % micro == 0 &&
+int64_t train_preferred_micro_batch(const ttt_conf *conf, int64_t sequences,
+                                    const kern_machine *machine) {
+    if (conf->train.micro_batch)
+        return divisor_below(sequences, kern_min(conf->train.micro_batch, sequences));
+    for (int64_t micro = 1; micro < sequences; micro++)
+        if (sequences % micro == 0 &&
             (double)(micro * infer_chunk(conf, conf->train.context)) >= machine->product_rows)
             return micro;
-    return conf->train.batch;
+    return sequences;
 }
 
 /* ---- one choice of sequences at once ---- */
@@ -43,7 +45,7 @@ typedef struct {
     const ttt_conf *conf;
     double limit;
     const kern_device *device;
-    const kern_comm *comm;
+    const kern_ranks *ranks;
     int threads;
     bool debug;
 } fit_problem;
@@ -54,18 +56,30 @@ typedef struct {
     train_fit fit;
 } candidate;
 
+/* All that is decided by is the same on all ranks: how much of it the largest takes. Then they look
+ * at the same steps, one after the other. */
 static kern_status create(candidate *made, const fit_problem *problem, int64_t micro_batch,
                           double budget) {
+    const kern_comm *job = problem->ranks->job;
     train_step_spec spec = {.conf = problem->conf,
                             .micro_batch = micro_batch,
                             .budget = budget,
                             .device = problem->device,
-                            .comm = problem->comm,
+                            .ranks = problem->ranks,
                             .threads = problem->threads,
                             .debug = problem->debug};
     *made = (candidate){.fit = {problem->limit, micro_batch, budget, {0}}};
-    kern_status status = train_step_create(&made->step, &spec);
-    if (status == KERN_OK) made->fit.memory = train_step_plan(made->step);
+    kern_status status = kern_comm_meet(job, train_step_create(&made->step, &spec));
+    if (status != KERN_OK) goto done;
+    made->fit.memory = train_step_plan(made->step);
+    int64_t total = (int64_t)made->fit.memory.total;
+    TRY(job->agree_i64(job, &total, 1, KERN_MAX));
+    made->fit.memory.total = (size_t)total;
+done:
+    if (status != KERN_OK) {
+        train_step_destroy(made->step);
+        made->step = NULL;
+    }
     return status;
 }
 
@@ -131,30 +145,6 @@ static double cost(const candidate *made, const fit_problem *problem) {
 static bool better(const candidate *a, const candidate *b, const fit_problem *problem) {
     if (!fits(b, problem)) return true; /* fewer sequences need less */
     return fits(a, problem) && cost(a, problem) < cost(b, problem);
-}
-
-/* ---- agreement ---- */
-
-/* The smallest choice of any rank, which is then everybody's: ranks with the same limit choose
- * alike but for some bytes of their programs. */
-static kern_status agree(candidate *best, const fit_problem *problem) {
-    kern_status status = KERN_OK;
-    candidate next = {0};
-    const kern_comm *comm = problem->comm;
-    int64_t micro_batch = best->fit.micro_batch;
-    double budget = best->fit.budget;
-    TRY(comm->agree_i64(comm, &micro_batch, 1, KERN_MIN));
-    TRY(comm->agree_f64(comm, &budget, 1, KERN_MIN));
-    if (micro_batch != best->fit.micro_batch || budget != best->fit.budget) {
-        TRY(create(&next, problem, micro_batch, budget));
-        replace(best, &next);
-    }
-    int64_t total = (int64_t)best->fit.memory.total;
-    TRY(comm->agree_i64(comm, &total, 1, KERN_MAX));
-    best->fit.memory.total = (size_t)total;
-done:
-    train_step_destroy(next.step);
-    return status;
 }
 
 /* ---- the refusal ---- */
@@ -243,9 +233,9 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     train_bytes_text(needed, total);
     train_bytes_text(limit, problem->limit);
     say(&to, "training needs at least %s, and %s is %s: ", needed,
-        train->memory_limit > 0    ? "train.memory_limit"
-        : problem->comm->ranks > 1 ? "the least that a rank has free"
-                                   : "what is free",
+        train->memory_limit > 0          ? "train.memory_limit"
+        : problem->ranks->job->ranks > 1 ? "the least that a rank has free"
+                                         : "what is free",
         limit);
     say_kinds(&to, &least->memory);
     say(&to, "; what would be enough: %s %.0f bytes",
@@ -257,26 +247,41 @@ static kern_status refuse(const train_fit *least, const fit_problem *problem) {
     return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
 }
 
+/* What would work is said by numbers that do. */
+static kern_status check_share(const ttt_conf *conf, const kern_ranks *ranks) {
+    int64_t batch = conf->train.batch, many = ranks->data->ranks, tensor = ranks->tensor->ranks;
+    char numbers[256] = "";
+    if (batch % many == 0) return KERN_OK;
+    for (int64_t n = 1, used = 0; n <= batch && used < 200; n++)
+        if (batch % n == 0)
+            used += snprintf(numbers + used, sizeof numbers - (size_t)used, "%s%lld",
+                             used ? ", " : "", (long long)(n * tensor));
+    return kern_fail(KERN_ERR_CONFIG,
+                     "train.batch=%lld cannot be divided among %lld ranks that read texts of their "
+                     "own: begin %s ranks, or set train.batch to a multiple of %lld",
+                     (long long)batch, (long long)many, numbers, (long long)many);
+}
+
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf,
-                           const kern_device *device, double limit, const kern_comm *comm,
+                           const kern_device *device, double limit, const kern_ranks *ranks,
                            int threads, bool debug) {
     kern_status status = KERN_OK;
-    if (!comm) comm = kern_comm_alone();
-    fit_problem problem = {conf, limit, device, comm, threads, debug};
+    fit_problem problem = {conf, limit, device, ranks, threads, debug};
     candidate best = {0}, next = {0};
     *step = NULL;
-    TRY(comm->agree_f64(comm, &problem.limit, 1, KERN_MIN));
-    int64_t micro = train_preferred_micro_batch(conf, device->machine);
+    TRY(check_share(conf, ranks));
+    TRY(ranks->job->agree_f64(ranks->job, &problem.limit, 1, KERN_MIN));
+    int64_t sequences = train_sequences(conf, ranks);
+    int64_t micro = train_preferred_micro_batch(conf, sequences, device->machine);
     TRY(best_budget(&best, &problem, micro, conf->train.micro_batch || micro == 1));
     while (!conf->train.micro_batch && micro > 1 &&
            (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
-        micro = divisor_below(conf->train.batch, micro - 1);
+        micro = divisor_below(sequences, micro - 1);
         TRY(best_budget(&next, &problem, micro, micro == 1));
         if (better(&next, &best, &problem)) replace(&best, &next);
         train_step_destroy(next.step);
         next.step = NULL;
     }
-    TRY(agree(&best, &problem));
     *fit = best.fit;
     if (fits(&best, &problem)) {
         *step = best.step;
@@ -290,13 +295,12 @@ done:
 }
 
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                             const kern_comm *comm, int threads, bool debug) {
-    if (!comm) comm = kern_comm_alone();
-    fit_problem problem = {conf, limit, NULL, comm, threads, debug};
+                             const kern_ranks *ranks, int threads, bool debug) {
+    fit_problem problem = {conf, limit, NULL, ranks, threads, debug};
     *step = NULL;
     kern_status status = kern_device_open(&problem.device, conf->train.device);
     if (status == KERN_OK)
-        status = train_fit_find(step, fit, conf, problem.device, limit, comm, threads, debug);
+        status = train_fit_find(step, fit, conf, problem.device, limit, ranks, threads, debug);
     if (status != KERN_OK || *step) return status;
     problem.limit = fit->limit;
     return refuse(fit, &problem);

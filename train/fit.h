@@ -20,13 +20,17 @@ double train_free_memory(void);
 /* train.memory_limit, or where that is 0 the memory of a device that has its own, else
  * train_free_memory(), or HUGE_VAL if that is unknown. */
 double train_memory_limit(const ttt_conf *conf, const kern_device *device);
+/* The same for one of a job's ranks: those on one machine divide what it has free. */
+double train_rank_limit(const ttt_conf *conf, const kern_device *device, const kern_ranks *ranks);
 
 /* train.threads, or where that is 0 one for each processor that this process may run on. */
 int train_threads(const ttt_conf *conf);
 
-/* Sequences at once before memory is looked at: train.micro_batch, or the smallest divisor of
- * train.batch that gives products of a chunk the machine's product_rows. */
-int64_t train_preferred_micro_batch(const ttt_conf *conf, const kern_machine *machine);
+/* Of the `sequences` that a rank reads in a step so many at once before memory is looked at:
+ * train.micro_batch, or the largest divisor that is no more; or where that is 0 the smallest that
+ * gives products of a chunk the machine's product_rows. */
+int64_t train_preferred_micro_batch(const ttt_conf *conf, int64_t sequences,
+                                    const kern_machine *machine);
 
 /* Creates the step (compiled, not allocated) of a checked configuration that fits into `limit`
  * bytes and executes least: everything kept if that fits, otherwise what a budget buys, and fewer
@@ -34,16 +38,17 @@ int64_t train_preferred_micro_batch(const ttt_conf *conf, const kern_machine *ma
  * KERN_ERR_MEMORY where nothing fits: the message has the least bytes needed, by kind, and the
  * changes of the configuration that would be enough. Then *step is NULL, and *fit holds what was
  * needed. `fit` depends on the limit, so whoever resumes a run bit for bit gives the same limit and
- * micro_batch again. Collective over `comm` (NULL: one rank; the step borrows it): the limit is
- * that of the rank with the least, and all ranks take the same, or none. */
+ * micro_batch again. KERN_ERR_CONFIG where the data ranks do not divide the batch. Collective (the
+ * step borrows `ranks`): the limit is that of the rank with the least, and all take the same step,
+ * or none. */
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
-                             const kern_comm *comm, int threads, bool debug);
+                             const kern_ranks *ranks, int threads, bool debug);
 
 /* The same on a device, but what does not fit is no error: *step is then NULL, *fit the least that
  * was found. Where the device's machine says how fast it is, what takes least of its time is
  * chosen, as train_predict foretells it. */
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf,
-                           const kern_device *device, double limit, const kern_comm *comm,
+                           const kern_device *device, double limit, const kern_ranks *ranks,
                            int threads, bool debug);
 
 /* "1.21 GB": decimal, three digits. `text` has room for 32. */

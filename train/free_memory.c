@@ -131,3 +131,8 @@ double train_memory_limit(const ttt_conf *conf, const kern_device *device) {
     double left = train_free_memory();
     return left > 0 ? left : HUGE_VAL;
 }
+
+double train_rank_limit(const ttt_conf *conf, const kern_device *device, const kern_ranks *ranks) {
+    bool shared = conf->train.memory_limit <= 0 && device->machine->memory <= 0;
+    return train_memory_limit(conf, device) / (shared && ranks->on_machine ? ranks->on_machine : 1);
+}

@@ -117,7 +117,7 @@ static void bind_sums(train_gradient *g, void *sum) {
     }
 }
 
-kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch) {
+kern_status train_gradient_suffix(train_gradient *g, void *sum, infer_batch *batch) {
     kern_status status = KERN_OK;
     kern_stream *stream = g->parts.device->stream;
     bind_sums(g, sum);
@@ -129,8 +129,27 @@ kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch)
     }
     TRY(ad_plan_run(g->plan, g->workspace.data));
     stream->device->lap(stream, TRAIN_LAP_SUFFIX);
-    TRY(ad_scan_backward(g->parts.prefix, NULL, g->parts.arena));
-    stream->device->lap(stream, TRAIN_LAP_PREFIX);
 done:
     return status;
+}
+
+kern_status train_gradient_prefix(train_gradient *g) {
+    kern_status status = ad_scan_backward(g->parts.prefix, NULL, g->parts.arena);
+    kern_stream *stream = g->parts.device->stream;
+    if (status == KERN_OK) stream->device->lap(stream, TRAIN_LAP_PREFIX);
+    return status;
+}
+
+kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch) {
+    kern_status status = train_gradient_suffix(g, sum, batch);
+    return status == KERN_OK ? train_gradient_prefix(g) : status;
+}
+
+void train_gradient_share(train_gradient *g, void *sum) {
+    const kern_comm *tensor = infer_model_spec_of(g->model)->tensor;
+    kern_dtype real = infer_model_real(g->model);
+    infer_span summed = infer_model_parameters(g->model)->summed;
+    char *at = (char *)sum + (size_t)summed.first * kern_dtype_bytes(real);
+    if (tensor && summed.count)
+        tensor->reduce(tensor, g->parts.device->stream, at, at, summed.count, real, KERN_SUM);
 }

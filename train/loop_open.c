@@ -54,7 +54,7 @@ static kern_status fit_step(train_loop *l, train_fit *fit) {
     const kern_device *device;
     kern_status status = kern_device_open(&device, l->conf->train.device);
     if (status != KERN_OK) return status;
-    double limit = train_memory_limit(l->conf, device);
+    double limit = train_rank_limit(l->conf, device, l->ranks);
     double taken = train_validation_bytes(l->validation);
     char most[32], validation[32];
     train_bytes_text(most, limit);
@@ -66,7 +66,7 @@ static kern_status fit_step(train_loop *l, train_fit *fit) {
                          validation,
                          l->conf->train.memory_limit > 0 ? "train.memory_limit" : "what is free",
                          most);
-    status = train_fit_create(&l->step, fit, l->conf, limit - taken, NULL, l->threads, false);
+    status = train_fit_create(&l->step, fit, l->conf, limit - taken, l->ranks, l->threads, false);
     if (status != KERN_ERR_MEMORY || taken <= 0) return status;
     return kern_fail_context(status,
                              "validation takes %s of %s (run.eval_every=0 goes without; with it, "
@@ -79,13 +79,13 @@ static kern_status open_step(train_loop *l) {
     train_fit fit;
     const conf_train *train = &l->conf->train;
     TRY(fit_step(l, &fit));
-    l->conf->train.micro_batch = fit.micro_batch; /* sums depend on it: part of the course */
+    /* Sums depend on it: part of the course. One that is given may be more than a rank reads. */
+    if (!train->micro_batch) l->conf->train.micro_batch = fit.micro_batch;
     TRY(train_step_allocate(l->step));
-    int32_t **const tokens[] = {&l->tokens, &l->next};
-    for (int i = 0; i < 2; i++)
-        TRY(kern_alloc((void **)tokens[i],
-                       (size_t)(train->batch * (train->context + 1)) * sizeof **tokens, "batch"));
     l->buffers = train_step_memory_of(l->step);
+    int32_t **const tokens[] = {&l->tokens, &l->next};
+    size_t batch = (size_t)(l->buffers.sequences * (train->context + 1)) * sizeof **tokens[0];
+    for (int i = 0; i < 2; i++) TRY(kern_alloc((void **)tokens[i], batch, "batch"));
     l->tensors = train_checkpoint_tensors_create(&l->buffers);
     TRY(train_course_hash(&l->state.config_hash, l->conf, data_source_fingerprint(l->source)));
 done:
@@ -95,25 +95,31 @@ done:
 static kern_status load_origin(void *context, const char *checkpoint) {
     train_loop *l = context;
     train_state ignored;
-    free(l->origin);
+    char *before = l->origin;
     l->origin = train_text("%s", checkpoint);
-    return train_checkpoint_load(&ignored, checkpoint, &l->tensors->parameters, NULL);
+    free(before);
+    kern_status status =
+        train_checkpoint_load(&ignored, l->origin, &l->tensors->parameters, NULL, l->ranks->job);
+    if (status == KERN_OK) train_step_gather(l->step);
+    return status;
 }
 
 kern_status train_loop_start_weights(train_loop *l) {
     if (!l->origin) {
-        infer_parameters_init(l->buffers.layout, l->conf, l->buffers.dtype, l->buffers.device,
-                              l->buffers.parameters);
+        train_step_start(l->step);
         return KERN_OK;
     }
-    kern_status status = train_history_use(l->conf->train.init_from, load_origin, l);
+    /* Several ranks keep to the checkpoint that the first one found. */
+    const char *source = l->ranks->job->ranks > 1 ? l->origin : l->conf->train.init_from;
+    kern_status status = l->ranks->job->ranks > 1 ? load_origin(l, source)
+                                                  : train_history_use(source, load_origin, l);
     if (status != KERN_OK)
         return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
     fprintf(stderr, "starting from the weights of %s\n", l->origin);
     return KERN_OK;
 }
 
-kern_status train_loop_open_outputs(train_loop *l) {
+static kern_status open_outputs(train_loop *l) {
     kern_status status = KERN_OK;
     TRY(train_algorithms_save(l->run, l->buffers.device));
     TRY(train_metrics_open(&l->metrics, l->run->metrics, l->state.step));
@@ -132,10 +138,15 @@ kern_status train_loop_open_outputs(train_loop *l) {
         l->peak = kern_matmul_peak(product, l->threads);
     else /* NAN: of a GPU without figures no share is told */
         l->peak = machine->f32_flops > 0 ? kern_machine_flops(machine, product) : (double)NAN;
+    l->peak *= l->ranks->job->ranks;
     l->flops = train_model_flops(l->conf);
     l->progress = train_progress_create(stderr, l->state.step, l->conf->train.steps, 10);
 done:
     return status;
+}
+
+kern_status train_loop_open_outputs(train_loop *l) {
+    return kern_comm_meet(l->ranks->job, l->first ? open_outputs(l) : KERN_OK);
 }
 
 /* What a run calls itself must be what it is; a checkpoint that is named is taken for its weights
@@ -163,12 +174,18 @@ done:
 }
 
 static kern_status find_origin(train_loop *l) {
-    kern_status status = train_history_use(l->conf->train.init_from, accept_origin, l);
+    kern_status status = KERN_OK;
+    train_state ignored;
+    if (l->first) status = train_history_use(l->conf->train.init_from, accept_origin, l);
+    TRY(kern_comm_meet(l->ranks->job, status));
+    TRY(train_tell_text(&l->origin, l->ranks->job));
+    if (!l->first) TRY(train_checkpoint_vocabulary(&l->origin_vocabulary, &ignored, l->origin));
+done:
     if (status == KERN_OK) return KERN_OK;
     return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
 }
 
-kern_status train_loop_check_disk(const train_loop *l, const char *dir, const char *checkpoints) {
+static kern_status check_disk(const train_loop *l, const char *dir, const char *checkpoints) {
     kern_status status = KERN_OK;
     int64_t there = 0;
     if (checkpoints) TRY(train_history_count(&there, checkpoints));
@@ -179,17 +196,42 @@ done:
     return status;
 }
 
-kern_status train_loop_begin(train_loop *l, const ttt_conf *conf) {
+kern_status train_loop_check_disk(const train_loop *l, const char *dir, const char *checkpoints) {
+    return kern_comm_meet(l->ranks->job, l->first ? check_disk(l, dir, checkpoints) : KERN_OK);
+}
+
+/* Ranks on several machines may find other files under the same names. */
+static kern_status agree(const train_loop *l) {
+    char *text = train_text("data.train (checksum): %08x\nvocabulary: %s %s\n",
+                            (unsigned)data_source_fingerprint(l->source), l->vocabulary->name,
+                            l->vocabulary->hash);
+    kern_status status = kern_comm_same(l->ranks->job, text);
+    free(text);
+    return status;
+}
+
+/* What each rank does by itself. */
+static kern_status open_inputs(train_loop *l) {
     kern_status status = KERN_OK;
+    TRY(open_data(l));
+    TRY(open_vocabulary(l));
+    TRY(train_validation_create(&l->validation, l->conf, l->vocabulary, l->ranks, l->threads));
+done:
+    return status;
+}
+
+kern_status train_loop_begin(train_loop *l, const ttt_conf *conf, const kern_ranks *ranks) {
+    kern_status status = KERN_OK;
+    l->ranks = ranks;
+    l->first = ranks->job->rank == 0;
     TRY(conf_copy(&l->conf, conf));
     l->saved_step = -1;
     l->threads = train_threads(conf);
     omp_set_num_threads(l->threads);
     if (l->run) TRY(train_algorithms_load(l->run, l->conf));
     if (*conf->train.init_from && !l->checkpoint) TRY(find_origin(l));
-    TRY(open_data(l));
-    TRY(open_vocabulary(l));
-    TRY(train_validation_create(&l->validation, l->conf, l->vocabulary, l->threads));
+    TRY(kern_comm_meet(ranks->job, open_inputs(l)));
+    TRY(agree(l));
     TRY(open_step(l));
 done:
     return status;

@@ -14,6 +14,8 @@
 #include "train/validation.h"
 
 typedef struct {
+    const kern_ranks *ranks; /* of the caller */
+    bool first;     /* of the job's ranks: it has the outputs, and says what there is to say */
     ttt_conf *conf; /* a copy, with what was chosen at start filled in */
     int threads;
     train_step *step;
@@ -24,12 +26,12 @@ typedef struct {
     char *origin;           /* that train.init_from means, NULL: random weights */
     const data_vocabulary *origin_vocabulary;
     train_validation *validation;
-    int32_t *tokens,
-        *next; /* [batch, T + 1] of this step and, where `ahead`, of the one after it */
+    /* [sequences, T + 1] of this step and, where `ahead`, of the one after it */
+    int32_t *tokens, *next;
     bool ahead;
-    double data_seconds;  /* of this step, spent on reading */
-    const train_run *run; /* of the caller */
-    train_metrics *metrics;
+    double data_seconds;    /* of this step, spent on reading */
+    const train_run *run;   /* of the caller */
+    train_metrics *metrics; /* of the first rank, as the next two */
     train_events *events;
     train_progress *progress;
     train_checkpoint_tensors *tensors;
@@ -43,15 +45,16 @@ typedef struct {
     double flops, peak; /* model FLOPs of a step; of the machine by second */
 } train_loop;
 
-/* All that can be refused without a trace: configuration, data, vocabulary, memory. */
-kern_status train_loop_begin(train_loop *loop, const ttt_conf *conf);
+/* All that can be refused without a trace: configuration, data, vocabulary, memory. Collective, as
+ * the others but the one that ends it. */
+kern_status train_loop_begin(train_loop *loop, const ttt_conf *conf, const kern_ranks *ranks);
 void train_loop_end(train_loop *loop);
 
 /* Whether the disk of `dir` has room; `checkpoints`: of the run that is there, or NULL. */
 kern_status train_loop_check_disk(const train_loop *loop, const char *dir, const char *checkpoints);
 /* Random weights, or those of train.init_from. */
 kern_status train_loop_start_weights(train_loop *loop);
-/* Metrics, events and progress, from the state's step on. */
+/* Metrics, events and progress, from the state's step on, of the first rank. */
 kern_status train_loop_open_outputs(train_loop *loop);
 
 #endif

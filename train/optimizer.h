@@ -5,21 +5,21 @@
 #include "autodiff/plan.h"
 #include "configs/conf.h"
 #include "kernels/comm.h"
+#include "train/shard.h"
 
 typedef struct train_optimizer train_optimizer;
 
-/* For buffers of the device (NULL: the CPU) of `elements` of `dtype` f32 or f64, of which the first
- * `decaying` decay and the others do not (both are multiples of INFER_ROW), and which are parts of
- * the whole job's: `comm` (NULL: one rank; borrowed) has the others. Allocates nothing large. */
+/* For buffers of the device (NULL: the CPU) of `dtype` f32 or f64, of which `shard` says what this
+ * rank updates; `comm` (borrowed) has the ranks whose parts are one gradient. Allocates nothing
+ * large. */
 kern_status train_optimizer_create(train_optimizer **optimizer, const conf_train *conf,
                                    const kern_device *device, const kern_comm *comm,
-                                   kern_dtype dtype, int64_t elements, int64_t decaying,
-                                   int threads);
+                                   kern_dtype dtype, const train_shard *shard, int threads);
 void train_optimizer_destroy(train_optimizer *optimizer);
 size_t train_optimizer_bytes(const train_optimizer *optimizer); /* of its workspace */
 kern_status train_optimizer_allocate(train_optimizer *optimizer);
 /* The plans of the norm and of the update; how many these are. */
-enum { TRAIN_OPTIMIZER_PLANS = 3 };
+enum { TRAIN_OPTIMIZER_PLANS = TRAIN_COUNTED + TRAIN_RANGES };
 int train_optimizer_plans(const train_optimizer *optimizer,
                           const ad_plan *plan[TRAIN_OPTIMIZER_PLANS]);
 
@@ -27,8 +27,8 @@ int train_optimizer_plans(const train_optimizer *optimizer,
  * KERN_ERR_NUMERIC where it is not finite. */
 kern_status train_optimizer_norm(train_optimizer *optimizer, double *norm, const void *gradient);
 
-/* Makes the calls of update `step` (0, 1, ...), bias corrected with step + 1, on parameters and
- * moments in place, given |g|:
+/* Makes the calls of update `step` (0, 1, ...), bias corrected with step + 1, on the own parts of
+ * weights, moments and gradient, which lie as the shard says, in place, given |g|:
  *     g' = g min(1, clip / |g|);  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
  *     p -= lr (m / (1 - b1^(step+1)) / (sqrt(v / (1 - b2^(step+1))) + eps) + decay p) */
 kern_status train_optimizer_update(train_optimizer *optimizer, double norm, void *parameters,

@@ -7,6 +7,7 @@
 #include "infer/mixer.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
+#include "train/files.h"
 #include "train/history.h"
 
 static kern_status load_configuration(train_resume *resume, int overrides,
@@ -22,16 +23,24 @@ done:
     return status;
 }
 
+static kern_status choose_checkpoint(train_resume *resume, const char *source) {
+    return strcmp(source, resume->run->dir)
+               ? train_history_locate(&resume->checkpoint, source)
+               : train_history_latest(&resume->checkpoint, resume->run->checkpoints);
+}
+
 kern_status train_resume_open(train_resume *resume, const char *source, int overrides,
-                              const char *const *override) {
+                              const char *const *override, const kern_comm *job) {
     kern_status status = KERN_OK;
     char *dir = NULL;
     TRY(train_history_run(&dir, source));
-    TRY(train_run_open(&resume->run, dir, true));
+    if (job->rank == 0) status = train_run_open(&resume->run, dir, true);
+    TRY(kern_comm_meet(job, status));
+    if (job->rank) resume->run = train_run_join(dir);
     TRY(load_configuration(resume, overrides, override));
-    TRY(strcmp(source, resume->run->dir)
-            ? train_history_locate(&resume->checkpoint, source)
-            : train_history_latest(&resume->checkpoint, resume->run->checkpoints));
+    if (job->rank == 0) status = choose_checkpoint(resume, source);
+    TRY(kern_comm_meet(job, status));
+    TRY(train_tell_text(&resume->checkpoint, job));
 done:
     free(dir);
     return status;
@@ -46,10 +55,11 @@ void train_resume_close(train_resume *resume) {
 
 kern_status train_resume_load(train_state *state, const train_checkpoint_tensors *tensors,
                               const train_resume *resume, const ttt_conf *conf,
-                              uint32_t data_fingerprint) {
+                              uint32_t data_fingerprint, const kern_comm *job) {
     kern_status status = KERN_OK;
     train_state read;
-    TRY(train_checkpoint_load(&read, resume->checkpoint, &tensors->parameters, &tensors->moments));
+    TRY(train_checkpoint_load(&read, resume->checkpoint, &tensors->parameters, &tensors->moments,
+                              job));
     TRY(train_course_check(&read, conf, &data_fingerprint, resume->run->config,
                            resume->checkpoint));
     read.config_hash = state->config_hash;

@@ -125,19 +125,23 @@ static kern_status take_lock(train_run *run) {
     return status;
 }
 
+train_run *train_run_join(const char *dir) {
+    train_run *run = kern_array(1, sizeof *run);
+    *run = (train_run){.dir = train_text("%s", dir),
+                       .config = train_text("%s/config.yaml", dir),
+                       .metrics = train_text("%s/metrics.jsonl", dir),
+                       .events = train_text("%s/events", dir),
+                       .checkpoints = train_text("%s/checkpoints", dir),
+                       .eval = train_text("%s/eval", dir),
+                       .algorithms = train_text("%s/algorithms", dir),
+                       .lock = -1};
+    return run;
+}
+
 kern_status train_run_open(train_run **run, const char *dir, bool resume) {
     kern_status status = KERN_OK;
     struct stat info;
-    int64_t capacity = 0;
-    train_run *made = kern_grow(NULL, &capacity, 1, sizeof *made);
-    *made = (train_run){.dir = train_text("%s", dir),
-                        .config = train_text("%s/config.yaml", dir),
-                        .metrics = train_text("%s/metrics.jsonl", dir),
-                        .events = train_text("%s/events", dir),
-                        .checkpoints = train_text("%s/checkpoints", dir),
-                        .eval = train_text("%s/eval", dir),
-                        .algorithms = train_text("%s/algorithms", dir),
-                        .lock = -1};
+    train_run *made = train_run_join(dir);
     *run = NULL;
     /* Before the lock file is made, so that a directory that is refused stays as it is. */
     if (!stat(dir, &info))

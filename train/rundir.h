@@ -27,6 +27,9 @@ typedef struct {
 kern_status train_run_open(train_run **run, const char *dir, bool resume);
 void train_run_close(train_run *run);
 
+/* The same run for the ranks of a job whose first rank has opened it: its names alone. */
+train_run *train_run_join(const char *dir);
+
 /* Whether train_run_open(.., dir, false) would accept the directory, as far as can be seen without
  * creating anything: for a refusal before the work of building a model. Its errors. */
 kern_status train_run_check_new(const char *dir);

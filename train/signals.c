@@ -21,6 +21,7 @@ static volatile sig_atomic_t received, demanded;
 static const char *message;
 
 static void say(const char *text) {
+    if (!message) return;
     ssize_t written = write(STDERR_FILENO, text, strlen(text));
     (void)written; /* nothing could be done about a closed stderr */
 }

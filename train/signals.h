@@ -26,7 +26,7 @@ typedef struct {
 void train_signals_install(train_signals *saved);
 
 /* The same for work that saves nothing; `text` goes to stderr at the first signal, with what a
- * second one does, and must stay where it is. */
+ * second one does, and must stay where it is. NULL: nothing is said. */
 void train_signals_install_saying(train_signals *saved, const char *text);
 
 /* Puts back what install found. The flag stays readable. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/context.h"
 #include "train/gradient.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
@@ -18,7 +19,9 @@ struct train_step {
     train_gradient *gradient;
     train_optimizer *optimizer;
     train_step_buffers buffers;
-    kern_buffer memory[4]; /* parameters, gradient, moments */
+    train_shard shard;
+    train_weights *weights;
+    kern_buffer memory[3]; /* gradient, moments */
     size_t program;        /* bytes of graphs and plans */
     void (*work)(void *context);
     void *context;
@@ -37,17 +40,24 @@ static size_t heap_bytes(void) {
     return heap.uordblks + heap.hblkhd;
 }
 
+int64_t train_sequences(const ttt_conf *conf, const kern_ranks *ranks) {
+    ASSERT(conf->train.batch % ranks->data->ranks == 0);
+    return conf->train.batch / ranks->data->ranks;
+}
+
 kern_status train_step_create(train_step **result, const train_step_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
     size_t before = heap_bytes();
     train_step *step = kern_array(1, sizeof *step);
-    ASSERT(conf->train.batch % spec->micro_batch == 0);
     *result = NULL;
     step->spec = *spec;
     if (!spec->device) step->spec.device = kern_device_cpu();
-    if (!spec->comm) step->spec.comm = kern_comm_alone();
+    if (!spec->ranks) step->spec.ranks = kern_ranks_alone();
+    const kern_ranks *ranks = step->spec.ranks;
     step->buffers.device = step->spec.device;
+    step->buffers.sequences = train_sequences(conf, ranks);
+    ASSERT(step->buffers.sequences % spec->micro_batch == 0);
     int64_t chunks = conf->train.context / infer_chunk(conf, conf->train.context);
     infer_model_spec model = {.conf = conf,
                               .batch = spec->micro_batch,
@@ -59,6 +69,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
                               .loss_scale = 1 / ((double)chunks * (double)conf->train.batch),
                               .budget = spec->budget,
                               .device = step->spec.device,
+                              .tensor = ranks->tensor,
                               .threads = spec->threads,
                               .debug = spec->debug};
     TRY(infer_model_create(&step->model, &model));
@@ -66,9 +77,18 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     step->buffers.dtype = infer_model_real(step->model);
     step->buffers.layout = infer_model_parameters(step->model);
     step->buffers.chunks = chunks;
-    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device, step->spec.comm,
-                               step->buffers.dtype, step->buffers.layout->elements,
-                               step->buffers.layout->decaying, spec->threads));
+    int suffix = (int)(conf->model.blocks - conf->inner.suffix);
+    bool divided = conf->ranks.shard == CONF_SHARD_OPTIMIZER;
+    step->shard =
+        train_shard_of(step->buffers.layout, suffix, divided ? ranks->data->rank : 0,
+                       divided ? ranks->data->ranks : 1, infer_product(conf) == KERN_BF16);
+    step->buffers.spare = !divided && ranks->data->rank > 0;
+    step->buffers.shard = &step->shard;
+    step->weights = train_weights_create(step->model, &step->shard, ranks->data);
+    step->buffers.weights = step->weights;
+    TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
+                               divided ? ranks->job : ranks->tensor, step->buffers.dtype,
+                               &step->shard, spec->threads));
     size_t after = heap_bytes();
     size_t program = (after > before ? after - before : 0) + LIBRARY_BYTES;
     step->program = (program + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
@@ -83,8 +103,9 @@ void train_step_destroy(train_step *step) {
     if (!step) return;
     train_gradient_destroy(step->gradient);
     train_optimizer_destroy(step->optimizer);
+    train_weights_destroy(step->weights);
     infer_model_destroy(step->model);
-    for (int i = 0; i < 4; i++) kern_buffer_destroy(&step->memory[i]);
+    for (int i = 0; i < 3; i++) kern_buffer_destroy(&step->memory[i]);
     kern_free(step->buffers.token_nll);
     kern_free(step->buffers.chunk_loss);
     kern_free(step->buffers.gradient_norm);
@@ -95,15 +116,23 @@ const train_step_spec *train_step_spec_of(const train_step *step) {
     return &step->spec;
 }
 
+const train_shard *train_step_shard(const train_step *step) {
+    return &step->shard;
+}
+
+const train_weights *train_step_weights(const train_step *step) {
+    return step->weights;
+}
+
 const infer_model *train_step_model(const train_step *step) {
     return step->model;
 }
 
 /* Losses and norms that the caller reads. */
 static size_t result_bytes(const train_step *step) {
-    const conf_train *conf = &step->spec.conf->train;
-    size_t each = kern_dtype_bytes(step->buffers.dtype);
-    return (size_t)(conf->batch * (conf->context + 2 * step->buffers.chunks)) * each;
+    const train_step_buffers *b = &step->buffers;
+    int64_t context = step->spec.conf->train.context;
+    return (size_t)(b->sequences * (context + 2 * b->chunks)) * kern_dtype_bytes(b->dtype);
 }
 
 static double row_bytes(const train_step *step) {
@@ -119,14 +148,14 @@ static double moved(const train_step *step) {
 
 train_step_memory train_step_plan(const train_step *step) {
     infer_model_memory model = infer_model_plan(step->model);
-    size_t flat = (size_t)step->buffers.layout->elements * kern_dtype_bytes(step->buffers.dtype);
-    double micro_batches = (double)(step->spec.conf->train.batch / step->spec.micro_batch);
+    size_t flat = (size_t)step->shard.flat * kern_dtype_bytes(step->buffers.dtype);
+    double micro_batches = (double)(step->buffers.sequences / step->spec.micro_batch);
     double flops = model.prefix_flops + model.body_flops;
     flops += model.body_vjp_flops + model.prefix_vjp_flops;
     train_step_memory memory = {
-        .parameters = flat,
+        .parameters = train_weights_bytes(step->weights),
         .gradient = flat,
-        .moments = 2 * flat,
+        .moments = 2 * (size_t)step->shard.elements * kern_dtype_bytes(step->buffers.dtype),
         .product_weights = model.product_weights,
         .carries = model.carries + train_gradient_bytes(step->gradient),
         .slots = model.slots,
@@ -148,18 +177,21 @@ train_step_memory train_step_plan(const train_step *step) {
 
 kern_status train_step_allocate(train_step *step) {
     kern_status status = KERN_OK;
-    const conf_train *conf = &step->spec.conf->train;
     train_step_buffers *b = &step->buffers;
-    size_t element = kern_dtype_bytes(b->dtype), flat = (size_t)b->layout->elements * element;
-    size_t chunks = (size_t)(b->chunks * conf->batch) * element;
-    void **const place[] = {&b->parameters, &b->gradient, &b->m, &b->v};
-    const char *const name[] = {"parameters", "gradient", "first moments", "second moments"};
-    for (int i = 0; i < 4; i++) {
-        TRY(kern_buffer_create_zero(&step->memory[i], b->device, flat, name[i]));
+    size_t element = kern_dtype_bytes(b->dtype);
+    size_t chunks = (size_t)(b->chunks * b->sequences) * element;
+    size_t tokens = (size_t)(b->sequences * step->spec.conf->train.context);
+    void **const place[] = {&b->gradient, &b->m, &b->v};
+    const char *const name[] = {"gradient", "first moments", "second moments"};
+    const int64_t elements[] = {step->shard.flat, step->shard.elements, step->shard.elements};
+    TRY(train_weights_allocate(step->weights));
+    b->parameters = train_weights_own(step->weights);
+    for (int i = 0; i < 3; i++) {
+        TRY(kern_buffer_create_zero(&step->memory[i], b->device, (size_t)elements[i] * element,
+                                    name[i]));
         *place[i] = step->memory[i].data;
     }
-    TRY(kern_alloc_zero(&b->token_nll, (size_t)(conf->batch * conf->context) * element,
-                        "token losses"));
+    TRY(kern_alloc_zero(&b->token_nll, tokens * element, "token losses"));
     TRY(kern_alloc_zero(&b->chunk_loss, chunks, "chunk losses"));
     TRY(kern_alloc_zero(&b->gradient_norm, chunks, "inner gradient norms"));
     TRY(infer_model_allocate(step->model));
@@ -190,7 +222,7 @@ static void visit_run(void *context, const ad_plan *plan, int64_t before, bool b
 void train_step_visit_runs(const train_step *step, train_step_visit visit, void *context) {
     infer_model_parts parts = infer_model_internals(step->model);
     const ad_plan *update[TRAIN_OPTIMIZER_PLANS];
-    double times = (double)(step->spec.conf->train.batch / step->spec.micro_batch);
+    double times = (double)(step->buffers.sequences / step->spec.micro_batch);
     scan_visitor prefix = {visit, context, TRAIN_PREFIX, TRAIN_PREFIX_VJP, times};
     scan_visitor suffix = {visit, context, TRAIN_SUFFIX, TRAIN_SUFFIX_VJP, times};
     ad_scan_visit_runs(parts.prefix, visit_run, &prefix);
@@ -206,22 +238,95 @@ static double sum_of(const void *values, kern_dtype dtype, int64_t count) {
     return sum;
 }
 
-/* Losses, norms of inner gradients and tokens of all ranks. */
+/* ---- what ranks do together ---- */
+
+/* Losses, norms of inner gradients and tokens of all data ranks. */
 static kern_status add_up(const train_step *step, train_step_result *result) {
     kern_status status = KERN_OK;
-    const kern_comm *comm = step->spec.comm;
+    const kern_comm *data = step->spec.ranks->data;
     const train_step_buffers *b = &step->buffers;
-    const conf_train *train = &step->spec.conf->train;
-    int64_t chunks = b->chunks * train->batch, tokens = train->batch * train->context;
+    int64_t chunks = b->chunks * b->sequences, all = chunks * data->ranks;
     double sum[2] = {sum_of(b->chunk_loss, b->dtype, chunks),
                      sum_of(b->gradient_norm, b->dtype, chunks)};
-    TRY(comm->agree_f64(comm, sum, 2, KERN_SUM));
-    TRY(comm->agree_i64(comm, &tokens, 1, KERN_SUM));
-    result->loss = sum[0] / (double)(chunks * comm->ranks);
-    result->inner_grad_norm = b->chunks > 1 ? sum[1] / (double)(chunks * comm->ranks) *
-                                                  (double)b->chunks / (double)(b->chunks - 1)
-                                            : 0;
-    result->tokens = tokens;
+    TRY(data->agree_f64(data, sum, 2, KERN_SUM));
+    result->loss = sum[0] / (double)all;
+    result->inner_grad_norm =
+        b->chunks > 1 ? sum[1] / (double)all * (double)b->chunks / (double)(b->chunks - 1) : 0;
+    result->tokens = b->sequences * step->spec.conf->train.context * data->ranks;
+done:
+    return status;
+}
+
+static void *part_of(const train_step *step, void *flat, int64_t element) {
+    return (char *)flat + (size_t)element * kern_dtype_bytes(step->buffers.dtype);
+}
+
+/* Of a piece of the gradient the own part becomes the sum over the data ranks. */
+static void reduce(const train_step *step, int piece) {
+    const train_step_buffers *b = &step->buffers;
+    const kern_comm *data = step->spec.ranks->data;
+    const train_piece *p = &step->shard.piece[piece];
+    if (!p->share) return;
+    void *own = part_of(step, b->gradient, p->first + step->shard.rank * p->share);
+    data->reduce_scatter(data, b->device->stream, own, part_of(step, b->gradient, p->first),
+                         p->share, b->dtype, KERN_SUM);
+}
+
+/* Where every rank updates everything. */
+static void reduce_whole(const train_step *step) {
+    const train_step_buffers *b = &step->buffers;
+    const kern_comm *data = step->spec.ranks->data;
+    if (data->ranks > 1)
+        data->reduce(data, b->device->stream, b->gradient, b->gradient, step->shard.flat, b->dtype,
+                     KERN_SUM);
+}
+
+void train_step_gather(train_step *step) {
+    train_weights_gather(step->weights);
+}
+
+/* All of them are drawn where the gradient will be. */
+void train_step_start(train_step *step) {
+    const train_step_buffers *b = &step->buffers;
+    bool whole = step->shard.apart == TRAIN_PIECES;
+    infer_parameters_init(b->layout, step->spec.conf, b->dtype, b->device,
+                          whole ? b->parameters : b->gradient);
+    if (whole) return;
+    train_weights_take(step->weights, b->gradient);
+    train_step_gather(step);
+}
+
+/* ---- a step ---- */
+
+/* The gradient of the own sequences, micro-batch by micro-batch; behind the last one that of all
+ * ranks, in the own parts. Of the suffix that is known before the prefix's reverse begins. */
+static kern_status add_gradients(train_step *step, const int32_t *tokens, double rate) {
+    kern_status status = KERN_OK;
+    const train_step_buffers *b = &step->buffers;
+    int64_t micro = step->spec.micro_batch, context = step->spec.conf->train.context;
+    size_t element = kern_dtype_bytes(b->dtype);
+    for (int64_t first = 0; first < b->sequences; first += micro) {
+        size_t chunk = (size_t)(first * b->chunks) * element;
+        infer_batch batch = {.tokens = step->put ? NULL : tokens + first * (context + 1),
+                             .rate = rate,
+                             .token_nll =
+                                 (char *)b->token_nll + (size_t)(first * context) * element,
+                             .chunk_loss = (char *)b->chunk_loss + chunk,
+                             .gradient_norm = (char *)b->gradient_norm + chunk};
+        step->put = false;
+        TRY(train_gradient_suffix(step->gradient, b->gradient, &batch));
+        if (step->shard.pieces > 1 && first + micro == b->sequences)
+            reduce(step, TRAIN_PIECE_SUFFIX);
+        TRY(train_gradient_prefix(step->gradient));
+    }
+    train_gradient_share(step->gradient, b->gradient);
+    if (step->shard.pieces == 1) {
+        reduce_whole(step);
+        goto done;
+    }
+    reduce(step, TRAIN_PIECE_PREFIX);
+    reduce(step, TRAIN_PIECE_EMBEDDING);
+    reduce(step, TRAIN_PIECE_REST);
 done:
     return status;
 }
@@ -243,30 +348,18 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     const ttt_conf *conf = step->spec.conf;
     const conf_train *train = &conf->train;
     const train_step_buffers *b = &step->buffers;
-    size_t element = kern_dtype_bytes(b->dtype);
-    int64_t micro = step->spec.micro_batch, context = train->context;
     train_schedule schedule = {train->lr, train->end_lr, train->warmup_steps,
                                conf_total_steps(conf)};
     *result = (train_step_result){.learning_rate = train_learning_rate(&schedule, number),
                                   .inner_multiplier = train_inner_multiplier(
                                       conf->inner.warmup_from, conf->inner.warmup_steps, number)};
     kern_stream *stream = b->device->stream;
-    size_t flat = (size_t)b->layout->elements * element;
+    size_t flat = (size_t)step->shard.flat * kern_dtype_bytes(b->dtype);
     stream->device->lap(stream, -1);
-    infer_model_set_parameters(step->model, b->parameters);
+    train_weights_set(step->weights, step->model);
     stream->device->zero(stream, b->gradient, flat, flat, 1);
     stream->device->lap(stream, TRAIN_UPDATE);
-    for (int64_t first = 0; first < train->batch; first += micro) {
-        size_t chunk = (size_t)(first * b->chunks) * element;
-        infer_batch batch = {.tokens = step->put ? NULL : tokens + first * (context + 1),
-                             .rate = conf->inner.lr * result->inner_multiplier,
-                             .token_nll =
-                                 (char *)b->token_nll + (size_t)(first * context) * element,
-                             .chunk_loss = (char *)b->chunk_loss + chunk,
-                             .gradient_norm = (char *)b->gradient_norm + chunk};
-        step->put = false;
-        TRY(train_gradient_add(step->gradient, b->gradient, &batch));
-    }
+    TRY(add_gradients(step, tokens, conf->inner.lr * result->inner_multiplier));
     if (step->work) step->work(step->context);
     kern_status norm_status =
         train_optimizer_norm(step->optimizer, &result->outer_grad_norm, b->gradient);
@@ -279,6 +372,7 @@ kern_status train_step_run(train_step *step, train_step_result *result, const in
     TRY(norm_status);
     TRY(train_optimizer_update(step->optimizer, result->outer_grad_norm, b->parameters, b->m, b->v,
                                b->gradient, number, result->learning_rate));
+    train_step_gather(step);
     stream->device->lap(stream, TRAIN_UPDATE);
     double seconds[KERN_LAPS];
     stream->device->laps(stream, seconds);

@@ -4,13 +4,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, const char *name) {
+/* The own parts of parameter i: its weights, or its moments. */
+static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, bool moments,
+                              const char *name) {
     const infer_parameter *p = &b->layout->item[i];
-    return (train_tensor){.name = name,
-                          .dtype = b->dtype,
-                          .rank = p->rank,
-                          .shape = {p->dim[0], p->dim[1], p->dim[2]},
-                          .data = (char *)buffer + (size_t)p->offset * kern_dtype_bytes(b->dtype)};
+    const train_shard *shard = b->shard;
+    bool several = b->layout->ranks > 1;
+    train_tensor t = {.name = name,
+                      .dtype = b->dtype,
+                      .rank = p->rank,
+                      .shape = {p->whole[0], p->whole[1], p->whole[2]},
+                      .part = several ? p : NULL,
+                      .spare = b->spare || (b->layout->rank && p->placing != INFER_PARTED)};
+    for (int j = 0; j < shard->pieces; j++) {
+        const train_piece *piece = &shard->piece[j];
+        int64_t begin = piece->first + shard->rank * piece->share;
+        int64_t from = kern_max(begin, p->offset);
+        int64_t until = kern_min(begin + piece->share, p->offset + p->elements);
+        int64_t at = (moments ? piece->place : piece->home) + from - begin;
+        if (from >= until) continue;
+        t.window[t.windows++] =
+            (train_window){from - p->offset, until - from,
+                           (char *)buffer + (size_t)at * kern_dtype_bytes(b->dtype)};
+    }
+    return t;
 }
 
 train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffers *b) {
@@ -23,16 +40,18 @@ train_checkpoint_tensors *train_checkpoint_tensors_create(const train_step_buffe
         char *m = t->names[2 * i], *v = t->names[2 * i + 1];
         snprintf(m, sizeof *t->names, "m.%s", name);
         snprintf(v, sizeof *t->names, "v.%s", name);
-        t->items[i] = tensor_at(b, i, b->parameters, name);
-        t->items[count + 2 * i] = tensor_at(b, i, b->m, m);
-        t->items[count + 2 * i + 1] = tensor_at(b, i, b->v, v);
+        t->items[i] = tensor_at(b, i, b->parameters, false, name);
+        t->items[count + 2 * i] = tensor_at(b, i, b->m, true, m);
+        t->items[count + 2 * i + 1] = tensor_at(b, i, b->v, true, v);
     }
     t->parameters = (train_tensors){count, t->items, b->device};
     t->moments = (train_tensors){2 * (int64_t)count, t->items + count, b->device};
     return t;
 }
 
-static kern_status look(void *finite, const train_tensor *tensor, const void *bytes, size_t count) {
+static kern_status look(void *finite, const train_tensor *tensor, size_t first, const void *bytes,
+                        size_t count) {
+    (void)first;
     bool all = true;
     int64_t elements = (int64_t)(count / kern_dtype_bytes(tensor->dtype));
     if (tensor->dtype == KERN_F64)

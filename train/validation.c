@@ -10,13 +10,15 @@
 
 struct train_validation {
     const ttt_conf *conf;
+    const kern_ranks *ranks;
     data_source *source;
     infer_model *model;
     bool allocated;
 };
 
 kern_status train_validation_create(train_validation **result, const ttt_conf *conf,
-                                    const data_vocabulary *vocabulary, int threads) {
+                                    const data_vocabulary *vocabulary, const kern_ranks *ranks,
+                                    int threads) {
     kern_status status = KERN_OK;
     train_validation *v = NULL;
     *result = NULL;
@@ -30,6 +32,7 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
     }
     v = kern_array(1, sizeof *v);
     v->conf = conf;
+    v->ranks = ranks;
     TRY(train_dataset_open(&v->source, conf, "data.valid", conf->data.valid, conf->train.context,
                            false));
     if (train_vocabulary_match(vocabulary, v->source, "data.train") != KERN_OK)
@@ -42,6 +45,7 @@ kern_status train_validation_create(train_validation **result, const ttt_conf *c
                              .tokens = conf->train.context,
                              .inner = conf->inner.mode != CONF_INNER_OFF,
                              .device = device,
+                             .tensor = ranks->tensor,
                              .threads = threads};
     TRY(infer_model_create(&v->model, &spec));
     *result = v;
@@ -65,25 +69,30 @@ double train_validation_bytes(const train_validation *validation) {
                     m.product_weights);
 }
 
+/* A rank that cannot ask the others any more stops, too. */
 static bool go_on(void *context, int64_t done, int64_t windows) {
-    (void)context, (void)done, (void)windows;
-    return !train_signals_received();
+    (void)done, (void)windows;
+    const kern_comm *job = context;
+    int64_t received = train_signals_received();
+    return job->agree_i64(job, &received, 1, KERN_MAX) == KERN_OK && !received;
 }
 
 kern_status train_validation_run(train_validation *v, double *loss, double *error,
-                                 const void *parameters) {
+                                 const train_weights *weights) {
     kern_status status = KERN_OK;
     infer_losses *losses = NULL;
     if (!v->allocated) TRY(infer_model_allocate(v->model));
     v->allocated = true;
-    infer_model_set_parameters(v->model, parameters);
+    train_weights_set(weights, v->model);
     infer_evaluation evaluation = {
         .model = v->model,
         .source = v->source,
         .per_document = v->conf->run.eval_windows,
         .rate = v->conf->inner.mode == CONF_INNER_OFF ? 0 : v->conf->inner.lr,
         .bins = infer_bins_create(v->conf->train.context, v->conf->inner.chunk),
-        .seen = go_on};
+        .seen = go_on,
+        .context = (void *)(uintptr_t)v->ranks->job,
+        .data = v->ranks->data};
     TRY(infer_evaluate(&losses, &evaluation));
     infer_mean mean = infer_losses_mean(losses, INFER_ALL, INFER_ALL);
     *loss = mean.mean;

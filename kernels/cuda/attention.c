@@ -50,7 +50,9 @@ static const struct {
 enum { TENSOR = sizeof tensor / sizeof *tensor };
 
 enum {
-    BLOCKS = 512,      /* of `few`, wanted side by side */
+    FEW_BLOCKS = 512,  /* of `few`, wanted side by side */
+    BLOCKS = 256,      /* of the forward */
+    PART_TILES = 4,    /* of keys, at least, of a part */
     SHARED = 99 * 1024 /* bytes that a block may have on every GPU */
 };
 
@@ -69,15 +71,6 @@ static size_t real_bytes(kern_dtype dtype) {
 
 static int64_t most_past(const attention *at) { /* rows that any row sees */
     return kern_min(at->past, at->shape.window - 1);
-}
-
-/* Parts of `few`: enough to be busy, none longer than a block has room for. */
-static int parts_of(const attention *at) {
-    const kern_attention_shape *s = &at->shape;
-    int64_t keys = most_past(at) + s->rows, blocks = s->batch * s->heads;
-    int64_t useful = kern_divide_up(keys, 8 * ATTENTION_PART_UNIT);
-    int64_t parts = kern_min(useful, kern_divide_up(BLOCKS, blocks));
-    return (int)kern_max(parts, kern_divide_up(keys, ATTENTION_PART));
 }
 
 static int tile_of(const attention *at, bool mma) {
@@ -103,6 +96,21 @@ static bool is_few(const attention *at) {
     return at->stage == 0 && at->shape.rows <= ATTENTION_FEW && few_shared(at) <= SHARED;
 }
 
+/* Of the keys, in the forward: enough to be busy; of `few` none longer than a block has room for.
+ */
+static int parts_of(const attention *at) {
+    const kern_attention_shape *s = &at->shape;
+    int64_t keys = most_past(at) + s->rows, blocks = s->batch * s->heads;
+    if (is_few(at)) {
+        int64_t useful = kern_divide_up(keys, 8 * ATTENTION_PART_UNIT);
+        int64_t parts = kern_min(useful, kern_divide_up(FEW_BLOCKS, blocks));
+        return (int)kern_max(parts, kern_divide_up(keys, ATTENTION_PART));
+    }
+    int64_t tile = tile_of(at, at->tensor >= 0);
+    blocks *= kern_divide_up(s->rows, tile);
+    return (int)kern_max(1, kern_min(keys / (PART_TILES * tile), BLOCKS / blocks));
+}
+
 /* `own` operands of a block's rows, two buffers of `streamed` ones of `tall` rows, of which each
  * has `statistics` floats. */
 static size_t mma_shared(const attention *at, int own, int streamed, int tall, int statistics) {
@@ -123,8 +131,9 @@ static size_t part_bytes(const attention *at) {
 }
 
 static size_t workspace_bytes(const attention *at) {
-    if (is_few(at)) return part_bytes(at) + 2 * statistic_bytes(at) * (size_t)at->parts;
-    return statistic_bytes(at) * (at->stage == 0 ? 0 : at->stage == 1 ? 1 : 3);
+    if (at->stage == 0 && at->parts == 1 && !is_few(at)) return 0;
+    if (at->stage == 0) return part_bytes(at) + 2 * statistic_bytes(at) * (size_t)at->parts;
+    return statistic_bytes(at) * (at->stage == 1 ? 1 : 3);
 }
 
 static kern_status create(void **state, const kern_attention_shape *shape, int stage, int64_t past,
@@ -136,7 +145,7 @@ static kern_status create(void **state, const kern_attention_shape *shape, int s
     if (shape->dtype == KERN_BF16 && shape->head_size % 8 == 0)
         for (int i = TENSOR - 1; i >= 0; i--)
             if (shape->head_size <= tensor[i].size) at->tensor = i;
-    if (is_few(at)) at->parts = parts_of(at);
+    at->parts = stage == 0 ? parts_of(at) : 1;
     *workspace = workspace_bytes(at);
     *state = at;
     return KERN_OK;
@@ -164,12 +173,12 @@ static attention_args args_of(const attention *at, const kern_attention_argument
         .scale = s->scale,
     };
     char *scratch = call->workspace;
-    if (is_few(at)) {
-        args.parts = at->parts;
+    args.parts = at->parts;
+    if (at->stage == 0) {
         args.part = scratch;
         args.part_stat = scratch + part_bytes(at);
+        return args;
     }
-    if (at->stage == 0) return args;
     args.ct_o = call->ct_o;
     args.ct_q = call->ct_q;
     args.ct_k = call->ct_k;
@@ -223,7 +232,8 @@ static void launch(const runner *r, entry e, int64_t x, int64_t y, int64_t z, in
 /* own, streamed, tall: of tensor cores, see mma_shared. */
 static void launch_rows(const runner *r, entry e, int own, int streamed, int tall) {
     const kern_attention_shape *s = &r->at->shape;
-    launch(r, e, kern_divide_up(s->rows, tile_of(r->at, r->mma)), s->heads, s->batch,
+    int64_t tiles = kern_divide_up(s->rows, tile_of(r->at, r->mma));
+    launch(r, e, tiles * r->args->parts, s->heads, s->batch,
            r->mma ? ATTENTION_MMA_THREADS : ATTENTION_PLAIN_THREADS,
            r->mma ? mma_shared(r->at, own, streamed, tall, 0) : plain_shared(r->at));
 }
@@ -241,12 +251,22 @@ static void launch_columns(const runner *r, entry e, int own, int streamed, int 
            r->mma ? mma_shared(r->at, own, streamed, tall, 4) : plain_shared(r->at));
 }
 
+static void launch_merge(const runner *r) {
+    const kern_attention_shape *s = &r->at->shape;
+    launch(r, r->kernels->merge, s->batch * s->rows * s->heads, 1, 1, ATTENTION_FEW_THREADS, 0);
+}
+
+static void run_forward(const runner *r) {
+    launch_rows(r, r->kernels->forward, 1, 2, 64);
+    if (r->at->parts > 1) launch_merge(r);
+}
+
 static void run_few(runner *r, attention_args *args, bool aligned) {
     const kern_attention_shape *s = &r->at->shape;
     args->packed = aligned;
     launch(r, r->kernels->few, args->parts, s->heads, s->batch, ATTENTION_FEW_THREADS,
            few_shared(r->at));
-    launch(r, r->kernels->merge, s->batch * s->rows * s->heads, 1, 1, ATTENTION_FEW_THREADS, 0);
+    launch_merge(r);
 }
 
 static void run_vjp(const runner *r) {
@@ -272,7 +292,7 @@ static void run(kern_stream *stream, const void *state, const kern_attention_arg
     if (is_few(at))
         run_few(&r, &args, aligned);
     else if (at->stage == 0)
-        launch_rows(&r, r.kernels->forward, 1, 2, 64);
+        run_forward(&r);
     else
         run_vjp(&r);
 }

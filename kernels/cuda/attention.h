@@ -5,8 +5,9 @@
  * of all query heads of its key head. So each result belongs to one block: no atomics, one order of
  * sums. Nothing of size rows x keys leaves a block.
  *
- *   forward   o, lse                                             rows
- *   few       the same for a few rows: parts of the keys; merge joins them in order
+ *   forward   o, lse; or, of parts of the keys, part and part_stat    rows
+ *   few       the same for a few rows, always in parts
+ *   merge     joins parts, in order
  *   delta     rowsum(ct_o o)
  *   first     stage 2's first pass: ct_ct_o, tau, h              rows
  *   rows      ct_q of stage 1 or 2                               rows
@@ -43,7 +44,8 @@ typedef struct {
     int second; /* stage 2 */
     double scale;
     void *delta, *tau, *h;  /* [B, C, H] */
-    int parts, packed;      /* few; packed: rows of keys and values are whole 16 bytes, aligned */
+    int packed;             /* few: rows of keys and values are whole 16 bytes, aligned */
+    int parts;              /* of the keys; 1 but for the forward of rows that are not many */
     void *part, *part_stat; /* [B, C, H, parts, K], [.., parts, 2]: largest score, sum */
 } attention_args;
 

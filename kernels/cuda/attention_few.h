@@ -1,29 +1,10 @@
 /* Attention's forward for a few rows, one type of elements: bound by reading keys and values. A
  * block has one part of a head's keys. Eight lanes take a key, a run of 16 bytes each; a block's
  * sixteen such groups take keys in turn. First all scores, then their largest and sum, then the
- * values. attention_plain.cu includes this; no include guard. */
-#include "kernels/cuda/attention_parts.h"
+ * values. No include guard. */
+#include "kernels/cuda/runs.h"
 
-enum { NAME(RUN) = (int)(16 / sizeof(ELEMENT)) };
-#define RUN NAME(RUN)
 #define EACH_ROW(row) UNROLL for (int row = 0; row < ATTENTION_FEW; row++)
-#define EACH_OF_RUN(i) UNROLL for (int i = 0; i < RUN; i++)
-
-typedef union {
-    pack_16 pack;
-    ELEMENT element[RUN];
-} NAME(run);
-
-/* `left` elements, zeros after them. */
-DEVICE NAME(run) NAME(load_run)(const ELEMENT *from, int left, bool packed) {
-    NAME(run) run;
-    if (packed && left > 0) {
-        run.pack = load_16(from);
-    } else {
-        EACH_OF_RUN(i) run.element[i] = i < left ? from[i] : 0;
-    }
-    return run;
-}
 
 /* Where a key of the segments begins. */
 DEVICE const ELEMENT *NAME(few_key)(const attention_args *args, const void *before,
@@ -31,16 +12,6 @@ DEVICE const ELEMENT *NAME(few_key)(const attention_args *args, const void *befo
     int64_t group = block_y() / (args->heads / args->groups);
     return (const ELEMENT *)(key < past ? before : fresh) +
            offset_of_key(args, past, key, block_z(), group, args->past_stride);
-}
-
-/* The part's keys. */
-DEVICE attention_range NAME(part_of)(const attention_args *args, int64_t past) {
-    attention_range all = keys_of_rows(args, past, 0, args->rows);
-    int64_t unit = (int64_t)args->parts * ATTENTION_PART_UNIT;
-    int64_t length = (all.end - all.begin + unit - 1) / unit * ATTENTION_PART_UNIT;
-    int64_t begin = least(all.end, all.begin + block_x() * length);
-    attention_range part = {begin, least(all.end, begin + length)};
-    return part;
 }
 
 /* Shared memory: the queries, scaled; scores [FEW, PART]; sums of values of each warp. */
@@ -104,8 +75,7 @@ DEVICE void NAME(few_softmax)(NAME(few_areas) areas, const attention_args *args,
     }
     UNROLL for (int bits = 1; bits < 32; bits *= 2) sum += XOR(sum, bits);
     if (lane() == 0 && row < args->rows) {
-        int64_t query = statistic_of(args, block_z(), row, block_y());
-        REAL *stat = (REAL *)args->part_stat + (query * args->parts + block_x()) * 2;
+        REAL *stat = (REAL *)args->part_stat + part_of_row(args, block_z(), row, block_y()) * 2;
         stat[0] = largest;
         stat[1] = sum;
     }
@@ -149,15 +119,15 @@ DEVICE void NAME(few_store)(NAME(few_areas) areas, const attention_args *args, i
         REAL sum = 0;
         UNROLL for (int warp = 0; warp < ATTENTION_FEW_THREADS / 32; warp++) sum +=
             areas.sum[warp * each + i];
-        int64_t query = statistic_of(args, block_z(), row, block_y());
-        ((REAL *)args->part)[(query * args->parts + block_x()) * args->size + column] = sum;
+        int64_t part = part_of_row(args, block_z(), row, block_y());
+        ((REAL *)args->part)[part * args->size + column] = sum;
     }
 }
 
 KERNEL(NAME(attention_few), attention_args, ATTENTION_FEW_THREADS) {
     NAME(few_areas) areas = NAME(few_areas_of)(&args);
     int64_t past = past_of(&args);
-    attention_range part = NAME(part_of)(&args, past);
+    attention_range part = keys_of_block(&args, past, 0, args.rows, ATTENTION_PART_UNIT);
     for (int i = thread_x(); i < args.rows * args.size; i += ATTENTION_FEW_THREADS) {
         int64_t query = statistic_of(&args, block_z(), i / args.size, block_y());
         areas.q[i] = (REAL)args.scale *
@@ -176,7 +146,8 @@ KERNEL(NAME(attention_few), attention_args, ATTENTION_FEW_THREADS) {
     }
 }
 
-/* The parts of a query, in order. A block a query. */
+/* The parts of a query, in order, but for those of which it sees nothing: they may not be there. A
+ * block a query. */
 KERNEL(NAME(attention_merge), attention_args, ATTENTION_FEW_THREADS) {
     int64_t query = block_x();
     const REAL *stat = (const REAL *)args.part_stat + query * args.parts * 2;
@@ -188,7 +159,8 @@ KERNEL(NAME(attention_merge), attention_args, ATTENTION_FEW_THREADS) {
     for (int column = thread_x(); column < args.size; column += ATTENTION_FEW_THREADS) {
         REAL sum = 0;
         for (int i = 0; i < args.parts; i++)
-            sum = FMA(EXP(stat[2 * i] - largest), part[(int64_t)i * args.size + column], sum);
+            if (stat[2 * i + 1] != 0)
+                sum = FMA(EXP(stat[2 * i] - largest), part[(int64_t)i * args.size + column], sum);
         ((REAL *)args.o)[query * args.size + column] = sum / total;
     }
     if (thread_x() == 0)

@@ -184,10 +184,10 @@ DEVICE void mma_store(mma_sums to, float (*sum)[4], const float *by, bool add, i
             if (row < to.count && column < size) {
                 uint64_t *at = (uint64_t *)(to.at + row * to.stride + column);
                 uint64_t was = add ? *at : 0;
-                float low = fma_f32(by[half], sum[t][2 * half], float_of((uint32_t)was));
-                float high =
-                    fma_f32(by[half], sum[t][2 * half + 1], float_of((uint32_t)(was >> 32)));
-                *at = (uint64_t)bits_f32(high) << 32 | bits_f32(low);
+                float low = fma_f32(by[half], sum[t][2 * half], kern_from_bits_f32((uint32_t)was));
+                float high = fma_f32(by[half], sum[t][2 * half + 1],
+                                     kern_from_bits_f32((uint32_t)(was >> 32)));
+                *at = (uint64_t)kern_bits_f32(high) << 32 | kern_bits_f32(low);
             }
         }
     }

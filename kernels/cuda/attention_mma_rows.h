@@ -4,7 +4,7 @@
 
 #include "kernels/cuda/attention_mma.h"
 
-/* The block's rows, and the keys that they see. */
+/* The block's rows, and its part of the keys that they see. */
 typedef struct {
     const attention_args *args;
     int64_t past, batch, head, group, first;
@@ -13,16 +13,15 @@ typedef struct {
 } mma_block;
 
 DEVICE mma_block mma_block_of(const attention_args *args) {
-    int64_t tiles = (args->rows + ATTENTION_MMA_TILE - 1) / ATTENTION_MMA_TILE;
     mma_block b;
     b.args = args;
     b.past = past_of(args);
     b.batch = block_z();
     b.head = block_y();
     b.group = b.head / (args->heads / args->groups);
-    b.first = (tiles - 1 - block_x()) * ATTENTION_MMA_TILE; /* those that see most begin first */
+    b.first = first_row_of_block(args, ATTENTION_MMA_TILE);
     b.count = (int)least(ATTENTION_MMA_TILE, args->rows - b.first);
-    b.seen = keys_of_rows(args, b.past, b.first, b.count);
+    b.seen = keys_of_block(args, b.past, b.first, b.count, ATTENTION_MMA_TILE);
     return b;
 }
 
@@ -33,6 +32,15 @@ DEVICE mma_rows mma_own(const mma_block *b, const void *of) {
 DEVICE mma_sums mma_out(const mma_block *b, void *of) {
     int64_t offset = statistic_of(b->args, b->batch, b->first, b->head) * b->args->size;
     mma_sums out = {(float *)of + offset, (int64_t)b->args->heads * b->args->size, b->count};
+    return out;
+}
+
+/* The part's sums of values, as they are. */
+DEVICE mma_sums mma_out_part(const mma_block *b) {
+    const attention_args *args = b->args;
+    int64_t part = part_of_row(args, b->batch, b->first, b->head);
+    mma_sums out = {(float *)args->part + part * args->size,
+                    (int64_t)args->heads * args->parts * args->size, b->count};
     return out;
 }
 
@@ -152,15 +160,22 @@ DEVICE void mma_forward(const attention_args *args, int steps) {
         mma_multiply(o, s, v, tiles, steps);
     }
     copy_async_wait(0);
+    bool whole = args->parts == 1;
     UNROLL for (int half = 0; half < 2; half++) {
         int row = mma_row(2 * half);
+        double top = (double)largest[half] / (double)LOG2_E;
         sum[half] = mma_row_sum(sum[half]);
-        factor[half] = 1 / sum[half];
-        if (lane() % 4 == 0 && row < b.count)
-            ((float *)args->lse)[statistic_of(args, b.batch, b.first + row, b.head)] =
-                (float)((double)largest[half] / (double)LOG2_E + kern_log_f64((double)sum[half]));
+        factor[half] = whole ? 1 / sum[half] : 1;
+        if (lane() % 4 == 0 && row < b.count) {
+            int64_t at = part_of_row(args, b.batch, b.first + row, b.head);
+            float *stat = (float *)args->part_stat + 2 * at;
+            if (whole)
+                ((float *)args->lse)[at] = (float)(top + kern_log_f64((double)sum[half]));
+            else
+                stat[0] = (float)top, stat[1] = sum[half];
+        }
     }
-    mma_store(mma_out(&b, args->o), o, factor, false, args->size, steps);
+    mma_store(whole ? mma_out(&b, args->o) : mma_out_part(&b), o, factor, false, args->size, steps);
 }
 
 /* ---- stages 1 and 2 ---- */

@@ -4,9 +4,6 @@
 
 #include "kernels/cuda/attention.h"
 
-#define KERN_DEVICE DEVICE
-#include "kernels/vector_math.h"
-
 DEVICE int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -29,6 +26,15 @@ DEVICE attention_range keys_of_rows(const attention_args *args, int64_t past, in
                                     int64_t count) {
     attention_range seen = {most(0, past + first - args->window + 1), past + first + count};
     return seen;
+}
+
+/* Part `which` of `parts`, of whole units but for the last; it may be empty. */
+DEVICE attention_range part_of(attention_range all, int parts, int which, int unit) {
+    int64_t units = (int64_t)parts * unit;
+    int64_t length = (all.end - all.begin + units - 1) / units * unit;
+    int64_t begin = least(all.end, all.begin + which * length);
+    attention_range part = {begin, least(all.end, begin + length)};
+    return part;
 }
 
 /* The rows that see any of keys first .. first + count - 1. */
@@ -72,9 +78,28 @@ DEVICE int64_t offset_of_key(const attention_args *args, int64_t past, int64_t a
     return (at < past ? batch * past_stride : 0) + (row * args->groups + group) * args->size;
 }
 
+/* A pass over rows has a block for each part of the keys of each row tile; the last tile, whose
+ * rows see most, begins first. */
+DEVICE int64_t first_row_of_block(const attention_args *args, int tile) {
+    int64_t tiles = (args->rows + tile - 1) / tile;
+    return (tiles - 1 - block_x() / args->parts) * tile;
+}
+
+DEVICE attention_range keys_of_block(const attention_args *args, int64_t past, int64_t first,
+                                     int64_t count, int tile) {
+    attention_range all = keys_of_rows(args, past, first, count);
+    return part_of(all, args->parts, block_x() % args->parts, tile);
+}
+
 /* Of row 0, head `head`; rows are `heads` apart. */
 DEVICE int64_t statistic_of(const attention_args *args, int64_t batch, int64_t row, int64_t head) {
     return (batch * args->rows + row) * args->heads + head;
+}
+
+/* Of the forward's sums of the block's part of a row's keys; rows are heads parts of these apart.
+ */
+DEVICE int64_t part_of_row(const attention_args *args, int64_t batch, int64_t row, int64_t head) {
+    return statistic_of(args, batch, row, head) * args->parts + block_x() % args->parts;
 }
 
 /* e^x for x at most about 88: at most 1 ulp off, 0 below -87; NaN stays NaN. As kernels/exp_isa.h.
@@ -91,7 +116,7 @@ DEVICE float exp_f32(float x) {
     sum = fma_f32(sum, r, 0.5f);
     sum = fma_f32(sum, r, 1.0f);
     sum = fma_f32(sum, r, 1.0f);
-    float scale = float_of((bits_f32(rounded) + 127u) << 23);
+    float scale = kern_from_bits_f32((kern_bits_f32(rounded) + 127u) << 23);
     return x < -87.0f ? 0.0f : sum * scale;
 }
 

@@ -1,8 +1,11 @@
-/* Tiles of attention of one type of elements: attention_plain.cu includes this with ELEMENT, REAL
- * (of sums and results), VALUE, SIDE and names. A block has 16 x 16 threads and tiles of 16 SIDE
- * rows and keys; thread (x, y) has rows y + 16 m, keys x + 16 n. Results are their own sums: a
- * thread adds into those elements that it alone has. No include guard. */
-#include "kernels/cuda/attention_parts.h"
+/* Tiles of attention of one type of elements (each_type.h). A block has 16 x 16 threads and tiles
+ * of 16 SIDE rows and keys; thread (x, y) has rows y + 16 m, keys x + 16 n. Results are their own
+ * sums: a thread adds into those elements that it alone has. No include guard. */
+#define SIDE ((int)(16 / sizeof(REAL)))
+#define TILE (16 * SIDE)
+#define ACROSS (thread_x() % 16)
+#define DOWN (thread_x() / 16)
+#define EACH(i) UNROLL for (int i = 0; i < SIDE; i++)
 
 /* Rows of a head, `stride` elements apart; none from the count-th on. NULL: of no operand. */
 typedef struct {
@@ -144,8 +147,7 @@ typedef struct {
 } NAME(place);
 
 DEVICE NAME(place) NAME(place_of_block)(const attention_args *args) {
-    int64_t tiles = (args->rows + TILE - 1) / TILE;
-    int64_t first = (tiles - 1 - block_x()) * TILE; /* those that see most begin first */
+    int64_t first = first_row_of_block(args, TILE);
     NAME(place) place = {block_z(), block_y(), first, (int)least(TILE, args->rows - first)};
     return place;
 }
@@ -168,6 +170,15 @@ DEVICE NAME(tile_sums) NAME(sums_of)(const attention_args *args, void *of, NAME(
     return sums;
 }
 
+/* The forward's sums of a part of the keys, as they are. */
+DEVICE NAME(tile_sums) NAME(sums_of_part)(const attention_args *args, NAME(place) place) {
+    int64_t part = part_of_row(args, place.batch, place.first, place.head);
+    NAME(tile_sums)
+    sums = {(REAL *)args->part + part * args->size, (int64_t)args->heads * args->parts * args->size,
+            place.count};
+    return sums;
+}
+
 /* Keys or values from `at` on. */
 DEVICE NAME(tile_rows)
     NAME(keys_of)(const attention_args *args, const void *before, const void *fresh, int64_t past,
@@ -177,6 +188,24 @@ DEVICE NAME(tile_rows)
     int64_t offset = offset_of_key(args, past, at, place.batch, group, args->past_stride);
     NAME(tile_rows) keys = {of + (of ? offset : 0), (int64_t)args->groups * args->size, count};
     return keys;
+}
+
+/* Operands of a tile of keys from `at` on; b and c are of new keys, where they are given. */
+typedef struct {
+    NAME(tile_rows) k, v, b, c;
+    bool with_b, with_c;
+} NAME(key_tile);
+
+DEVICE NAME(key_tile) NAME(key_tile_at)(const attention_args *args, int64_t past, NAME(place) place,
+                                        int64_t at, int count) {
+    NAME(key_tile) t;
+    t.k = NAME(keys_of)(args, args->past_k, args->k, past, place, at, count);
+    t.v = NAME(keys_of)(args, args->past_v, args->v, past, place, at, count);
+    t.b = NAME(keys_of)(args, 0, args->b, past, place, at, count);
+    t.c = NAME(keys_of)(args, 0, args->c, past, place, at, count);
+    t.with_b = args->b && at >= past;
+    t.with_c = args->c && at >= past;
+    return t;
 }
 
 /* Statistics of `SIDE` rows, zero where there are none. */

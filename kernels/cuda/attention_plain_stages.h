@@ -1,5 +1,6 @@
-/* Attention's kernels of one type of elements, of the tiles of attention_plain.h. No include guard.
- */
+/* Attention's kernels of one type of elements, of tiles. No include guard. */
+#include "kernels/cuda/attention_plain.h"
+
 /* ---- stage 0 ---- */
 
 /* scores -> exp(score - largest); the state brought up to date, factor what it was rescaled by. */
@@ -30,8 +31,9 @@ KERNEL(NAME(attention_forward), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     NAME(place) place = NAME(place_of_block)(&args);
     int64_t past = past_of(&args), size = args.size, at;
-    attention_range seen = keys_of_rows(&args, past, place.first, place.count);
-    NAME(tile_sums) o = NAME(sums_of)(&args, args.o, place);
+    attention_range seen = keys_of_block(&args, past, place.first, place.count, TILE);
+    NAME(tile_sums)
+    o = args.parts == 1 ? NAME(sums_of)(&args, args.o, place) : NAME(sums_of_part)(&args, place);
     REAL largest[SIDE], sum[SIDE], factor[SIDE], s[SIDE][SIDE];
     EACH(m) largest[m] = (REAL)ATTENTION_LOWEST, sum[m] = 0;
     for (int64_t key = seen.begin; key < seen.end; key = at) {
@@ -50,11 +52,17 @@ KERNEL(NAME(attention_forward), attention_args, ATTENTION_PLAIN_THREADS) {
         sum[m] = NAME(row_sum)(sum[m]);
         factor[m] = 1 / sum[m];
         int64_t row = DOWN + 16 * m;
-        if (ACROSS == 0 && row < place.count)
-            ((REAL *)args.lse)[statistic_of(&args, place.batch, place.first + row, place.head)] =
-                (REAL)((double)largest[m] + kern_log_f64((double)sum[m]));
+        int64_t part = part_of_row(&args, place.batch, place.first + row, place.head);
+        REAL *stat = (REAL *)args.part_stat + 2 * part;
+        if (ACROSS == 0 && row < place.count) {
+            if (args.parts == 1)
+                ((REAL *)args.lse)[part] =
+                    (REAL)((double)largest[m] + kern_log_f64((double)sum[m]));
+            else
+                stat[0] = largest[m], stat[1] = sum[m];
+        }
     }
-    NAME(rescale)(o, factor, size);
+    if (args.parts == 1) NAME(rescale)(o, factor, size);
 }
 
 /* ---- stages 1 and 2 ---- */
@@ -105,7 +113,7 @@ KERNEL(NAME(attention_first), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     NAME(place) place = NAME(place_of_block)(&args);
     int64_t past = past_of(&args), size = args.size, at;
-    attention_range seen = keys_of_rows(&args, past, place.first, place.count);
+    attention_range seen = keys_of_block(&args, past, place.first, place.count, TILE);
     NAME(tile_rows) q = NAME(rows_of)(&args, args.q, place);
     NAME(tile_rows) a = NAME(rows_of)(&args, args.a, place);
     NAME(tile_rows) ct_o = NAME(rows_of)(&args, args.ct_o, place);
@@ -119,22 +127,19 @@ KERNEL(NAME(attention_first), attention_args, ATTENTION_PLAIN_THREADS) {
         REAL s[SIDE][SIDE], t[SIDE][SIDE];
         int count = keys_in_tile(key, past, seen.end, TILE);
         at = key + count;
-        bool with_b = args.b && key >= past, with_c = args.c && key >= past;
-        bool with_t = args.a || with_b;
-        if (!with_t && !with_c) continue;
-        NAME(tile_rows) k = NAME(keys_of)(&args, args.past_k, args.k, past, place, key, count);
-        NAME(tile_rows) v = NAME(keys_of)(&args, args.past_v, args.v, past, place, key, count);
-        NAME(tile_rows) b = NAME(keys_of)(&args, 0, args.b, past, place, key, count);
-        NAME(tile_rows) c = NAME(keys_of)(&args, 0, args.c, past, place, key, count);
+        NAME(key_tile) keys = NAME(key_tile_at)(&args, past, place, key, count);
+        bool with_t = args.a || keys.with_b;
+        if (!with_t && !keys.with_c) continue;
         NAME(clear)(s), NAME(clear)(t);
-        NAME(dots)(s, areas, q, k, size);
-        if (args.a) NAME(dots)(t, areas, a, k, size);
-        if (with_b) NAME(dots)(t, areas, q, b, size);
+        NAME(dots)(s, areas, q, keys.k, size);
+        if (args.a) NAME(dots)(t, areas, a, keys.k, size);
+        if (keys.with_b) NAME(dots)(t, areas, q, keys.b, size);
         NAME(weigh_first)(s, t, lse, tau, &args, past + place.first, key, count);
-        if (with_t) NAME(add_to_h)(h, t, areas, ct_o, v, size);
-        if (with_c) NAME(add_to_h)(h, s, areas, ct_o, c, size);
-        if (args.ct_ct_o && with_t) NAME(multiply)(out, begun, one, 1, areas, t, v, size);
-        if (args.ct_ct_o && with_c) NAME(multiply)(out, begun || with_t, one, 1, areas, s, c, size);
+        if (with_t) NAME(add_to_h)(h, t, areas, ct_o, keys.v, size);
+        if (keys.with_c) NAME(add_to_h)(h, s, areas, ct_o, keys.c, size);
+        if (args.ct_ct_o && with_t) NAME(multiply)(out, begun, one, 1, areas, t, keys.v, size);
+        if (args.ct_ct_o && keys.with_c)
+            NAME(multiply)(out, begun || with_t, one, 1, areas, s, keys.c, size);
         begun = true;
     }
     REAL minus[SIDE];
@@ -173,7 +178,7 @@ KERNEL(NAME(attention_rows), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     NAME(place) place = NAME(place_of_block)(&args);
     int64_t past = past_of(&args), size = args.size, at;
-    attention_range seen = keys_of_rows(&args, past, place.first, place.count);
+    attention_range seen = keys_of_block(&args, past, place.first, place.count, TILE);
     NAME(tile_rows) q = NAME(rows_of)(&args, args.q, place);
     NAME(tile_rows) a = NAME(rows_of)(&args, args.a, place);
     NAME(tile_rows) ct_o = NAME(rows_of)(&args, args.ct_o, place);
@@ -188,17 +193,13 @@ KERNEL(NAME(attention_rows), attention_args, ATTENTION_PLAIN_THREADS) {
         REAL s[SIDE][SIDE], t[SIDE][SIDE], dp[SIDE][SIDE], u[SIDE][SIDE];
         int count = keys_in_tile(key, past, seen.end, TILE);
         at = key + count;
-        bool with_b = args.b && key >= past, with_c = args.c && key >= past;
-        NAME(tile_rows) k = NAME(keys_of)(&args, args.past_k, args.k, past, place, key, count);
-        NAME(tile_rows) v = NAME(keys_of)(&args, args.past_v, args.v, past, place, key, count);
-        NAME(tile_rows) b = NAME(keys_of)(&args, 0, args.b, past, place, key, count);
-        NAME(tile_rows) c = NAME(keys_of)(&args, 0, args.c, past, place, key, count);
+        NAME(key_tile) keys = NAME(key_tile_at)(&args, past, place, key, count);
         NAME(clear)(s), NAME(clear)(t), NAME(clear)(dp), NAME(clear)(u);
-        NAME(dots)(s, areas, q, k, size);
-        NAME(dots)(dp, areas, ct_o, v, size);
-        if (args.a) NAME(dots)(t, areas, a, k, size);
-        if (with_b) NAME(dots)(t, areas, q, b, size);
-        if (with_c) NAME(dots)(u, areas, ct_o, c, size);
+        NAME(dots)(s, areas, q, keys.k, size);
+        NAME(dots)(dp, areas, ct_o, keys.v, size);
+        if (args.a) NAME(dots)(t, areas, a, keys.k, size);
+        if (keys.with_b) NAME(dots)(t, areas, q, keys.b, size);
+        if (keys.with_c) NAME(dots)(u, areas, ct_o, keys.c, size);
         EACH(m) {
             NAME(row_statistics) row = {lse[m], delta[m], tau[m], h[m]};
             EACH(n) {
@@ -208,8 +209,8 @@ KERNEL(NAME(attention_rows), attention_args, ATTENTION_PLAIN_THREADS) {
                 NAME(weigh)(&s[m][n], &t[m][n], &dp[m][n], u[m][n], row, &args, is_seen);
             }
         }
-        NAME(multiply)(ct_q, key > seen.begin, one, scale, areas, s, k, size);
-        if (with_b) NAME(multiply)(ct_q, true, one, scale, areas, dp, b, size);
+        NAME(multiply)(ct_q, key > seen.begin, one, scale, areas, s, keys.k, size);
+        if (keys.with_b) NAME(multiply)(ct_q, true, one, scale, areas, dp, keys.b, size);
     }
 }
 
@@ -237,20 +238,14 @@ KERNEL(NAME(attention_columns), attention_args, ATTENTION_PLAIN_THREADS) {
             NAME(tile_rows) q = NAME(rows_of)(&args, args.q, place);
             NAME(tile_rows) a = NAME(rows_of)(&args, args.a, place);
             NAME(tile_rows) ct_o = NAME(rows_of)(&args, args.ct_o, place);
-            NAME(tile_rows)
-            k = NAME(keys_of)(&args, args.past_k, args.k, past, place, keys.first, keys.count);
-            NAME(tile_rows)
-            v = NAME(keys_of)(&args, args.past_v, args.v, past, place, keys.first, keys.count);
+            NAME(key_tile)
+            own = NAME(key_tile_at)(&args, past, place, keys.first, keys.count);
             NAME(clear)(s), NAME(clear)(t), NAME(clear)(dp), NAME(clear)(u);
-            NAME(dots)(s, areas, k, q, size);
-            NAME(dots)(dp, areas, v, ct_o, size);
-            if (args.a) NAME(dots)(t, areas, k, a, size);
-            if (args.b && !before) NAME(dots)
-            (t, areas, NAME(keys_of)(&args, 0, args.b, past, place, keys.first, keys.count), q,
-             size);
-            if (args.c && !before) NAME(dots)
-            (u, areas, NAME(keys_of)(&args, 0, args.c, past, place, keys.first, keys.count), ct_o,
-             size);
+            NAME(dots)(s, areas, own.k, q, size);
+            NAME(dots)(dp, areas, own.v, ct_o, size);
+            if (args.a) NAME(dots)(t, areas, own.k, a, size);
+            if (own.with_b) NAME(dots)(t, areas, own.b, q, size);
+            if (own.with_c) NAME(dots)(u, areas, own.c, ct_o, size);
             NAME(statistics)(lse, &args, args.lse, place, ACROSS);
             NAME(statistics)(delta, &args, args.delta, place, ACROSS);
             NAME(statistics)(tau, &args, args.tau, place, ACROSS);
@@ -270,3 +265,9 @@ KERNEL(NAME(attention_columns), attention_args, ATTENTION_PLAIN_THREADS) {
             add = true;
         }
 }
+
+#undef SIDE
+#undef TILE
+#undef ACROSS
+#undef DOWN
+#undef EACH

@@ -79,6 +79,11 @@ kern_status kern_cuda_algorithm(kern_cublas_choice *choice, const char *kind,
 char *kern_cuda_chosen(void);
 kern_status kern_cuda_choose(const char *chosen, const char *from);
 
+/* ---- comm.c ---- */
+
+kern_status kern_cuda_join(struct kern_comm *comm, const struct kern_comm *host);
+void kern_cuda_leave(struct kern_comm *comm);
+
 /* ---- the tables ---- */
 
 kern_status kern_cuda_matmul_open(void);

@@ -128,13 +128,16 @@ static const kern_device cuda = {.name = device_name,
                                  .forget = forget,
                                  .chosen = kern_cuda_chosen,
                                  .choose = kern_cuda_choose,
+                                 .join = kern_cuda_join,
+                                 .leave = kern_cuda_leave,
                                  .matmul = &kern_cuda_matmul,
                                  .attention = &kern_cuda_attention,
                                  .rows = &kern_cuda_rows,
                                  .move = &kern_cuda_move};
 
-static kern_status look_for(int index) {
-    int count = 0, result = kern_cuda_runtime_table.GetDeviceCount(&count);
+/* Makes a rank's number that of a GPU. */
+static kern_status look_for(int *asked) {
+    int index = *asked, count = 0, result = kern_cuda_runtime_table.GetDeviceCount(&count);
     if (result == KERN_CUDA_OLD_DRIVER)
         return kern_fail(KERN_ERR_CONFIG, "device cuda: no NVIDIA driver, or one too old for this "
                                           "build's CUDA; nvidia-smi shows it");
@@ -144,6 +147,7 @@ static kern_status look_for(int index) {
     if (status == KERN_OK && index >= count)
         return kern_fail(KERN_ERR_CONFIG, "device cuda:%d: there %s %d GPU%s, counted from 0",
                          index, count > 1 ? "are" : "is", count, count > 1 ? "s" : "");
+    if (index < 0 && status == KERN_OK) *asked = (-1 - index) % count;
     return status;
 }
 
@@ -177,19 +181,23 @@ kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wis
     static bool open;
     kern_status status = KERN_OK;
     *device = NULL;
-    if (open && (kern_cuda_gpu.index != wish->index || kern_cuda_gpu.tf32 != wish->tf32))
+    int index = wish->index;
+    TRY(look_for(&index));
+    if (open && (kern_cuda_gpu.index != index || kern_cuda_gpu.tf32 != wish->tf32))
         return kern_fail(KERN_ERR_CONFIG, "device %s: this program computes on %s", wish->name,
                          device_name);
     if (!open) {
-        TRY(look_for(wish->index));
-        TRY(learn(wish->index));
+        TRY(learn(index));
         TRY(RUNTIME(StreamCreateWithFlags, &kern_cuda_stream, KERN_CUDA_NON_BLOCKING));
         TRY(kern_cuda_transfer_create());
         TRY(kern_cuda_matmul_open());
-        kern_cuda_gpu.index = wish->index;
+        kern_cuda_gpu.index = index;
         kern_cuda_gpu.tf32 = wish->tf32;
         the_stream.device = &cuda;
         snprintf(device_name, sizeof device_name, "%s", wish->name);
+        if (wish->index < 0) /* the name leaves it open */
+            snprintf(device_name, sizeof device_name, "cuda:%d%s", index,
+                     wish->tf32 ? "+tf32" : "");
         fprintf(stderr, "%s is %s\n", device_name, kern_cuda_gpu.name);
         open = true;
     }

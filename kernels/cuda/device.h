@@ -8,6 +8,8 @@
  * mma_, load_matrix_): no return before the last one, none under a condition that differs by
  * thread.
  *
+ * kernels/vector_math.h gives a number's bits, bf16, exp and log.
+ *
  *   thread_x() threads_x() lane()      in the block; lane: in the warp of 32
  *   block_x() block_y() block_z()      in the grid
  *   shared_memory()                    what LAUNCH asked for, aligned to 16, undefined
@@ -16,7 +18,7 @@
  *   warp_ballot(condition)             bit i: lane i's
  *   fma_f32 fma_f64 sqrt_f32 sqrt_f64  rounded once
  *   exp2_fast(x)                       2^x within 2^-22, 0 below 2^-126, by the GPU's own table
- *   bits_f32 float_of bits_f64 double_of   a number's bits, and back
+ *   SHARED                             before an array of the block's (row programs; not in C)
  *   load_16 store_16                   of a pack_16, at addresses aligned to 16
  *   bf16_pack(low, high) bf16_low(x) bf16_high(x)   two bf16 in 32 bits, to nearest even
  *   mma_16x8x16_bf16(d, a, b)          d [4] += a [4] b [2], fragments as PTX lays them out
@@ -52,10 +54,12 @@ typedef unsigned long long uint64_t;
 #define memcpy __builtin_memcpy
 #define fabsf __builtin_fabsf
 #define fabs __builtin_fabs
-#define INFINITY __builtin_inff()
-#define NAN __builtin_nanf("")
 #else
 #define ARGUMENT __grid_constant__ /* its address may be taken */
+#endif
+#ifndef INFINITY /* NVRTC and Clang have no headers */
+#define INFINITY kern_from_bits_f32(0x7f800000u)
+#define NAN kern_from_bits_f32(0x7fc00000u)
 #endif
 
 #define DEVICE static inline __attribute__((always_inline)) __device__
@@ -63,6 +67,10 @@ typedef unsigned long long uint64_t;
 #define KERNEL(name, type, threads)                                                                \
     extern "C" __global__ void __launch_bounds__(threads, 1) name(const ARGUMENT type args)
 #define KERNEL_DECLARE(name)
+#define SHARED __shared__ __attribute__((aligned(16)))
+
+#define KERN_DEVICE DEVICE
+#include "kernels/vector_math.h"
 
 #define KERN_REGISTER(name, text)                                                                  \
     DEVICE int name(void) {                                                                        \
@@ -95,30 +103,6 @@ DEVICE void sync_warp(void) {
     asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
 }
 
-DEVICE float float_of(uint32_t bits) {
-    float x;
-    asm("mov.b32 %0, %1;" : "=f"(x) : "r"(bits));
-    return x;
-}
-
-DEVICE uint32_t bits_f32(float x) {
-    uint32_t bits;
-    asm("mov.b32 %0, %1;" : "=r"(bits) : "f"(x));
-    return bits;
-}
-
-DEVICE double double_of(uint64_t bits) {
-    double x;
-    asm("mov.b64 %0, %1;" : "=d"(x) : "l"(bits));
-    return x;
-}
-
-DEVICE uint64_t bits_f64(double x) {
-    uint64_t bits;
-    asm("mov.b64 %0, %1;" : "=l"(bits) : "d"(x));
-    return bits;
-}
-
 DEVICE uint32_t kern_shuffle(uint32_t x, int from) {
     uint32_t y;
     asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(y) : "r"(x), "r"(from));
@@ -126,13 +110,13 @@ DEVICE uint32_t kern_shuffle(uint32_t x, int from) {
 }
 
 DEVICE float warp_shfl(float x, int from) {
-    return float_of(kern_shuffle(bits_f32(x), from));
+    return kern_from_bits_f32(kern_shuffle(kern_bits_f32(x), from));
 }
 
 DEVICE double warp_shfl_f64(double x, int from) {
-    uint64_t bits = bits_f64(x);
+    uint64_t bits = kern_bits_f64(x);
     uint32_t low = kern_shuffle((uint32_t)bits, from);
-    return double_of((uint64_t)kern_shuffle((uint32_t)(bits >> 32), from) << 32 | low);
+    return kern_from_bits_f64((uint64_t)kern_shuffle((uint32_t)(bits >> 32), from) << 32 | low);
 }
 
 DEVICE float warp_xor(float x, int bits) {
@@ -215,14 +199,6 @@ DEVICE uint32_t bf16_pack(float low, float high) {
     return d;
 }
 
-DEVICE float bf16_low(uint32_t x) {
-    return float_of(x << 16);
-}
-
-DEVICE float bf16_high(uint32_t x) {
-    return float_of(x & 0xffff0000u);
-}
-
 DEVICE void mma_16x8x16_bf16(float *d, const uint32_t *a, const uint32_t *b) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
                  "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -267,4 +243,13 @@ DEVICE void copy_async_commit(void) {
 #define copy_async_wait(n) asm volatile("cp.async.wait_group " #n ";" ::: "memory")
 
 #endif
+
+DEVICE float bf16_low(uint32_t x) {
+    return kern_from_bits_f32(x << 16);
+}
+
+DEVICE float bf16_high(uint32_t x) {
+    return kern_from_bits_f32(x & 0xffff0000u);
+}
+
 #endif

@@ -5,14 +5,14 @@
 #ifndef KERNELS_CUDA_DEVICE_HOST_H
 #define KERNELS_CUDA_DEVICE_HOST_H
 
-#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
 #define DEVICE static inline __attribute__((unused))
+#define KERN_DEVICE DEVICE
 #define UNROLL
+
+#include "kernels/vector_math.h"
 
 /* A kernel, as its address is handed to a launch. */
 typedef struct kern_block_kernel {
@@ -87,38 +87,14 @@ void kern_copy_async_wait(int last);
 #define copy_async_commit() kern_copy_async_commit()
 #define copy_async_wait(n) kern_copy_async_wait(n)
 
-DEVICE float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-DEVICE uint32_t bits_f32(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-DEVICE double double_of(uint64_t bits) {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-DEVICE uint64_t bits_f64(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 DEVICE int kern_lane_below(int by) {
     return lane() + by > 31 ? lane() : lane() + by;
 }
 
 #define kern_shuffle_f32(x, from)                                                                  \
-    float_of((uint32_t)kern_warp_shuffle(bits_f32(x), from, __FILE__, __LINE__))
+    kern_from_bits_f32((uint32_t)kern_warp_shuffle(kern_bits_f32(x), from, __FILE__, __LINE__))
 #define kern_shuffle_f64(x, from)                                                                  \
-    double_of(kern_warp_shuffle(bits_f64(x), from, __FILE__, __LINE__))
+    kern_from_bits_f64(kern_warp_shuffle(kern_bits_f64(x), from, __FILE__, __LINE__))
 #define warp_shfl(x, from) kern_shuffle_f32(x, from)
 #define warp_shfl_f64(x, from) kern_shuffle_f64(x, from)
 #define warp_xor(x, bits) kern_shuffle_f32(x, lane() ^ (bits))
@@ -150,29 +126,29 @@ typedef struct __attribute__((aligned(16))) {
     uint32_t word[4];
 } pack_16;
 
+/* One access each, as on a GPU, where accesses are counted. */
+typedef uint32_t kern_words __attribute__((vector_size(16), may_alias));
+
 DEVICE pack_16 load_16(const void *from) {
-    return *(const pack_16 *)from;
+    kern_words words = *(const kern_words *)from;
+    pack_16 p;
+    memcpy(&p, &words, sizeof p);
+    return p;
 }
 
 DEVICE void store_16(void *to, pack_16 p) {
-    *(pack_16 *)to = p;
+    kern_words words;
+    memcpy(&words, &p, sizeof words);
+    *(kern_words *)to = words;
 }
 
+/* NaN as a GPU has it. */
 DEVICE uint32_t kern_bf16_bits(float x) {
-    uint32_t bits = bits_f32(x);
-    return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    return x != x ? 0x7fffu : kern_bf16_from_f32(x);
 }
 
 DEVICE uint32_t bf16_pack(float low, float high) {
     return kern_bf16_bits(high) << 16 | kern_bf16_bits(low);
-}
-
-DEVICE float bf16_low(uint32_t x) {
-    return float_of(x << 16);
-}
-
-DEVICE float bf16_high(uint32_t x) {
-    return float_of(x & 0xffff0000u);
 }
 
 #endif

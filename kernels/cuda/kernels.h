@@ -62,4 +62,38 @@ typedef struct {
 } round_args;
 KERNEL_DECLARE(round_to_bf16)
 
+/* ---- matmul_few.cu ---- */
+
+enum {
+    MATMUL_FEW_ROWS = 8,   /* at most */
+    MATMUL_FEW_PART = 512, /* of k, at most, in a block */
+    MATMUL_FEW_THREADS = 128,
+    MATMUL_FEW_COLUMNS = 8 /* of c, in a block of _dots */
+};
+
+/* Of _lines: sums of a row, by warp, with runs of so many columns. */
+#define MATMUL_FEW_SUMS(run) (MATMUL_FEW_THREADS / 32 * (run) * (32 + 32 / (run)))
+
+/* As kern_matmul_shape, c = a b (+ c if `add`), a [rows, k] as it lies. _lines: b as it lies, k in
+ * `parts` of `depth`, whose sums _join adds where there are several; grid: runs of columns, parts,
+ * items. _dots: b transposed. `packed`: all rows of b, and for _dots those of a, begin at 16 bytes.
+ * _1: for one row. */
+typedef struct {
+    const void *a, *b;
+    void *c, *part; /* part [batch, parts, rows, n] */
+    int64_t n, k, stride_a, stride_b, stride_c;
+    int rows, parts, depth, add, packed;
+} matmul_few_args;
+
+#define MATMUL_DECLARE(suffix)                                                                     \
+    KERNEL_DECLARE(matmul_lines_1_##suffix)                                                        \
+    KERNEL_DECLARE(matmul_lines_8_##suffix)                                                        \
+    KERNEL_DECLARE(matmul_dots_1_##suffix)                                                         \
+    KERNEL_DECLARE(matmul_dots_8_##suffix)                                                         \
+    KERNEL_DECLARE(matmul_join_##suffix)
+MATMUL_DECLARE(f32)
+MATMUL_DECLARE(f64)
+MATMUL_DECLARE(bf16)
+#undef MATMUL_DECLARE
+
 #endif

@@ -1,15 +1,23 @@
-/* Products by cublasLt. It counts columns first: our row-major c = op(a) op(b) is its c' = b' a',
- * where x' is x as its columns lie. Algorithms come from its heuristic, never from timing, and no
- * two sums of parts race: the same bits at every run. */
+/* Products of few rows by kernels of our own (matmul_few.cu), others by cublasLt. It counts columns
+ * first: our row-major c = op(a) op(b) is its c' = b' a', where x' is x as its columns lie.
+ * Algorithms come from its heuristic, never from timing, and no two sums of parts race: the same
+ * bits at every run. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/kernels.h"
 
-enum { ALIGNED = 16 };
+enum {
+    ALIGNED = 16,
+    LEAST_BYTES = 64 << 10, /* of b, for few rows: less is read as soon as a kernel begins */
+    BLOCKS = 512,           /* of few rows, wanted side by side */
+    LEAST_PART = 128        /* of k, in a block of them: there are no more of them than that */
+};
 
 typedef struct {
     kern_matmul_shape shape;
+    int parts, depth; /* of few rows: how k is cut; parts 0: for cublasLt */
     void *description, *a, *b, *c;
     /* for operands that are all aligned to ALIGNED, and for others */
     kern_cublas_choice aligned, loose;
@@ -123,6 +131,107 @@ static void destroy(void *state) {
     free(p);
 }
 
+/* Whether each item of the operand begins at a multiple of ALIGNED. */
+static bool is_aligned(const kern_matmul_shape *s, const void *data, int64_t stride,
+                       size_t element) {
+    uintptr_t apart = s->batch > 1 ? (uintptr_t)stride * element : 0;
+    return ((uintptr_t)data | apart) % ALIGNED == 0;
+}
+
+/* ---- few rows ---- */
+
+typedef struct {
+    const char *name;
+    const void *kernel;
+} entry;
+
+#define ENTRY(name)                                                                                \
+    { #name, &name }
+#define FEW(suffix)                                                                                \
+    {                                                                                              \
+        {ENTRY(matmul_lines_8_##suffix), ENTRY(matmul_lines_1_##suffix)},                          \
+            {ENTRY(matmul_dots_8_##suffix), ENTRY(matmul_dots_1_##suffix)},                        \
+            ENTRY(matmul_join_##suffix)                                                            \
+    }
+static const struct {
+    entry lines[2], dots[2]; /* for any number of rows, for one */
+    entry join;
+} few[] = {[KERN_F32] = FEW(f32), [KERN_F64] = FEW(f64), [KERN_BF16] = FEW(bf16)};
+
+/* A batch that shares b is one product of more rows. */
+static void fold_batch(kern_matmul_shape *s) {
+    bool dense = s->stride_a == s->m * s->k && s->stride_c == s->m * s->n;
+    if (s->stride_b != 0 || s->transpose_a || !dense) return;
+    s->m *= s->batch;
+    s->batch = 1;
+}
+
+static int columns_of(const kern_matmul_shape *s) { /* of a block of _lines */
+    return 32 * (16 / (int)kern_dtype_bytes(s->dtype));
+}
+
+/* A function of the shape. */
+static void cut(product *p) {
+    const kern_matmul_shape *s = &p->shape;
+    p->parts = p->depth = 0;
+    if (s->m > MATMUL_FEW_ROWS || (s->transpose_a && s->m > 1) || s->batch > 65535) return;
+    if (s->n * s->k * (int64_t)kern_dtype_bytes(s->dtype) < LEAST_BYTES) return;
+    p->parts = 1;
+    if (s->transpose_b) return;
+    int64_t blocks = kern_divide_up(s->n, columns_of(s)) * s->batch;
+    int64_t parts = kern_min(kern_divide_up(BLOCKS, blocks), s->k / LEAST_PART);
+    parts = kern_max(parts, kern_divide_up(s->k, MATMUL_FEW_PART));
+    p->depth = (int)kern_divide_up(s->k, parts);
+    p->parts = (int)kern_divide_up(s->k, p->depth);
+}
+
+static size_t few_workspace(const product *p) {
+    const kern_matmul_shape *s = &p->shape;
+    size_t sums = (size_t)(s->batch * p->parts * s->m * s->n) * (s->dtype == KERN_F64 ? 8 : 4);
+    return p->parts > 1 ? kern_align(sums) : 0;
+}
+
+static void launch_few(kern_stream *stream, entry e, const kern_matmul_shape *s, int64_t x,
+                       int64_t y, size_t shared, const matmul_few_args *args) {
+    kern_cuda_launch(stream, e.name, e.kernel,
+                     (kern_cuda_extent){(unsigned)x, (unsigned)y, (unsigned)s->batch},
+                     MATMUL_FEW_THREADS, shared, args);
+}
+
+static void run_few(kern_stream *stream, const product *p, void *c, const void *a, const void *b,
+                    void *workspace) {
+    const kern_matmul_shape *s = &p->shape;
+    size_t element = kern_dtype_bytes(s->dtype), real = s->dtype == KERN_F64 ? 8 : 4;
+    bool one = s->m == 1;
+    matmul_few_args args = {.a = a,
+                            .b = b,
+                            .c = c,
+                            .part = workspace,
+                            .n = s->n,
+                            .k = s->k,
+                            .stride_a = s->stride_a,
+                            .stride_b = s->stride_b,
+                            .stride_c = s->stride_c,
+                            .rows = (int)s->m,
+                            .parts = p->parts,
+                            .depth = p->depth,
+                            .add = s->accumulate};
+    int64_t row = s->transpose_b ? s->k : s->n;
+    args.packed = is_aligned(s, b, s->stride_b, element) && (size_t)row * element % ALIGNED == 0;
+    if (s->transpose_b) {
+        args.packed = args.packed && is_aligned(s, a, s->stride_a, element);
+        launch_few(stream, few[s->dtype].dots[one], s, kern_divide_up(s->n, MATMUL_FEW_COLUMNS), 1,
+                   0, &args);
+        return;
+    }
+    int rows = one ? 1 : MATMUL_FEW_ROWS, sums = MATMUL_FEW_SUMS(columns_of(s) / 32);
+    launch_few(stream, few[s->dtype].lines[one], s, kern_divide_up(s->n, columns_of(s)), p->parts,
+               (size_t)(rows * MATMUL_FEW_PART + (one ? 1 : 2) * sums) * real, &args);
+    if (p->parts > 1)
+        launch_few(stream, few[s->dtype].join, s, kern_divide_up(s->m * s->n, MATMUL_FEW_THREADS),
+                   1, 0, &args);
+}
+
 static kern_status create(void **state, const kern_matmul_shape *shape, int threads,
                           size_t *workspace) {
     product *p = kern_array(1, sizeof *p);
@@ -130,7 +239,15 @@ static kern_status create(void **state, const kern_matmul_shape *shape, int thre
     kern_status status = KERN_OK;
     (void)threads;
     p->shape = *shape;
+    fold_batch(&p->shape);
     *state = NULL;
+    cut(p);
+    if (p->parts) {
+        *workspace = few_workspace(p);
+        *state = p;
+        return KERN_OK;
+    }
+    p->shape = *shape;
     TRY(describe(p));
     TRY(choose(p, &p->aligned, ALIGNED, ALIGNED));
     TRY(choose(p, &p->loose, element, shape->dtype == KERN_F64 ? 8 : 4));
@@ -146,18 +263,17 @@ done:
     return status;
 }
 
-/* Whether each item of the operand begins at a multiple of ALIGNED. */
-static bool is_aligned(const void *data, int64_t stride, size_t element) {
-    return ((uintptr_t)data | (uintptr_t)stride * element) % ALIGNED == 0;
-}
-
 static void run(kern_stream *stream, const void *state, void *c, const void *a, const void *b,
                 void *workspace) {
     const product *p = state;
     const kern_matmul_shape *s = &p->shape;
+    if (p->parts) {
+        run_few(stream, p, c, a, b, workspace);
+        return;
+    }
     size_t element = kern_dtype_bytes(s->dtype), result = s->dtype == KERN_F64 ? 8 : 4;
-    bool aligned = is_aligned(a, s->stride_a, element) && is_aligned(b, s->stride_b, element) &&
-                   is_aligned(c, s->stride_c, result);
+    bool aligned = is_aligned(s, a, s->stride_a, element) &&
+                   is_aligned(s, b, s->stride_b, element) && is_aligned(s, c, s->stride_c, result);
     const kern_cublas_choice *choice = aligned ? &p->aligned : &p->loose;
     const float one = 1, add = s->accumulate ? 1 : 0;
     const double one_f64 = 1, add_f64 = s->accumulate ? 1 : 0;

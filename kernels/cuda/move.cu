@@ -131,10 +131,8 @@ DEVICE bool is_before(uint32_t *seen, const int32_t *index, int64_t end, int32_t
 #define ADD_ROW add_row_f64
 #include "kernels/cuda/scatter.h"
 
-/* As kernels/vector_math.h rounds: to nearest even, NaN stays NaN. */
 DEVICE uint32_t rounded(uint32_t bits) {
-    uint32_t up = bits + 0x7fffu + (bits >> 16 & 1u);
-    return ((bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x400000u : up) >> 16;
+    return kern_bf16_from_f32(kern_from_bits_f32(bits));
 }
 
 KERNEL(round_to_bf16, round_args, MOVE_THREADS) {
@@ -146,6 +144,6 @@ KERNEL(round_to_bf16, round_args, MOVE_THREADS) {
         *(uint64_t *)(args.to + first) = high << 32 | low;
     } else {
         for (int64_t i = first; i < first + 4 && i < args.count; i++)
-            args.to[i] = (uint16_t)rounded(bits_f32(args.from[i]));
+            args.to[i] = kern_bf16_from_f32(args.from[i]);
     }
 }

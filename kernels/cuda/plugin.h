@@ -7,7 +7,8 @@
 /* What is asked for. */
 typedef struct {
     const char *name; /* all of it as text, shorter than KERN_CUDA_NAME */
-    int index;        /* 0: the first GPU that is visible */
+    int index;        /* 0: the first GPU that is visible; -1 - r: the r-th, from the first again
+                       * where there are fewer */
     bool tf32;        /* products of f32 round their operands to TF32 */
 } kern_cuda_wish;
 enum { KERN_CUDA_NAME = 32 };
@@ -16,10 +17,5 @@ enum { KERN_CUDA_NAME = 32 };
  * one was opened before. */
 kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wish);
 typedef kern_status kern_cuda_opener(const kern_device **device, const kern_cuda_wish *wish);
-
-/* What program and plug-in each have of their own: a hash of the headers of kernels/ that they were
- * built from, written by kernels/sources.cmake. Where they differ, so may what they share. */
-enum { KERN_CUDA_SOURCES = 40 };
-extern const char kern_cuda_sources[KERN_CUDA_SOURCES];
 
 #endif

@@ -229,6 +229,32 @@ static void value_pad(const world *w, int variant, double *y) {
     }
 }
 
+/* Along each axis, of sizes 2, 3, 1 there. */
+static int build_concat(world *w, int variant, ad_value *y) {
+    if (variant >= 3) return 0;
+    ad_value part[3];
+    for (int i = 0; i < 3; i++) {
+        int64_t dim[3] = {2, 5, 3};
+        dim[variant] = (int64_t[]){2, 3, 1}[i];
+        part[i] = tensor(w, 3, dim);
+    }
+    y[0] = ad_concat(w->graph, 3, part, variant);
+    return 1;
+}
+static void value_concat(const world *w, int variant, double *y) {
+    int64_t dim[3] = {2, 5, 3}, at[3];
+    dim[variant] = 6;
+    for (at[0] = 0; at[0] < dim[0]; at[0]++)
+        for (at[1] = 0; at[1] < dim[1]; at[1]++)
+            for (at[2] = 0; at[2] < dim[2]; at[2]++) {
+                int64_t along = at[variant], i = along < 2 ? 0 : along < 5 ? 1 : 2;
+                int64_t in[3] = {at[0], at[1], at[2]};
+                in[variant] -= i == 0 ? 0 : i == 1 ? 2 : 5;
+                const int64_t *of = w->input[i].type.dim;
+                *y++ = data(w, (int)i)[(in[0] * of[1] + in[1]) * of[2] + in[2]];
+            }
+}
+
 static int build_gather(world *w, int variant, ad_value *y) {
     ad_value table = TENSOR(w, 5, 3);
     y[0] = ad_gather(w->graph, table, world_tensor(w, AD_TYPE(KERN_I32, 13), 0, 5));
@@ -378,6 +404,7 @@ static const op_case cases[] = {CASE(input),
                                 CASE(transpose),
                                 CASE(slice),
                                 CASE(pad),
+                                CASE(concat),
                                 CASE(gather),
                                 CASE(scatter_add),
                                 CASE(matmul),

@@ -95,6 +95,15 @@ static void test_folding(void **state) {
     same(ad_pad(g, a, 1, 0, 5), a);
     same(ad_pad(g, zero, 1, 1, 9), ad_fill(g, AD_TYPE(KERN_F32, 3, 9), 0));
     differ(ad_pad(g, one, 1, 1, 9), ad_fill(g, AD_TYPE(KERN_F32, 3, 9), 1));
+    ad_value other = matrix(g), third = matrix(g);
+    ad_value join = ad_add(g, ad_pad(g, a, 0, 4, 13), ad_pad(g, other, 0, 1, 13));
+    same(join, ad_pad(g, ad_concat(g, 2, (ad_value[]){other, a}, 0), 0, 1, 13));
+    same(ad_add(g, join, ad_pad(g, third, 0, 7, 13)),
+         ad_pad(g, ad_concat(g, 3, (ad_value[]){other, a, third}, 0), 0, 1, 13));
+    same(ad_add(g, ad_pad(g, a, 0, 3, 6), ad_pad(g, other, 0, 0, 6)),
+         ad_concat(g, 2, (ad_value[]){other, a}, 0));
+    differ(ad_add(g, ad_pad(g, a, 0, 3, 7), ad_pad(g, other, 0, 1, 7)),
+           ad_pad(g, ad_concat(g, 2, (ad_value[]){other, a}, 0), 0, 1, 7));
     assert_int_equal(ad_graph_status(g), KERN_OK);
     ad_graph_destroy(g);
 }

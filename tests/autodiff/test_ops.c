@@ -33,6 +33,7 @@ static double plain(const char *name, double a, double b, bool *known) {
     if (!strcmp(name, "log")) return log(a);
     if (!strcmp(name, "sqrt")) return pow(a, 0.5);
     if (!strcmp(name, "sigmoid")) return (1 + tanh(a / 2)) / 2;
+    if (!strcmp(name, "softplus")) return log1p(exp(a));
     if (!strcmp(name, "stop_gradient")) return a;
     *known = false;
     return 0;

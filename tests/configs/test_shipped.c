@@ -130,6 +130,37 @@ static void the_paper(void **state) {
             }
 }
 
+/* The other systems: blocks, widths and the inner loop; their training is the others'. */
+static const struct {
+    const char *name, *pattern;
+    int64_t mlp[5]; /* by size */
+    bool e2e;
+} systems[] = {{"mamba2", "ms", {1792, 2432, 3584, 4608, 6016}, false},
+               {"gdn", "gs", {1792, 2432, 3584, 4736, 6016}, false},
+               {"kvb", "k", {1920, 2688, 3968, 5120, 6656}, false},
+               {"e2e-mamba2", "ms", {1408, 1920, 2816, 3712, 4864}, true},
+               {"e2e-gdn", "gs", {1408, 1920, 2816, 3712, 4864}, true}};
+
+static void the_other_systems(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t j = 0; j < sizeof systems / sizeof *systems; j++)
+            for (size_t k = 0; k < sizeof stages / sizeof *stages; k++) {
+                char name[64];
+                snprintf(name, sizeof name, "%s-%s-%s", sizes[i].name, systems[j].name,
+                         stages[k].name);
+                ttt_conf *conf = shipped(name);
+                assert_int_equal(conf->train.context, stages[k].context);
+                assert_string_equal(conf->model.pattern, systems[j].pattern);
+                assert_int_equal(conf->model.mlp, systems[j].mlp[i]);
+                assert_int_equal(conf->model.dim, sizes[i].dim);
+                assert_true(conf->model.rope_theta == 5e5);
+                check_inner(conf, &sizes[i], systems[j].e2e, k > 0);
+                check_train(conf, &sizes[i], k > 0);
+                conf_destroy(conf);
+            }
+}
+
 static void single_files(void **state) {
     (void)state;
     ttt_conf *e2e = shipped("quickstart"), *swa = shipped("quickstart-swa");
@@ -209,11 +240,11 @@ static void written_reads_back(void **state) {
     int64_t count;
     uint64_t last = 0;
     assert_int_equal(conf_list(&names, &count), KERN_OK);
-    assert_int_equal(count, 108);
+    assert_int_equal(count, 242);
     conf_list_destroy(names, count);
     assert_int_equal(setenv("TTT_CONFIGS", TESTS_DIR "/../configs", 1), 0); /* the same once more */
     assert_int_equal(conf_list(&names, &count), KERN_OK);
-    assert_int_equal(count, 108);
+    assert_int_equal(count, 242);
     unsetenv("TTT_CONFIGS");
     for (int64_t i = 0; i < count; i++) {
         char path[256];
@@ -250,11 +281,9 @@ static void copies_are_their_own(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_paper),
-        cmocka_unit_test(single_files),
-        cmocka_unit_test(the_toy),
-        cmocka_unit_test(written_reads_back),
-        cmocka_unit_test(copies_are_their_own),
+        cmocka_unit_test(the_paper),          cmocka_unit_test(the_other_systems),
+        cmocka_unit_test(single_files),       cmocka_unit_test(the_toy),
+        cmocka_unit_test(written_reads_back), cmocka_unit_test(copies_are_their_own),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

@@ -86,6 +86,56 @@ done:
     return status;
 }
 
+/* Declares the tensors, and writes those bytes of "w" and, behind them, all of "a". */
+static void write_parts(data_safetensors_writer *writer, int parts, const int (*part)[2],
+                        bool whole_a) {
+    assert_ok(data_safetensors_put_metadata(writer, "made by", "hand \"\xc3\xa9\""));
+    assert_ok(data_safetensors_declare(writer, "none", DATA_U8, 2, (int64_t[]){0, 3}));
+    assert_ok(data_safetensors_declare(writer, "a", DATA_BF16, 1, (int64_t[]){2}));
+    assert_ok(data_safetensors_declare(writer, "w", DATA_F32, 2, (int64_t[]){2, 2}));
+    assert_ok(data_safetensors_settle(writer));
+    for (int i = 0; i < parts; i++)
+        assert_ok(data_safetensors_write_at(writer, "w", (size_t)part[i][0],
+                                            by_hand_data + part[i][0], (size_t)part[i][1]));
+    if (whole_a) assert_ok(data_safetensors_write(writer, "a", by_hand_data + 16, 4));
+}
+
+/* A file of several writers has the bytes and the checksum of one writer's. */
+static void test_parts_make_the_same_file(void **state) {
+    (void)state;
+    const char *path = in_folder("parts");
+    data_safetensors_writer *first, *second;
+    data_safetensors_part part[3];
+    uint32_t crc, expected_crc;
+    int64_t bytes, expected_bytes;
+    assert_ok(write_by_hand(in_folder("alone"), &expected_crc, &expected_bytes));
+    assert_failure(data_safetensors_join(&second, path), KERN_ERR_FILE, "parts", NULL);
+    for (int complete = 0; complete < 2; complete++) {
+        assert_ok(data_safetensors_create(&first, path));
+        write_parts(first, complete + 1, (const int[][2]){{0, 3}, {9, 7}}, false);
+        assert_ok(data_safetensors_join(&second, path));
+        write_parts(second, 1, (const int[][2]){{3, 6}}, true);
+        assert_ok(data_safetensors_parts(part, second));
+        data_safetensors_writer_destroy(second);
+        data_safetensors_add_parts(first, part);
+        if (complete)
+            assert_ok(data_safetensors_finish(first, &crc, &bytes));
+        else
+            assert_failure(data_safetensors_finish(first, &crc, &bytes), KERN_ERR_USAGE,
+                           "tensor w: 9 of 16", NULL);
+        data_safetensors_writer_destroy(first);
+    }
+    assert_int_equal(crc, expected_crc);
+    assert_int_equal(bytes, expected_bytes);
+    size_t sizes[2];
+    unsigned char *alone = read_file(in_folder("alone"), &sizes[0]);
+    unsigned char *parts = read_file(in_folder("parts"), &sizes[1]);
+    assert_int_equal(sizes[0], sizes[1]);
+    assert_memory_equal(alone, parts, sizes[0]);
+    free(alone);
+    free(parts);
+}
+
 static void test_writes_the_same_bytes(void **state) {
     (void)state;
     unsigned char expected[512];
@@ -334,6 +384,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_bytes_made_by_hand),
         cmocka_unit_test(test_writes_the_same_bytes),
+        cmocka_unit_test(test_parts_make_the_same_file),
         cmocka_unit_test(test_checksum_is_the_usual_one),
         cmocka_unit_test(test_every_type_survives),
         cmocka_unit_test(test_refuses_malformed),

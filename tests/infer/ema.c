@@ -13,14 +13,15 @@ static const infer_role role[ROLES] = {
 
 static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
     int64_t D = conf->model.dim;
-    infer_cut(INFER_ADD(to, &role[W_IN], block, D, D), 1);
-    infer_cut(INFER_ADD(to, &role[W_OUT], block, D, D), 0);
-    infer_cut(INFER_ADD(to, &role[DECAY], block, D), 0);
+    infer_cut(INFER_ADD(to, &role[W_IN], block, D, D), 1, D, "model.dim");
+    infer_cut(INFER_ADD(to, &role[W_OUT], block, D, D), 0, D, "model.dim");
+    infer_cut(INFER_ADD(to, &role[DECAY], block, D), 0, D, "model.dim");
 }
 
 static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
     (void)block;
-    state[0] = (infer_mixer_state){.name = "average", .rank = 1, .dim = {conf->model.dim, 1, 1}};
+    state[0] = (infer_mixer_state){
+        .name = "average", .placing = INFER_PARTED, .rank = 1, .dim = {conf->model.dim, 1, 1}};
     return 1;
 }
 
@@ -43,11 +44,11 @@ static ad_value scan(ad_graph *g, ad_value keep, ad_value gain) {
 
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value x) {
     ad_graph *g = c->graph;
-    int64_t B = c->batch, C = c->rows, D = c->conf->model.dim;
+    int64_t B = c->batch, C = c->rows, D = c->conf->model.dim / c->ranks;
     ad_type rows = AD_TYPE(c->real, B, C, D), one = AD_TYPE(c->real, 1, 1, D);
-    ad_value v = infer_linear(c, x, infer_weight(c, block, &role[W_IN]));
+    ad_value v = infer_linear(c, infer_vary(c, x), infer_weight(c, block, &role[W_IN]));
     ad_value fresh = ad_sigmoid(g, ad_neg(g, infer_weight(c, block, &role[DECAY]))); /* 1 - a */
-    ad_value valid = ad_reshape(g, infer_valid(c), AD_TYPE(c->real, B, C, 1));
+    ad_value valid = ad_reshape(g, infer_vary(c, infer_valid(c)), AD_TYPE(c->real, B, C, 1));
     /* 0 in rows that are no tokens, which keep all and add nothing. */
     ad_value share =
         ad_mul(g, ad_broadcast(g, valid, rows), ad_broadcast(g, ad_reshape(g, fresh, one), rows));
@@ -58,7 +59,7 @@ static ad_value build(const infer_context *c, int block, infer_memory *memory, a
     ad_value s = scan(g, keep, gain);
     memory->after[0] = ad_reshape(g, ad_slice(g, s, 1, C - 1, 1), AD_TYPE(c->real, B, D));
     s = ad_reshape(g, s, AD_TYPE(c->real, B * C, D));
-    return infer_linear(c, s, infer_weight(c, block, &role[W_OUT]));
+    return infer_sum(c, infer_linear(c, s, infer_weight(c, block, &role[W_OUT])));
 }
 
 /* A product for what is kept, one for what comes, and their sum. */

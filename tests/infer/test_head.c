@@ -37,6 +37,8 @@ static void run_head(numbers *n, int64_t slice_elements) {
                        .product = KERN_F64,
                        .batch = 1,
                        .rows = R,
+                       .ranks = 1,
+                       .missing = AD_NONE,
                        .slice_elements = slice_elements};
     ad_value h = ad_input(g, AD_TYPE(KERN_F64, R, D), "h"),
              head = ad_input(g, AD_TYPE(KERN_F64, V, D), "head"),
@@ -44,7 +46,8 @@ static void run_head(numbers *n, int64_t slice_elements) {
              weight = ad_input(g, AD_TYPE(KERN_F64, R, 1), "weight"),
              ct_nll = ad_input(g, AD_TYPE(KERN_F64, R, 1), "ct_nll"),
              ct_ct_h = ad_input(g, AD_TYPE(KERN_F64, R, D), "ct_ct_h");
-    infer_head_result result = infer_head(&c, AD_NONE, head, h, target, weight);
+    infer_head_result result =
+        infer_head(&c, AD_NONE, head, h, (infer_tokens){target, AD_NONE}, weight);
     const ad_value out[] = {result.nll, result.ct_h}, ct[] = {ct_nll, ct_ct_h}, by[] = {h, head};
     ad_value gradient[2] = {AD_NONE, AD_NONE};
     ad_vjp(g, 2, out, ct, 2, by, gradient);

@@ -59,16 +59,35 @@ static void refused_with(const char *pattern, const char *more, const char *hint
     conf_destroy(conf);
 }
 
+/* The same of a model that takes inner steps. */
+static void refused_beside_steps(const char *pattern, const char *more, const char *hint) {
+    ttt_conf *conf;
+    char text[64];
+    snprintf(text, sizeof text, "model.pattern=%s", pattern);
+    const char *const override[] = {text, "inner.mode=e2e", "inner.suffix=2", more};
+    assert_int_equal(infer_load(&conf, "quickstart", 4, override), KERN_ERR_CONFIG);
+    if (!strstr(kern_error(), hint)) fail_msg("no '%s' in: %s", hint, kern_error());
+}
+
 static void test_refusals(void **state) {
     (void)state;
     refused_with("sq", "model.blocks=2",
                  "the letter q, which is no mixer; there are s, f (attention), ");
-    refused_with("sq", "model.blocks=2", ", e (ema), n (none)");
+    refused_with("sq", "model.blocks=2",
+                 ", m (mamba2), g (gated_delta), k (kvb), e (ema), n (none)");
     refused_with("S", "model.blocks=2", "small letters");
     refused_with("s,f", "model.blocks=4", "small letters");
     refused_with("sssssf", "model.blocks=3", "6 letters for 3 blocks; give at most 3");
     refused_with("s", "model.attention=full", "leave model.attention at window");
     refused_with("ef", "model.heads=5", "not a multiple of model.heads");
+    refused_with("ms", "mamba.head_size=100", "does not divide the inner width 1536");
+    refused_with("ms", "mamba.groups=5", "does not divide the 24 heads");
+    refused_with("gs", "model.dim=384", "give gdn.heads");
+    refused_with("k", "kvb.heads=5", "does not divide model.dim 768");
+    refused_with("k", "model.head_size=32", "leave model.kv_heads and model.head_size at 0");
+    refused_with("k", "model.kv_heads=3", "leave model.kv_heads and model.head_size at 0");
+    refused_with("sk", "model.heads=7", "not a multiple of model.heads");
+    refused_beside_steps("k", "kvb.chunk=100", "is not a multiple of kvb.chunk 100");
     ttt_conf *conf;
     static const char *const unknown[] = {"model.pattern=sq"};
     assert_int_equal(infer_load(&conf, "quickstart", 1, unknown), KERN_ERR_CONFIG);
@@ -95,7 +114,7 @@ static void test_letters(void **state) {
 
 /* Ranks' spans tile what is cut and repeat what is not. */
 static void check_spans(const infer_parameter *p, int ranks) {
-    int64_t size = p->dim[p->split.axis];
+    int64_t size = p->whole[p->split.axis];
     int *held = calloc((size_t)size, sizeof *held);
     assert_non_null(held);
     for (int rank = 0; rank < ranks; rank++) {

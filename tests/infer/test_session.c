@@ -336,7 +336,7 @@ static void check_precisions(const char *pattern) {
         infer_session *session;
         assert_ok(infer_session_create(&session, &spec));
         infer_values *values;
-        assert_ok(infer_values_view(&values, m.conf, test_device(), on_device.data));
+        assert_ok(infer_values_view(&values, m.conf, NULL, test_device(), on_device.data));
         infer_session_set_values(session, values);
         for (int i = 0; i < 2; i++) {
             infer_session_reset(session);
@@ -374,7 +374,7 @@ static void test_rounded_weights_are_of_the_last_step(void **state) {
     for (int64_t i = 0; i < m.layout->elements; i++) narrow[i] = (float)m.parameters[i];
     kern_buffer on_device = test_on_device(narrow, (size_t)m.layout->elements * sizeof *narrow);
     infer_values_destroy(m.values);
-    assert_ok(infer_values_view(&m.values, m.conf, test_device(), on_device.data));
+    assert_ok(infer_values_view(&m.values, m.conf, NULL, test_device(), on_device.data));
     for (int single_tokens = 0; single_tokens < 2; single_tokens++) {
         infer_session *session = begin_session(&m, true, 1), *other = begin_session(&m, true, 1);
         read_in(session, tokens, CUT, NULL, single_tokens ? single : whole, 1);

@@ -82,7 +82,7 @@ static data_safetensors *written(const world *w, int but) {
 
 static infer_values *opened(const world *w, infer_readers readers) {
     infer_values *values;
-    assert_ok(infer_values_open(&values, w->m.conf, readers, test_device(), written(w, -1)));
+    assert_ok(infer_values_open(&values, w->m.conf, NULL, readers, test_device(), written(w, -1)));
     return values;
 }
 
@@ -94,7 +94,7 @@ static const infer_readers both = {true, true}, plain = {true, false}, stepping 
 static void check_values(const world *w, infer_readers readers) {
     infer_values *values = opened(w, readers), *view;
     bool rounds = w->m.conf->train.precision == CONF_BF16;
-    assert_ok(infer_values_view(&view, w->m.conf, test_device(), on_device(w)));
+    assert_ok(infer_values_view(&view, w->m.conf, NULL, test_device(), on_device(w)));
     for (int repeat = 0; repeat < 2; repeat++)
         for (int i = 0; i < w->m.layout->count; i++) {
             const infer_parameter *p = &w->m.layout->item[i];
@@ -233,7 +233,7 @@ static void test_reading(void **state) {
                 infer_session_move from[16], to[16];
                 begin(&w, precisions[p], variants[v]);
                 infer_values *view, *values = opened(&w, inner ? stepping : plain);
-                assert_ok(infer_values_view(&view, w.m.conf, test_device(), on_device(&w)));
+                assert_ok(infer_values_view(&view, w.m.conf, NULL, test_device(), on_device(&w)));
                 memset(from, 0, sizeof from);
                 memset(to, 0, sizeof to);
                 read_with(&w, view, inner, expected, from);
@@ -256,7 +256,7 @@ static void test_reading(void **state) {
 
 static void refused(const world *w, data_safetensors *file, const char *named) {
     infer_values *values = (infer_values *)(void *)path;
-    assert_int_equal(infer_values_open(&values, w->m.conf, both, test_device(), file),
+    assert_int_equal(infer_values_open(&values, w->m.conf, NULL, both, test_device(), file),
                      KERN_ERR_DATA);
     assert_null(values);
     assert_non_null(strstr(kern_error(), named));

@@ -70,7 +70,7 @@ static inline void tiny_begin(tiny *m, const char *overrides) {
     m->parameters = memory;
     infer_parameters_init(m->layout, m->conf, KERN_F64, kern_device_cpu(), m->parameters);
     assert_ok(kern_buffer_create(&m->on_device, test_device(), bytes, "weights"));
-    assert_ok(infer_values_view(&m->values, m->conf, test_device(), m->on_device.data));
+    assert_ok(infer_values_view(&m->values, m->conf, NULL, test_device(), m->on_device.data));
     uint64_t random = 1;
     for (int i = 0; i < m->layout->count; i++) {
         const infer_parameter *p = &m->layout->item[i];
@@ -268,6 +268,21 @@ static const char *const tiny_variants[] = {
     "model.pattern=nef inner.separate_mlp=false inner.suffix=1",
     "model.pattern=e inner.mode=off inner.suffix=0",
     "model.pattern=se inner.chunk=1 inner.suffix=2",
+    "model.pattern=m mamba.head_size=6 mamba.state=5 mamba.chunk=3",
+    "model.pattern=ms mamba.head_size=6 mamba.state=4 mamba.groups=2 mamba.conv=3 inner.suffix=3 "
+    "model.init_std=0.2 inner.lr=0.05",
+    "model.pattern=m mamba.head_size=24 mamba.state=3 inner.mode=off inner.suffix=0",
+    "model.pattern=g gdn.heads=2 gdn.key_size=3 gdn.value_size=5 gdn.chunk=3 model.init_std=0.2 "
+    "inner.lr=0.05",
+    "model.pattern=gs gdn.heads=3 gdn.key_size=4 gdn.value_size=2 gdn.conv=2 gdn.neg_eigval=true "
+    "inner.suffix=3 inner.lr=0.05",
+    "model.pattern=g gdn.heads=1 gdn.key_size=4 gdn.value_size=4 gdn.gate=false inner.mode=off "
+    "inner.suffix=0 model.init_std=0.6",
+    "model.pattern=k kvb.heads=3 kvb.inner=5 kvb.rank=2 kvb.chunk=4 inner.lr=0.1",
+    "model.pattern=ks kvb.heads=2 kvb.inner=4 kvb.rank=0 kvb.chunk=2 kvb.loss=l2 kvb.output=k "
+    "kvb.momentum=false kvb.qk_norm=width inner.suffix=3 inner.lr=0.05",
+    "model.pattern=k kvb.heads=1 kvb.inner=8 kvb.chunk=16 kvb.rank=3 kvb.muon=true kvb.scale=false "
+    "kvb.qk_norm=off inner.mode=off inner.suffix=0",
 };
 enum { TINY_VARIANTS = sizeof tiny_variants / sizeof *tiny_variants };
 

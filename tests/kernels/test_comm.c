@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "launch/ranks.h"
 #include "tests/ranks.h"
 
 enum { COUNT = 37 };
@@ -110,6 +111,43 @@ static void on_the_host(const kern_comm *comm, const kern_device *device, void *
     ASSERT(name[5] == '0' + comm->ranks - 1);
 }
 
+/* What the last rank gives differs. */
+typedef struct {
+    const char *text[2];
+    kern_status status;
+    char message[400];
+} given;
+
+static void give(const kern_comm *comm, const kern_device *device, void *context) {
+    given *own = context;
+    (void)device;
+    own->status = kern_comm_same(comm, own->text[comm->rank == comm->ranks - 1]);
+    snprintf(own->message, sizeof own->message, "%s", kern_error());
+}
+
+static void what_differs_is_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *first, *last, *message;
+    } tried[] = {
+        {"a: 1\nb: 2\n", "a: 1\nb: 2\n", NULL},
+        {"a: 1\nb: 2\n", "a: 1\nb: 3\n", "ranks differ: b: 3 on rank 2 ("},
+        {"a: 1\nb: 2\n", "a: 1\nb: 3\n", "), but b: 2 on rank 0 ("},
+        {"a: 1\n", "a: 1\nb: 2\n", "ranks differ: b: 2 on rank 2 ("},
+        {"a: 1\nb: 2\n", "a: 1\n", "ranks differ: nothing on rank 2 ("},
+    };
+    for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
+        given of[3];
+        for (int r = 0; r < 3; r++) of[r] = (given){.text = {tried[i].first, tried[i].last}};
+        ranks_run(3, give, of, sizeof *of);
+        for (int r = 0; r < 3; r++) {
+            assert_int_equal(of[r].status, tried[i].message ? KERN_ERR_RANKS : KERN_OK);
+            if (tried[i].message) assert_non_null(strstr(of[r].message, tried[i].message));
+        }
+    }
+    assert_int_equal(kern_comm_same(kern_comm_alone(), "a: 1\n"), KERN_OK);
+}
+
 static void ranks_have_the_same(void **state) {
     (void)state;
     const kern_comm *alone = kern_comm_alone();
@@ -163,10 +201,45 @@ static void what_does_not_match_is_told(void **state) {
     assert_string_equal(of[1].text, "rank 1: another rank does not come to broadcast");
 }
 
+/* The same of a job of processes: of all of them, and of each axis of its meshes. */
+static void processes_have_the_same(void **state) {
+    (void)state;
+    int count = launch_ranks_count();
+    for (int tensor = 1; tensor <= count; tensor++) {
+        const kern_ranks *ranks;
+        if (count % tensor) continue;
+        assert_int_equal(launch_ranks_open(&ranks, test_device(), tensor), KERN_OK);
+        const kern_comm *const axes[] = {ranks->job, ranks->data, ranks->tensor};
+        assert_int_equal(ranks->job->rank, launch_ranks_rank());
+        assert_int_equal(ranks->job->ranks, count);
+        assert_int_equal(ranks->tensor->ranks, tensor);
+        assert_int_equal(ranks->job->rank,
+                         ranks->data->rank * ranks->tensor->ranks + ranks->tensor->rank);
+        for (int i = 0; i < 3; i++) {
+            on_the_device(axes[i], test_device(), NULL);
+            on_the_host(axes[i], test_device(), NULL);
+        }
+        launch_ranks_close(ranks);
+    }
+}
+
+static int of_processes(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(processes_have_the_same),
+    };
+    return launch_ranks_end(cmocka_run_group_tests(tests, NULL, NULL));
+}
+
 int main(void) {
+    if (launch_ranks_begin() != KERN_OK) {
+        fprintf(stderr, "%s\n", kern_error());
+        return launch_ranks_end(1);
+    }
+    if (launch_ranks_count() > 1) return of_processes();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_have_the_same),
         cmocka_unit_test(what_does_not_match_is_told),
+        cmocka_unit_test(what_differs_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

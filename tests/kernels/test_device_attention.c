@@ -174,6 +174,18 @@ static void test_few_rows(void **state) {
     check_cases(long_heads, 1, 0);
 }
 
+/* A GPU takes the keys of so few rows in parts: several row tiles, parts that some rows see none
+ * of, less past than there may be. */
+static void test_parts(void **state) {
+    (void)state;
+    static const int64_t parted[][8] = {
+        {1, 7, 2, 1, 64, 1 << 30, 1000, 0}, {1, 40, 1, 1, 40, 700, 1500, 1},
+        {2, 70, 1, 1, 16, 300, 900, 0},     {1, 63, 2, 2, 33, 600, 513, 2},
+        {1, 20, 1, 1, 128, 512, 2040, 0},   {1, 6, 1, 1, 8, 1 << 30, 300, 0},
+    };
+    check_cases(parted, sizeof parted / sizeof *parted, 0);
+}
+
 static void test_vjp(void **state) {
     (void)state;
     check_cases(device_cases, DEVICE_CASES, 1);
@@ -233,10 +245,10 @@ static void test_nan_is_seen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward),     cmocka_unit_test(test_few_rows),
-        cmocka_unit_test(test_vjp),         cmocka_unit_test(test_vjp2),
-        cmocka_unit_test(test_subsets),     cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_nan_is_seen),
+        cmocka_unit_test(test_forward),  cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_parts),    cmocka_unit_test(test_vjp),
+        cmocka_unit_test(test_vjp2),     cmocka_unit_test(test_subsets),
+        cmocka_unit_test(test_extremes), cmocka_unit_test(test_nan_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

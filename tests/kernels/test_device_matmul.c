@@ -108,8 +108,22 @@ static void check(kern_matmul_shape s, size_t lead) {
 static void test_products(void **state) {
     (void)state;
     static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16, KERN_F64};
-    static const int64_t sizes[][3] = {{1, 1, 1},   {1, 40, 33}, {4, 64, 20}, {17, 5, 9},
-                                       {33, 48, 1}, {7, 1, 65},  {64, 32, 31}};
+    static const int64_t sizes[][3] = {{1, 1, 1},
+                                       {1, 40, 33},
+                                       {4, 64, 20},
+                                       {17, 5, 9},
+                                       {33, 48, 1},
+                                       {7, 1, 65},
+                                       {64, 32, 31},
+                                       /* few rows: edges of runs, blocks, parts of k */
+                                       {3, 129, 1025},
+                                       {1, 256, 520},
+                                       {1, 33, 1027},
+                                       {8, 264, 264},
+                                       {9, 16, 8},
+                                       {2, 640, 1280},
+                                       {5, 1, 40000},
+                                       {2, 2056, 16}};
     for (int d = 0; d < 3; d++)
         for (int bits = 0; bits < 8; bits++)
             for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -123,13 +137,34 @@ static void test_products(void **state) {
                                        .n = n,
                                        .k = k,
                                        .stride_a = i % 2 ? m * k : 0,
-                                       .stride_b = k * n + (int64_t)i,
+                                       .stride_b = kern_round_up(k * n, 8) + (int64_t)i % 2,
                                        .stride_c = m * n + 3};
                 check(s, i % 4 == 3);
             }
 }
 
+/* Items that share b and lie one after another may be one product. */
+static void test_shared_b(void **state) {
+    (void)state;
+    static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16, KERN_F64};
+    for (int d = 0; d < 3; d++)
+        for (int bits = 0; bits < 8; bits++)
+            for (int64_t m = 1; m <= 3; m++)
+                check((kern_matmul_shape){.dtype = dtypes[d],
+                                          .transpose_a = bits & 1,
+                                          .transpose_b = bits & 2,
+                                          .accumulate = bits & 4,
+                                          .batch = 4,
+                                          .m = m,
+                                          .n = 72,
+                                          .k = 520,
+                                          .stride_a = m * 520,
+                                          .stride_c = m * 72},
+                      0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products),
+                                       cmocka_unit_test(test_shared_b)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,7 @@ TTT_CUDA_PLUGIN=none.so refused 1 "no plug-in for it .none.so.; -DTTT_CUDA=ON" .
 TTT_BENCH_DRIVER=0 refused 1 "no NVIDIA driver, or one too old .*nvidia-smi" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_COUNT=0 refused 1 "the driver sees no GPU" ./tiny.yaml run.dir=g train.device=cuda
 TTT_BENCH_MAJOR=7 refused 1 "has compute capability 7.6; 8.0 or more" ./tiny.yaml run.dir=g train.device=cuda
-LC_ALL=C sed 's/ttt kernels [0-9a-f]\{16\}/ttt kernels 0123456789abcdef/' "$TTT_CUDA_PLUGIN" >stale.so
+LC_ALL=C sed 's/ttt sources [0-9a-f]\{16\}/ttt sources 0123456789abcdef/' "$TTT_CUDA_PLUGIN" >stale.so
 TTT_CUDA_PLUGIN=./stale.so refused 1 "stale.so was built from other sources .*build both again" ./tiny.yaml run.dir=g train.device=cuda
 refused 1 "cuda:7: there is 1 GPU, counted from 0" ./tiny.yaml run.dir=g train.device=cuda:7
 TTT_BENCH_MEMORY=1000000 refused 1 "training needs at least .*what would be enough: free memory of" ./tiny.yaml run.dir=g train.device=cuda train.memory_limit=0

@@ -7,7 +7,8 @@
 # A line of HTML comment right before a block changes how it is run:
 #   <!-- test: skip REASON -->          not at all; the reason is printed
 #   <!-- test: cut KEY=VALUE ... -->    with these overrides added to each ttt train and ttt bench
-# Lines that call launch/test.sh, launch/quickstart.sh or launch/toy.sh, which take minutes, are left out.
+# Lines that call launch/test.sh, quickstart.sh, toy.sh or compare.sh, which take minutes, are left out;
+# so are those that call launch/ranks.sh, where the program is built without MPI.
 set -euo pipefail
 program=$(realpath "$1")
 source=$(realpath "$2")
@@ -82,7 +83,8 @@ run_blocks() {
         fi
         cut=
         [[ $note != "cut "* ]] || cut=${note#cut }
-        sed -i -E '/launch\/(test|quickstart|toy)\.sh/d' "$block"
+        sed -i -E '/launch\/(test|quickstart|toy|compare)\.sh/d' "$block"
+        [ -e "$(dirname "$program")/libttt_mpi.so" ] || sed -i '/launch\/ranks\.sh/d' "$block"
         start=$SECONDS
         if (cd "$2" && PATH="$2/bin:$PATH" TTT_DOCS_CUT=$cut timeout 240 \
             bash -euo pipefail "$block" >"$scratch/output" 2>&1 </dev/null); then

@@ -27,7 +27,7 @@ says() {
 }
 
 mkdir launch bin tests
-cp "$source/launch/gpu_check.sh" launch/
+cp "$source"/launch/{gpu_check,ranks}.sh launch/
 ln -s "$source"/{configs,kernels,autodiff} .
 ln -s "$source/tests/golden" tests/
 ln -s "${ttt%/*}" build
@@ -58,13 +58,17 @@ says 'passed +test_device_move '
 says 'passed +test_golden'
 says 'passed +their losses in f64 .*4 losses, at most [0-9.e+-]+ apart .1e-10.'
 says 'passed +their losses in bf16 '
+if command -v mpirun >/dev/null && [ -e "${ttt%/*}/libttt_mpi.so" ]; then
+    says 'passed +test_comm of two ranks'
+    says 'passed +their losses with ranks.tensor=2 '
+fi
 says 'passed +760m-full-8k train.batch=8'
 says '760m against full attention: measured [0-9.]+ foretold [0-9.]+'
 says 'passed +memcheck of test_device_move'
 says '^gpu_check: passed'
 [ "$(grep -c ' suffix backward .* [0-9.]*$' report)" = 6 ] || fault "six tables by phase are missing"
 json_get . part <report.jsonl | sort -u | tr '\n' ' ' >names
-[ "$(cat names)" = "bench build device golden kernels quickstart sanitizer " ] || fault "parts: $(cat names)"
+[ "$(cat names)" = "bench build device golden kernels quickstart ranks sanitizer " ] || fault "parts: $(cat names)"
 json_get --numbers --has words . measured/seconds_per_step foretold/seconds_per_step <report.jsonl |
     check 'END { demand(NR == 6, NR " steps were timed") } { demand($1 > 0 && $2 > 0, "no time") }'
 

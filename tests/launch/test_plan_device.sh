@@ -64,6 +64,24 @@ holds "$(number seconds_per_step) > 1.999 * $fast && $(number seconds_per_step) 
     fault "half as fast: $(number seconds_per_step) s, $fast on an h200"
 grep -q '"device":"mine.yaml"' out || fault "the file's name is not said"
 
+# A job of ranks: less memory and less time each, and what they send; the same as printed.
+"$ttt" plan 125m-e2e-8k --device h200 --ranks 16 --tensor 2 --network 400Gb --json >out
+ranked=$(number seconds_per_step)
+holds "$ranked < $fast / 8" || fault "16 ranks compute $ranked s, one $fast s"
+grep -q '"ranks":{"data":8,"tensor":2,' out || fault "which ranks there are is not said"
+grep -q '^16 ranks: 8 that read other texts x 2 that share them' out || fault "nor printed"
+grep -qE '^in graphs +[1-9][0-9]* +[0-9.]+ GB ' out || fault "what graphs send"
+grep -qE '^efficiency +[1-9][0-9.]* % of one rank' out || fault "efficiency"
+grep -q '^Assumed: 8 ranks a machine' out || fault "what is assumed"
+"$ttt" plan 125m-e2e-8k --device h200 --ranks 16 --tensor 2 --network 50GB >bytes
+cmp <(grep -A5 '^sent by' out) <(grep -A5 '^sent by' bytes) || fault "400 Gb are not 50 GB"
+"$ttt" plan 125m-e2e-8k --device h200 --scaling >out
+[ "$(grep -cE '^ +(8|16|32|64|128|256|512|1024) +[0-9]+  ' out)" = 8 ] || fault "the table: $(cat out)"
+grep -q 'a batch of [0-9]* sequences is not divided' out || fault "what a batch does not allow"
+refused 2 '--ranks, --tensor and --scaling need --device' plan quickstart --ranks 2
+refused 2 '--ranks 6 cannot be with 4 tensor ranks' plan quickstart --device h200 --ranks 6 --tensor 4
+refused 2 '--network fast is no speed; 400Gb' plan quickstart --device h200 --ranks 2 --network fast
+
 refused 1 "there is no device 'h300' to plan for; there are a100-40, a100-80, h100, h200 and b200" \
     plan quickstart --device h300
 refused 1 'no/such.yaml: No such file' plan quickstart --device no/such.yaml

@@ -80,7 +80,7 @@ static void test_json_refuses(void **state) {
 /* A picture that has no place names it once, one that is not drawn names it, too. */
 static void test_picture_place(void **state) {
     (void)state;
-    if (launch_gnuplot_check() != KERN_OK) skip();
+    if (launch_gnuplot_check("pngcairo") != KERN_OK) skip();
     char path[128];
     snprintf(path, sizeof path, "%s/none/x.png", scratch);
     const char *const scripts[] = {"set terminal pngcairo\nplot x\n", "no script\n"};

@@ -28,7 +28,8 @@ static inline void write_run(const char *dir, const ttt_conf *conf, const infer_
     const train_tensors parameters = {.count = layout->count, .items = items}, moments = {0};
     train_state state = {.step = 1};
     assert_ok(train_course_hash(&state.config_hash, conf, 0));
-    assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary, conf));
+    assert_ok(train_checkpoint_save(checkpoints, &state, &parameters, &moments, vocabulary, conf,
+                                    kern_comm_alone()));
     free(items);
     free(checkpoints);
     free(config);

@@ -31,7 +31,7 @@ static kern_status save(const char *checkpoints, const ttt_conf *conf) {
     }
     TRY(train_course_hash(&state.config_hash, conf, 0));
     TRY(train_checkpoint_save(checkpoints, &state, &parameters, &moments, data_vocabulary_byte(),
-                              conf));
+                              conf, kern_comm_alone()));
 done:
     kern_free(memory);
     free(items);

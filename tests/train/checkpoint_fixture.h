@@ -65,7 +65,7 @@ static inline const ttt_conf *any_conf(void) {
 static inline void save(const model *m, int64_t step) {
     const train_state state = state_of(step);
     assert_ok(train_checkpoint_save(scratch, &state, &m->parameters, &m->moments,
-                                    data_vocabulary_byte(), any_conf()));
+                                    data_vocabulary_byte(), any_conf(), kern_comm_alone()));
 }
 
 static inline char *step_of(int64_t step) {

@@ -16,7 +16,8 @@ static void saved_is_loaded_exactly(void **state) {
     fill(&loaded, 0);
     save(&saved, 12);
     char *path = step_of(12);
-    assert_ok(train_checkpoint_load(&got, path, &loaded.parameters, &loaded.moments));
+    assert_ok(
+        train_checkpoint_load(&got, path, &loaded.parameters, &loaded.moments, kern_comm_alone()));
     assert_memory_equal(saved.memory, loaded.memory, sizeof saved.memory);
     const train_state expected = state_of(12);
     assert_int_equal(got.step, expected.step);
@@ -26,7 +27,7 @@ static void saved_is_loaded_exactly(void **state) {
     assert_int_equal(got.config_hash, expected.config_hash);
 
     fill(&loaded, 0); /* weights alone */
-    assert_ok(train_checkpoint_load(&got, path, &loaded.parameters, NULL));
+    assert_ok(train_checkpoint_load(&got, path, &loaded.parameters, NULL, kern_comm_alone()));
     const size_t half = sizeof saved.memory / 2;
     model untouched;
     fill(&untouched, 0);
@@ -79,8 +80,9 @@ static void other_models_are_refused(void **state) {
         if (change == 3) other.parameters.count--;
         if (change == 4) other.items[1][0].shape[0] = 6; /* found only in the second file */
         before = other;
-        assert_int_equal(train_checkpoint_load(&got, path, &other.parameters, &other.moments),
-                         KERN_ERR_CONFIG);
+        assert_int_equal(
+            train_checkpoint_load(&got, path, &other.parameters, &other.moments, kern_comm_alone()),
+            KERN_ERR_CONFIG);
         assert_memory_equal(other.memory, before.memory, sizeof before.memory);
         assert_int_equal(got.step, 99);
         if (change == 4) continue;
@@ -103,7 +105,8 @@ static void expect_damaged(const char *path, const char *reason) {
     train_state got = state_of(99);
     fill(&loaded, 0);
     before = loaded;
-    kern_status status = train_checkpoint_load(&got, path, &loaded.parameters, &loaded.moments);
+    kern_status status =
+        train_checkpoint_load(&got, path, &loaded.parameters, &loaded.moments, kern_comm_alone());
     if (status != KERN_ERR_DATA) fail_msg("status %d: %s", (int)status, reason);
     assert_says(path);
     assert_memory_equal(loaded.memory, before.memory, sizeof before.memory);
@@ -189,8 +192,9 @@ static void missing_file_is_named(void **state) {
     save(&saved, 3);
     char *path = step_of(3), *name = train_text("%s/optimizer.safetensors", path);
     assert_int_equal(unlink(name), 0);
-    assert_int_equal(train_checkpoint_load(&got, path, &saved.parameters, &saved.moments),
-                     KERN_ERR_FILE);
+    assert_int_equal(
+        train_checkpoint_load(&got, path, &saved.parameters, &saved.moments, kern_comm_alone()),
+        KERN_ERR_FILE);
     assert_says("optimizer.safetensors");
     free(name);
     free(path);
@@ -206,7 +210,7 @@ static void full_disk_harms_nothing(void **state) {
     save(&saved, 1);
     char *first = step_of(1), *second = step_of(2);
     int failures = 0;
-    for (rlim_t limit = 0; limit < 6000; limit += limit < 900 ? 37 : 500) {
+    for (rlim_t limit = 0; limit < 12000; limit += limit < 900 ? 37 : 500) {
         fflush(NULL);
         pid_t child = fork();
         if (!child) {
@@ -216,7 +220,7 @@ static void full_disk_harms_nothing(void **state) {
             if (setrlimit(RLIMIT_FSIZE, &sizes)) _exit(1);
             kern_status status =
                 train_checkpoint_save(scratch, &at, &saved.parameters, &saved.moments,
-                                      data_vocabulary_byte(), any_conf());
+                                      data_vocabulary_byte(), any_conf(), kern_comm_alone());
             if (status == KERN_OK) _exit(0);
             bool named = strstr(kern_error(), ".safetensors") ||
                          strstr(kern_error(), "config.yaml") || strstr(kern_error(), "state.json");
@@ -233,8 +237,8 @@ static void full_disk_harms_nothing(void **state) {
         assert_ok(train_list(&names, &count, scratch));
         assert_int_equal(count, 1);
         train_free_names(names, count);
-        assert_ok(
-            train_checkpoint_load(&got, first, &loaded_into(&loaded)->parameters, &loaded.moments));
+        assert_ok(train_checkpoint_load(&got, first, &loaded_into(&loaded)->parameters,
+                                        &loaded.moments, kern_comm_alone()));
         assert_memory_equal(saved.memory, loaded.memory, sizeof saved.memory);
     }
     assert_true(failures > 5);
@@ -262,7 +266,8 @@ static void killed_at_any_moment(void **state) {
                 train_state now = state_of(i);
                 fill(&at, i);
                 if (train_checkpoint_save(scratch, &now, &at.parameters, &at.moments,
-                                          data_vocabulary_byte(), any_conf()) != KERN_OK ||
+                                          data_vocabulary_byte(), any_conf(),
+                                          kern_comm_alone()) != KERN_OK ||
                     train_history_prune(scratch, i, 2, 0) != KERN_OK ||
                     write(ends[1], &i, sizeof i) != sizeof i)
                     _exit(1);
@@ -291,7 +296,7 @@ static void killed_at_any_moment(void **state) {
         model expected, loaded;
         train_state got;
         assert_ok(train_checkpoint_load(&got, newest, &loaded_into(&loaded)->parameters,
-                                        &loaded.moments));
+                                        &loaded.moments, kern_comm_alone()));
         assert_true(got.step == reported || got.step == reported + 1);
         fill(&expected, got.step);
         assert_memory_equal(expected.memory, loaded.memory, sizeof expected.memory);
@@ -311,8 +316,8 @@ static void same_step_is_replaced(void **state) {
     fill(&saved, 6);
     save(&saved, 5);
     char *path = step_of(5);
-    assert_ok(
-        train_checkpoint_load(&got, path, &loaded_into(&loaded)->parameters, &loaded.moments));
+    assert_ok(train_checkpoint_load(&got, path, &loaded_into(&loaded)->parameters, &loaded.moments,
+                                    kern_comm_alone()));
     assert_memory_equal(saved.memory, loaded.memory, sizeof saved.memory);
     assert_int_equal(count_names("step-"), 1);
     free(path);

@@ -57,7 +57,8 @@ static bool may_change(const char *name) {
     static const char *const names[] = {"train.device",   "train.threads",  "train.memory_limit",
                                         "data.train",     "data.valid",     "data.test",
                                         "run.log_every",  "run.eval_every", "run.eval_windows",
-                                        "run.save_every", "run.keep_last",  "run.keep_every"};
+                                        "run.save_every", "run.keep_last",  "run.keep_every",
+                                        "ranks.tensor",   "ranks.shard",    "ranks.timeout"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], name)) return true;
     return false;

@@ -25,8 +25,9 @@ static void check(int64_t decaying) {
     }
     kern_buffer on[4] = {test_on_device(p, sizeof p), test_on_device(zero, sizeof zero),
                          test_on_device(zero, sizeof zero), test_on_device(g, sizeof g)};
-    assert_int_equal(train_optimizer_create(&optimizer, &conf, test_device(), NULL, KERN_F64,
-                                            ELEMENTS, decaying, 1),
+    train_shard shard = train_shard_whole(ELEMENTS, decaying);
+    assert_int_equal(train_optimizer_create(&optimizer, &conf, test_device(), kern_comm_alone(),
+                                            KERN_F64, &shard, 1),
                      KERN_OK);
     assert_int_equal(train_optimizer_allocate(optimizer), KERN_OK);
     double norm;

@@ -60,7 +60,8 @@ static void fail_and_diagnose(world *w, int64_t number) {
     for (int i = 0; i < 3; i++) test_from_device(before + (size_t)i * bytes, kept[i], bytes);
     train_step_result result;
     assert_int_equal(train_step_run(w->step, &result, w->tokens, number), KERN_ERR_NUMERIC);
-    if (train_diagnose(w->model.conf, 1, &w->buffers, w->tokens, number) != KERN_ERR_NUMERIC)
+    if (train_diagnose(w->model.conf, 1, &w->buffers, kern_ranks_alone(), w->tokens, number) !=
+        KERN_ERR_NUMERIC)
         fail_msg("%s", kern_error());
     for (int i = 0; i < 3; i++) {
         test_from_device(after, kept[i], bytes);

@@ -75,8 +75,9 @@ static void failing_sync_is_an_error(void **state) {
     for (int i = 0; i < 4; i++) {
         const train_state at = state_of(5);
         failing = places[i];
-        kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments,
-                                                   data_vocabulary_byte(), any_conf());
+        kern_status status =
+            train_checkpoint_save(scratch, &at, &m.parameters, &m.moments, data_vocabulary_byte(),
+                                  any_conf(), kern_comm_alone());
         failing = NULL;
         assert_int_equal(status, KERN_ERR_FILE);
         assert_says(strerror(EIO));
@@ -84,8 +85,9 @@ static void failing_sync_is_an_error(void **state) {
     }
     const train_state at = state_of(5); /* the parent: the name is there, but might not last */
     failing = scratch;
-    kern_status status = train_checkpoint_save(scratch, &at, &m.parameters, &m.moments,
-                                               data_vocabulary_byte(), any_conf());
+    kern_status status =
+        train_checkpoint_save(scratch, &at, &m.parameters, &m.moments, data_vocabulary_byte(),
+                              any_conf(), kern_comm_alone());
     failing = NULL;
     assert_int_equal(status, KERN_ERR_FILE);
     assert_says(strerror(EIO));

@@ -24,7 +24,7 @@ static ttt_conf *conf_of(const char *a, const char *b) {
 static kern_status fit_of(train_fit *fit, double limit, const char *a, const char *b) {
     ttt_conf *conf = conf_of(a, b);
     train_step *step;
-    kern_status status = train_fit_create(&step, fit, conf, limit, NULL, 2, false);
+    kern_status status = train_fit_create(&step, fit, conf, limit, kern_ranks_alone(), 2, false);
     assert_true((status == KERN_OK) == (step != NULL));
     train_step_destroy(step);
     conf_destroy(conf);
@@ -33,7 +33,7 @@ static kern_status fit_of(train_fit *fit, double limit, const char *a, const cha
 
 static int64_t preferred(const char *a, const char *b) {
     ttt_conf *conf = conf_of(a, b);
-    int64_t micro = train_preferred_micro_batch(conf, &kern_machine_cpu);
+    int64_t micro = train_preferred_micro_batch(conf, conf->train.batch, &kern_machine_cpu);
     conf_destroy(conf);
     return micro;
 }
@@ -87,8 +87,9 @@ static double least_of(const char *word) {
     ttt_conf *conf = conf_of(word, NULL);
     train_step *step;
     train_fit fit;
-    assert_int_equal(train_fit_find(&step, &fit, conf, kern_device_cpu(), 0, NULL, 2, false),
-                     KERN_OK);
+    assert_int_equal(
+        train_fit_find(&step, &fit, conf, kern_device_cpu(), 0, kern_ranks_alone(), 2, false),
+        KERN_OK);
     assert_null(step);
     conf_destroy(conf);
     return (double)fit.memory.total;

@@ -200,7 +200,7 @@ static void a_path_means_a_run_or_a_checkpoint(void **state) {
     const train_state at = state_of(7);
     assert_ok(train_make_directory(checkpoints));
     assert_ok(train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments,
-                                    data_vocabulary_byte(), any_conf()));
+                                    data_vocabulary_byte(), any_conf(), kern_comm_alone()));
     assert_ok(train_history_locate(&found, scratch));
     assert_string_equal(found, checkpoint);
     free(found);
@@ -255,7 +255,7 @@ static kern_status read_slowly(void *context, const char *checkpoint) {
         const train_state at = state_of(step + 1);
         fill(&m, step + 1);
         assert_ok(train_checkpoint_save(r->checkpoints, &at, &m.parameters, &m.moments,
-                                        data_vocabulary_byte(), any_conf()));
+                                        data_vocabulary_byte(), any_conf(), kern_comm_alone()));
         assert_ok(train_history_prune(r->checkpoints, step + 1, 1, 0));
     }
     return train_checkpoint_verify(&state, checkpoint);
@@ -272,7 +272,7 @@ static void a_checkpoint_that_goes_is_not_waited_for(void **state) {
     assert_ok(train_make_directory(checkpoints));
     fill(&m, 7);
     assert_ok(train_checkpoint_save(checkpoints, &at, &m.parameters, &m.moments,
-                                    data_vocabulary_byte(), any_conf()));
+                                    data_vocabulary_byte(), any_conf(), kern_comm_alone()));
     assert_ok(train_history_use(scratch, read_slowly, &r));
     assert_int_equal(r.calls, 3);
     for (int i = 0; i < 3; i++) assert_int_equal(r.seen[i], 7 + i);

@@ -41,8 +41,8 @@ static kern_status train(outcome *to, const example *of) {
     omp_set_num_threads(2);
     TRY(conf_load(&conf, of->source, words, of->word));
     int64_t count = conf->train.batch * (conf->train.context + 1);
-    TRY(train_fit_create(&step, &fit, conf, train_memory_limit(conf, kern_device_cpu()), NULL, 2,
-                         false));
+    TRY(train_fit_create(&step, &fit, conf, train_memory_limit(conf, kern_device_cpu()),
+                         kern_ranks_alone(), 2, false));
     TRY(train_step_allocate(step));
     TRY(kern_alloc((void **)&tokens, (size_t)count * sizeof *tokens, "tokens"));
     train_step_buffers buffers = train_step_memory_of(step);

@@ -116,7 +116,8 @@ static void test_a_step(void **state) {
     kern_device *paper = kern_device_paper_create(&machine);
     train_step *step;
     train_fit fit;
-    assert_int_equal(train_fit_find(&step, &fit, conf, paper, 1e12, NULL, 1, false), KERN_OK);
+    assert_int_equal(train_fit_find(&step, &fit, conf, paper, 1e12, kern_ranks_alone(), 1, false),
+                     KERN_OK);
     assert_non_null(step);
     train_prediction p = train_predict(step);
     train_time sum = {0};

@@ -16,7 +16,8 @@ static char *carry(const data_vocabulary *vocabulary) {
     const train_tensors none = {0};
     ttt_conf *conf;
     assert_ok(conf_create(&conf));
-    assert_ok(train_checkpoint_save(folder, &state, &none, &none, vocabulary, conf));
+    assert_ok(
+        train_checkpoint_save(folder, &state, &none, &none, vocabulary, conf, kern_comm_alone()));
     conf_destroy(conf);
     return train_text("%s/step-00000001", folder);
 }

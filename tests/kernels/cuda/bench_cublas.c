@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "kernels/base.h"
-#include "kernels/cuda/device_host.h"
 #include "kernels/cuda/libraries.h"
+#include "kernels/vector_math.h"
 #include "tests/kernels/cuda/bench.h"
 
 enum { INVALID = 7, NOT_SUPPORTED = 15, FAILED = 14, WORKSPACE = 192, ALGORITHMS = 2 };
@@ -168,13 +168,13 @@ typedef struct {
 
 /* f32 with 10 bits behind the point. */
 static double tf32(double value) {
-    return (double)float_of((bits_f32((float)value) + 0x1000u) & 0xffffe000u);
+    return (double)kern_from_bits_f32((kern_bits_f32((float)value) + 0x1000u) & 0xffffe000u);
 }
 
 static double element(int type, const void *data, int64_t i) {
     if (type == KERN_CUDA_F64) return ((const double *)data)[i];
     if (type == KERN_CUDA_F32) return (double)((const float *)data)[i];
-    return (double)float_of((uint32_t)((const uint16_t *)data)[i] << 16);
+    return (double)kern_bf16_to_f32(((const uint16_t *)data)[i]);
 }
 
 /* op(x) of one item, row-major, `rows` x `columns`, or its transpose. */

@@ -7,18 +7,11 @@
 #include "kernels/base.h"
 #include "tests/kernels/cuda/fiber.h"
 
-/* What moves between threads here is no access of theirs: the thread sanitizer is to see barriers,
- * and what the kernels themselves read and write. */
-#ifdef __SANITIZE_THREAD__
-#define UNSEEN __attribute__((no_sanitize("thread")))
-void __tsan_acquire(void *at);
-void __tsan_release(void *at);
-#define ACQUIRE(at) __tsan_acquire(at)
-#define RELEASE(at) __tsan_release(at)
+#ifdef EMULATOR_WATCHES /* accesses of the kernels, and what orders them (watch.h) */
+#include "tests/kernels/cuda/watched/watch.h"
+#define WATCH(call) watch_##call
 #else
-#define UNSEEN
-#define ACQUIRE(at) ((void)(at))
-#define RELEASE(at) ((void)(at))
+#define WATCH(call) ((void)0)
 #endif
 
 enum { LANES = 32, MOST = 1024, STACK = 65536, COPIES = 64 };
@@ -62,12 +55,12 @@ void emulator_seed(uint64_t value) {
     seed = value;
 }
 
-UNSEEN static int below(block *b, int n) {
+static int below(block *b, int n) {
     b->random = b->random * 6364136223846793005u + 1442695040888963407u;
     return (int)((b->random >> 33) % (uint64_t)n);
 }
 
-UNSEEN static thread *running(void) {
+static thread *running(void) {
     return &the_block->thread[the_block->running];
 }
 
@@ -93,7 +86,7 @@ _Noreturn static void complain(const char *what, int a, int b) {
 
 /* ---- collectives ---- */
 
-UNSEEN static void wait_as(waiting state, const char *file, int line, void *operand) {
+static void wait_as(waiting state, const char *file, int line, void *operand) {
     thread *t = running();
     t->state = state;
     t->file = file;
@@ -102,7 +95,7 @@ UNSEEN static void wait_as(waiting state, const char *file, int line, void *oper
 }
 
 /* Threads first .. first + count are all here: at one line, or it is a fault. */
-UNSEEN static void release_all(int first, int count) {
+static void release_all(int first, int count) {
     block *b = the_block;
     const thread *one = &b->thread[first];
     for (int i = first + 1; i < first + count; i++)
@@ -112,8 +105,7 @@ UNSEEN static void release_all(int first, int count) {
 }
 
 /* The last of the warp to come has act(operands) done, with those of all lanes. */
-UNSEEN static void meet_warp(const char *file, int line, void *operand,
-                             void (*act)(thread *lanes)) {
+static void meet_warp(const char *file, int line, void *operand, void (*act)(thread *lanes)) {
     block *b = the_block;
     int warp = b->running / LANES;
     wait_as(AT_WARP, file, line, operand);
@@ -123,28 +115,28 @@ UNSEEN static void meet_warp(const char *file, int line, void *operand,
     }
     b->at_warp[warp] = 0;
     release_all(warp * LANES, LANES);
-    if (act) act(&b->thread[warp * LANES]);
+    act(&b->thread[warp * LANES]);
 }
 
-UNSEEN void kern_sync_block(const char *file, int line) {
+void kern_sync_block(const char *file, int line) {
     block *b = the_block;
-    RELEASE(&b->at_block);
     wait_as(AT_BLOCK, file, line, NULL);
     if (++b->at_block < b->threads) {
         fiber_change(running()->fiber, b->here);
     } else {
         b->at_block = 0;
+        WATCH(barrier(-1));
         release_all(0, b->threads);
     }
-    ACQUIRE(&b->at_block);
 }
 
-UNSEEN void kern_sync_warp(const char *file, int line) {
-    block *b = the_block;
-    int *at = &b->at_warp[b->running / LANES];
-    RELEASE(at);
-    meet_warp(file, line, NULL, NULL);
-    ACQUIRE(at);
+static void act_sync(thread *lanes) {
+    (void)lanes;
+    WATCH(barrier(the_block->running / LANES));
+}
+
+void kern_sync_warp(const char *file, int line) {
+    meet_warp(file, line, NULL, act_sync);
 }
 
 typedef struct {
@@ -152,14 +144,14 @@ typedef struct {
     int from;
 } shuffle;
 
-UNSEEN static void act_shuffle(thread *lanes) {
+static void act_shuffle(thread *lanes) {
     for (int i = 0; i < LANES; i++) {
         shuffle *s = lanes[i].operand;
         s->got = ((shuffle *)lanes[s->from & 31].operand)->mine;
     }
 }
 
-UNSEEN uint64_t kern_warp_shuffle(uint64_t bits, int from, const char *file, int line) {
+uint64_t kern_warp_shuffle(uint64_t bits, int from, const char *file, int line) {
     shuffle s = {bits, 0, from};
     meet_warp(file, line, &s, act_shuffle);
     return s.got;
@@ -170,14 +162,14 @@ typedef struct {
     uint32_t all;
 } ballot;
 
-UNSEEN static void act_ballot(thread *lanes) {
+static void act_ballot(thread *lanes) {
     uint32_t all = 0;
     for (int i = 0; i < LANES; i++)
         if (((ballot *)lanes[i].operand)->mine) all |= (uint32_t)1 << i;
     for (int i = 0; i < LANES; i++) ((ballot *)lanes[i].operand)->all = all;
 }
 
-UNSEEN uint32_t kern_warp_ballot(bool condition, const char *file, int line) {
+uint32_t kern_warp_ballot(bool condition, const char *file, int line) {
     ballot b = {condition, 0};
     meet_warp(file, line, &b, act_ballot);
     return b.all;
@@ -188,14 +180,14 @@ typedef struct {
     const uint32_t *a, *b;
 } product;
 
-UNSEEN static float half_of(uint32_t pair, int which) {
+static float half_of(uint32_t pair, int which) {
     return which ? bf16_high(pair) : bf16_low(pair);
 }
 
 /* Lane i holds, with row = i / 4 and column = i % 4: of a, rows row and row + 8, columns 2 column
  * and 2 column + 8, two each; of b, rows 2 column and 2 column + 8, two each, in column row; of d,
  * rows row and row + 8, columns 2 column, two each. */
-UNSEEN static void act_product(thread *lanes) {
+static void act_product(thread *lanes) {
     float a[16][16], b[16][8];
     for (int i = 0; i < LANES; i++) {
         const product *p = lanes[i].operand;
@@ -215,8 +207,7 @@ UNSEEN static void act_product(thread *lanes) {
     }
 }
 
-UNSEEN void kern_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file,
-                          int line) {
+void kern_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
     product p = {d, a, b};
     meet_warp(file, line, &p, act_product);
 }
@@ -227,7 +218,7 @@ typedef struct {
     bool transposed;
 } matrix;
 
-UNSEEN static void act_matrix(thread *lanes) {
+static void act_matrix(thread *lanes) {
     for (int i = 0; i < LANES; i++) {
         const matrix *m = lanes[i].operand;
         for (int j = 0; j < 4; j++) {
@@ -245,10 +236,10 @@ UNSEEN static void act_matrix(thread *lanes) {
     }
 }
 
-/* The row is read by the lane that gives it, where the thread sanitizer sees it. */
 void kern_load_matrix(uint32_t *to, const void *row, bool transposed, const char *file, int line) {
     matrix m = {.to = to, .transposed = transposed};
     ASSERT((uintptr_t)row % 16 == 0);
+    WATCH(access(row, sizeof m.row, false, __builtin_return_address(0)));
     memcpy(m.row, row, sizeof m.row);
     meet_warp(file, line, &m, act_matrix);
 }
@@ -259,6 +250,8 @@ void kern_copy_async(void *shared, const void *global, bool valid) {
     thread *t = running();
     ASSERT((uintptr_t)shared % 16 == 0 && (!valid || (uintptr_t)global % 16 == 0));
     ASSERT(t->copies < COPIES);
+    WATCH(begin_copy(shared, 16));
+    if (valid) WATCH(access(global, 16, false, __builtin_return_address(0)));
     memset(shared, 0xff, 16);
     t->copy[t->copies++] = (async_copy){shared, global, valid, t->group};
 }
@@ -272,9 +265,12 @@ void kern_copy_async_wait(int last) {
     int kept = 0;
     for (int i = 0; i < t->copies; i++) {
         async_copy c = t->copy[i];
-        if (c.group >= t->group - last)
+        if (c.group >= t->group - last) {
             t->copy[kept++] = c;
-        else if (c.valid)
+            continue;
+        }
+        WATCH(access(c.to, 16, true, __builtin_return_address(0)));
+        if (c.valid)
             memcpy(c.to, c.from, 16);
         else
             memset(c.to, 0, 16);
@@ -284,26 +280,24 @@ void kern_copy_async_wait(int last) {
 
 /* ---- the order of threads ---- */
 
-UNSEEN static void thread_main(void *unused) {
+static void thread_main(void *unused) {
     (void)unused;
     block *b = the_block;
-    ACQUIRE(&b->args);
     b->kernel->thread(b->args);
-    RELEASE(&b->args);
     if (running()->copies) complain("a copy that nobody waited for", b->running, b->running);
     running()->state = ENDED;
     b->ended++;
     fiber_change(running()->fiber, b->here);
 }
 
-UNSEEN static void run_thread(block *b, int which) {
+static void run_thread(block *b, int which) {
     b->running = which;
     kern_place.thread = which;
     fiber_change(b->here, b->thread[which].fiber);
 }
 
 /* Runs those lanes of a warp that can; again and again if `far`. */
-UNSEEN static bool run_warp(block *b, int warp, bool far) {
+static bool run_warp(block *b, int warp, bool far) {
     bool ran = false, again = true;
     while (again) {
         again = false;
@@ -320,7 +314,7 @@ UNSEEN static bool run_warp(block *b, int warp, bool far) {
     return ran;
 }
 
-UNSEEN static void run_threads(block *b) {
+static void run_threads(block *b) {
     int warps = b->threads / LANES;
     while (b->ended < b->threads) {
         bool ran = false;
@@ -340,12 +334,13 @@ UNSEEN static void run_threads(block *b) {
     }
 }
 
-UNSEEN static void run_block(block *b, const int at[3]) {
+static void run_block(block *b, const int at[3]) {
     b->random = seed + (uint64_t)at[0] * 7919 + (uint64_t)at[1] * 104729 + (uint64_t)at[2];
     b->ended = 0;
     kern_place = (kern_block_place){.threads = b->threads, .shared = b->shared};
     memcpy(kern_place.block, at, sizeof kern_place.block);
     if (b->shared_bytes) memset(b->shared, 0xff, b->shared_bytes);
+    WATCH(block(b->shared, b->shared_bytes, b->threads));
     for (int i = 0; i < b->threads; i++) {
         thread *t = &b->thread[i];
         t->state = READY;
@@ -353,12 +348,11 @@ UNSEEN static void run_block(block *b, const int at[3]) {
         t->line = t->copies = t->group = 0;
         fiber_start(t->fiber, thread_main, NULL);
     }
-    RELEASE(&b->args);
     run_threads(b);
-    ACQUIRE(&b->args);
+    WATCH(end_block());
 }
 
-UNSEEN static block *block_of_thread(const kern_block_kernel *kernel, int threads) {
+static block *block_of_thread(const kern_block_kernel *kernel, int threads) {
     if (!the_block) {
         the_block = kern_array(1, sizeof *the_block);
         the_block->here = fiber_here();
@@ -376,8 +370,9 @@ void emulator_run(const kern_block_kernel *kernel, const void *args, const unsig
     ASSERT(threads > 0 && threads <= kernel->threads && threads % LANES == 0 && threads <= MOST);
     ASSERT(grid[0] && grid[1] && grid[2]);
     int64_t blocks = (int64_t)grid[0] * grid[1] * grid[2];
-#ifdef __SANITIZE_THREAD__
-    int workers = 1; /* OpenMP's own waiting would look like races */
+#ifdef EMULATOR_WATCHES
+    int workers = 1;
+    watch_launch(kernel->name, threads, shared_bytes);
 #else
     int workers = (int)kern_min(blocks, omp_get_max_threads());
 #endif

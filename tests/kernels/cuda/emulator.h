@@ -5,7 +5,7 @@
 #ifndef TESTS_KERNELS_CUDA_EMULATOR_H
 #define TESTS_KERNELS_CUDA_EMULATOR_H
 
-#include "kernels/cuda/device_host.h"
+#include "kernels/cuda/device.h"
 
 /* The order in which threads run where they need not wait: 0 as they are numbered, each warp as far
  * as it comes; 1 the other way round; else by chance, warps drifting apart. */

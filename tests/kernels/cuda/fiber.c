@@ -12,23 +12,12 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
-#ifdef __SANITIZE_THREAD__
-void *__tsan_create_fiber(unsigned flags);
-void __tsan_destroy_fiber(void *f);
-void *__tsan_get_current_fiber(void);
-void __tsan_switch_to_fiber(void *f, unsigned flags);
-#define UNSEEN __attribute__((no_sanitize("thread"))) /* what is done here is nobody's access */
-#else
-#define UNSEEN
-#endif
-
 struct fiber {
     void *top; /* of the stack, where it left off */
     char *stack;
     size_t bytes;
     void (*run)(void *);
     void *argument;
-    void *sanitizer;
     const void *low; /* of the stack, as the sanitizer wants to know it */
     size_t size;
 #if !defined(__x86_64__) && !defined(__aarch64__)
@@ -60,7 +49,7 @@ __asm__(".text\n"
         "  ud2\n"
         ".size fiber_entry, .-fiber_entry\n");
 
-UNSEEN static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
+static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
     uintptr_t end = ((uintptr_t)f->stack + f->bytes) & ~(uintptr_t)15;
     void **at = (void **)end - 9; /* r15 r14 r13 r12 rbx rbp, where to go; 16 for alignment */
     memset(at, 0, 9 * sizeof *at);
@@ -100,7 +89,7 @@ __asm__(".text\n"
         "  brk #0\n"
         ".size fiber_entry, .-fiber_entry\n");
 
-UNSEEN static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
+static void lay_first_frame(fiber *f, void (*begin)(fiber *)) {
     uintptr_t end = ((uintptr_t)f->stack + f->bytes) & ~(uintptr_t)15;
     void **at = (void **)end - 20; /* x19 .. x30, d8 .. d15 */
     memset(at, 0, 20 * sizeof *at);
@@ -124,7 +113,7 @@ static void arrive(void *fake) {
 }
 #endif
 
-UNSEEN static void begin(fiber *f) {
+static void begin(fiber *f) {
 #ifdef __SANITIZE_ADDRESS__
     arrive(NULL);
 #endif
@@ -134,21 +123,15 @@ UNSEEN static void begin(fiber *f) {
 
 fiber *fiber_here(void) {
     fiber *f = kern_array(1, sizeof *f);
-#ifdef __SANITIZE_THREAD__
-    f->sanitizer = __tsan_get_current_fiber();
-#endif
     return f;
 }
 
-UNSEEN fiber *fiber_create(size_t bytes) {
+fiber *fiber_create(size_t bytes) {
     fiber *f = kern_array(1, sizeof *f);
     f->bytes = bytes;
     f->stack = kern_array((int64_t)bytes, 1);
     f->low = f->stack;
     f->size = bytes;
-#ifdef __SANITIZE_THREAD__
-    f->sanitizer = __tsan_create_fiber(0);
-#endif
     return f;
 }
 
@@ -158,7 +141,7 @@ static void begin_context(unsigned high, unsigned low) {
 }
 #endif
 
-UNSEEN void fiber_start(fiber *f, void (*run)(void *), void *argument) {
+void fiber_start(fiber *f, void (*run)(void *), void *argument) {
     f->run = run;
     f->argument = argument;
 #if defined(__x86_64__) || defined(__aarch64__)
@@ -174,22 +157,15 @@ UNSEEN void fiber_start(fiber *f, void (*run)(void *), void *argument) {
 
 void fiber_destroy(fiber *f) {
     if (!f) return;
-#ifdef __SANITIZE_THREAD__
-    if (f->stack) __tsan_destroy_fiber(f->sanitizer);
-#endif
     free(f->stack);
     free(f);
 }
 
-/* Changing orders nothing for the thread sanitizer: barriers say what they order. */
-UNSEEN void fiber_change(fiber *from, fiber *to) {
+void fiber_change(fiber *from, fiber *to) {
 #ifdef __SANITIZE_ADDRESS__
     void *fake = NULL;
     left = from;
     __sanitizer_start_switch_fiber(&fake, to->low, to->size);
-#endif
-#ifdef __SANITIZE_THREAD__
-    __tsan_switch_to_fiber(to->sanitizer, 1);
 #endif
 #if defined(__x86_64__) || defined(__aarch64__)
     fiber_swap(&from->top, to->top);

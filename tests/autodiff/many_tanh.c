@@ -4,7 +4,7 @@
 
 enum { TERMS = 96 };
 
-static void test_many_softplus(void **state) {
+static void test_many_tanh(void **state) {
     (void)state;
     world w;
     world_begin(&w, KERN_F64, SEED);
@@ -12,7 +12,7 @@ static void test_many_softplus(void **state) {
     ad_value part[TERMS + 1];
     ad_plan_output output[TERMS];
     for (int i = 0; i < TERMS; i++) {
-        part[i] = ad_softplus(w.graph, ad_slice(w.graph, product, 0, i, 1));
+        part[i] = ad_tanh(w.graph, ad_slice(w.graph, product, 0, i, 1));
         output[i] = (ad_plan_output){part[i], AD_WRITE};
     }
     part[TERMS] = product;
@@ -20,12 +20,12 @@ static void test_many_softplus(void **state) {
     expect_steps(&w, TERMS, output, 3, 2);
     double *value = world_values(&w, TERMS + 1, part), *operand = value + TERMS * 5;
     for (int i = 0; i < TERMS * 5; i++)
-        if (!(fabs(value[i] - log1p(exp(operand[i]))) < 1e-14)) fail_msg("%d: %g", i, value[i]);
+        if (!(fabs(value[i] - tanh(operand[i])) < 1e-14)) fail_msg("%d: %g", i, value[i]);
     free(value);
     world_end(&w);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_many_softplus)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_many_tanh)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,108 @@
+/* What the lanes of a group's nodes send each other: every node to every other one, each a part. */
+#include <string.h>
+
+#include "launch/mpi/group.h"
+
+enum { PARTIAL, WHOLE }; /* tags of a reduction's two rounds; rows have their numbers as tags */
+
+static int rank_on(const mpi_group *g, int node) {
+    return g->lane[node * g->lanes + g->local];
+}
+
+/* Calls of MPI only begin something: their failure shows in what is begun. */
+static void send(const mpi_group *g, int *requests, const void *from, size_t bytes, int to,
+                 int tag) {
+    if (bytes) MPI_Isend(from, (int)bytes, MPI_BYTE, to, tag, g->mpi, &g->request[(*requests)++]);
+}
+
+static void receive(const mpi_group *g, int *requests, void *to, size_t bytes, int from, int tag) {
+    if (bytes) MPI_Irecv(to, (int)bytes, MPI_BYTE, from, tag, g->mpi, &g->request[(*requests)++]);
+}
+
+static char *received_from(const mpi_group *g, int node) {
+    return g->received + (size_t)node * MPI_SLOT;
+}
+
+/* `to` = the reduction over nodes, in their order, of what came from them; of this one it is `to`.
+ */
+static void combine_nodes(const mpi_group *g, char *to, size_t offset, int64_t count,
+                          const mpi_call *call) {
+    const void *from[MPI_NODES];
+    memcpy(received_from(g, g->node) + offset, to, (size_t)count * launch_mpi_element(call->dtype));
+    for (int i = 0; i < g->nodes; i++) from[i] = received_from(g, i) + offset;
+    launch_mpi_combine(to, from, g->nodes, count, call->dtype, (kern_reduction)call->how);
+}
+
+kern_status launch_mpi_between_reduce(const mpi_group *g, void *own, int64_t count,
+                                      const mpi_call *call) {
+    kern_status status = KERN_OK;
+    size_t element = launch_mpi_element(call->dtype);
+    int requests = 0;
+    int64_t first = count * g->node / g->nodes, after = count * (g->node + 1) / g->nodes;
+    char *part = (char *)own + (size_t)first * element;
+    size_t bytes = (size_t)(after - first) * element;
+    for (int i = 0; i < g->nodes; i++) {
+        int64_t begin = count * i / g->nodes, end = count * (i + 1) / g->nodes;
+        if (i == g->node) continue;
+        receive(g, &requests, received_from(g, i), bytes, rank_on(g, i), PARTIAL);
+        send(g, &requests, (char *)own + (size_t)begin * element, (size_t)(end - begin) * element,
+             rank_on(g, i), PARTIAL);
+    }
+    TRY(launch_mpi_requests(g, requests));
+    combine_nodes(g, part, 0, after - first, call);
+    requests = 0;
+    for (int i = 0; i < g->nodes; i++) {
+        int64_t begin = count * i / g->nodes, end = count * (i + 1) / g->nodes;
+        if (i == g->node) continue;
+        receive(g, &requests, (char *)own + (size_t)begin * element,
+                (size_t)(end - begin) * element, rank_on(g, i), WHOLE);
+        send(g, &requests, part, bytes, rank_on(g, i), WHOLE);
+    }
+    TRY(launch_mpi_requests(g, requests));
+done:
+    return status;
+}
+
+kern_status launch_mpi_between_scatter(const mpi_group *g, char *rows, int64_t count,
+                                       const mpi_call *call) {
+    kern_status status = KERN_OK;
+    size_t bytes = (size_t)count * launch_mpi_element(call->dtype);
+    int requests = 0;
+    for (int r = 0; r < g->comm.ranks; r++) {
+        if (mpi_lane_of(g, r) != g->local) continue;
+        if (g->node_of[r] != g->node)
+            send(g, &requests, rows + (size_t)r * bytes, bytes, rank_on(g, g->node_of[r]), r);
+        for (int i = 0; i < g->nodes && g->node_of[r] == g->node; i++)
+            if (i != g->node)
+                receive(g, &requests, received_from(g, i) + (size_t)r * bytes, bytes, rank_on(g, i),
+                        r);
+    }
+    TRY(launch_mpi_requests(g, requests));
+    for (int r = 0; r < g->comm.ranks; r++)
+        if (g->node_of[r] == g->node && mpi_lane_of(g, r) == g->local)
+            combine_nodes(g, rows + (size_t)r * bytes, (size_t)r * bytes, count, call);
+done:
+    return status;
+}
+
+kern_status launch_mpi_between_gather(const mpi_group *g, char *rows, size_t bytes) {
+    int requests = 0;
+    for (int r = 0; r < g->comm.ranks; r++) {
+        char *row = rows + (size_t)r * bytes;
+        if (mpi_lane_of(g, r) != g->local) continue;
+        if (g->node_of[r] != g->node)
+            receive(g, &requests, row, bytes, rank_on(g, g->node_of[r]), r);
+        for (int i = 0; i < g->nodes && g->node_of[r] == g->node; i++)
+            if (i != g->node) send(g, &requests, row, bytes, rank_on(g, i), r);
+    }
+    return launch_mpi_requests(g, requests);
+}
+
+kern_status launch_mpi_between_broadcast(const mpi_group *g, char *at, size_t bytes, int root) {
+    int requests = 0;
+    if (g->nodes == 1) return KERN_OK;
+    for (int i = 0; i < g->nodes && g->comm.rank == root; i++)
+        if (i != g->node) send(g, &requests, at, bytes, g->lane[i * g->lanes], WHOLE);
+    if (g->node_of[root] != g->node && g->local == 0) receive(g, &requests, at, bytes, root, WHOLE);
+    return launch_mpi_requests(g, requests);
+}

@@ -1,0 +1,49 @@
+#!/bin/bash
+# launch/slurm.sbatch on a real Slurm of one node: a job that is told to stop saves, queues again, and
+# goes on to its end with the same bits; a step without PMIx is refused. Skipped where there is no
+# Slurm (Debian and Ubuntu: slurm-wlm). Arguments: the program, the source directory.
+set -euo pipefail
+for program in slurmctld slurmd sbatch; do
+    command -v $program >/dev/null || { echo "there is no $program"; exit 77; }
+done
+sbatch=$(realpath "$2")/launch/slurm.sbatch
+# shellcheck source=tests/launch/ranks_common.sh
+. "$(dirname "$0")/ranks_common.sh" "$1"
+common=$(realpath "$(dirname "$0")")
+# shellcheck source=tests/launch/train_common.sh
+. "$common/train_common.sh" "$1" test_slurm
+# shellcheck source=tests/launch/slurm_node.sh
+. "$common/slurm_node.sh"
+trap 'slurm_end; cleanup' EXIT
+slurm_begin
+
+words=(train.steps=200 train.batch=4 train.micro_batch=1 run.save_every=100)
+ranks 2 "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
+
+submit() { # RUN WORDS...
+    TTT=$ttt sbatch --parsable --ntasks-per-node 2 --overcommit --output job.log "$sbatch" "$@"
+}
+is_over() {
+    scontrol show job "$job" | grep -qE 'JobState=(COMPLETED|FAILED|CANCELLED|NODE_FAIL)'
+}
+job=$(submit torn ./tiny.yaml "${words[@]}")
+await "the first steps of the job" grep -qs '"step": 3,' torn/metrics.jsonl
+scancel --signal=USR1 "$job"
+await "the job to queue again" grep -qs 'queues again' job.log
+saved=$(basename "$(newest torn)")
+[ "$saved" != step-00000200 ] || fault "the job was at its end before it was told to stop"
+# Slurm lets two minutes pass before a job that queues again; an administrator need not wait.
+queues() { scontrol show job "$job" | grep -q JobState=PENDING && scontrol update "JobId=$job" StartTime=now; }
+await "the job to queue again" queues
+await "the end of the job" is_over
+scontrol show job "$job" | grep -q JobState=COMPLETED || fault "$(cat job.log)"
+[ "$(grep -c 'stopped and saved at step' job.log)" = 1 ] || fault "not one stop: $(cat job.log)"
+same whole torn
+same_metrics whole torn
+
+code=0
+timeout 60 srun -n 2 --overcommit --mpi=none "$ttt" train ./tiny.yaml run.dir=alone >log 2>&1 || code=$?
+[ $code != 0 ] || fault "two tasks that do not know each other have trained"
+says log "srun --mpi=pmix"
+[ ! -e alone ] || fault "what was refused has left something"
+echo "test_slurm: the job saved at $saved, queued again, and went on with the same bits"
