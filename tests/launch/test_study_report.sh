@@ -67,6 +67,17 @@ grep -oE "(src|href)=['\"]?[a-z]+:" page.html && fault "the page needs the netwo
 [ "$(grep -oE "\bid=['\"][^'\"]+" page.html | sort | uniq -d)" = "" ] || fault "a name is there twice"
 says page.csv '^study,window,paper,SWA,,1024,'
 
+# Lengths of training: a law through two points, whose exponent the CSV's means give.
+sed 's/dir: study/dir: lengths/; s/^axes: .*/axes: {train.steps: [2, 4], train.warmup_steps: [0]}/
+    /^seeds\|^leave_out/d; s/context: \[128, 256\]},/context: 128}}/; /^  decoding/d' study.yaml >lengths.yaml
+"$ttt" sweep lengths.yaml >log.txt 2>&1 || fault "the lengths: $(cat log.txt)"
+"$ttt" report lengths --out lengths.html >/dev/null
+says lengths.html 'Loss by the tokens of training'
+awk -F, '$2 == "tokens" && $3 == "" && $5 == "" && $9 != "" { print $6, $8 }' lengths.csv >points
+[ "$(awk '{ print $1 }' points | tr '\n' ' ')" = "1024 2048 " ] || fault "tokens: $(cat points)"
+law=$(awk 'NR == 1 { y = $2 } NR == 2 { printf "x^-%.4f", log(y / $2) / log(2) }' points)
+grep -qF -- "$law" lengths.html || fault "the law is not $law"
+
 # What is missing or half-finished is named.
 rm -r study/window-32_seed-1
 rm -r study/window-32_seed-0/checkpoints/step-00000003
