@@ -166,6 +166,7 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     model->product = infer_product(conf);
     if (spec->tensor && spec->tensor->ranks == 1) model->spec.tensor = NULL;
     if (model->spec.tensor) TRY(infer_check_ranks(conf, model->spec.tensor->ranks));
+    ASSERT(!spec->values || infer_values_are_of(spec->values, model->spec.tensor));
     model->parameters = infer_parameters_of_rank(conf, model->spec.tensor);
     model->exact = kern_array(model->parameters->count, sizeof *model->exact);
     int blocks = (int)conf->model.blocks, prefix = blocks - (int)conf->inner.suffix;

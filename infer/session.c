@@ -291,6 +291,7 @@ void infer_session_round(infer_session *s) {
 }
 
 void infer_session_set_values(infer_session *s, const infer_values *values) {
+    ASSERT(infer_values_are_of(values, s->spec.tensor));
     s->values = values;
     infer_session_reset(s);
 }

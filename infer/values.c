@@ -195,6 +195,11 @@ done:
     return status;
 }
 
+bool infer_values_are_of(const infer_values *values, const kern_comm *tensor) {
+    const infer_parameters *p = values->parameters;
+    return tensor ? p->rank == tensor->rank && p->ranks == tensor->ranks : p->ranks == 1;
+}
+
 const void *infer_values_at(const infer_values *values, int index, kern_dtype dtype) {
     ASSERT(dtype == values->real || dtype == KERN_BF16);
     const void *at = dtype == KERN_BF16 ? values->rounded[index] : values->exact[index];

@@ -34,6 +34,9 @@ kern_status infer_values_view(infer_values **values, const ttt_conf *conf, const
                               const kern_device *device, const void *flat);
 void infer_values_destroy(infer_values *values); /* NULL is fine */
 
+/* Whether they are this rank's parts (tensor: as above). */
+bool infer_values_are_of(const infer_values *values, const kern_comm *tensor);
+
 /* Bytes of the device's memory that infer_values_open allocates. */
 size_t infer_values_bytes(const infer_parameters *parameters, const ttt_conf *conf,
                           infer_readers readers, const kern_device *device);

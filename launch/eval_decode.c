@@ -11,6 +11,7 @@
 #include "infer/session.h"
 #include "launch/eval.h"
 #include "launch/eval_saved.h"
+#include "launch/outputs.h"
 #include "launch/progress_line.h"
 #include "launch/ranks.h"
 #include "launch/report.h"
@@ -70,6 +71,27 @@ static kern_status check_judge(const decoding *d) {
                      "scores",
                      a->label, a->vocabulary->name, a->vocabulary->hash, b->label,
                      b->vocabulary->name, b->vocabulary->hash);
+}
+
+/* Whether --save can write, before hours of writing texts. */
+static kern_status check_place(const decoding *d) {
+    kern_status status = KERN_OK;
+    launch_outputs outputs = {0};
+    char *folder = train_text("%s/eval", d->writer.run.dir);
+    char *path = train_text("%s/decoding.json", folder);
+    if (d->writer.run.alone)
+        TRY(kern_fail(KERN_ERR_USAGE,
+                      "--save writes into a run, and %s is a checkpoint that lies "
+                      "in none",
+                      d->writer.run.dir));
+    TRY(train_make_directory(folder));
+    launch_outputs_write(&outputs, LAUNCH_MEASURE, path);
+    TRY(launch_outputs_check(&outputs, d->chosen->force));
+done:
+    launch_outputs_clear(&outputs);
+    free(folder);
+    free(path);
+    return status;
 }
 
 static kern_status open_source(decoding *d) {
@@ -282,11 +304,7 @@ kern_status launch_eval_decoding(const launch_eval_choices *chosen, const char *
     TRY(launch_trained_open(&d.writer.run, word, chosen->device, 0));
     TRY(launch_trained_open(&d.judge.run, chosen->judge, chosen->device, 0));
     TRY(check_judge(&d));
-    if (chosen->save && d.writer.run.alone)
-        TRY(kern_fail(KERN_ERR_USAGE,
-                      "--save writes into a run, and %s is a checkpoint that lies "
-                      "in none",
-                      word));
+    if (chosen->save) TRY(check_place(&d));
     d.prompt = chosen->prompt_tokens ? chosen->prompt_tokens : d.writer.run.conf->train.context;
     d.length = d.prompt + chosen->decode;
     TRY(open_source(&d));

@@ -43,6 +43,7 @@ static const struct {
     [LAUNCH_PAGE] = {"a page that ttt report wrote", "<!doctype html>\n<html lang=en>"},
     [LAUNCH_PAGE_CSV] = {"a table that ttt report wrote", "section,figure,"},
     [LAUNCH_SAVED] = {"what ttt eval saved", "{\n \"tokenizer\":"},
+    [LAUNCH_MEASURE] = {"a measure that was saved", "{\"command\":"},
 };
 
 void launch_outputs_clear(launch_outputs *outputs) {
@@ -235,7 +236,8 @@ static kern_status check_output(const launch_outputs *outputs, int64_t i, bool f
     TRY(find_names(name, output->path));
     for (int n = 0; n < 2; n++) TRY(compare(outputs, i, name[n]));
     for (int64_t other = 0; other < i; other++) TRY(compare_outputs(outputs, other, i));
-    if (output->kind != LAUNCH_SAVED) TRY(refuse_part_of_run(output->path, name[0]));
+    if (output->kind != LAUNCH_SAVED && output->kind != LAUNCH_MEASURE)
+        TRY(refuse_part_of_run(output->path, name[0]));
     if (!force) TRY(refuse_other_kind(output, name[0]));
 done:
     free(name[0]);

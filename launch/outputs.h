@@ -16,7 +16,9 @@ typedef enum {
     LAUNCH_STATE,
     LAUNCH_PAGE,
     LAUNCH_PAGE_CSV,
-    LAUNCH_SAVED, /* RUN/eval/step-NUMBER.json; the only one that may be a part of a run */
+    LAUNCH_SAVED,   /* RUN/eval/step-NUMBER.json; with the next the only ones that may be a part of
+                     * a run */
+    LAUNCH_MEASURE, /* RUN/eval/decoding.json */
     LAUNCH_FILE_KINDS
 } launch_file_kind;
 

@@ -89,8 +89,8 @@ typedef struct {
     const char *kind; /* in the CSV: "window" */
     char *title, *note, *command;
     const char *x_label, *y_label;
-    bool log_x, log_y, names; /* names: x is the number of a series, from 1 */
-    const char *map;          /* a title: points are boxes with `error` as their colour */
+    bool log_x, names; /* names: x is the number of a series, from 1 */
+    const char *map;   /* a title: points are boxes with `error` as their colour */
     int64_t count, capacity;
     launch_series *series;
 } launch_figure;

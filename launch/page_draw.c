@@ -56,6 +56,14 @@ static int64_t labels_of(const launch_figure *figure) {
     return labels;
 }
 
+static double greatest_x(const launch_figure *figure) {
+    double most = 0;
+    for (int64_t i = 0; i < figure->count; i++)
+        for (int64_t p = 0; p < figure->series[i].count; p++)
+            most = fmax(most, figure->series[i].point[p].x);
+    return most;
+}
+
 static void put_style(FILE *to, const launch_figure *figure, int64_t labels) {
     int rows = labels > 1 && labels <= MOST_LABELS ? (int)labels + 1 : 0;
     fprintf(to,
@@ -71,7 +79,7 @@ static void put_style(FILE *to, const launch_figure *figure, int64_t labels) {
             figure->log_x || figure->names ? "graph 0.04, graph 0.04" : "0, 0");
     if (!rows) fprintf(to, "set key off\n");
     if (figure->log_x) fprintf(to, "set logscale x 2\n");
-    if (figure->log_y) fprintf(to, "set logscale y\n");
+    if (greatest_x(figure) >= 1e6) fprintf(to, "set format x '%%.0s%%c'\n");
     fprintf(to,
             "set xlabel \"%s%s\" textcolor rgb '" INK "'\nset ylabel \"%s\" textcolor rgb '" INK
             "'\n",

@@ -17,7 +17,8 @@ bool launch_page_ignores(const launch_page_section *section, const conf_option *
                                           "train.threads", "train.memory_limit",
                                           "train.device",  NULL};
     if (section->matched && !strcmp(option->name, "model.mlp")) return true;
-    return is_in(option->name, ignored) || !strncmp(option->name, "run.", 4);
+    return is_in(option->name, ignored) || !strncmp(option->name, "run.", 4) ||
+           !strncmp(option->name, "ranks.", 6);
 }
 
 bool launch_page_alike(const launch_page_section *section, int64_t a, int64_t b,

@@ -9,24 +9,28 @@
 
 enum { FIT_POINTS = 40 };
 
-/* What changes with a model's size, and with the length of training. */
-static const char *const of_size[] = {"model.dim",
-                                      "model.heads",
-                                      "model.kv_heads",
-                                      "model.head_size",
-                                      "model.mlp",
-                                      "model.blocks",
-                                      "inner.suffix",
-                                      "inner.warmup_steps",
-                                      "train.lr",
-                                      "train.batch",
-                                      "train.steps",
-                                      "train.total_steps",
-                                      "train.warmup_steps",
-                                      "train.init_from",
-                                      "inner.lr",
-                                      "inner.fast_blocks",
-                                      NULL};
+/* What changes with a model's size; in the second list also what is chosen for it, so that a size
+ * may have a length of training of its own. */
+static const char *const of_size[] = {"model.dim",    "model.heads",       "model.kv_heads",
+                                      "model.mlp",    "model.head_size",   "model.blocks",
+                                      "inner.suffix", "inner.fast_blocks", NULL};
+static const char *const of_size_tuned[] = {"model.dim",
+                                            "model.heads",
+                                            "model.kv_heads",
+                                            "model.mlp",
+                                            "model.head_size",
+                                            "model.blocks",
+                                            "inner.suffix",
+                                            "inner.fast_blocks",
+                                            "train.lr",
+                                            "train.batch",
+                                            "train.steps",
+                                            "train.total_steps",
+                                            "train.init_from",
+                                            "inner.lr",
+                                            "train.warmup_steps",
+                                            "inner.warmup_steps",
+                                            NULL};
 static const char *const of_tokens[] = {"train.steps", "train.total_steps", "train.warmup_steps",
                                         "inner.warmup_steps", NULL};
 
@@ -72,6 +76,17 @@ static void add_seeds(launch_figure *figure, const launch_page_section *section,
     }
 }
 
+/* Whether runs of one size that the longer list would put into one curve differ. */
+static bool differs_at_one_size(const launch_page_section *section) {
+    for (int64_t i = 0; i < section->count; i++)
+        for (int64_t j = 0; j < i; j++)
+            if (is_head(section, i) && is_head(section, j) &&
+                section->run[i].parameters == section->run[j].parameters &&
+                launch_page_alike(section, i, j, of_size_tuned))
+                return true;
+    return false;
+}
+
 /* The curve of the runs that are like `head`; drawn where it has points of clearly different x. */
 static bool add_curve(launch_figure *figure, const launch_page_section *section, const scaling *of,
                       int64_t head, int color, char *label) {
@@ -107,9 +122,8 @@ static void add_fit(launch_figure *figure, int64_t curve) {
     double first = of->point[0].x, last = of->point[of->count - 1].x;
     if (!isfinite(fit.c)) return;
     char *label = isfinite(fit.half)
-                      ? train_text("%s: %.3g x^-%.4f, exponent \u00b1 %.4f (95 %%)", of->label,
-                                   fit.a, fit.c, fit.half)
-                      : train_text("%s: %.3g x^-%.4f through 2 points", of->label, fit.a, fit.c);
+                      ? train_text("%s: x^-%.4f \u00b1 %.4f", of->label, fit.c, fit.half)
+                      : train_text("%s: x^-%.4f", of->label, fit.c);
     free(of->label);
     of->label = label;
     launch_series *line =
@@ -122,11 +136,8 @@ static void add_fit(launch_figure *figure, int64_t curve) {
 
 static kern_status scale(const launch_page_section *section, const scaling *of,
                          launch_page_take take, void *context) {
-    launch_figure figure = {.kind = of->kind,
-                            .x_label = of->x_label,
-                            .y_label = "nats per token",
-                            .log_x = true,
-                            .log_y = true};
+    launch_figure figure = {
+        .kind = of->kind, .x_label = of->x_label, .y_label = "nats per token", .log_x = true};
     int64_t count = 0, *heads = kern_array(section->count, sizeof *heads);
     const char *command = "";
     for (int64_t i = 0; i < section->count && section->context; i++) {
@@ -163,8 +174,9 @@ static kern_status scale(const launch_page_section *section, const scaling *of,
 
 kern_status launch_page_scaling_figures(const launch_page_section *section, launch_page_take take,
                                         void *context) {
-    static const scaling kinds[] = {
-        {"size", "Loss by the size of the model", "parameters", of_size, parameters_of},
+    const scaling kinds[] = {
+        {"size", "Loss by the size of the model", "parameters",
+         differs_at_one_size(section) ? of_size : of_size_tuned, parameters_of},
         {"tokens", "Loss by the tokens of training", "tokens", of_tokens, tokens_of}};
     kern_status status = KERN_OK;
     for (int i = 0; i < 2; i++) TRY(scale(section, &kinds[i], take, context));

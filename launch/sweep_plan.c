@@ -41,7 +41,8 @@ static kern_status plan(train_step **step, train_fit *fit, const ttt_conf *conf,
     kern_status status = KERN_OK;
     const kern_device *device;
     TRY(kern_device_open(&device, conf->train.device));
-    TRY(train_fit_find(step, fit, conf, device, limit, NULL, train_threads(conf), false));
+    TRY(train_fit_find(step, fit, conf, device, limit, kern_ranks_alone(), train_threads(conf),
+                       false));
 done:
     return status;
 }
@@ -108,7 +109,7 @@ static kern_status measure(double *rate, const ttt_conf *conf) {
     TRY(train_step_allocate(step));
     TRY(kern_alloc((void **)&tokens, (size_t)count * sizeof *tokens, "tokens"));
     train_step_buffers buffers = train_step_memory_of(step);
-    infer_parameters_init(buffers.layout, conf, buffers.dtype, buffers.device, buffers.parameters);
+    train_step_start(step);
     double start = kern_seconds(),
            began = start; /* the first step touches memory, and is left out */
     for (int64_t done = 0; done == 0 || kern_seconds() - start < MEASURING; done++) {

@@ -13,7 +13,8 @@
 #include "kernels/doing.h"
 #include "launch/watch_link.h"
 
-static const double BEAT_SECONDS = 0.5, GRACE_SECONDS = 0.3, LEAVING_SECONDS = 2;
+static const double BEAT_SECONDS = 0.5, GRACE_SECONDS = 0.3, LEAVING_SECONDS = 2,
+                    LINGER_SECONDS = 3;
 enum {
     SILENT_BEATS = 30
 }; /* own beats without one of another: no clock runs while we stand still */
@@ -222,7 +223,8 @@ static _Noreturn void end(void) {
     usleep((useconds_t)(1e6 * GRACE_SECONDS));
     if (is_speaker() && !atomic_exchange(&watch.said, true))
         dprintf(STDERR_FILENO, "%sttt: %s\n", isatty(STDERR_FILENO) ? "\n" : "", watch.why);
-    usleep((useconds_t)(1e6 * GRACE_SECONDS)); /* who exits first has the others killed */
+    /* Who exits first has the others killed, so the speaker goes first; it may not know yet. */
+    usleep((useconds_t)(1e6 * (is_speaker() ? GRACE_SECONDS : LINGER_SECONDS)));
     _exit(1);
 }
 
@@ -279,7 +281,8 @@ bool launch_watch_failed(kern_status status, const char *text) {
     if (status != KERN_ERR_RANKS || !launch_watch_failure()) end_because_of(watch.rank, text);
     (void)eventfd_write(watch.wake, 1);
     while (!atomic_load(&watch.told_end)) usleep(1000);
-    return is_speaker() && !atomic_exchange(&watch.said, true);
+    while (!is_speaker()) pause(); /* until the watch ends the process */
+    return !atomic_exchange(&watch.said, true);
 }
 
 void launch_watch_leave(void) {

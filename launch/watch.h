@@ -23,8 +23,9 @@ const char *launch_watch_failure(void);
 void launch_watch_waits(const char *what);
 
 /* This rank has failed, for the reason that the text is; or, where its status is KERN_ERR_RANKS,
- * has learned that another one has. Returns, when all others know, whether it is this rank that
- * says it on the screen. */
+ * has learned that another one has. Returns when the others have been told, and whether the reason
+ * is still to be put on the screen; but on ranks that have none, not at all: the watch ends them.
+ */
 bool launch_watch_failed(kern_status status, const char *text);
 
 /* This rank has done its part and will not be missed; all have. */

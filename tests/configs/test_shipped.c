@@ -240,11 +240,11 @@ static void written_reads_back(void **state) {
     int64_t count;
     uint64_t last = 0;
     assert_int_equal(conf_list(&names, &count), KERN_OK);
-    assert_int_equal(count, 242);
+    assert_int_equal(count, 243);
     conf_list_destroy(names, count);
     assert_int_equal(setenv("TTT_CONFIGS", TESTS_DIR "/../configs", 1), 0); /* the same once more */
     assert_int_equal(conf_list(&names, &count), KERN_OK);
-    assert_int_equal(count, 242);
+    assert_int_equal(count, 243);
     unsetenv("TTT_CONFIGS");
     for (int64_t i = 0; i < count; i++) {
         char path[256];

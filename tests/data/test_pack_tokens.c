@@ -141,6 +141,19 @@ static void test_lines(void **state) {
                    "bad.jsonl", "line 1, byte 12", "0xFF", NULL);
 }
 
+/* The first number of that name: the set's, which stands before those of its shards. */
+static void assert_index_says(const char *name, const char *key, int64_t expected) {
+    char text[4096], pattern[32];
+    FILE *file = fopen(in_folder(name), "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    snprintf(pattern, sizeof pattern, "\"%s\": ", key);
+    const char *at = strstr(text, pattern);
+    assert_non_null(at);
+    assert_int_equal(strtoll(at + strlen(pattern), NULL, 10), expected);
+}
+
 static void test_index_of_shards(void **state) {
     (void)state;
     data_pack_report report;
@@ -165,6 +178,8 @@ static void test_index_of_shards(void **state) {
     }
     assert_int_equal(tokens, report.tokens);
     data_files_clear(&files);
+    assert_index_says("set-index.json", "documents", report.documents);
+    assert_index_says("set-index.json", "tokens", report.tokens);
     assert_int_equal(unlink(in_folder("set-00001.h5")), 0);
     assert_failure(data_files_add(&files, in_folder("set-index.json")), KERN_ERR_FILE,
                    "set-00001.h5 is missing", NULL);

@@ -151,6 +151,23 @@ static void test_refuses_tokens_out_of_the_vocabulary(void **state) {
     data_shard_destroy(shard);
 }
 
+/* The document's begin would be the first id beyond the vocabulary. */
+static void test_refuses_a_begin_out_of_the_vocabulary(void **state) {
+    (void)state;
+    data_vocabulary small = *data_vocabulary_byte();
+    data_shard_writer *writer;
+    assert_ok(data_shard_create(&writer, in_folder("begin.h5"), &small, "train", ""));
+    fill_document(writer, "x", 0, 100);
+    data_shard_keep_document(writer);
+    small.size = small.bos;
+    assert_ok(data_shard_complete(writer));
+    assert_ok(data_shard_commit(writer));
+    data_shard_writer_destroy(writer);
+    data_shard *shard;
+    assert_failure(data_shard_open(&shard, in_folder("begin.h5")), KERN_ERR_DATA, "begin.h5",
+                   "vocabulary cannot be", NULL);
+}
+
 static void test_refuses_torn_files(void **state) {
     (void)state;
     make_shard(in_folder("whole.h5"), data_vocabulary_byte(), 0, lengths);
@@ -385,6 +402,7 @@ int main(void) {
         cmocka_unit_test(test_is_plain_hdf5),
         cmocka_unit_test(test_wide_tokens),
         cmocka_unit_test(test_refuses_tokens_out_of_the_vocabulary),
+        cmocka_unit_test(test_refuses_a_begin_out_of_the_vocabulary),
         cmocka_unit_test(test_refuses_torn_files),
         cmocka_unit_test(test_refuses_foreign_files),
         cmocka_unit_test(test_refuses_other_versions),

@@ -1,6 +1,7 @@
 /* Reading in any pieces gives the numbers of one pass: a session against the model that training
  * differentiates, whole, token by token, cut at random, through files. */
 #include "tests/infer/session_fixture.h"
+#include "tests/sanitized.h"
 
 enum { MOST = 2048 };
 
@@ -131,11 +132,7 @@ static void test_long_texts(void **state) {
 /* Saved at any place and loaded into a new session, reading goes on with the same bits. */
 static void test_saved_states_go_on(void **state) {
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
-    enum { T = 96, STRIDE = 39 }; /* in a chunk and between two */
-#else
-    enum { T = 96, STRIDE = 13 };
-#endif
+    enum { T = 96, STRIDE = SANITIZED ? 39 : 13 }; /* in a chunk and between two */
     static int32_t tokens[T + 1];
     static double expected[T + 1], nll[T + 1];
     char path[64];
@@ -241,13 +238,8 @@ static void test_damaged_states(void **state) {
 }
 
 /* Memory is what was planned at creation, whatever was read. A sanitizer keeps what was freed. */
-#ifdef __SANITIZE_ADDRESS__
-static const size_t memory_margin = 300 << 20;
-enum { READINGS = 8 };
-#else
-static const size_t memory_margin = 1 << 20;
-enum { READINGS = 50 };
-#endif
+static const size_t memory_margin = (SANITIZED ? 300 : 1) << 20;
+enum { READINGS = SANITIZED ? 8 : 50 };
 
 static void test_memory_stays(void **state) {
     (void)state;

@@ -62,7 +62,7 @@ while read -r call count; do
 done <calls
 
 # What was read when a call failed is not saved as a state.
-for call in cudaGraphLaunch:3 cudaStreamSynchronize:30; do
+for call in cudaGraphLaunch:3 cudaStreamSynchronize:8; do
     code=0
     TTT_BENCH_FAIL=$call "$ttt" infer whole --prompt "It was" --tokens 9 --device cuda --save-state state >log 2>&1 || code=$?
     [ $code = 1 ] && [ ! -e state ] || fault "exit code $code, or a state, where $call fails: $(cat log)"

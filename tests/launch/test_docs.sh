@@ -4,6 +4,8 @@
 # `build/ttt` are the program under test and out/books holds small texts under the real books' names.
 # Arguments: the program, the source directory.
 #
+# Sanitized, models are tiny: what the commands do is the same.
+#
 # A line of HTML comment right before a block changes how it is run:
 #   <!-- test: skip REASON -->          not at all; the reason is printed
 #   <!-- test: cut KEY=VALUE ... -->    with these overrides added to each ttt train and ttt bench
@@ -50,11 +52,13 @@ make_copy() { # the scratch copy in $1
         tests docs; do
         [ ! -e "$source/$name" ] || cp -r "$source/$name" "$folder/"
     done
+    local tiny=
+    ! grep -q __asan_init "$program" || tiny='model.dim=32 model.heads=2 model.mlp=48 model.blocks=2'
     cat >"$folder/bin/ttt" <<END
 #!/bin/bash
 case "\${1:-} \$*" in
-    *--resume* | *--help*) ;;
-    train* | bench*) set -- "\$@" \${TTT_DOCS_CUT:-} ;;
+    *--resume* | *--help* | "bench bench ops"*) ;;
+    train* | "bench bench"*) set -- "\$@" \${TTT_DOCS_CUT:-} $tiny ;;
 esac
 exec "$program" "\$@"
 END
@@ -86,7 +90,7 @@ run_blocks() {
         sed -i -E '/launch\/(test|quickstart|toy|compare)\.sh/d' "$block"
         [ -e "$(dirname "$program")/libttt_mpi.so" ] || sed -i '/launch\/ranks\.sh/d' "$block"
         start=$SECONDS
-        if (cd "$2" && PATH="$2/bin:$PATH" TTT_DOCS_CUT=$cut timeout 240 \
+        if (cd "$2" && PATH="$2/bin:$PATH" TTT_DOCS_CUT=$cut timeout 600 \
             bash -euo pipefail "$block" >"$scratch/output" 2>&1 </dev/null); then
             echo "$3 block $(basename "$block" .sh): runs ($((SECONDS - start)) s)"
         else

@@ -141,6 +141,8 @@ says show.out '"inner_steps":[1-9].*"fast_weights":\{"blocks.1.fast.w1":\{"moved
 # States belong to their weights and their way of reading.
 refused 1 'other weights' infer other --load-state c.state --prompt 1
 refused 1 'read with inner steps.* without; --no-ttt' infer run --load-state c.state --prompt 1 --no-ttt
+"$ttt" infer run --prompt 1 --tokens 0 --no-ttt --save-state off.state >out 2>log || fault "$(cat log)"
+refused 1 'read without inner steps.* with them; --no-ttt' infer run --load-state off.state --prompt 1
 cp -r run wider
 sed -i 's/window: 32/window: 48/; s/clip: 1$/clip: 2/' wider/config.yaml
 refused 1 'wider/config.yaml says, model.window=48 instead of model.window=32; ' infer wider --load-state c.state --prompt 1

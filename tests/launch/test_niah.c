@@ -6,6 +6,7 @@
 
 #include "data/bpe.h"
 #include "tests/launch/induction.h"
+#include "tests/sanitized.h"
 
 static char *in_scratch(const char *name) {
     static char paths[16][160];
@@ -100,18 +101,29 @@ static void assert_model(const json_t *object, size_t i, const char *name, int i
     }
 }
 
+static void assert_scores(const char *words, size_t results, int samples) {
+    assert_niah(words);
+    json_t *object = result();
+    assert_int_equal(json_array_size(json_object_get(object, "models")), 4);
+    assert_model(object, 0, "e2e", 1, 1, results, samples);
+    assert_model(object, 1, "e2e-off", 0, 1, results, samples);
+    assert_model(object, 2, "full", 0, 1, results, samples);
+    assert_model(object, 3, "deaf", 0, 0, results, samples);
+    json_decref(object);
+}
+
 static void test_scores(void **state) {
     (void)state;
     write_runs();
-    assert_niah("e2e full deaf --text book.txt --lengths 440,520 --samples 5 --depths 5 "
-                "--answer-tokens 60 --csv cells.csv --png map.png --json");
-    json_t *object = result();
-    assert_int_equal(json_array_size(json_object_get(object, "models")), 4);
-    assert_model(object, 0, "e2e", 1, 1, 6, 5);
-    assert_model(object, 1, "e2e-off", 0, 1, 6, 5);
-    assert_model(object, 2, "full", 0, 1, 6, 5);
-    assert_model(object, 3, "deaf", 0, 0, 6, 5);
-    json_decref(object);
+    if (SANITIZED) {
+        assert_scores("e2e full deaf --text book.txt --lengths 440 --samples 1 --answer-tokens 60 "
+                      "--csv cells.csv --png map.png --json",
+                      3, 1);
+        return;
+    }
+    assert_scores("e2e full deaf --text book.txt --lengths 440,520 --samples 5 --depths 5 "
+                  "--answer-tokens 60 --csv cells.csv --png map.png --json",
+                  6, 5);
     assert_contains("out",
                     "\n3                         520        5   1.0000 \u00b10.0000   1.0000");
     assert_contains("err", "full: 30/30 samples  0 s left\n");
@@ -231,13 +243,13 @@ static void test_interrupt(void **state) {
         alarm(300); /* no test that fails waits for ever */
         if (chdir(scratch) || !freopen("out", "w", stdout) || !freopen("err", "w", stderr))
             _exit(99);
-        execl(TTT_PROGRAM, "ttt", "niah", "full", "--samples", "100000", "--csv", "cells.csv",
-              (char *)NULL);
+        execl(TTT_PROGRAM, "ttt", "niah", "full", "--lengths", "440", "--samples", "100000",
+              "--csv", "cells.csv", (char *)NULL);
         _exit(99);
     }
     assert_true(child > 0);
     for (int tries = 0;; tries++) { /* samples are asked once the first one shows */
-        assert_true(tries < 600);
+        assert_true(tries < 3000);
         usleep(100000);
         char *err = slurp(NULL, in_scratch("err"));
         bool asked = strstr(err, " samples") != NULL;
@@ -250,7 +262,7 @@ static void test_interrupt(void **state) {
     assert_true(WIFEXITED(how));
     assert_int_equal(WEXITSTATUS(how), 130);
     assert_contains("err", "full was stopped after ");
-    assert_contains("out", "1024   100000   1.0000");
+    assert_contains("out", " 440   100000   1.0000");
     assert_int_equal(access(in_scratch("cells.csv"), F_OK), -1);
 }
 

@@ -102,7 +102,10 @@ static void test_other_kinds(void **state) {
                  {LAUNCH_PICTURE, "\x89PNG\r\n\x1a\n"},
                  {LAUNCH_SAMPLES, "{\"index\":0,"},
                  {LAUNCH_STATE, "12345678{\"__metadata__\":{\"format\":\"ttt-state-1\""},
-                 {LAUNCH_SAVED, "{\n \"tokenizer\": \"byte\""}};
+                 {LAUNCH_PAGE, "<!doctype html>\n<html lang=en><meta"},
+                 {LAUNCH_PAGE_CSV, "section,figure,of"},
+                 {LAUNCH_SAVED, "{\n \"tokenizer\": \"byte\""},
+                 {LAUNCH_MEASURE, "{\"command\":\"ttt eval\""}};
     enum { CASES = sizeof cases / sizeof *cases };
     assert_int_equal(CASES, LAUNCH_FILE_KINDS);
     for (int there = 0; there < CASES; there++)

@@ -23,27 +23,27 @@ plan_holds() {
             if (number("total") <= 1e4) fault("has " number("total") " parameters")
             ratio = number("executed_ratio")
             if (ratio <= 0.5 || ratio >= 4) fault("executes " ratio " times the work of the model")
-            if (number("compile_seconds") >= 60) fault("took " number("compile_seconds") " s")
+            if (number("compile_seconds") <= 0) fault("took " number("compile_seconds") " s")
         }
         END { exit failed }' || fault "plan $1: $(tail -n 1 out)"
 }
 
 # Shipped configurations: plan says what they need; the program itself stays small meanwhile. Those
 # of one method differ in numbers alone: of the paper's, each method at its smallest, and the largest.
-# A sanitizer reserves more and is slower: then without that limit, and every third.
+# A sanitizer reserves more and is slower: then without these limits, and every third.
 "$ttt" configs | awk 'NR > 1 { print $1 }' >all
 [ "$(wc -l <all)" -ge 103 ] || fault "only $(wc -l <all) configurations"
 grep -vE '^(125m|350m|760m|1b|3b)-' all >names
 grep -E '^(125m-.*-8k|3b-(e2e|full)-128k)$' all >>names
 [ "$(wc -l <names)" -ge 14 ] || fault "only $(wc -l <names) configurations are planned"
-most=4000000
+most=4000000 longest=60 # kB; seconds of a processor
 if grep -q __asan_init "$ttt"; then
-    most=unlimited
+    most=unlimited longest=unlimited
     export TTT_BRIEF_PEAK=1 # how fast sanitized code is says nothing
     awk 'NR % 3 == 1' names >some && mv some names
 fi
 while read -r name; do
-    (ulimit -v $most && "$ttt" plan "$name" train.memory_limit=1000TB --json) >out 2>err ||
+    (ulimit -v $most && ulimit -t $longest && "$ttt" plan "$name" train.memory_limit=1000TB --json) >out 2>err ||
         fault "plan $name: $(cat err)"
     plan_holds "$name"
 done <names
@@ -101,14 +101,22 @@ refused 2 "not 'steps'" bench steps
 refused 2 '--steps takes at least 1' bench step quickstart --steps 0
 refused 1 "did you mean" plan quickstrat
 
-# A step is timed, and its phases add up to it.
-"$ttt" bench step quickstart train.context=128 train.batch=2 --steps 2 --profile --json >out
-holds "$(number tokens_per_second) > 0 && $(number peak_fraction) > 0 && $(number peak_fraction) < 2" ||
+# A step is timed, and its phases add up to it. A machine that does other things meanwhile is asked
+# again.
+step_likely() { # the numbers in `out`
+    sum=$(tail -n 1 out | grep -oE '"phase_seconds":\{[^}]*' | grep -oE ':[0-9.e-]+' | tr -d ':' |
+        awk '{ s += $1 } END { print s }')
+    holds "$(number peak_fraction) < 2 && $sum > 0.7 * $(number seconds_per_step)"
+}
+for try in 1 2 3; do
+    "$ttt" bench step quickstart train.context=128 train.batch=2 --steps 2 --profile --json >out
+    ! step_likely || break
+    [ $try -lt 3 ] || fault "bench step: phases add up to $sum s: $(tail -n 1 out)"
+done
+holds "$(number tokens_per_second) > 0 && $(number peak_fraction) > 0" ||
     fault "bench step: $(tail -n 1 out)"
 holds "$(number peak_memory_bytes) > 1e6" || fault "bench step: no memory"
-sum=$(tail -n 1 out | grep -oE '"phase_seconds":\{[^}]*' | grep -oE ':[0-9.e-]+' | tr -d ':' |
-    awk '{ s += $1 } END { print s }')
-holds "$sum < 1.001 * $(number seconds_per_step) && $sum > 0.7 * $(number seconds_per_step)" ||
+holds "$sum < 1.001 * $(number seconds_per_step)" ||
     fault "phases add up to $sum s of $(number seconds_per_step)"
 # Of sanitized code the kernels take so long that no product may be among those that are shown.
 product=matmul

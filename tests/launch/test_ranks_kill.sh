@@ -1,7 +1,8 @@
 #!/bin/bash
 # A rank killed at any moment of training ends the job, which says which it was, and the run goes on
-# with the same bits. TTT_KILLS=50 kills so often. Arguments: the program, the source directory.
+# with the same bits; a job of launch/ranks.sh that is asked to stop saves. TTT_KILLS=50 kills so often. Arguments: the program, the source directory.
 set -euo pipefail
+source=$(realpath "$2")
 # shellcheck source=tests/launch/ranks_common.sh
 . "$(dirname "$0")/ranks_common.sh" "$1"
 # shellcheck source=tests/launch/train_common.sh
@@ -12,10 +13,16 @@ words=(train.steps=$((30 + 20 * kills)) train.total_steps=9000 train.batch=4 tra
 count=2
 ranks $count "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
 
+find_begin() { # on from a checkpoint, where there is one
+    begun=(--resume torn)
+    [ -z "$(newest torn 2>/dev/null)" ] || return 0
+    rm -rf torn
+    begun=(./tiny.yaml run.dir=torn "${words[@]}")
+}
+
 killed=0
 for ((i = 0; i < 4 * kills && killed < kills; i++)); do
-    if [ -n "$(newest torn 2>/dev/null)" ]; then begun=(--resume torn); else begun=(./tiny.yaml run.dir=torn "${words[@]}"); fi
-    [ ${#begun[@]} = 2 ] || rm -rf torn
+    find_begin
     begin log log mpirun --oversubscribe -n $count "$ttt" train "${begun[@]}"
     victim=
     found() { gone "$pid" || { victim=$(process_of_rank $((i % count)) "$pid") && [ -n "$victim" ]; }; }
@@ -33,8 +40,17 @@ for ((i = 0; i < 4 * kills && killed < kills; i++)); do
     says log "^ttt.* rank $((i % count)) on $(hostname).*: it has died"
 done
 [ $killed -gt 0 ] || fault "no rank was killed in time"
-if [ -n "$(newest torn)" ]; then begun=(--resume torn); else begun=(./tiny.yaml run.dir=torn "${words[@]}"); fi
+find_begin
 ranks $count "$ttt" train "${begun[@]}" >log 2>&1 || fault "$(cat log)"
 same whole torn
 same_metrics whole torn
+
+# launch/ranks.sh hands on what asks to stop.
+begin log log bash "$source/launch/ranks.sh" -n $count "$ttt" train ./tiny.yaml run.dir=asked train.batch=4 train.steps=9000
+await "a step" test -s asked/metrics.jsonl
+kill -TERM "$pid"
+ended
+[ "$code" = 130 ] || fault "exit code $code of what was asked to stop: $(cat log)"
+[ "$(grep -c 'stopped and saved at step' log)" = 1 ] || fault "not one says that it has saved: $(cat log)"
+[ -n "$(newest asked)" ] || fault "nothing was saved"
 echo "test_ranks_kill: $killed kills, and no bit is lost"

@@ -67,6 +67,17 @@ grep -oE "(src|href)=['\"]?[a-z]+:" page.html && fault "the page needs the netwo
 [ "$(grep -oE "\bid=['\"][^'\"]+" page.html | sort | uniq -d)" = "" ] || fault "a name is there twice"
 says page.csv '^study,window,paper,SWA,,1024,'
 
+# Lengths of training: a law through two points, whose exponent the CSV's means give.
+sed 's/dir: study/dir: lengths/; s/^axes: .*/axes: {train.steps: [2, 4], train.warmup_steps: [0]}/
+    /^seeds\|^leave_out/d; s/context: \[128, 256\]},/context: 128}}/; /^  decoding/d' study.yaml >lengths.yaml
+"$ttt" sweep lengths.yaml >log.txt 2>&1 || fault "the lengths: $(cat log.txt)"
+"$ttt" report lengths --out lengths.html >/dev/null
+says lengths.html 'Loss by the tokens of training'
+awk -F, '$2 == "tokens" && $3 == "" && $5 == "" && $9 != "" { print $6, $8 }' lengths.csv >points
+[ "$(awk '{ print $1 }' points | tr '\n' ' ')" = "1024 2048 " ] || fault "tokens: $(cat points)"
+law=$(awk 'NR == 1 { y = $2 } NR == 2 { printf "x^-%.4f", log(y / $2) / log(2) }' points)
+grep -qF -- "$law" lengths.html || fault "the law is not $law"
+
 # What is missing or half-finished is named.
 rm -r study/window-32_seed-1
 rm -r study/window-32_seed-0/checkpoints/step-00000003
@@ -110,6 +121,9 @@ read_mean=$(tail -n 1 out.txt | json_get --numbers . read_mean)
     json_get --numbers "contexts/*/models/*" mean | sed -n 1p >whole
 echo "$read_mean $(cat whole)" >pair
 check '{ demand(near($1, $2, 0.05), "the judge reads " $1 ", ttt eval " $2) }' pair
+echo mine >study/window-16_seed-0/eval/decoding.json
+refused 2 'decoding.json: is there and is not' study/window-16_seed-0 --decode 4 --judge other --save
+rm study/window-16_seed-0/eval/decoding.json
 refused 2 'go together' study/window-16_seed-0 --decode 32
 refused 2 'is of one run' study/window-16_seed-0 study/window-16_seed-1 --decode 32 --judge other
 refused 2 'neither a run' study/window-16_seed-0 --decode 4 --judge nowhere

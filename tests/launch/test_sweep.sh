@@ -10,7 +10,7 @@ source=$(realpath "$2")
 sweep() {
     local expected=$1 got=0
     shift
-    "$ttt" sweep "$@" >out.txt 2>err.txt || got=$?
+    timeout 120 "$ttt" sweep "$@" >out.txt 2>err.txt || got=$?
     [ $got = "$expected" ] || fault "exit code $got, not $expected: ttt sweep $*: $(cat out.txt err.txt)"
 }
 
@@ -22,7 +22,7 @@ refuse() { # CODE PATTERN WORDS...
 }
 
 "$ttt" pack --out test.h5 --split test valid.txt >log
-sed -i 's/steps: 30/steps: 9/; s/save_every: 5/save_every: 2/; s/train: train.h5/train: train.h5, test: test.h5/' tiny.yaml
+sed -i 's/steps: 30/steps: 40/; s/save_every: 5/save_every: 4/; s/train: train.h5/train: train.h5, test: test.h5/' tiny.yaml
 study() { # DIR
     cat <<END
 base: ./tiny.yaml
@@ -59,15 +59,15 @@ sweep 1 whole.yaml
 says err.txt '^chunk-16_ruined failed: ttt train: outer step .* not finite'
 says err.txt '2 points failed: chunk-16_ruined, chunk-32_ruined'
 sweep 0 status whole --json
-says out.txt 'chunk-16_e2e +finished +9/9$'
-says out.txt 'chunk-32_ruined +failed +[0-9]/9  ttt train: outer step'
+says out.txt 'chunk-16_e2e +finished +40/40$'
+says out.txt 'chunk-32_ruined +failed +[0-9]/40  ttt train: outer step'
 says out.txt 'chunk-32_plain +left out'
 says out.txt '^whole in whole: 3 finished, 2 failed, 1 left out$'
 
 # A point is an ordinary run, measured as ttt eval would; finished ones are not done again.
 "$ttt" eval whole/chunk-16_e2e --windows 3 --context 32,64 --json 2>/dev/null | tail -n 1 |
     json_get --numbers "contexts/*/models/*" mean >by-hand
-json_get --numbers "contexts/*/models/*" mean <whole/chunk-16_e2e/eval/step-00000009.json >saved
+json_get --numbers "contexts/*/models/*" mean <whole/chunk-16_e2e/eval/step-00000040.json >saved
 cmp by-hand saved || fault "a point's numbers are not those of ttt eval"
 contents whole/chunk-16_e2e >before
 sweep 1 whole --only 'chunk-*'
@@ -78,7 +78,8 @@ sweep 0 whole --only 1
 # Killed twenty times, with its children or alone, it ends with the same numbers.
 for kill in $(seq 20); do
     begin out.txt err.txt "$ttt" sweep killed.yaml
-    sleep "0.$(printf %02d $((kill * 37 % 30)))"
+    [ "$kill" != 1 ] || await "a first step" test -s killed/chunk-16_e2e/metrics.jsonl
+    [ "$kill" = 1 ] || sleep "0.$(printf %02d $((kill * 37 % 30)))"
     children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null || true)
     kill -9 "$pid" 2>/dev/null || true
     # shellcheck disable=SC2086  # process numbers
@@ -86,33 +87,35 @@ for kill in $(seq 20); do
     ended 2>/dev/null
 done
 sweep 1 killed.yaml
-grep -q 'train --resume killed' killed/points/*.log || fault "no kill came while a point was trained"
+[ "$(cat killed/points/*.log | grep -c '^\$.* train ')" -gt 5 ] || fault "no kill came while a point was trained"
 for point in chunk-16_e2e chunk-16_plain chunk-32_e2e; do
     same "whole/$point" "killed/$point"
     same_metrics "whole/$point" "killed/$point"
     for run in whole killed; do
-        json_get --numbers "contexts/*/models/*" mean <"$run/$point/eval/step-00000009.json" >"mean-$run"
+        json_get --numbers "contexts/*/models/*" mean <"$run/$point/eval/step-00000040.json" >"mean-$run"
     done
     cmp mean-whole mean-killed || fault "$point: killed, it has other losses"
 done
 
-# Two at once work on no point twice: each is trained by one process.
+# Two at once: what one works on, the other leaves alone, and waits for.
 study both >both.yaml
-begin first.txt first.txt "$ttt" sweep both.yaml
-first=$pid
-begin second.txt second.txt "$ttt" sweep both.yaml
-second=$pid
-ended "$first"
-[ $code = 1 ] || fault "the first of two ends with $code: $(cat first.txt)"
-ended "$second"
-[ $code = 1 ] || fault "the second of two ends with $code: $(cat second.txt)"
-for point in chunk-16_e2e chunk-16_plain chunk-32_e2e; do
-    [ "$(grep -c ' train both/points' both/points/$point.log)" = 1 ] || fault "$point was trained twice"
-    same "whole/$point" "both/$point"
-done
+mkdir -p both/points
+cp both.yaml both/study.yaml
+exec 7>both/points/chunk-16_e2e.lock
+flock -x 7
+begin out.txt err.txt "$ttt" sweep both.yaml 7>&-
+await "the points that are free" test -e both/chunk-32_e2e/eval/step-00000040.json
+sweep 0 status both
+says out.txt 'chunk-16_e2e +runs +0/40$'
+[ ! -e both/chunk-16_e2e ] || fault "a point was worked on that another process has"
+gone "$pid" && fault "it did not wait for the point that another process has"
+exec 7>&-
+ended
+[ $code = 1 ] || fault "one of two ends with $code: $(cat err.txt)"
+for point in chunk-16_e2e chunk-16_plain chunk-32_e2e; do same "whole/$point" "both/$point"; done
 
 # Ctrl-C stops children, which save, and says how to go on.
-sed -i 's/steps: 9/steps: 100000/' tiny.yaml
+sed -i 's/steps: 40/steps: 100000/' tiny.yaml
 study stopped >stopped.yaml
 begin out.txt err.txt "$ttt" sweep stopped.yaml --only 'chunk-16_e2e'
 await "the first steps" test -s stopped/chunk-16_e2e/metrics.jsonl
@@ -127,7 +130,7 @@ says out.txt 'chunk-16_e2e +begun +[1-9]'
 # An edited study does not go on with what another point began.
 sed -i 's/inner.mode: e2e}/inner.mode: e2e, train.batch: 2}/' stopped/study.yaml
 refuse 1 'holds a run that the study.s point is not: train.batch' stopped --only 'chunk-16_e2e'
-sed -i 's/steps: 100000/steps: 9/' tiny.yaml
+sed -i 's/steps: 100000/steps: 40/' tiny.yaml
 
 # Refusals, before anything is done.
 sed 's/chunk: \[16, 32\]/chunk: [16]/' whole.yaml >other.yaml

@@ -80,7 +80,7 @@ before=$(contents a)
 refused 0 'a has done 150 of 150 steps: nothing is left' --resume a
 [ "$(contents a)" = "$before" ] || fault "nothing was left but files changed"
 refused 0 'step 152/152' --resume a train.steps=152 train.total_steps=150
-refused 0 'nothing is left' --resume a
+refused 0 'a has done 152 of 152 steps: nothing is left' --resume a
 
 # Logging: steps 7, 14, ... and the last.
 train b run.log_every=7 train.steps=20

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "infer/mixer.h"
 #include "train/step.h"
 
 static double flops_of(int overrides, const char *const *override) {
@@ -78,12 +79,45 @@ static void full_attention_sees_half_of_the_square(void **state) {
     near(all, 2 * 6 * 3.5 * 8 * 64 * 4 * 2048.0 * 2049 / 2, 1);
 }
 
+/* GFLOP a token at 8K, to two digits behind the point; counted by hand. */
+static const struct {
+    const char *size;
+    double swa, mamba2, gdn, kvb, muon;
+} systems[] = {{"125m", 1.63, 1.39, 1.39, 1.70, 1.79},
+               {"350m", 4.05, 3.38, 3.39, 4.33, 4.76},
+               {"760m", 7.37, 6.41, 6.41, 8.06, 9.49},
+               {"1b", 11.57, 10.20, 10.33, 12.71, 16.10},
+               {"3b", 21.89, 19.69, 19.70, 24.36, 33.20}};
+
+static void costs(const char *size, const char *method, bool muon, double expected) {
+    char name[64];
+    ttt_conf *conf;
+    snprintf(name, sizeof name, "%s-%s-8k", size, method);
+    assert_int_equal(infer_load(&conf, name, muon, (const char *const[]){"kvb.muon=true"}),
+                     KERN_OK);
+    double tokens_of_step = (double)(conf->train.batch * conf->train.context);
+    near(train_model_flops(conf) / tokens_of_step / 1e9, expected, 0.0051);
+    conf_destroy(conf);
+}
+
+static void other_systems_cost_by_their_recurrences(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof systems / sizeof *systems; i++) {
+        costs(systems[i].size, "swa", false, systems[i].swa);
+        costs(systems[i].size, "mamba2", false, systems[i].mamba2);
+        costs(systems[i].size, "gdn", false, systems[i].gdn);
+        costs(systems[i].size, "kvb", false, systems[i].kvb);
+        costs(systems[i].size, "kvb", true, systems[i].muon);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bench_small_is_the_example),
         cmocka_unit_test(without_inner_steps_all_is_three_times),
         cmocka_unit_test(execution_does_not_count),
         cmocka_unit_test(full_attention_sees_half_of_the_square),
+        cmocka_unit_test(other_systems_cost_by_their_recurrences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

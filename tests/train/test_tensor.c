@@ -324,6 +324,70 @@ static void refusals_say_what_works(void **state) {
     }
 }
 
+/* ---- steps ---- */
+
+enum { STEPS = 20, BATCH = 4 };
+
+typedef struct {
+    const tiny *m;
+    int32_t tokens[STEPS * BATCH * (T + 1)];
+    double loss[STEPS], norm[STEPS];
+} steps_run;
+
+static void take_steps(const kern_ranks *ranks, const kern_device *device, void *context) {
+    steps_run *r = context;
+    train_step *step;
+    train_step_spec spec = {.conf = r->m->conf,
+                            .micro_batch = 1,
+                            .budget = 1e9,
+                            .device = device,
+                            .ranks = ranks,
+                            .threads = 1};
+    ASSERT(train_step_create(&step, &spec) == KERN_OK && train_step_allocate(step) == KERN_OK);
+    train_step_start(step);
+    int64_t sequences = train_step_memory_of(step).sequences, first = ranks->data->rank * sequences;
+    for (int i = 0; i < STEPS; i++) {
+        train_step_result result;
+        const int32_t *tokens = r->tokens + (i * BATCH + first) * (T + 1);
+        kern_status status = train_step_run(step, &result, tokens, i);
+        if (status != KERN_OK) printf("%s\n", kern_error());
+        ASSERT(status == KERN_OK);
+        r->loss[i] = result.loss;
+        r->norm[i] = result.outer_grad_norm;
+    }
+    train_step_destroy(step);
+}
+
+/* Losses and norms of all steps over meshes are one rank's, on all ranks alike, and each time. */
+static void steps_of_a_mesh_are_one_ranks(void **state) {
+    (void)state;
+    static const int mesh[][2] = {{2, 2}, {4, 2}, {4, 4}, {4, 2}}; /* ranks, of them tensor */
+    static steps_run one, before, run[RANKS_MOST];
+    tiny m;
+    tiny_begin(&m, DIVIDED "model.blocks=2 inner.suffix=1 train.batch=4 train.steps=20 "
+                           "train.warmup_steps=3 train.lr=0.01 model.init_std=0.2 inner.lr=0.3");
+    one.m = &m;
+    tiny_tokens(&m, one.tokens, STEPS * BATCH * (T + 1), 9);
+    ranks_run_mesh(1, 1, take_steps, &one, sizeof one);
+    assert_true(fabs(one.loss[STEPS - 1] - one.loss[0]) > 0.01); /* something is learned */
+    for (size_t i = 0; i < sizeof mesh / sizeof *mesh; i++) {
+        for (int r = 0; r < mesh[i][0]; r++) run[r] = one;
+        ranks_run_mesh(mesh[i][0], mesh[i][1], take_steps, run, sizeof *run);
+        for (int s = 0; s < STEPS; s++) {
+            if (!(fabs(run[0].loss[s] - one.loss[s]) <= 1e-12 * one.loss[s] &&
+                  fabs(run[0].norm[s] - one.norm[s]) <= 1e-10 * one.norm[s]))
+                fail_msg("%d ranks, %d of them tensor, step %d: loss %.17g, norm %.17g, not %.17g, "
+                         "%.17g",
+                         mesh[i][0], mesh[i][1], s, run[0].loss[s], run[0].norm[s], one.loss[s],
+                         one.norm[s]);
+            for (int r = 1; r < mesh[i][0]; r++) assert_true(run[r].loss[s] == run[0].loss[s]);
+        }
+        if (i == 1) before = run[0];
+        if (i == 3) assert_memory_equal(run[0].loss, before.loss, sizeof before.loss);
+    }
+    tiny_end(&m);
+}
+
 typedef struct {
     tiny m;
     kern_status status;
@@ -406,6 +470,7 @@ int main(void) {
         cmocka_unit_test(ranks_compute_as_one),
         cmocka_unit_test(every_mixture_on_two_ranks),
         cmocka_unit_test(refusals_say_what_works),
+        cmocka_unit_test(steps_of_a_mesh_are_one_ranks),
         cmocka_unit_test(plans_that_do_not_meet_are_refused),
         cmocka_unit_test(a_rank_has_its_share),
     };

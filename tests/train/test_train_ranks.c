@@ -173,6 +173,8 @@ static void losses_do_not_depend_on_ranks(void **state) {
     for (int ranks = 2; ranks <= 4; ranks *= 2) {
         run_ranks(run, &model, ranks, 1);
         compare(run, ranks, &alone);
+        assert_true(difference(ranks * run->memory.executed_flops, alone.memory.executed_flops) <=
+                    1e-12);
         run_ranks(again, &model, ranks, 1);
         for (int s = 0; s < STEPS; s++) assert_true(run->result[s].loss == again->result[s].loss);
         drop(run, ranks);
