@@ -67,7 +67,7 @@ int launch_train(int argc, char **argv) {
         "bit, as if nothing had happened. With --resume, key=value may change what does not "
         "change\n"
         "the course: train.device, train.threads, train.memory_limit, data.*, run.*, ranks.*,\n"
-        "and train.steps where train.total_steps is set. To fine-tune, start a new run with "
+        "and train.steps where train.total_steps is set. To fine-tune, start a new run with\n"
         "train.init_from=RUN.",
         accepted,
         0,

@@ -286,7 +286,7 @@ static kern_status compare_states(golden *g, const train_step_buffers *b, const 
     data_safetensors *saved = NULL;
     infer_session_spec spec = {
         .conf = g->conf, .limit = g->tokens, .device = b->device, .threads = 2};
-    snprintf(path, sizeof path, "/tmp/test_golden.%ld", (long)getpid());
+    snprintf(path, sizeof path, "/tmp/test_golden.%ld.%d", (long)getpid(), g->ranks->job->rank);
     *worst = 0;
     TRY(infer_values_view(&values, g->conf, NULL, b->device, b->parameters));
     TRY(infer_session_create(&session, &spec));

@@ -114,6 +114,7 @@ static void take_step(const kern_ranks *ranks, const kern_device *device, void *
 
 static void what_is_sent_is_what_is_said(void **state) {
     (void)state;
+    if (test_device() != kern_device_cpu()) skip(); /* calls that are replayed are not counted */
     static const struct {
         int ranks, tensor;
         const char *words;
