@@ -54,6 +54,7 @@ static void take_part(infer_parameter *item, int rank, int ranks) {
     item->spans = infer_parameter_spans(item->span, item, rank, ranks);
     infer_parameter_spans(first, item, 0, ranks);
     for (int i = 0; i < item->spans; i++) own += first[i].count;
+    if (ranks == 1) item->spans = 1, item->span[0] = (infer_span){0, own}; /* lie together */
     item->elements = 1;
     for (int i = 0; i < INFER_AXES; i++) {
         item->dim[i] = i == axis ? own : item->whole[i];

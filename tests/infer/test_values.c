@@ -142,6 +142,12 @@ static void test_values(void **state) {
             check_values(&w, stepping);
             end(&w);
         }
+    world w; /* parameters of several ranges */
+    begin(&w, "f32",
+          "model.pattern=mgk model.dim=32 mamba.head_size=8 mamba.state=2 gdn.heads=2 "
+          "gdn.key_size=4 gdn.value_size=4 kvb.chunk=4");
+    check_values(&w, both);
+    end(&w);
 }
 
 /* Matrices of products take two bytes an element, and the embedding and the beginnings of fast
