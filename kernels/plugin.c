@@ -31,7 +31,7 @@ static bool find(char *path, size_t size, const kern_plugin *plugin) {
 
 /* A plug-in that was left from another build would take and give other structures than we. */
 static kern_status check_sources(void *opened, const kern_plugin *plugin, const char *path) {
-    const char *theirs = dlsym(opened, "kern_sources");
+    const char *theirs = dlsym(opened, "kern_plugin_sources");
     if (theirs && !strncmp(theirs, kern_sources, KERN_SOURCES)) return KERN_OK;
     return kern_fail(KERN_ERR_CONFIG,
                      "%s: %s was built from other sources than this program; " AGAIN,

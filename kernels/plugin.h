@@ -19,7 +19,8 @@ typedef struct {
 kern_status kern_plugin_open(void *function, const kern_plugin *plugin);
 
 /* What program and plug-ins each have of their own: a hash of the headers that they share, written
- * by kernels/sources.cmake. Where they differ, so may what is in memory. */
+ * by kernels/sources.cmake. Where they differ, so may what is in memory. A plug-in is built such
+ * that its own is called kern_plugin_sources. */
 enum { KERN_SOURCES = 40 };
 extern const char kern_sources[KERN_SOURCES];
 

@@ -37,6 +37,7 @@ endforeach()
 file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/cuda/*.c kernels/rows_text*.c)
 add_library(ttt_cuda MODULE ${cuda_sources} ${cuda_objects} ${prelude} ${sources_hash})
 add_dependencies(ttt_cuda ttt_generated)
+target_compile_definitions(ttt_cuda PRIVATE kern_sources=kern_plugin_sources)
 set_target_properties(ttt_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
                                           LINKER_LANGUAGE C)
 target_link_libraries(ttt_cuda PRIVATE CUDA::cudart CUDA::cublasLt CUDA::nvrtc)

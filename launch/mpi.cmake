@@ -10,6 +10,7 @@ endif()
 file(GLOB mpi_sources CONFIGURE_DEPENDS launch/mpi/*.c)
 add_library(ttt_mpi MODULE ${mpi_sources} ${sources_hash})
 add_dependencies(ttt_mpi ttt_generated)
+target_compile_definitions(ttt_mpi PRIVATE kern_sources=kern_plugin_sources)
 set_target_properties(ttt_mpi PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
                                          C_VISIBILITY_PRESET hidden)
 target_include_directories(ttt_mpi SYSTEM PRIVATE ${MPI_C_INCLUDE_DIRS})
