@@ -6,11 +6,9 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_ranks_read
 tools=$(dirname "$ttt")/tests
-if [ ! -e "$(dirname "$ttt")/libttt_mpi.so" ] || ! command -v mpirun >/dev/null; then
-    echo "test_ranks_read: skipped: the program is built without MPI"
-    exit 77
-fi
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+# shellcheck source=tests/launch/ranks_common.sh
+. "$(dirname "$0")/ranks_common.sh" "$ttt"
+export OMPI_MCA_rmaps_base_oversubscribe=1
 
 # ranks N COMMAND...: by so many ranks; their output is in out, the rest in log.
 ranks() {

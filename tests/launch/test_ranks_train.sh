@@ -5,11 +5,9 @@
 set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_ranks_train
-if [ ! -e "$(dirname "$ttt")/libttt_mpi.so" ] || ! command -v mpirun >/dev/null; then
-    echo "test_ranks_train: skipped: the program is built without MPI"
-    exit 77
-fi
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+# shellcheck source=tests/launch/ranks_common.sh
+. "$(dirname "$0")/ranks_common.sh" "$ttt"
+export OMPI_MCA_rmaps_base_oversubscribe=1
 
 # ranks N COMMAND...: by so many ranks; what they say is left in log.
 ranks() {
