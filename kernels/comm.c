@@ -63,7 +63,7 @@ const kern_ranks *kern_ranks_alone(void) {
 
 kern_status kern_comm_meet(const kern_comm *comm, kern_status status) {
     struct {
-        int status;
+        kern_status status;
         char text[2048];
     } first = {.status = status};
     if (comm->ranks == 1) return status;
@@ -74,5 +74,5 @@ kern_status kern_comm_meet(const kern_comm *comm, kern_status status) {
     if (met == KERN_OK && rank < comm->ranks)
         met = comm->tell(comm, &first, sizeof first, (int)rank);
     if (met != KERN_OK) return status == KERN_OK ? met : status;
-    return rank == comm->ranks ? KERN_OK : kern_fail((kern_status)first.status, "%s", first.text);
+    return rank == comm->ranks ? KERN_OK : kern_fail(first.status, "%s", first.text);
 }

@@ -254,7 +254,7 @@ static void measuring(words *to, const launch_point *point, const conf_evaluatio
 
 kern_status launch_point_command(char ***made, const launch_point *point, const conf_study *study,
                                  int stage, int threads, double memory, const char *launcher) {
-    words to = {NULL};
+    words to = {0};
     char program[4096];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     ASSERT(length > 0);

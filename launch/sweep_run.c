@@ -13,10 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+typedef enum { SKIPPED, OPEN, ELSEWHERE, RUNNING, FAILED, FINISHED } job_state;
+
 /* A point while the study runs. */
 typedef struct {
     const launch_point *point;
-    enum { SKIPPED, OPEN, ELSEWHERE, RUNNING, FAILED, FINISHED } state;
+    job_state state;
     bool failed_before; /* when the study began: to be tried again */
     int lock, stage;
     pid_t child;
@@ -96,7 +98,7 @@ done:
 
 /* ---- jobs ---- */
 
-static void release(job *j, int state) {
+static void release(job *j, job_state state) {
     if (j->lock >= 0) close(j->lock);
     launch_words_free(j->words);
     j->lock = -1;
