@@ -166,10 +166,6 @@ static kern_status read_values(conf_axis *axis, const source *from, const char *
         free(made->name);
         made->name = copy(made->settings.item[0].value);
     }
-    if (!axis->count)
-        TRY(at_line(from, at->line,
-                    kern_fail(KERN_ERR_CONFIG, "axis %s has no value, so there would be no point",
-                              at->key)));
 done:
     return status;
 }

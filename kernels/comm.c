@@ -43,21 +43,21 @@ static kern_status tell(const kern_comm *comm, void *at, size_t bytes, int root)
     return KERN_OK;
 }
 
+static const kern_comm one_rank = {.ranks = 1,
+                                   .reduce = reduce,
+                                   .reduce_scatter = reduce,
+                                   .all_gather = all_gather,
+                                   .broadcast = broadcast,
+                                   .agree_i64 = agree_i64,
+                                   .agree_f64 = agree_f64,
+                                   .tell = tell};
+
 const kern_comm *kern_comm_alone(void) {
-    static const kern_comm alone = {.ranks = 1,
-                                    .reduce = reduce,
-                                    .reduce_scatter = reduce,
-                                    .all_gather = all_gather,
-                                    .broadcast = broadcast,
-                                    .agree_i64 = agree_i64,
-                                    .agree_f64 = agree_f64,
-                                    .tell = tell};
-    return &alone;
+    return &one_rank;
 }
 
 const kern_ranks *kern_ranks_alone(void) {
-    static kern_ranks alone;
-    alone.job = alone.data = alone.tensor = kern_comm_alone();
+    static const kern_ranks alone = {.job = &one_rank, .data = &one_rank, .tensor = &one_rank};
     return &alone;
 }
 
