@@ -70,6 +70,10 @@ char *launch_point_error(const launch_point *point);
  * has it. KERN_ERR_FILE where it cannot be told. */
 kern_status launch_point_claim(int *lock, const launch_point *point);
 
+bool launch_point_trained(const launch_point *point);
+/* The run that judges the evaluation (`decoding`, with its option judge) is this point's. */
+bool launch_point_judges(const launch_point *point, const conf_evaluation *evaluation);
+
 /* What is to be done next: 0 training, then 1 + i for evaluation i; -1: nothing. */
 int launch_point_next(const launch_point *point, const conf_study *study);
 

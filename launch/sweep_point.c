@@ -9,9 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char *const launch_point_state_name[LAUNCH_POINT_STATES] = {"left out", "waits",  "begun",
@@ -65,12 +67,34 @@ static char *options_of(const conf_evaluation *evaluation) {
     return text;
 }
 
-static bool is_trained(const launch_point *point) {
+bool launch_point_trained(const launch_point *point) {
     char *path =
         train_text("%s/checkpoints/step-%08lld", point->run, (long long)point->conf->train.steps);
     bool there = !access(path, F_OK);
     free(path);
     return there;
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    return !stat(a, &of_a) && !stat(b, &of_b) && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
+/* By the name in the study's directory, for the run itself may not be there yet. */
+bool launch_point_judges(const launch_point *point, const conf_evaluation *evaluation) {
+    bool judges = false;
+    for (int64_t i = 0; i < evaluation->options.count; i++) {
+        const conf_setting *option = &evaluation->options.item[i];
+        if (strcmp(option->key, "judge")) continue;
+        char *of_judge = train_text("%s", option->value), *of_run = train_text("%s", point->run);
+        char *name = train_text("%s", basename(of_judge));
+        judges = !strcmp(name, point->name) && same_file(dirname(of_judge), dirname(of_run));
+        free(of_judge);
+        free(of_run);
+        free(name);
+    }
+    return judges;
 }
 
 /* It was measured, and with the options that the study has now. */
@@ -84,7 +108,7 @@ static bool is_measured(const launch_point *point, const conf_evaluation *evalua
 }
 
 int launch_point_next(const launch_point *point, const conf_study *study) {
-    if (!is_trained(point)) return 0;
+    if (!launch_point_trained(point)) return 0;
     for (int64_t i = 0; i < study->evaluations; i++)
         if (!is_measured(point, &study->evaluation[i])) return 1 + (int)i;
     return -1;
@@ -307,7 +331,7 @@ kern_status launch_point_done(const launch_point *point, const conf_study *study
     kern_status status = KERN_OK;
     char *options = NULL;
     if (stage == 0) {
-        if (!is_trained(point))
+        if (!launch_point_trained(point))
             TRY(kern_fail(KERN_ERR_DATA, "training ended without a checkpoint of step %lld",
                           (long long)point->conf->train.steps));
         return KERN_OK;

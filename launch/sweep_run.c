@@ -117,12 +117,31 @@ static kern_status fail(job *j, const char *error) {
     return status;
 }
 
-/* The next stage of a point that is claimed; what makes its command impossible fails the point. */
+/* Another point of this study that must be trained before a stage begins, for it judges it; NULL:
+ * none. One that is not to be trained now is not waited for. */
+static const job *awaits(const running *r, const job *j, int stage) {
+    if (stage < 1) return NULL;
+    for (int64_t i = 0; i < r->sweep->count; i++) {
+        const job *other = &r->job[i];
+        if (other != j && other->state != SKIPPED && !launch_point_trained(other->point) &&
+            launch_point_judges(other->point, &r->sweep->study->evaluation[stage - 1]))
+            return other;
+    }
+    return NULL;
+}
+
+/* The next stage of a point that is claimed; one that must wait is released. What makes its command
+ * impossible fails the point. */
 static kern_status start(running *r, job *j) {
     const conf_study *study = r->sweep->study;
     j->stage = launch_point_next(j->point, study);
     if (j->stage < 0) {
         release(j, FINISHED);
+        return KERN_OK;
+    }
+    const job *awaited = awaits(r, j, j->stage);
+    if (awaited && awaited->state != FAILED) {
+        release(j, OPEN);
         return KERN_OK;
     }
     launch_words_free(j->words);
@@ -193,6 +212,8 @@ static kern_status fill(running *r) {
     for (int64_t i = 0; i < r->sweep->count; i++) {
         job *j = &r->job[i];
         if (count_of(r, RUNNING) >= r->slots) break;
+        const job *awaited = awaits(r, j, launch_point_next(j->point, r->sweep->study));
+        if (j->state == OPEN && awaited && awaited->state != FAILED) continue;
         if (j->state == OPEN || (again && j->state == ELSEWHERE)) TRY(take(r, j));
     }
 done:

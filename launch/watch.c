@@ -206,17 +206,23 @@ static void listen_for(double seconds, struct pollfd *at) {
     }
 }
 
+static bool first_is_gone(void) {
+    return watch.rank != 0 &&
+           (watch.link[0].socket < 0 || watch.beat - watch.of[0].heard > SILENT_BEATS);
+}
+
 /* Who is there to say why the job ends: the first rank; the second, where it is the first's fault.
  */
 static bool is_speaker(void) {
-    return watch.rank == 0 || (watch.rank == 1 && watch.link[0].socket < 0) ||
-           (watch.rank == 1 && watch.beat - watch.of[0].heard > SILENT_BEATS);
+    return watch.rank == 0 || (watch.rank == 1 && first_is_gone());
 }
 
 /* Tells the others, leaves the program a moment to end by itself, and ends it. */
 static _Noreturn void end(void) {
     watch_message message = {.kind = WATCH_END, .rank = watch.rank};
-    message.said = watch.rank == 1 && is_speaker();
+    /* The first rank may wake when mpirun ends it, and whoever it hears of then, it says nothing.
+     */
+    message.said = first_is_gone();
     snprintf(message.text, sizeof message.text, "%s", watch.why);
     send_all(&message);
     atomic_store(&watch.told_end, true);

@@ -15,7 +15,7 @@ report_refused() { # CODE PATTERN WORDS...
     says err.txt "$pattern"
 }
 
-# A study of two windows and two seeds; one point fails.
+# A study of two windows and two seeds, whose last point judges what all write; one point fails.
 {
     echo "base: quickstart"
     echo "dir: study"
@@ -27,7 +27,7 @@ report_refused() { # CODE PATTERN WORDS...
     echo "seeds: [0, 1]"
     echo "leave_out: [{model.window: \"> 500000\", because: too wide}]"
     echo "evaluate: {loss: {windows: 4, context: [128, 256]},"
-    echo "  decoding: {decode: 64, prompt-tokens: 64, windows: 3, judge: study/window-16_seed-0}}"
+    echo "  decoding: {decode: 64, prompt-tokens: 64, windows: 3, judge: ./study/window-32_seed-1}}"
 } >study.yaml
 "$ttt" sweep study.yaml >log.txt 2>&1 || fault "the study: $(cat log.txt)"
 "$ttt" report study --out page.html >out.txt 2>err.txt || fault "the report: $(cat err.txt)"
