@@ -60,7 +60,8 @@ bool launch_page_ignores(const launch_page_section *section, const conf_option *
  * end with NULL. */
 bool launch_page_alike(const launch_page_section *section, int64_t a, int64_t b,
                        const char *const *but);
-/* What tells a run from the `count` other ones, "mode e2e, chunk 64"; free(). */
+/* The fewest options, in the order of their table, that tell a run from the `count` other ones:
+ * "mode e2e, chunk 64"; free(). */
 char *launch_page_label(const launch_page_section *section, int64_t run, const int64_t *others,
                         int64_t count, const char *const *but);
 /* The mean over the seeds of the run's group of the losses of each window, of windows of `context`

@@ -55,19 +55,24 @@ char *launch_page_label(const launch_page_section *section, int64_t run, const i
     int64_t options_count, printed = 0;
     const conf_option *options = conf_options(&options_count);
     const ttt_conf *conf = section->run[run].conf;
+    bool *told = kern_array(kern_max(count, 1), sizeof *told); /* apart from that run already */
     FILE *to = open_memstream(&label, &bytes);
     ASSERT(to);
     for (int64_t i = 0; i < options_count; i++) {
-        bool differs = false;
+        bool tells = false;
         if (launch_page_ignores(section, &options[i]) || is_in(options[i].name, but)) continue;
         if (conf->inner.mode == CONF_INNER_OFF && !strncmp(options[i].name, "inner.", 6) &&
             strcmp(options[i].name, "inner.mode"))
             continue;
-        for (int64_t j = 0; j < count && !differs; j++)
-            differs = !conf_option_equal(conf, section->run[others[j]].conf, &options[i]);
-        if (differs) print_option(to, conf, &options[i], printed++ ? ", " : "");
+        for (int64_t j = 0; j < count; j++) {
+            if (told[j] || conf_option_equal(conf, section->run[others[j]].conf, &options[i]))
+                continue;
+            tells = told[j] = true;
+        }
+        if (tells) print_option(to, conf, &options[i], printed++ ? ", " : "");
     }
     ASSERT(!fclose(to));
+    free(told);
     if (printed) return label;
     free(label);
     return train_text("all points");
