@@ -27,6 +27,7 @@ static kern_status run(const launch_sweep_choices *chosen, bool dry_run, char *c
                                          "STUDY");
     if (chosen->rate < 0) TRY(kern_fail(KERN_ERR_USAGE, "--rate takes FLOP/s above 0"));
     TRY(launch_sweep_open(&sweep, words[ask]));
+    if (chosen->only) TRY(launch_sweep_check(&sweep, chosen->only));
     if (ask)
         TRY(launch_sweep_status(&sweep, chosen));
     else if (dry_run)

@@ -100,15 +100,14 @@ infer_losses *launch_page_losses(const launch_page_section *section, int64_t gro
         const launch_page_run *run = &section->run[i];
         if (run->group != group || !run->measured) continue;
         const launch_saved_model *model = launch_saved_find(&run->saved, context);
-        if (!model) continue;
+        if (!model || (mean && (mean->windows != model->losses->windows ||
+                                mean->bins.count != model->losses->bins.count)))
+            continue;
         seeds++;
         if (!mean) {
             mean = copy_of(model->losses);
             continue;
         }
-        if (mean->windows != model->losses->windows ||
-            mean->bins.count != model->losses->bins.count)
-            continue;
         for (int64_t n = 0; n < mean->windows * (mean->bins.count + 2); n++)
             mean->loss[n] += (model->losses->loss[n] - mean->loss[n]) / seeds;
     }

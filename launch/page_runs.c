@@ -82,6 +82,9 @@ static void read_run(launch_page_run *run) {
         if (run->curve.last < run->conf->train.steps)
             problem(run, train_text("half-finished: step %lld of %lld", (long long)run->curve.last,
                                     (long long)run->conf->train.steps));
+        else if (run->measured && run->saved.step != run->curve.last)
+            problem(run, train_text("measured at step %lld, trained to %lld",
+                                    (long long)run->saved.step, (long long)run->curve.last));
     }
     free(path);
     free(metrics);

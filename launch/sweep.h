@@ -55,6 +55,8 @@ kern_status launch_sweep_begin(const launch_sweep *sweep);
 /* Whether a point is among those that --only names (NULL: all): by its number, from 1, or by its
  * name as a glob. */
 bool launch_sweep_picks(const launch_sweep *sweep, int64_t point, const char *only);
+/* KERN_ERR_USAGE where `only` picks none that is to be run. */
+kern_status launch_sweep_check(const launch_sweep *sweep, const char *only);
 
 /* ---- a point, as its files have it (launch/sweep_point.c) ---- */
 

@@ -201,3 +201,11 @@ bool launch_sweep_picks(const launch_sweep *sweep, int64_t point, const char *on
     if (only[strspn(only, "0123456789")]) return !fnmatch(only, sweep->point[point].name, 0);
     return strtoll(only, NULL, 10) == point + 1;
 }
+
+kern_status launch_sweep_check(const launch_sweep *sweep, const char *only) {
+    for (int64_t i = 0; i < sweep->count; i++)
+        if (!sweep->point[i].left_out && launch_sweep_picks(sweep, i, only)) return KERN_OK;
+    return kern_fail(KERN_ERR_USAGE,
+                     "no point of study %s is called '%s'; ttt sweep --dry-run lists them",
+                     sweep->name, only);
+}

@@ -97,10 +97,18 @@ bool launch_point_judges(const launch_point *point, const conf_evaluation *evalu
     return judges;
 }
 
-/* It was measured, and with the options that the study has now. */
+/* What a measure of the point's trained weights was taken with; free(). */
+static char *stamp_of(const launch_point *point, const conf_evaluation *evaluation) {
+    char *options = options_of(evaluation);
+    char *stamp = train_text("step %lld\n%s", (long long)point->conf->train.steps, options);
+    free(options);
+    return stamp;
+}
+
+/* It was measured at its last step, and with the options that the study has now. */
 static bool is_measured(const launch_point *point, const conf_evaluation *evaluation) {
     char *with = read_file(point, conf_measure_name[evaluation->measure]);
-    char *wanted = options_of(evaluation);
+    char *wanted = stamp_of(point, evaluation);
     bool same = with && !strcmp(with, wanted);
     free(with);
     free(wanted);
@@ -236,6 +244,7 @@ static kern_status training(words *to, const launch_point *point, int threads, d
         TRY(check_course(point, config));
         add(to, train_text("--resume"));
         add(to, train_text("%s", point->run));
+        add(to, train_text("train.steps=%lld", (long long)point->conf->train.steps));
     } else {
         TRY(conf_write(point->conf, given));
         add(to, train_text("%s", given));
@@ -329,7 +338,7 @@ done:
 kern_status launch_point_done(const launch_point *point, const conf_study *study, int stage,
                               char *const *words_of) {
     kern_status status = KERN_OK;
-    char *options = NULL;
+    char *stamp = NULL;
     if (stage == 0) {
         if (!launch_point_trained(point))
             TRY(kern_fail(KERN_ERR_DATA, "training ended without a checkpoint of step %lld",
@@ -338,9 +347,9 @@ kern_status launch_point_done(const launch_point *point, const conf_study *study
     }
     const conf_evaluation *evaluation = &study->evaluation[stage - 1];
     if (evaluation->measure != CONF_MEASURE_LOSS) TRY(keep_result(point, evaluation, words_of));
-    options = options_of(evaluation);
-    TRY(write_file(point, conf_measure_name[evaluation->measure], options));
+    stamp = stamp_of(point, evaluation);
+    TRY(write_file(point, conf_measure_name[evaluation->measure], stamp));
 done:
-    free(options);
+    free(stamp);
     return status;
 }

@@ -309,24 +309,17 @@ static kern_status conclude(const running *r) {
     return KERN_ERR_DATA;
 }
 
-static kern_status look(running *r) {
-    int64_t picked = 0;
+static void look(running *r) {
     for (int64_t i = 0; i < r->sweep->count; i++) {
         job *j = &r->job[i];
         *j = (job){.point = &r->sweep->point[i], .lock = -1, .state = SKIPPED};
         if (j->point->left_out || !launch_sweep_picks(r->sweep, i, r->chosen->only)) continue;
-        picked++;
         char *error = launch_point_error(j->point);
         j->failed_before = error != NULL;
         free(error);
         j->state = launch_point_next(j->point, r->sweep->study) < 0 ? FINISHED : OPEN;
         j->step = j->first_step = launch_point_step(j->point);
     }
-    if (picked) return KERN_OK;
-    return kern_fail(KERN_ERR_USAGE,
-                     "no point of study %s is called '%s'; ttt sweep --dry-run "
-                     "lists them",
-                     r->sweep->name, r->chosen->only ? r->chosen->only : "");
 }
 
 kern_status launch_sweep_run(const launch_sweep *sweep, const launch_sweep_choices *chosen) {
@@ -336,7 +329,7 @@ kern_status launch_sweep_run(const launch_sweep *sweep, const launch_sweep_choic
     r.job = kern_array(sweep->count, sizeof *r.job);
     train_signals_install_saying(&signals, "\nttt sweep: stopping");
     TRY(launch_sweep_begin(sweep));
-    TRY(look(&r));
+    look(&r);
     TRY(share_cores(&r));
     TRY(share_memory(&r));
     r.began = r.shown = kern_seconds();

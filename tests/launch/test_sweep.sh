@@ -132,13 +132,29 @@ sed -i 's/inner.mode: e2e}/inner.mode: e2e, train.batch: 2}/' stopped/study.yaml
 refuse 1 'holds a run that the study.s point is not: train.batch' stopped --only 'chunk-16_e2e'
 sed -i 's/steps: 100000/steps: 40/' tiny.yaml
 
+# A point that is trained further is measured again.
+cat >further.yaml <<'END'
+base: ./tiny.yaml
+dir: further
+train: {steps: 4, total_steps: 8}
+axes: {inner.chunk: [16]}
+evaluate: {loss: {windows: 3, context: 64}}
+END
+sweep 0 further.yaml
+sed -i 's/steps: 4/steps: 8/' further/study.yaml
+sweep 0 further
+[ -e further/chunk-16/eval/step-00000008.json ] || fault "trained further, it was not measured again"
+
 # Refusals, before anything is done.
 sed 's/chunk: \[16, 32\]/chunk: [16]/' whole.yaml >other.yaml
 refuse 2 'whole holds another study than other' other.yaml
 mkdir foreign && echo >foreign/thing
 refuse 2 'foreign is not empty .it holds thing. and holds no study' <(study foreign)
 refuse 2 'is neither|holds no study' foreign
-refuse 2 "no point of study whole is called 'nothing'" whole --only nothing
+for words in "" "--dry-run" "status"; do
+    # shellcheck disable=SC2086  # words
+    refuse 2 "no point of study whole is called 'nothing'" $words whole --only nothing
+done
 refuse 2 'more than the [0-9]+ core' whole.yaml --jobs 4000
 refuse 1 'no configuration|No such file' nowhere
 sed 's/plain: {/plain: {model.mlp: 8, /' whole.yaml >mlp.yaml
