@@ -4,6 +4,7 @@
 #define CONFIGS_READER_H
 
 #include "configs/conf.h"
+#include "configs/node.h"
 
 #include <limits.h>
 
@@ -35,6 +36,14 @@ kern_status conf_read_text(const conf_reader *reader, const char *text, size_t b
 
 /* Applies what an `include` in `file` names. */
 kern_status conf_read_include(const conf_reader *reader, const char *what, const char *file);
+
+/* The sections, as the option table has them. */
+typedef struct {
+    char name[16][CONF_KEY_BYTES];
+    size_t count;
+} conf_sections;
+conf_sections conf_list_sections(void);
+bool conf_is_section(const char *key);
 
 /* Is there a file for `value` on the axis of the composition being read? */
 bool conf_axis_has(const conf_reader *reader, int axis, const char *value);

@@ -22,9 +22,6 @@ static const char *const measure_options[CONF_MEASURES][10] = {
      "repetition-penalty", "seed", NULL},
 };
 
-static const char *const sections[] = {"model", "inner", "train", "data", "run"};
-enum { SECTIONS = sizeof sections / sizeof *sections };
-
 /* A file while it is read. `trial` is where settings are tried out. */
 typedef struct {
     conf_study *study;
@@ -282,13 +279,25 @@ static kern_status read_text(char **to, const source *from, const conf_entry *at
     return at_line(from, at->line, kern_fail_context(KERN_ERR_CONFIG, "%s", at->key));
 }
 
+static kern_status unknown_key(const source *from, const conf_entry *at) {
+    static const char *const own[] = {"base",  "dir",       "match",   "axes",
+                                      "seeds", "leave_out", "evaluate"};
+    enum { OWN = sizeof own / sizeof *own };
+    conf_sections list = conf_list_sections();
+    const char *name[OWN + sizeof list.name / sizeof *list.name];
+    int64_t names = 0;
+    while (names < OWN) name[names] = own[names], names++;
+    for (size_t i = 0; i < list.count; i++) name[names++] = list.name[i];
+    const char *nearest = conf_nearest(at->key, name, names);
+    return at_line(from, at->line,
+                   kern_fail(KERN_ERR_CONFIG, "a study has no %s; %s%s%s", at->key,
+                             nearest ? "did you mean " : "docs/studies.md has its keys",
+                             nearest ? nearest : "", nearest ? "?" : ""));
+}
+
 static kern_status read_key(void *context, const source *from, const conf_entry *at) {
-    static const char *const keys[] = {"base",  "dir",   "match", "axes", "seeds",     "model",
-                                       "inner", "train", "data",  "run",  "leave_out", "evaluate"};
-    enum { KEYS = sizeof keys / sizeof *keys };
     (void)context;
-    for (int i = 0; i < SECTIONS; i++)
-        if (!strcmp(at->key, sections[i])) return read_section(from, at);
+    if (conf_is_section(at->key)) return read_section(from, at);
     if (!strcmp(at->key, "base")) return read_text(&from->study->base, from, at);
     if (!strcmp(at->key, "dir")) return read_text(&from->study->dir, from, at);
     if (!strcmp(at->key, "match")) return read_match(from, at);
@@ -299,11 +308,7 @@ static kern_status read_key(void *context, const source *from, const conf_entry 
     if (!strcmp(at->key, "leave_out")) return read_rules(from, at);
     if (!strcmp(at->key, "evaluate"))
         return read_mapping(from, at->value, at->line, "evaluate", read_evaluation, NULL);
-    const char *nearest = conf_nearest(at->key, keys, KEYS);
-    return at_line(from, at->line,
-                   kern_fail(KERN_ERR_CONFIG, "a study has no %s; %s%s%s", at->key,
-                             nearest ? "did you mean " : "docs/studies.md has its keys",
-                             nearest ? nearest : "", nearest ? "?" : ""));
+    return unknown_key(from, at);
 }
 
 static kern_status read_root(void *context, struct fy_node *root) {

@@ -8,12 +8,6 @@
 
 const char *const conf_axis_names[CONF_AXES] = {"size", "method", "stage"};
 
-/* The sections, as the option table has them. */
-typedef struct {
-    char name[16][CONF_KEY_BYTES];
-    size_t count;
-} section_list;
-
 /* A file while it is read: the reader and the file's name for messages. */
 typedef struct {
     const conf_reader *reader;
@@ -98,14 +92,14 @@ done:
     return status;
 }
 
-static bool has_section(const section_list *list, const char *key) {
+static bool has_section(const conf_sections *list, const char *key) {
     for (size_t i = 0; i < list->count; i++)
         if (!strcmp(key, list->name[i])) return true;
     return false;
 }
 
-static section_list list_sections(void) {
-    section_list list = {.count = 0};
+conf_sections conf_list_sections(void) {
+    conf_sections list = {.count = 0};
     int64_t count;
     const conf_option *options = conf_options(&count);
     for (int64_t i = 0; i < count; i++) {
@@ -118,8 +112,8 @@ static section_list list_sections(void) {
     return list;
 }
 
-static bool is_section(const char *key) {
-    section_list list = list_sections();
+bool conf_is_section(const char *key) {
+    conf_sections list = conf_list_sections();
     return has_section(&list, key);
 }
 
@@ -130,7 +124,7 @@ static int axis_of(const char *key) {
 }
 
 static kern_status unknown_top_key(const source *from, const conf_entry *at, bool in_when) {
-    section_list list = list_sections();
+    conf_sections list = conf_list_sections();
     const char *name[sizeof list.name / sizeof *list.name + CONF_AXES];
     char all[512] = "";
     size_t names = 0;
@@ -204,7 +198,7 @@ static kern_status entry_holds(bool *holds, const source *from, int line, struct
         int axis = axis_of(next.key);
         if (axis < CONF_AXES)
             TRY(read_condition(holds, from, axis, &next));
-        else if (!is_section(next.key))
+        else if (!conf_is_section(next.key))
             TRY(unknown_top_key(from, &next, true));
     }
 done:
@@ -218,7 +212,7 @@ static kern_status read_sections(const source *from, int line, struct fy_node *m
     for (;;) {
         TRY(conf_node_next(&next, from->file, mapping, &cursor));
         if (!next.key[0]) break;
-        if (is_section(next.key)) TRY(read_section(from, &next));
+        if (conf_is_section(next.key)) TRY(read_section(from, &next));
     }
 done:
     return status;
@@ -311,7 +305,7 @@ static kern_status read_root(const source *from, struct fy_node *root) {
             name = next;
         else if (!strcmp(next.key, "when"))
             when = next;
-        else if (!is_section(next.key))
+        else if (!conf_is_section(next.key))
             TRY(unknown_top_key(from, &next, false));
     }
     if (include.line) TRY(read_include(from, &include));

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* False: there is none, and `path` is the first place looked at. */
+/* False: there is none, and `path` is where it would be: as was said, or beside the program. */
 static bool find(char *path, size_t size, const kern_plugin *plugin) {
     static const char *const folders[] = {".", "..", "../lib/ttt"}; /* tests lie one down */
     const char *given = getenv(plugin->given);

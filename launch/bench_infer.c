@@ -1,5 +1,5 @@
 /* ttt bench infer: how long reading and writing take by the length of what was read, with inner
- * steps and without, and for full attention and a sliding window in the same model. */
+ * steps and without or as it is given, and for full attention and a sliding window in its place. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -19,20 +19,36 @@
 #include "launch/report.h"
 #include "train/fit.h"
 
-enum { MOST_LENGTHS = 32, MOST_LENGTH = 1000000000, VARIANTS = 4, OVERRIDES = 4, MOST_WORDS = 256 };
+enum { MOST_LENGTHS = 32, MOST_LENGTH = 1000000000, VARIANTS = 5, OVERRIDES = 4, MOST_WORDS = 256 };
 
 /* The ways in which one configuration is read. */
 typedef struct {
     const char *label, *override[OVERRIDES];
-    bool inner, needs_inner;
+    bool inner;
+    bool (*suits)(const ttt_conf *conf); /* NULL: any */
 } variant;
+
+static bool has_inner(const ttt_conf *conf) {
+    return conf->inner.mode != CONF_INNER_OFF;
+}
+
+/* Whether none of the other rows is what the configuration says. */
+static bool is_other(const ttt_conf *conf) {
+    int64_t windows = 0, full = 0;
+    for (int64_t b = 0; b < conf->model.blocks; b++) {
+        windows += conf_block_letter(conf, b) == 's';
+        full += conf_block_letter(conf, b) == 'f';
+    }
+    return !has_inner(conf) && windows < conf->model.blocks && full < conf->model.blocks;
+}
 
 #define WINDOW "model.attention=window" /* what a pattern wants */
 static const variant variants[VARIANTS] = {
-    {"ttt", {NULL}, true, true},
-    {"ttt off", {NULL}, false, true},
-    {"swa", {"inner.mode=off", "inner.suffix=0", "model.pattern=s", WINDOW}, false, false},
-    {"full", {"inner.mode=off", "inner.suffix=0", "model.pattern=f", WINDOW}, false, false},
+    {"ttt", {NULL}, true, has_inner},
+    {"ttt off", {NULL}, false, has_inner},
+    {"as given", {NULL}, false, is_other},
+    {"swa", {"inner.mode=off", "inner.suffix=0", "model.pattern=s", WINDOW}, false, NULL},
+    {"full", {"inner.mode=off", "inner.suffix=0", "model.pattern=f", WINDOW}, false, NULL},
 };
 
 /* At one length of text. Seconds. */
@@ -249,7 +265,7 @@ static kern_status run_variant(bench *b, int which) {
     infer_values *values = NULL;
     int32_t *token = NULL;
     TRY(load(&conf, b, &variants[which]));
-    if (variants[which].needs_inner && conf->inner.mode == CONF_INNER_OFF) goto done;
+    if (variants[which].suits && !variants[which].suits(conf)) goto done;
     TRY(launch_agree(conf));
     TRY(infer_check_ranks(conf, b->ranks->tensor->ranks));
     b->chunk = conf->inner.chunk;
@@ -336,7 +352,8 @@ static kern_status print_json(const bench *b) {
 }
 
 static void plot(FILE *script, const bench *b, const char *title, const char *axis, char block) {
-    static const char *const color[VARIANTS] = {"#2166ac", "#7f7f7f", "#1b7837", "#b2182b"};
+    static const char *const color[VARIANTS] = {"#2166ac", "#7f7f7f", "#762a83", "#1b7837",
+                                                "#b2182b"};
     const char *word = "plot";
     fprintf(script, "set title '%s'\nset ylabel '%s'\n", title, axis);
     for (int v = 0; v < VARIANTS; v++) {

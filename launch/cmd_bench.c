@@ -225,7 +225,7 @@ int launch_bench(int argc, char **argv) {
         "phase, tokens/s, model FLOP/s (docs/costs.md), the fraction of what matrix products\n"
         "reach on this machine in the same run, and the peak memory beyond the program's own;\n"
         "with several ranks (mpirun, ranks.tensor=N) all together.\n"
-        "bench infer reads random tokens with CONFIG, with its inner steps and without, and\n"
+        "bench infer reads random tokens with CONFIG (with its inner steps and without), and\n"
         "with a sliding window or full attention in all blocks instead: the time to read a\n"
         "text, and to read one more token as writing does, by the text's length, against the\n"
         "time in which the machine can read the weights.\n"

@@ -44,6 +44,9 @@ static const char about_eval[] =
     "reads the beginnings of held-out texts, writes on with inner steps on its own tokens\n"
     "too, and has another run of the same vocabulary score that.";
 
+/* How --decode samples unless it is said. */
+static const infer_sampling WRITTEN = {.repetition_penalty = 1.1, .temperature = 1, .top_p = 0.95};
+
 static kern_status check(const launch_eval_choices *chosen, int runs) {
     bool text = chosen->text.count > 0;
     if (chosen->data && text)
@@ -61,6 +64,12 @@ static kern_status check(const launch_eval_choices *chosen, int runs) {
                          "--text reads with one run at a time, not with %d; a "
                          "second text needs a --text of its own",
                          runs);
+    const infer_sampling *sampling = &chosen->sampling;
+    if (!chosen->decode && (chosen->prompt_tokens || sampling->temperature != WRITTEN.temperature ||
+                            sampling->top_p != WRITTEN.top_p || sampling->seed != WRITTEN.seed ||
+                            sampling->repetition_penalty != WRITTEN.repetition_penalty))
+        return kern_fail(KERN_ERR_USAGE, "--prompt-tokens, --temperature, --top-p, "
+                                         "--repetition-penalty and --seed go with --decode");
     if (!chosen->decode != !chosen->judge)
         return kern_fail(KERN_ERR_USAGE, "--decode N, tokens to write, and --judge RUN, who scores "
                                          "them, go together");
@@ -84,11 +93,7 @@ done:
 }
 
 int launch_eval(int argc, char **argv) {
-    launch_eval_choices chosen = {
-        .device = "cpu",
-        .windows = 24,
-        .tensor = 1,
-        .sampling = {.repetition_penalty = 1.1, .temperature = 1, .top_p = 0.95}};
+    launch_eval_choices chosen = {.device = "cpu", .windows = 24, .tensor = 1, .sampling = WRITTEN};
     const launch_option options[] = {
         {"data", LAUNCH_TEXT, &chosen.data, "SHARDS",
          "paths or globs, with commas; left out: the runs' data.test"},

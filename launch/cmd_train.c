@@ -66,9 +66,9 @@ int launch_train(int argc, char **argv) {
         "for\n"
         "bit, as if nothing had happened. With --resume, key=value may change what does not "
         "change\n"
-        "the course: train.device, train.threads, train.memory_limit, data.*, run.*, ranks.*,\n"
-        "and train.steps where train.total_steps is set. To fine-tune, start a new run with\n"
-        "train.init_from=RUN.",
+        "the course: train.device, train.threads, train.memory_limit, where the data lie\n"
+        "(data.train, data.valid, data.test), run.* but run.dir, ranks.*, and train.steps where\n"
+        "train.total_steps is set. To fine-tune, start a new run with train.init_from=RUN.",
         accepted,
         0,
         -1};

@@ -109,20 +109,21 @@ done:
     return status;
 }
 
-static void allocate(decoding *d) {
-    int columns;
+static kern_status allocate(decoding *d) {
+    kern_status status = KERN_OK;
     d->tokens = kern_array(d->length + 1, sizeof *d->tokens);
     d->nll = kern_array(d->length, sizeof *d->nll);
     d->scores = kern_array(d->writer.run.conf->model.vocab, sizeof *d->scores);
     d->samples = json_array();
     d->losses.windows = d->windows;
     d->losses.bins = infer_bins_create(d->length, d->prompt);
-    columns = d->losses.bins.count + 2;
-    ASSERT(kern_alloc((void **)&d->losses.document, (size_t)d->windows * sizeof *d->losses.document,
-                      "documents") == KERN_OK);
-    ASSERT(kern_alloc((void **)&d->losses.loss,
-                      (size_t)(d->windows * columns) * sizeof *d->losses.loss,
-                      "losses") == KERN_OK);
+    int64_t columns = d->losses.bins.count + 2;
+    TRY(kern_alloc((void **)&d->losses.document, (size_t)d->windows * sizeof *d->losses.document,
+                   "documents"));
+    TRY(kern_alloc((void **)&d->losses.loss,
+                   (size_t)(d->windows * columns) * sizeof *d->losses.loss, "losses"));
+done:
+    return status;
 }
 
 /* ---- a text ---- */
@@ -308,7 +309,7 @@ kern_status launch_eval_decoding(const launch_eval_choices *chosen, const char *
     d.prompt = chosen->prompt_tokens ? chosen->prompt_tokens : d.writer.run.conf->train.context;
     d.length = d.prompt + chosen->decode;
     TRY(open_source(&d));
-    allocate(&d);
+    TRY(allocate(&d));
     TRY(open_session(&d.writer, d.length));
     TRY(open_session(&d.judge, d.length));
     launch_eval_signals_begin();

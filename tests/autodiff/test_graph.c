@@ -104,6 +104,10 @@ static void test_folding(void **state) {
          ad_concat(g, 2, (ad_value[]){other, a}, 0));
     differ(ad_add(g, ad_pad(g, a, 0, 3, 7), ad_pad(g, other, 0, 1, 7)),
            ad_pad(g, ad_concat(g, 2, (ad_value[]){other, a}, 0), 0, 1, 7));
+    /* Pads of other axes are not beside each other, whatever their numbers say. */
+    ad_value wide = ad_slice(g, other, 0, 0, 2), high = ad_slice(g, a, 1, 1, 3);
+    ad_value sum = ad_add(g, ad_pad(g, wide, 0, 0, 3), ad_pad(g, high, 1, 2, 5));
+    assert_int_equal(ad_node_at(g, sum.node)->op, AD_OP_add);
     assert_int_equal(ad_graph_status(g), KERN_OK);
     ad_graph_destroy(g);
 }

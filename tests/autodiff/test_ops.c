@@ -3,6 +3,8 @@
  * (three where it is smooth), the first order beyond it is an error, f32 against f64. */
 #include "tests/autodiff/op_cases.h"
 
+#include <float.h>
+
 enum { SMOOTH_ORDERS = 3 };
 
 /* ---- rows with a builder from the table ---- */
@@ -280,6 +282,37 @@ static void test_f32(void **state) {
         }
 }
 
+/* Where e^x overflows, and where 1 + e^-|x| is rounded to 1: softplus has its digits, and a
+ * derivative. */
+static void test_softplus_far(void **state) {
+    (void)state;
+    static const double far[] = {-0x1p100, -800, -90, -60, -40, -20, -17,
+                                 17,       20,   40,  60,  90,  800, 0x1p100};
+    enum { FAR = sizeof far / sizeof *far };
+    static const kern_dtype types[] = {KERN_F64, KERN_F32};
+    for (int t = 0; t < 2; t++) {
+        world w;
+        world_begin(&w, types[t], 5);
+        ad_value x = world_tensor(&w, AD_TYPE(types[t], FAR), -1, 1);
+        for (int i = 0; i < FAR; i++) w.input[0].data[i] = far[i];
+        ad_value y[2] = {ad_softplus(w.graph, x)},
+                 one = ad_fill(w.graph, ad_type_at(w.graph, x), 1);
+        ad_vjp(w.graph, 1, y, &one, 1, &x, &y[1]);
+        double *got = world_values(&w, 2, y), digits = t ? 3e-6 : 1e-14;
+        double least = t ? (double)FLT_MIN : DBL_MIN; /* what is smaller may be 0 */
+        for (int i = 0; i < FAR; i++) {
+            double right = fmax(far[i], 0) + log1p(exp(-fabs(far[i]))),
+                   slope = 1 / (1 + exp(-far[i]));
+            if (!(fabs(got[i] - right) <= digits * right + least))
+                fail_msg("softplus(%g) is %.17g, not %.17g", far[i], got[i], right);
+            if (!(fabs(got[FAR + i] - slope) <= digits * slope + least))
+                fail_msg("softplus'(%g) is %.17g, not %.17g", far[i], got[FAR + i], slope);
+        }
+        free(got);
+        world_end(&w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_row_has_a_case),
@@ -287,6 +320,7 @@ int main(void) {
         cmocka_unit_test(test_derivatives),
         cmocka_unit_test(test_casts),
         cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_softplus_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,7 @@ static void refuse(const char *text, const char *words) {
 static void products(void **state) {
     (void)state;
     conf_study *study = load(BASE "train: {steps: 200}\n"
+                                  "gdn: {key_size: 48}\n"
                                   "axes:\n"
                                   "  model.window: [64, 32]\n"
                                   "  method:\n"
@@ -53,6 +54,7 @@ static void products(void **state) {
     assert_int_equal(points[7].conf->train.seed, 1);
     assert_int_equal(points[7].conf->train.steps, 200);
     assert_int_equal(points[0].conf->inner.mode, CONF_INNER_E2E);
+    assert_int_equal(points[0].conf->gdn.key_size, 48);
     assert_int_equal(points[0].conf->model.mlp, 288); /* the base's */
     conf_points_destroy(points, count);
     conf_study_destroy(study);

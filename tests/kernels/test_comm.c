@@ -96,6 +96,72 @@ static void on_the_device(const kern_comm *comm, const kern_device *device, void
     }
 }
 
+/* ---- more than ranks exchange at once ---- */
+
+enum {
+    TURNS = 4,
+    PIECES = 300001 /* three of f32 */,
+    ROWS = 140001 /* of which each rank has one */
+};
+
+/* Small whole numbers, others in each turn: what an earlier one has left is not right by chance. */
+static int32_t many(int64_t r, int64_t i, int64_t turn) {
+    return (int32_t)((i * 31 + r * 7 + turn * 13) % 509);
+}
+
+static kern_buffer many_of(const kern_device *device, int64_t count, int64_t r, int64_t turn) {
+    kern_buffer buffer = {0};
+    int32_t *host = malloc((size_t)count * sizeof *host);
+    ASSERT(host &&
+           kern_buffer_create(&buffer, device, (size_t)count * sizeof *host, "numbers") == KERN_OK);
+    for (int64_t i = 0; i < count; i++) host[i] = many(r, i, turn);
+    kern_upload(device, buffer.data, host, buffer.bytes);
+    free(host);
+    return buffer;
+}
+
+/* Elements from + i, i < count, are the sums over `ranks` ranks; or those of rank `of`. */
+static void check_many(kern_buffer buffer, int64_t count, int64_t from, int ranks, int of,
+                       int64_t turn) {
+    int32_t *host = malloc(buffer.bytes);
+    ASSERT(host && kern_download(buffer.device, host, buffer.data, buffer.bytes) == KERN_OK);
+    for (int64_t i = 0; i < count; i++) {
+        int32_t right = of < 0 ? 0 : many(of, from + i, turn);
+        for (int r = 0; r < ranks && of < 0; r++) right += many(r, from + i, turn);
+        ASSERT(host[i] == right);
+    }
+    free(host);
+}
+
+static void in_pieces(const kern_comm *comm, const kern_device *device) {
+    kern_stream *stream = device->stream;
+    int ranks = comm->ranks, rank = comm->rank;
+    for (int64_t turn = 0; turn < TURNS; turn++) {
+        static const int64_t counts[] = {1025, 131072, PIECES};
+        for (int c = 0; c < 3; c++) {
+            kern_buffer own = many_of(device, counts[c], rank, turn);
+            comm->reduce(comm, stream, own.data, own.data, counts[c], KERN_I32, KERN_SUM);
+            check_many(own, counts[c], 0, ranks, -1, turn);
+            kern_buffer_destroy(&own);
+        }
+        kern_buffer rows = many_of(device, (int64_t)ranks * ROWS, rank, turn);
+        kern_buffer row = many_of(device, ROWS, 99, turn);
+        comm->reduce_scatter(comm, stream, row.data, rows.data, ROWS, KERN_I32, KERN_SUM);
+        check_many(row, ROWS, (int64_t)rank * ROWS, ranks, -1, turn);
+        kern_buffer_destroy(&row);
+        row = many_of(device, ROWS, rank, turn);
+        comm->all_gather(comm, stream, rows.data, row.data, row.bytes);
+        for (int r = 0; r < ranks; r++) {
+            kern_buffer part = {device, (char *)rows.data + (size_t)r * row.bytes, row.bytes};
+            check_many(part, ROWS, 0, ranks, r, turn);
+        }
+        comm->broadcast(comm, stream, row.data, row.bytes, (int)turn % ranks);
+        check_many(row, ROWS, 0, ranks, (int)turn % ranks, turn);
+        kern_buffer_destroy(&row);
+        kern_buffer_destroy(&rows);
+    }
+}
+
 static void on_the_host(const kern_comm *comm, const kern_device *device, void *context) {
     (void)device, (void)context;
     double real[COUNT];
@@ -217,6 +283,7 @@ static void processes_have_the_same(void **state) {
                          ranks->data->rank * ranks->tensor->ranks + ranks->tensor->rank);
         for (int i = 0; i < 3; i++) {
             on_the_device(axes[i], test_device(), NULL);
+            in_pieces(axes[i], test_device());
             on_the_host(axes[i], test_device(), NULL);
         }
         launch_ranks_close(ranks);

@@ -134,6 +134,10 @@ done
 "$ttt" bench infer toy-e2e-16 --contexts 32 --tokens 8 --json >out 2>/dev/null
 tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":0\.[0-9]' || tail -n 1 out | grep -qE '"model":"ttt",[^}]*"step_seconds":[0-9.]+e-' ||
     fault "bench infer: no step: $(tail -n 1 out)"
+# A mixer without inner steps is measured itself, and not only what stands in its place.
+"$ttt" bench infer bench-mamba2 model.{dim=32,heads=2,mlp=32,vocab=64,blocks=2} mamba.{head_size=16,state=8} \
+    --contexts 16 --tokens 4 >out 2>/dev/null
+[ "$(awk '$2 == 16 || $3 == 16 { print $1 }' out | paste -sd ' ')" = "as swa full" ] || fault "bench infer: $(cat out)"
 refused 1 'no-folder/x.png: cannot be written' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png no-folder/x.png
 echo mine >notes.txt
 refused 2 'notes.txt: is there and is not a PNG' bench infer toy-e2e-16 --contexts 32 --tokens 8 --png notes.txt

@@ -35,8 +35,11 @@ sums() { json_get --numbers . logprob; }
 ranks 2 eval whole --text text --sum
 paste <(sums <one) <(sums <out) | check '{ demand(NF == 2 && near($1, $2, 1e-4), $0) } END { demand(NR == 1, NR) }' ||
     fault "a text's losses differ"
-"$ttt" eval whole --data valid.h5 --windows 3 --csv one.csv >log 2>&1 || fault "$(cat log)"
-ranks 2 eval whole --data valid.h5 --windows 3 --csv data.csv
+bits() { tail -n 1 | json_get --numbers "contexts/*/models/*" bits_per_byte; }
+"$ttt" eval whole --data valid.h5 --windows 3 --csv one.csv --json >one 2>log || fault "$(cat log)"
+ranks 2 eval whole --data valid.h5 --windows 3 --csv data.csv --json
+paste <(bits <one) <(bits <out) | check '{ demand(NF == 2 && $1 > 0 && near($1, $2, 1e-4), $0) } END { demand(NR > 0, NR) }' ||
+    fault "other bits per byte"
 ranks 2 eval whole --data valid.h5 --windows 3 --csv tensor.csv --tensor 2
 for csv in data tensor; do
     paste <(tr , ' ' <one.csv) <(tr , ' ' <$csv.csv) | check '

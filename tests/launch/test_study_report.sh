@@ -125,5 +125,6 @@ echo mine >study/window-16_seed-0/eval/decoding.json
 refused 2 'decoding.json: is there and is not' study/window-16_seed-0 --decode 4 --judge other --save
 rm study/window-16_seed-0/eval/decoding.json
 refused 2 'go together' study/window-16_seed-0 --decode 32
+refused 2 'go with --decode' study/window-16_seed-0 --temperature 0.5
 refused 2 'is of one run' study/window-16_seed-0 study/window-16_seed-1 --decode 32 --judge other
 refused 2 'neither a run' study/window-16_seed-0 --decode 4 --judge nowhere

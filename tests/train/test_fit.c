@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/device_paper.h"
 #include "tests/sanitized.h"
 #include "train/fit.h"
 
@@ -230,6 +231,30 @@ static void own_limits_count(void **state) {
     assert_true(train_free_memory() > 1.2 * room);
 }
 
+/* What a machine has free is for all of its ranks together; a GPU's memory and a limit that was
+ * given are a rank's. */
+static void ranks_of_a_machine_share_what_is_free(void **state) {
+    (void)state;
+    ttt_conf *free_memory = conf_of("train.memory_limit=0", NULL);
+    ttt_conf *given = conf_of("train.memory_limit=8e9", NULL);
+    const kern_device *cpu = kern_device_cpu();
+    kern_machine machine = kern_machine_like("H100", 64e9);
+    kern_device *gpu = kern_device_paper_create(&machine);
+    kern_ranks four = *kern_ranks_alone();
+    four.on_machine = 4;
+    double all = train_rank_limit(free_memory, cpu, kern_ranks_alone());
+    double share = train_rank_limit(free_memory, cpu, &four);
+    if (isfinite(all) &&
+        !(share > 0.15 * all && share < 0.4 * all)) /* others take and give meanwhile */
+        fail_msg("a quarter of %g is %g", all, share);
+    assert_true(train_rank_limit(given, cpu, &four) == 8e9);
+    assert_true(train_rank_limit(free_memory, gpu, &four) ==
+                train_rank_limit(free_memory, gpu, kern_ranks_alone()));
+    kern_device_paper_destroy(gpu);
+    conf_destroy(free_memory);
+    conf_destroy(given);
+}
+
 static void bytes_have_three_digits(void **state) {
     (void)state;
     char text[32];
@@ -247,6 +272,7 @@ static void bytes_have_three_digits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_of_a_machine_share_what_is_free),
         cmocka_unit_test(products_get_enough_rows),
         cmocka_unit_test(with_room_all_is_kept),
         cmocka_unit_test(less_memory_costs_work),
