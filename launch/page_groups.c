@@ -21,15 +21,26 @@ bool launch_page_ignores(const launch_page_section *section, const conf_option *
            !strncmp(option->name, "ranks.", 6);
 }
 
-bool launch_page_alike(const launch_page_section *section, int64_t a, int64_t b,
-                       const char *const *but) {
+static bool is_warmup(const conf_option *option) {
+    return strstr(option->name, ".warmup_steps") != NULL;
+}
+
+/* `warmups`: whether those count, too. */
+static bool alike(const launch_page_section *section, int64_t a, int64_t b, const char *const *but,
+                  bool warmups) {
     int64_t count;
     const conf_option *options = conf_options(&count);
     for (int64_t i = 0; i < count; i++)
         if (!launch_page_ignores(section, &options[i]) && !is_in(options[i].name, but) &&
+            (warmups || !is_warmup(&options[i])) &&
             !conf_option_equal(section->run[a].conf, section->run[b].conf, &options[i]))
             return false;
     return true;
+}
+
+bool launch_page_alike(const launch_page_section *section, int64_t a, int64_t b,
+                       const char *const *but) {
+    return alike(section, a, b, but, true);
 }
 
 /* "chunk 64", without the quotes of text. */
@@ -48,6 +59,16 @@ static void print_option(FILE *to, const ttt_conf *conf, const conf_option *opti
     free(text);
 }
 
+/* Warm-ups, which mostly follow from the number of steps, are named where nothing else differs. */
+static bool names_warmups(const launch_page_section *section, int64_t run, const int64_t *others,
+                          int64_t count, const char *const *but) {
+    for (int64_t j = 0; j < count; j++)
+        if (alike(section, run, others[j], but, false) &&
+            !alike(section, run, others[j], but, true))
+            return true;
+    return false;
+}
+
 char *launch_page_label(const launch_page_section *section, int64_t run, const int64_t *others,
                         int64_t count, const char *const *but) {
     char *label = NULL;
@@ -55,11 +76,13 @@ char *launch_page_label(const launch_page_section *section, int64_t run, const i
     int64_t options_count, printed = 0;
     const conf_option *options = conf_options(&options_count);
     const ttt_conf *conf = section->run[run].conf;
+    bool warmups = names_warmups(section, run, others, count, but);
     FILE *to = open_memstream(&label, &bytes);
     ASSERT(to);
     for (int64_t i = 0; i < options_count; i++) {
         bool differs = false;
         if (launch_page_ignores(section, &options[i]) || is_in(options[i].name, but)) continue;
+        if (!warmups && is_warmup(&options[i])) continue;
         if (conf->inner.mode == CONF_INNER_OFF && !strncmp(options[i].name, "inner.", 6) &&
             strcmp(options[i].name, "inner.mode"))
             continue;
