@@ -326,8 +326,8 @@ static char *name_of(const char *path) {
     return name;
 }
 
-/* A name's path in the folders of configurations, or the word itself. */
-static void find_file(char path[PATH_MAX], const char *word) {
+/* A name's path in the folders of configurations, or the word itself where that is a file. */
+static kern_status find_file(char path[PATH_MAX], const char *word) {
     conf_folder folders[CONF_FOLDERS];
     struct stat found;
     size_t length = strlen(word);
@@ -337,8 +337,13 @@ static void find_file(char path[PATH_MAX], const char *word) {
         if (*folders[i].path &&
             snprintf(path, PATH_MAX, "%s/sweeps/%s.yaml", folders[i].path, word) < PATH_MAX &&
             !stat(path, &found))
-            return;
+            return KERN_OK;
     snprintf(path, PATH_MAX, "%s", word);
+    if (is_path || !stat(path, &found)) return KERN_OK;
+    return kern_fail(KERN_ERR_CONFIG,
+                     "no study '%.100s'; there are those of configs/sweeps, and a path holds a "
+                     "slash or ends in .yaml",
+                     word);
 }
 
 static kern_status check(const conf_study *study, const char *file) {
@@ -361,8 +366,8 @@ kern_status conf_study_load(conf_study **study, const char *word) {
     conf_study *made = kern_array(1, sizeof *made);
     source from = {.study = made, .file = path};
     *study = NULL;
-    find_file(path, word);
     made->base = copy("");
+    TRY(find_file(path, word));
     made->name = name_of(path);
     TRY(conf_create(&from.trial));
     TRY(conf_document_load(&made->text, &made->bytes, path));

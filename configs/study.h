@@ -76,9 +76,9 @@ typedef struct {
     char *left_out; /* the reason; NULL: it is a point */
 } conf_point;
 
-/* All points in the order of the axes, the last one fastest. Errors: KERN_ERR_CONFIG: no axes, two
- * points of one name, a point that cannot be and that no rule leaves out (which is named); *points
- * is then NULL. */
+/* All points in the order of the axes, the last one fastest. Errors: KERN_ERR_CONFIG: an option
+ * that two axes set, two points of one name, a point that cannot be and that no rule leaves out
+ * (which is named), rules that leave out every point; *points is then NULL. */
 kern_status conf_study_points(conf_point **points, int64_t *count, const conf_study *study);
 void conf_points_destroy(conf_point *points, int64_t count);
 

@@ -148,6 +148,28 @@ done:
     return KERN_OK;
 }
 
+static bool sets(const conf_axis *axis, const char *key) {
+    for (int64_t i = 0; i < axis->count; i++)
+        if (*conf_setting_of(&axis->alternative[i].settings, key)) return true;
+    return false;
+}
+
+/* An option is set by one axis: with two, points would not be what their names say. */
+static kern_status check_axes(const conf_study *study) {
+    for (int64_t i = 0; i < study->axes; i++)
+        for (int64_t j = 0; j < study->axis[i].count; j++) {
+            const conf_settings *settings = &study->axis[i].alternative[j].settings;
+            for (int64_t k = 0; k < settings->count; k++)
+                for (int64_t other = 0; other < i; other++)
+                    if (sets(&study->axis[other], settings->item[k].key))
+                        return kern_fail(KERN_ERR_CONFIG,
+                                         "study %s: axes %s and %s both set %s; leave it to one",
+                                         study->name, study->axis[other].key, study->axis[i].key,
+                                         settings->item[k].key);
+        }
+    return KERN_OK;
+}
+
 /* The next combination, the last axis fastest; false behind the last one. */
 static bool advance(const conf_study *study, int64_t *chosen) {
     for (int64_t i = study->axes - 1; i >= 0; i--) {
@@ -159,19 +181,24 @@ static bool advance(const conf_study *study, int64_t *chosen) {
 
 kern_status conf_study_points(conf_point **points, int64_t *count, const conf_study *study) {
     kern_status status = KERN_OK;
-    int64_t capacity = 0, made = 0;
+    int64_t capacity = 0, made = 0, left = 0;
     conf_point *point = NULL;
     int64_t *chosen = kern_array(study->axes, sizeof *chosen);
     *points = NULL;
+    TRY(check_axes(study));
     do {
         point = kern_grow(point, &capacity, made + 1, sizeof *point);
         point[made] = (conf_point){.name = NULL};
         TRY(make_point(&point[made++], study, chosen));
+        left += !point[made - 1].left_out;
         for (int64_t i = 0; i + 1 < made; i++)
             if (!strcmp(point[i].name, point[made - 1].name))
                 TRY(kern_fail(KERN_ERR_CONFIG, "study %s: two points are called %s", study->name,
                               point[i].name));
     } while (advance(study, chosen));
+    if (!left)
+        TRY(kern_fail(KERN_ERR_CONFIG, "study %s: leave_out leaves out every point, as %s: %s",
+                      study->name, point[0].name, point[0].left_out));
     *points = point;
     *count = made;
     point = NULL;

@@ -101,7 +101,11 @@ launch_series *launch_figure_add(launch_figure *figure, launch_series_style styl
 void launch_series_add(launch_series *series, double x, double y, double error, int64_t windows);
 void launch_figure_clear(launch_figure *figure);
 
-/* SVG of the figure; free(). Errors: those of launch_gnuplot_svg. (launch/page_draw.c) */
+/* The colour that a series is drawn in, as CSS has it. */
+const char *launch_series_color(const launch_series *series);
+
+/* SVG of the figure, without a key; free(). Errors: those of launch_gnuplot_svg.
+ * (launch/page_draw.c) */
 kern_status launch_figure_svg(char **svg, const launch_figure *figure, int id);
 
 /* Makes the figures that a section has runs for, and gives each to `take`, which borrows it.

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 600, HEIGHT = 380, ROW = 24, MOST_LABELS = 16, COLORS = 8 };
+enum { WIDTH = 600, HEIGHT = 380, COLORS = 8 };
 
 #define INK "#010203"
 #define GRID "#040506"
@@ -45,15 +45,8 @@ void launch_figure_clear(launch_figure *figure) {
     *figure = (launch_figure){.kind = NULL};
 }
 
-static bool has_label(const launch_figure *figure, int64_t i) {
-    const launch_series *s = &figure->series[i];
-    return s->style != LAUNCH_SERIES_DOTS && *s->label;
-}
-
-static int64_t labels_of(const launch_figure *figure) {
-    int64_t labels = 0;
-    for (int64_t i = 0; i < figure->count; i++) labels += has_label(figure, i);
-    return labels;
+const char *launch_series_color(const launch_series *series) {
+    return color[series->color % COLORS];
 }
 
 static double greatest_x(const launch_figure *figure) {
@@ -64,29 +57,25 @@ static double greatest_x(const launch_figure *figure) {
     return most;
 }
 
-static void put_style(FILE *to, const launch_figure *figure, int64_t labels) {
-    int rows = labels > 1 && labels <= MOST_LABELS ? (int)labels + 1 : 0;
+static void put_style(FILE *to, const launch_figure *figure) {
     fprintf(to,
             "set terminal svg size %d,%d dynamic font 'sans,15'\n"
             "set border 3 linewidth 1.2 linecolor rgb '" INK "'\n"
             "set xtics nomirror out textcolor rgb '" INK "'\n"
             "set ytics nomirror out textcolor rgb '" INK "'\n"
             "set grid linetype 1 linewidth 1 linecolor rgb '" GRID "'\n"
-            "set key below left Left reverse maxcols 1 samplen 2 noenhanced textcolor rgb '" INK
-            "'\n"
+            "set key off\n"
             "set offsets %s, graph 0.06, graph 0.06\n",
-            WIDTH, HEIGHT + ROW * rows,
-            figure->log_x || figure->names ? "graph 0.04, graph 0.04" : "0, 0");
-    if (!rows) fprintf(to, "set key off\n");
+            WIDTH, HEIGHT, figure->log_x || figure->names ? "graph 0.04, graph 0.04" : "0, 0");
     if (figure->log_x) fprintf(to, "set logscale x 2\n");
     if (greatest_x(figure) >= 1e6) fprintf(to, "set format x '%%.0s%%c'\n");
     fprintf(to,
-            "set xlabel \"%s%s\" textcolor rgb '" INK "'\nset ylabel \"%s\" textcolor rgb '" INK
+            "set xlabel \"%s\" textcolor rgb '" INK "'\nset ylabel \"%s\" textcolor rgb '" INK
             "'\n",
-            figure->x_label, rows ? "\\n" : "", figure->y_label);
+            figure->x_label, figure->y_label);
 }
 
-/* Numbers of series as tics; the key has their names. */
+/* Numbers of series as tics; the page's key has their names. */
 static void put_numbers(FILE *to, const launch_figure *figure) {
     int64_t next = 0;
     fprintf(to, "set xtics (");
@@ -112,7 +101,7 @@ static void put_data(FILE *to, const launch_series *series, int64_t i) {
     fprintf(to, "EOD\n");
 }
 
-static void put_series(FILE *to, const launch_figure *figure, int64_t i, int64_t labels) {
+static void put_series(FILE *to, const launch_figure *figure, int64_t i) {
     static const char *const with[] = {
         [LAUNCH_SERIES_CURVE] =
             "using 1:2:3 with yerrorlines linewidth 2 pointtype 7 pointsize 0.6",
@@ -120,14 +109,8 @@ static void put_series(FILE *to, const launch_figure *figure, int64_t i, int64_t
         [LAUNCH_SERIES_LINE] = "using 1:2 with lines linewidth 1.5",
     };
     const launch_series *s = &figure->series[i];
-    fprintf(to, "%s$d%lld %s linecolor rgb '%s' ", i ? ", \\\n    " : "plot ", (long long)i,
-            with[s->style], color[s->color % COLORS]);
-    if (has_label(figure, i) && labels <= MOST_LABELS) {
-        fprintf(to, "title ");
-        launch_gnuplot_quote(to, s->label);
-    } else {
-        fprintf(to, "notitle");
-    }
+    fprintf(to, "%s$d%lld %s linecolor rgb '%s'", i ? ", \\\n    " : "plot ", (long long)i,
+            with[s->style], launch_series_color(s));
 }
 
 /* Boxes at x and y, whose `error` is shown: columns are as wide as each other. */
@@ -156,15 +139,14 @@ static void put_map(FILE *to, const launch_series *s) {
 }
 
 static void put_figure(FILE *to, const launch_figure *figure) {
-    int64_t labels = labels_of(figure);
-    put_style(to, figure, labels);
+    put_style(to, figure);
     if (figure->map) {
         put_map(to, &figure->series[0]);
         return;
     }
     for (int64_t i = 0; i < figure->count; i++) put_data(to, &figure->series[i], i);
     if (figure->names) put_numbers(to, figure);
-    for (int64_t i = 0; i < figure->count; i++) put_series(to, figure, i, labels);
+    for (int64_t i = 0; i < figure->count; i++) put_series(to, figure, i);
     fprintf(to, "\n");
 }
 

@@ -28,6 +28,12 @@ static const char style[] =
     "gap:1em;margin:2em 0}"
     "figure{margin:0;min-width:0}figure h3{font-size:1.05em;margin:.2em 0}"
     "figure svg{display:block;width:100%;height:auto;max-width:44em}"
+    ".key{list-style:none;margin:.2em 0 .6em;padding:0;font-size:.88em;max-width:50em}"
+    ".key li{display:inline-block;margin-right:1.4em;padding-left:2em;text-indent:-2em}"
+    ".key i{display:inline-block;width:1.5em;margin-right:.5em;vertical-align:middle;"
+    "border-top:3px solid}"
+    ".faults{max-height:14em;overflow-y:auto;margin:0;padding-left:1.2em}"
+    "@media print{.faults{max-height:none}}"
     "figcaption,.faint{color:var(--faint);font-size:.88em}"
     "code{font-size:.9em;overflow-wrap:anywhere}"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85em;"
@@ -102,13 +108,37 @@ static void put_rows(page *to, const launch_figure *figure, bool paper) {
     fputs("</table></div></details>\n", to->html);
 }
 
+static bool is_named(const launch_series *series) {
+    return series->style != LAUNCH_SERIES_DOTS && *series->label;
+}
+
+/* What the colours mean: text, so that long names wrap. None where there is one curve, or where
+ * they are too many to be told apart. */
+static void put_key(FILE *to, const launch_figure *figure) {
+    enum { MOST_NAMES = 16 };
+    int64_t names = 0;
+    for (int64_t i = 0; i < figure->count; i++) names += is_named(&figure->series[i]);
+    if (names < 2 || names > MOST_NAMES || figure->map) return;
+    fputs("<ul class=key>", to);
+    for (int64_t i = 0; i < figure->count; i++) {
+        const launch_series *s = &figure->series[i];
+        if (!is_named(s)) continue;
+        fprintf(to, "<li><i style='color:%s'></i>", launch_series_color(s));
+        put_text(to, s->label);
+        fputs("</li>\n", to);
+    }
+    fputs("</ul>\n", to);
+}
+
 static kern_status put_figure(page *to, const launch_figure *figure, bool paper) {
     kern_status status = KERN_OK;
     char *svg = NULL;
     TRY(launch_figure_svg(&svg, figure, ++to->figures));
     fputs("<figure><h3>", to->html);
     put_text(to->html, figure->title);
-    fprintf(to->html, "</h3>\n%s\n<figcaption>", svg);
+    fprintf(to->html, "</h3>\n%s\n", svg);
+    put_key(to->html, figure);
+    fputs("<figcaption>", to->html);
     put_text(to->html, figure->note);
     if (figure->command) {
         fputs("<br><code>", to->html);
@@ -163,14 +193,16 @@ static void put_runs(page *to) {
     if (problems)
         fprintf(to->html, ", <strong>%lld of them not whole</strong>:", (long long)problems);
     fputs("</p>\n", to->html);
+    if (problems) fputs("<ul class='faint faults'>\n", to->html);
     for (int64_t i = 0; i < section->count && problems; i++) {
         if (!section->run[i].problem) continue;
-        fputs("<p class=faint>", to->html);
+        fputs("<li>", to->html);
         put_text(to->html, section->run[i].name);
         fputs(": ", to->html);
         put_text(to->html, section->run[i].problem);
-        fputs("</p>\n", to->html);
+        fputs("</li>\n", to->html);
     }
+    if (problems) fputs("</ul>\n", to->html);
     fprintf(to->html,
             "<details><summary>Runs</summary><div class=wide><table><tr><th>run</th>"
             "<th class=n>parameters</th><th class=n>steps</th><th class=n>nats per token, windows "

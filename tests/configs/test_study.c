@@ -135,6 +135,12 @@ static void refusals(void **state) {
     refuse(BASE "axes:\n  model.window: [32, many]\n",
            "study.yaml:3: model.window: 'many' is not a");
     refuse(BASE "axes:\n  both: {a: {model.windw: 3}}\n", "study.yaml:3: no option model.windw");
+    refuse(BASE "axes: {train.seed: [1]}\nseeds: [2]\n",
+           "axes train.seed and train.seed both set train.seed");
+    refuse(BASE "axes: {model.window: [32], both: {a: {model.window: 64}}}\n",
+           "axes model.window and both both set model.window");
+    refuse(BASE "seeds: [1, 2]\nleave_out: [{train.seed: [1, 2], because: odd}]\n",
+           "leaves out every point, as seed-1: odd");
     refuse(BASE "axes: {model.window: [32, 32]}\n", "two points are called window-32");
     refuse(BASE "axes: {model.window: [32]}\nsees: [1]\n",
            "a study has no sees; did you mean seeds?");
