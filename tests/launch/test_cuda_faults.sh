@@ -61,6 +61,25 @@ while read -r call count; do
     done
 done <calls
 
+# cuDNN's, where it attends: while plans are made, and in the second step, which is recorded.
+for call in cudnnCreate:1 cudnnBackendFinalize:40 cudnnBackendGetAttribute:2 cudnnBackendExecute:3; do
+    code=0
+    TTT_BENCH_FAIL=$call "$ttt" train ./tiny.yaml run.dir=failed train.device=cuda+cudnn train.precision=bf16 >log 2>&1 || code=$?
+    [ $code = 1 ] || fault "exit code $code where $call fails: $(cat log)"
+    says log "${call%:*}: told to fail"
+    [ $call = cudnnCreate:1 ] || says log "attention.* in [a-z]"
+    rm -rf failed
+done
+
+# Damaged tokens, met while the device computes the step before, cost no step.
+cp valid.h5 flipped.h5
+flip flipped.h5 "$(($(stat -c %s flipped.h5) - 3000))"
+rest=(train.seed=4 run.save_every=4)
+train sound "${rest[@]}" data.train=train.h5,valid.h5
+refused 1 'flipped.h5: tokens .* are damaged .checksum.; to go on from step 2: ' ./tiny.yaml run.dir=healed "${rest[@]}" data.train=train.h5,flipped.h5
+"$ttt" train --resume healed data.train=train.h5,valid.h5 >log 2>&1 || fault "$(cat log)"
+same sound healed
+
 # What was read when a call failed is not saved as a state.
 for call in cudaGraphLaunch:3 cudaStreamSynchronize:8; do
     code=0
