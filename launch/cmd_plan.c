@@ -382,6 +382,11 @@ done:
 /* Jobs are foretold on a device on paper; --tensor goes before ranks.tensor. */
 static kern_status check_ranks(const ttt_conf *conf, const char *name, int64_t *tensor,
                                int64_t ranks, bool scaling) {
+    if (!*tensor && conf->ranks.tensor > 1 && (!name || (ranks == 1 && !scaling)))
+        return kern_fail(KERN_ERR_USAGE,
+                         "ranks.tensor=%lld is of a job, which is planned with --device NAME "
+                         "--ranks N; what one rank does: ranks.tensor=1",
+                         (long long)conf->ranks.tensor);
     if (!*tensor) *tensor = conf->ranks.tensor;
     if ((ranks != 1 || scaling || *tensor != 1) && !name)
         return kern_fail(KERN_ERR_USAGE, "--ranks, --tensor and --scaling need --device NAME");

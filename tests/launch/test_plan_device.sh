@@ -79,6 +79,7 @@ cmp <(grep -A5 '^sent by' out) <(grep -A5 '^sent by' bytes) || fault "400 Gb are
 [ "$(grep -cE '^ +(8|16|32|64|128|256|512|1024) +[0-9]+  ' out)" = 8 ] || fault "the table: $(cat out)"
 grep -q 'a batch of [0-9]* sequences is not divided' out || fault "what a batch does not allow"
 refused 2 '--ranks, --tensor and --scaling need --device' plan quickstart --ranks 2
+refused 2 'ranks.tensor=2 is of a job, which is planned with --device NAME --ranks N' plan quickstart ranks.tensor=2
 refused 2 '--ranks 6 cannot be with 4 tensor ranks' plan quickstart --device h200 --ranks 6 --tensor 4
 refused 2 '--network fast is no speed; 400Gb' plan quickstart --device h200 --ranks 2 --network fast
 
