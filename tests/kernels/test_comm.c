@@ -10,7 +10,8 @@
 #include "launch/ranks.h"
 #include "tests/ranks.h"
 
-enum { COUNT = 37 };
+/* Of the device's memory; and as many as go in several pieces, between processes. */
+enum { COUNT = 37, MANY = 270001 };
 
 /* Element i of rank r. */
 static double number(int64_t r, int64_t i) {
@@ -26,13 +27,13 @@ static double expected(int ranks, int64_t i, kern_reduction how) {
     return sum;
 }
 
-/* A buffer of the rank's device: the first rows * COUNT elements of rank r. */
-static kern_buffer filled(const kern_device *device, kern_dtype dtype, int64_t rows, int r) {
-    size_t bytes = (size_t)(rows * COUNT) * kern_dtype_bytes(dtype);
+/* A buffer of the rank's device: the first `count` elements of rank r. */
+static kern_buffer filled(const kern_device *device, kern_dtype dtype, int64_t count, int r) {
+    size_t bytes = (size_t)count * kern_dtype_bytes(dtype);
     kern_buffer buffer = {0};
     void *host = malloc(bytes);
     ASSERT(host && kern_buffer_create(&buffer, device, bytes, "numbers") == KERN_OK);
-    for (int64_t i = 0; i < rows * COUNT; i++) ranks_put(host, (int)dtype, i, number(r, i));
+    for (int64_t i = 0; i < count; i++) ranks_put(host, (int)dtype, i, number(r, i));
     kern_upload(device, buffer.data, host, bytes);
     free(host);
     return buffer;
@@ -60,6 +61,10 @@ static double the_rows(int ranks, int64_t i) {
     (void)ranks;
     return number(i / COUNT, i % COUNT);
 }
+static double the_long_rows(int ranks, int64_t i) {
+    (void)ranks;
+    return number(i / MANY, i % MANY);
+}
 static double the_last(int ranks, int64_t i) {
     return number(ranks - 1, i);
 }
@@ -71,8 +76,9 @@ static void on_the_device(const kern_comm *comm, const kern_device *device, void
     for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
         kern_dtype dtype = dtypes[d];
         size_t row = COUNT * kern_dtype_bytes(dtype);
-        kern_buffer own = filled(device, dtype, 1, comm->rank), to = filled(device, dtype, 1, 9);
-        kern_buffer rows = filled(device, dtype, comm->ranks, comm->rank);
+        kern_buffer own = filled(device, dtype, COUNT, comm->rank),
+                    to = filled(device, dtype, COUNT, 9);
+        kern_buffer rows = filled(device, dtype, comm->ranks * COUNT, comm->rank);
         comm->reduce(comm, stream, to.data, own.data, COUNT, dtype, KERN_SUM);
         check(to, dtype, COUNT, the_sum, comm->ranks, 0);
         comm->reduce(comm, stream, to.data, own.data, COUNT, dtype, KERN_MAX);
@@ -85,7 +91,7 @@ static void on_the_device(const kern_comm *comm, const kern_device *device, void
                          row);
         check(rows, dtype, comm->ranks * COUNT, the_rows, comm->ranks, 0);
         kern_buffer_destroy(&to);
-        to = filled(device, dtype, 1, comm->rank);
+        to = filled(device, dtype, COUNT, comm->rank);
         comm->broadcast(comm, stream, to.data, row, comm->ranks - 1);
         check(to, dtype, COUNT, the_last, comm->ranks, 0);
         comm->reduce(comm, stream, own.data, own.data, COUNT, dtype, KERN_MIN);
@@ -158,6 +164,31 @@ static void in_pieces(const kern_comm *comm, const kern_device *device) {
         comm->broadcast(comm, stream, row.data, row.bytes, (int)turn % ranks);
         check_many(row, ROWS, 0, ranks, (int)turn % ranks, turn);
         kern_buffer_destroy(&row);
+        kern_buffer_destroy(&rows);
+    }
+}
+
+/* In place, on memory that does not fit into what ranks share. */
+static void of_many(const kern_comm *comm, const kern_device *device) {
+    static const kern_dtype dtypes[] = {KERN_F32, KERN_F64, KERN_BF16};
+    kern_stream *stream = device->stream;
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        kern_dtype dtype = dtypes[d];
+        size_t row = MANY * kern_dtype_bytes(dtype);
+        kern_buffer own = filled(device, dtype, MANY, comm->rank);
+        kern_buffer rows = filled(device, dtype, comm->ranks * MANY, comm->rank);
+        kern_buffer part = {.device = device, .bytes = row};
+        part.data = (char *)rows.data + (size_t)comm->rank * row;
+        comm->reduce(comm, stream, own.data, own.data, MANY, dtype, KERN_SUM);
+        check(own, dtype, MANY, the_sum, comm->ranks, 0);
+        comm->reduce_scatter(comm, stream, part.data, rows.data, MANY, dtype, KERN_SUM);
+        check(part, dtype, MANY, the_sum, comm->ranks, (int64_t)comm->rank * MANY);
+        kern_buffer_destroy(&own);
+        own = filled(device, dtype, MANY, comm->rank);
+        device->copy(stream, part.data, row, own.data, row, row, 1);
+        comm->all_gather(comm, stream, rows.data, part.data, row);
+        check(rows, dtype, comm->ranks * MANY, the_long_rows, comm->ranks, 0);
+        kern_buffer_destroy(&own);
         kern_buffer_destroy(&rows);
     }
 }
@@ -235,7 +266,7 @@ typedef struct {
 
 static void mix_up(const kern_comm *comm, const kern_device *device, void *context) {
     outcome *own = context;
-    kern_buffer buffer = filled(device, KERN_F32, 1, 0);
+    kern_buffer buffer = filled(device, KERN_F32, COUNT, 0);
     comm->reduce(comm, device->stream, buffer.data, buffer.data, COUNT - comm->rank, KERN_F32,
                  KERN_SUM);
     own->status = kern_finish(device->stream);
@@ -245,7 +276,7 @@ static void mix_up(const kern_comm *comm, const kern_device *device, void *conte
 
 static void leave(const kern_comm *comm, const kern_device *device, void *context) {
     outcome *own = context;
-    kern_buffer buffer = filled(device, KERN_F32, 1, 0);
+    kern_buffer buffer = filled(device, KERN_F32, COUNT, 0);
     if (comm->rank) comm->broadcast(comm, device->stream, buffer.data, buffer.bytes, 0);
     own->status = kern_finish(device->stream);
     snprintf(own->text, sizeof own->text, "%s", kern_error());
@@ -286,6 +317,7 @@ static void processes_have_the_same(void **state) {
             in_pieces(axes[i], test_device());
             on_the_host(axes[i], test_device(), NULL);
         }
+        if (tensor == 1) of_many(ranks->job, test_device());
         launch_ranks_close(ranks);
     }
 }
