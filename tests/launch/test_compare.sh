@@ -1,7 +1,8 @@
 #!/bin/bash
 # launch/compare.sh, with the real program on small texts under the real books' names, two steps and a
-# small width: eight runs, their table, numbers and picture; run again, it does nothing again. The installation, the build and the fetching of books are stand-ins. Arguments: the program,
-# the source directory.
+# small width: eight runs, their table, numbers and picture; run again, it does nothing again. The
+# installation, the build and the fetching of books are stand-ins. Arguments: the program, the source
+# directory.
 # NOT_SANITIZED: the commands that the script calls are tests of their own.
 set -euo pipefail
 program=$(realpath "$1")
@@ -17,7 +18,9 @@ for name in install build books; do echo true >launch/$name.sh; done
 cat >build/ttt <<END
 #!/bin/bash
 echo "\$*" >>calls
-[[ "\$1 \$2" != "train compare"* && "\$1 \$2" != "train quickstart"* ]] || set -- "\$@" model.dim=32 model.heads=2 train.batch=1
+case "\$1 \$2" in
+    "train compare"* | "train quickstart"*) set -- "\$@" model.dim=32 model.heads=2 train.batch=1 ;;
+esac
 exec "$program" "\$@"
 END
 chmod +x build/ttt
