@@ -68,7 +68,7 @@ static void less_memory_costs_work(void **state) {
     double before = all.memory.executed_flops, limit = 0.97 * (double)all.memory.total;
     int fitted = 0;
     for (; fit_of(&fit, limit, "train.batch=2", "train.micro_batch=2") == KERN_OK;
-         limit *= SANITIZED ? 0.7 : 0.85, fitted++) {
+         limit *= 0.85, fitted++) {
         assert_true((double)fit.memory.total <= limit);
         assert_true(fit.memory.executed_flops > all.memory.executed_flops);
         assert_true(fit.memory.executed_flops >= 0.9 * before);
