@@ -13,8 +13,11 @@ options=()
 install_options=(--tests)
 ctest_options=()
 targets=()
-engine() { # the labels and the targets of the kernels' and the engine's tests
-    ctest_options+=(--label-regex '^(kernels|autodiff)$')
+# The labels and the targets of the kernels' and the engine's tests; without those that compile with
+# what they choose themselves, or for an instruction set of their own.
+engine() {
+    ctest_options+=(--label-regex '^(kernels|autodiff)$'
+        --exclude-regex '^(test_(add_op|cuda_code|instructions)|cuda_kernels_.*)$')
     targets=(ttt tests_kernels tests_autodiff)
 }
 while [ $# -gt 0 ]; do

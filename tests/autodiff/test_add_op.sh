@@ -1,6 +1,7 @@
 #!/bin/bash
 # docs/add-an-op.md, followed to the letter in a copy of the engine: the new operation passes test_ops,
 # and fails it once its rule, or its value, is wrong; many of them are one plan. Arguments: the program, the source directory.
+# NOT_SANITIZED: test_ops is, with operations of the same form.
 set -euo pipefail
 build=$(dirname "$(realpath "$1")")
 source=$(realpath "$2")
@@ -36,7 +37,6 @@ cached() { # the value of a CMake variable
 }
 flags=(-std=c11 -O1 -D_GNU_SOURCE -DTESTS_DIR='""' -fopenmp -ffp-contract=off -fno-math-errno
        -fno-trapping-math -I.)
-[ "$(cached TTT_SANITIZE)" != ON ] || flags+=(-fsanitize=address,undefined)
 compiler=$(cached CMAKE_C_COMPILER)
 export compile="$compiler ${flags[*]@Q} -c"
 

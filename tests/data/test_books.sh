@@ -1,6 +1,7 @@
 #!/bin/bash
 # data/books.py on packages made here: R data written by rules of its own, texts with every trap; and
 # launch/books.sh, which must touch nothing where the books are not those it expects.
+# NOT_SANITIZED: no program of ours runs.
 # Arguments: the program, the source directory.
 set -euo pipefail
 source=$(realpath "$2")

@@ -126,7 +126,7 @@ static void test_few_rows(void **state) {
         current = (int)i;
         check_plain(few_shape(i), few_cases[i][6], few_cases[i][7]);
     }
-    for (int64_t past = 0; past < 70; past++)
+    for (int64_t past = 0; past < 70; past += SANITIZED ? 3 : 1)
         for (int64_t rows = 1; rows <= 4; rows++)
             check_plain(shape_of(1, rows, 2, 1, 3, past / 2 + 1), past, 0);
 }
@@ -135,7 +135,7 @@ static void test_few_rows(void **state) {
 static void test_windows(void **state) {
     (void)state;
     random_state = 12;
-    for (int64_t window = 1; window <= 34; window++)
+    for (int64_t window = 1; window <= 34; window += SANITIZED ? 3 : 1)
         for (int64_t past = 0; past <= 40; past += 20)
             check_plain(shape_of(1, 140, 1, 1, 2, window), past + past / 20, 0);
 }
@@ -200,7 +200,7 @@ static void test_differences(void **state) {
     (void)state;
     random_state = 2;
     for (int stage = 1; stage <= 2; stage++)
-        for (size_t i = 0; i < CASES; i++)
+        for (size_t i = 0; i < CASES; i += SANITIZED ? 3 : 1)
             check_differences(case_shape(i), cases[i][6], cases[i][7], stage);
 }
 

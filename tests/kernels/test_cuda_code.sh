@@ -3,6 +3,7 @@
 # them (launch/cuda.cmake; a kernel that spills registers does not build), registers of each and blocks
 # that a multiprocessor has at once are as tests/kernels/cuda/code.txt says for nvcc of that version
 # (TTT_RENEW=1 writes it); and where there is cuobjdump, tensor cores work in the loops.
+# NOT_SANITIZED: no program of ours runs.
 set -euo pipefail
 program=$1
 source=$2

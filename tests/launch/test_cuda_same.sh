@@ -2,13 +2,10 @@
 # The commands on cuda-bench, the CUDA device with stand-ins for CUDA: training as on the CPU, a run
 # that moves there and back, one that is killed and goes on, evaluating, reading; what is said where
 # something is missing. Arguments: the program, the source directory.
+# NOT_SANITIZED: threads of a block are fibers, which sanitizers do not follow.
 set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_cuda_same
-if grep -q 'TTT_SANITIZE:BOOL=ON' "${ttt%/*}/CMakeCache.txt"; then
-    echo "test_cuda_same: skipped: threads of a block are fibers, which sanitizers do not follow"
-    exit 77
-fi
 export TTT_CUDA_PLUGIN=${ttt%/*}/tests/libttt_cuda_bench.so
 export TTT_BENCH_ROWS=cpu TTT_CACHE=/dev/null
 

@@ -6,8 +6,11 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_device_same
 
+# Sanitized, two precisions: what the check device forbids, it sees by itself.
+precisions='f32 bf16 f64'
+! grep -q __asan_init "$ttt" || precisions='f32 bf16'
 short=(train.steps=4 train.total_steps=30 data.valid=valid.h5 run.eval_every=2 run.eval_windows=2 run.save_every=2 run.keep_last=0)
-for precision in f32 bf16 f64; do
+for precision in $precisions; do
     train $precision "${short[@]}" train.precision=$precision
     train $precision-check "${short[@]}" train.precision=$precision train.device=check
     same $precision $precision-check
@@ -32,7 +35,7 @@ on() { # COMMAND WORDS...: its standard output on both devices is the same
     [ -s here ] || fault "ttt $command $* prints nothing"
     cmp here there || fault "ttt $command $* differs on the check device"
 }
-for run in f32-check bf16 f64; do
+for run in f32-check ${precisions#* }; do
     on eval $run --data valid.h5 --windows 2 --by-position
     on eval $run --text train.txt --sum
     on infer $run --prompt "It was" --tokens 40 --seed 3

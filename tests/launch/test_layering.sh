@@ -2,6 +2,7 @@
 # Who may include whom, and what can be checked of the house style without a compiler: sizes, names,
 # words. Arguments: the program, the source directory. First a small tree with one fault of each kind
 # must be reported fault by fault, then the project's own tree must have none.
+# NOT_SANITIZED: the sources are the same, and no program of ours runs.
 set -euo pipefail
 program=$1
 source=$2

@@ -2,6 +2,7 @@
 # What launch/quickstart.sh does when it is run again: nothing that is done, and what was interrupted
 # goes on. The program, the installation and the books are stand-ins here that write down how they
 # were called. Arguments: the program (not used), the source directory.
+# NOT_SANITIZED: no program of ours runs.
 set -euo pipefail
 source=$2
 scratch=$(mktemp -d)

@@ -2,6 +2,7 @@
 # launch/slurm.sbatch on a real Slurm of one node: a job that is told to stop saves and queues again, one
 # goes on to the end with the same bits; a step without PMIx is refused. Skipped where there is no
 # Slurm (Debian and Ubuntu: slurm-wlm). Arguments: the program, the source directory.
+# NOT_SANITIZED: it is the script that is tested; what ranks do, test_ranks_train and _kill show.
 set -euo pipefail
 for program in slurmctld slurmd sbatch; do
     command -v $program >/dev/null || { echo "there is no $program"; exit 77; }

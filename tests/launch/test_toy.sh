@@ -3,6 +3,7 @@
 # runs, their table by token index, picture and verdict; run again, it does nothing again. The
 # installation, the build and the fetching of books are stand-ins. Arguments: the program, the source
 # directory.
+# NOT_SANITIZED: the commands that the script calls are tests of their own.
 # shellcheck disable=SC2016  # awk has a $ of its own
 set -euo pipefail
 program=$(realpath "$1")

@@ -6,7 +6,8 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_train
 
-train a data.valid=valid.h5 run.eval_every=20 run.eval_windows=3 train.steps=150 run.save_every=50
+train a train.batch=4 train.micro_batch=2 data.valid=valid.h5 run.eval_every=20 run.eval_windows=3 \
+    train.steps=150 run.save_every=50
 says log '^step 1/150  loss 5\.[0-9]{4}  [0-9.]+[kM]? tokens/s  [0-9]+ % of peak'
 says log '^step 150/150  loss '
 says log '^step 20  validation loss [0-9.]+ \+- [0-9.]+$'

@@ -221,7 +221,7 @@ for large in model.vocab=2147483647 'model.heads=65536 model.head_size=65536' 'm
     refused 1 'training needs at least .*B, and train.memory_limit is' ./tiny.yaml run.dir=new $large
 done
 before=$(contents ten)
-for change in train.lr=1 train.micro_batch=4 model.dim=48 train.seed=1 data.across_documents=true \
+for change in train.lr=1 train.micro_batch=$((3 - micro)) model.dim=48 train.seed=1 data.across_documents=true \
     inner.chunk=32 train.precision=bf16 train.init_from=whole run.dir=other; do
     refused 1 "${change%=*}=.* cannot be given to a run that goes on" --resume ten "$change"
 done

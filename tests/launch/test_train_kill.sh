@@ -10,7 +10,7 @@ RANDOM=20240607 # a seed: the same moments, as far as a clock allows
 # Enough steps that a signal finds some left to do. Sanitized ones take long; then fewer, and fewer
 # kills: when they come is nothing that a sanitizer looks for.
 steps=120 most_kills=20 signals='INT TERM HUP USR1'
-! grep -q __asan_init "$ttt" || steps=40 most_kills=6 signals='INT HUP'
+! grep -q __asan_init "$ttt" || steps=32 most_kills=4 signals='INT HUP'
 options=(train.steps=$steps run.save_every=4 data.valid=valid.h5 run.eval_every=6 run.eval_windows=2)
 train whole "${options[@]}"
 
@@ -100,17 +100,18 @@ for signal in $signals; do
 done
 
 # In an evaluation: what it would have measured is made up for.
-evaluation=("${options[@]}" run.eval_windows=0 run.eval_every=60 train.steps=60 train.total_steps=120)
+half=$((steps / 2))
+evaluation=("${options[@]}" run.eval_windows=0 run.eval_every=$half train.steps=$half train.total_steps=$steps)
 for k in 1 2 3 4; do cp valid.h5 valid$k.h5; done
 long=$(printf 'valid%d.h5,' 1 2 3 4)
 train evaluated "${evaluation[@]}" "data.valid=${long%,}"
 begin stopped.log stopped.log "$ttt" train ./tiny.yaml run.dir=stopped "${evaluation[@]}" "data.valid=${long%,}"
-wait_for_lines stopped 59 || fault "$(cat stopped.log)"
+wait_for_lines stopped $((half - 1)) || fault "$(cat stopped.log)"
 kill -INT $pid
 ended
 if [ $code = 130 ]; then
-    says stopped.log 'stopped and saved at step 60 of 60, in the last evaluation; to go on: ttt train --resume stopped'
-    [ "$(lines stopped)" = 60 ] || fault "an evaluation that was stopped left a line"
+    says stopped.log "stopped and saved at step $half of $half, in the last evaluation; to go on: ttt train --resume stopped"
+    [ "$(lines stopped)" = $half ] || fault "an evaluation that was stopped left a line"
     "$ttt" train --resume stopped >log 2>&1 || fault "$(cat log)"
 else # the machine was faster than the signal
     [ $code = 0 ] || fault "exit code $code: $(cat stopped.log)"

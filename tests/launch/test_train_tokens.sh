@@ -12,7 +12,7 @@ head -n 2000 gpt2.bpe >few.bpe # a vocabulary of its own
 cp train.h5 bytes.h5
 sed 's/data: .*/data: {train: train.h5, tokenizer: gpt2.bpe}/; s/vocab: 257, bos: 256/vocab: 50257, bos: 50256/
      s/dim: 32, heads: 2, mlp: 48/dim: 8, heads: 1, mlp: 12/; s/steps: 30, warmup_steps: 5/steps: 4, warmup_steps: 0/
-     s/batch: 4, micro_batch: 2/batch: 1, micro_batch: 1/; s/lr: 0.5, warmup_steps: 5/lr: 0.5/; s/save_every: 5/save_every: 1/' tiny.yaml >tokens.yaml
+     s/batch: [0-9], micro_batch: [0-9]/batch: 1, micro_batch: 1/; s/lr: 0.5, warmup_steps: 5/lr: 0.5/; s/save_every: 5/save_every: 1/' tiny.yaml >tokens.yaml
 mv tokens.yaml tiny.yaml
 for name in train valid; do "$ttt" pack --tokenizer gpt2.bpe --split $name --out $name.h5 $name.txt >log; done
 "$ttt" pack --tokenizer few.bpe --out few.h5 train.txt >log

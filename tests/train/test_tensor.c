@@ -3,6 +3,7 @@
  * of model; what must be divided and cannot be is refused. */
 #include "tests/infer/tiny.h"
 #include "tests/ranks.h"
+#include "tests/sanitized.h"
 #include "train/gradient.h"
 #include "train/step.h"
 
@@ -268,25 +269,15 @@ static void ranks_compute_as_one(void **state) {
         "model.pattern=k kvb.heads=4 kvb.inner=8 kvb.chunk=16 kvb.rank=3 kvb.muon=true "
         "kvb.scale=false kvb.qk_norm=off inner.mode=off inner.suffix=0",
     };
-#ifdef __SANITIZE_ADDRESS__
-    int most = 2;
-#else
-    int most = 4;
-#endif
-    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-        check(variants[i], most, i % 2 ? 0 : 1e9, true);
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i += SANITIZED ? 3 : 1)
+        check(variants[i], SANITIZED ? 2 : 4, i % 2 ? 0 : 1e9, true);
 }
 
 static void every_mixture_on_two_ranks(void **state) {
     (void)state;
     static const char *const attention[] = {"model.attention=window", "model.attention=full",
                                             "model.attention=hybrid model.full_every=2"};
-#ifdef __SANITIZE_ADDRESS__
-    int stride = 5;
-#else
-    int stride = test_device()->host ? 1 : 5;
-#endif
-    for (int i = 0; i < 72; i += stride) {
+    for (int i = 0; i < 72; i += SANITIZED ? 10 : test_device()->host ? 1 : 5) {
         char overrides[256];
         snprintf(overrides, sizeof overrides,
                  "model.blocks=2 inner.suffix=2 inner.chunk=8 %s model.kv_heads=%d model.tied=%s "
@@ -349,7 +340,7 @@ static void refusals_say_what_works(void **state) {
 
 /* ---- steps ---- */
 
-enum { STEPS = 20, BATCH = 4 };
+enum { STEPS = SANITIZED ? 6 : 20, BATCH = 4 };
 
 typedef struct {
     const tiny *m;
@@ -392,7 +383,7 @@ static void steps_of_a_mesh_are_one_ranks(void **state) {
     one.m = &m;
     tiny_tokens(&m, one.tokens, STEPS * BATCH * (T + 1), 9);
     ranks_run_mesh(1, 1, take_steps, &one, sizeof one);
-    assert_true(fabs(one.loss[STEPS - 1] - one.loss[0]) > 0.01); /* something is learned */
+    assert_true(SANITIZED || fabs(one.loss[STEPS - 1] - one.loss[0]) > 0.01); /* it learns */
     for (size_t i = 0; i < sizeof mesh / sizeof *mesh; i++) {
         for (int r = 0; r < mesh[i][0]; r++) run[r] = one;
         ranks_run_mesh(mesh[i][0], mesh[i][1], take_steps, run, sizeof *run);
