@@ -62,6 +62,7 @@ make_copy() { # the scratch copy in $1
 case "\${1:-} \$*" in
     *--resume* | *--help* | "bench bench ops"*) ;;
     train* | "bench bench"*) set -- "\$@" $few \${TTT_DOCS_CUT:-} $tiny ;;
+    "plan plan 3b"* | "plan plan 760m"*) set -- "\$@" ${tiny:+$tiny inner.suffix=1} ;;
 esac
 exec "$program" "\$@"
 END

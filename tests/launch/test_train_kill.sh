@@ -9,8 +9,8 @@ RANDOM=20240607 # a seed: the same moments, as far as a clock allows
 
 # Enough steps that a signal finds some left to do. Sanitized ones take long; then fewer, and fewer
 # kills: when they come is nothing that a sanitizer looks for.
-steps=120 most_kills=20 signals='INT TERM HUP USR1'
-! grep -q __asan_init "$ttt" || steps=32 most_kills=4 signals='INT HUP'
+steps=120 most_kills=20 signals='INT TERM HUP USR1' many=64 # sequences make a step long
+! grep -q __asan_init "$ttt" || steps=32 most_kills=4 signals='INT HUP' many=8
 options=(train.steps=$steps run.save_every=4 data.valid=valid.h5 run.eval_every=6 run.eval_windows=2)
 train whole "${options[@]}"
 
@@ -120,7 +120,7 @@ same evaluated stopped
 same_metrics evaluated stopped
 
 # A second signal ends at once and saves nothing.
-begin twice.log twice.log "$ttt" train ./tiny.yaml run.dir=twice train.batch=64 train.context=512 train.threads=1 run.save_every=0
+begin twice.log twice.log "$ttt" train ./tiny.yaml run.dir=twice train.batch=$many train.context=512 train.threads=1 run.save_every=0
 wait_for_lines twice 0 || fault "$(cat twice.log)"
 kill -INT $pid
 await "the first signal to be seen" says_or_gone twice.log 'finishing this step' # two that wait together would be one
