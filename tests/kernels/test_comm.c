@@ -312,9 +312,9 @@ static void processes_have_the_same(void **state) {
         assert_int_equal(ranks->tensor->ranks, tensor);
         assert_int_equal(ranks->job->rank,
                          ranks->data->rank * ranks->tensor->ranks + ranks->tensor->rank);
+        in_pieces(ranks->job, test_device());
         for (int i = 0; i < 3; i++) {
             on_the_device(axes[i], test_device(), NULL);
-            in_pieces(axes[i], test_device());
             on_the_host(axes[i], test_device(), NULL);
         }
         if (tensor == 1) of_many(ranks->job, test_device());
