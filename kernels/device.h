@@ -7,7 +7,8 @@
  * Calls are made on a stream, all by one thread, and run in its order, possibly
  * later; they take addresses in the device's memory unless something else is said, and none of them
  * fails on its own: a stream keeps its first error, and what follows is undefined until
- * kern_finish() has told of it. All local. */
+ * kern_finish() has told of it. A device has a second stream, for what ranks do together while the
+ * first one computes. All local. */
 #ifndef KERNELS_DEVICE_H
 #define KERNELS_DEVICE_H
 
@@ -83,6 +84,11 @@ struct kern_device {
     bool host;        /* its memory is the program's: what reads it may keep pointers to it */
     const kern_machine *machine; /* how much of what it does at a time, and how fast */
     kern_stream *stream;
+    /* The second one, for collectives alone (kernels/comm.h). */
+    kern_stream *beside;
+    /* What is called on `later`, one of the two, from here on runs when all that was called on the
+     * other one has run; an error of `beside` becomes the stream's. Not within a recording. */
+    void (*order)(kern_stream *later, kern_stream *earlier);
     /* Aligned to 64 bytes, contents undefined; `what` names it in the error. free may be given
      * NULL; it waits for calls that still use the memory. */
     kern_status (*alloc)(void **memory, size_t bytes, const char *what);

@@ -1,8 +1,10 @@
 /* The check device: the CPU, made as strict as another machine. Its addresses are real ones with a
  * bit set that no address has, so that whatever touches its memory from outside faults at once; new
  * memory is NaN; calls are noted and run when somebody waits for them, so that a result that is
- * read too early is NaN too; recordings are lists of such calls. A host address among the operands
- * of a call, or one of memory that was freed, ends the program. */
+ * read too early is NaN too; those of the second stream read at once, with what the first one has
+ * to have run before them, and their results come when that waits for them; recordings are lists of
+ * such calls. A host address among the operands of a call, or one of memory that was freed, ends
+ * the program. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +220,51 @@ static kern_status finish(kern_stream *stream) {
     return KERN_OK;
 }
 
+/* ---- the second stream ---- */
+
+typedef struct kept {
+    struct kept *next;
+    void *to, *result;
+    size_t bytes;
+} kept;
+
+static _Thread_local kept *newest;
+
+void kern_check_keep(void *to, void *result, size_t bytes) {
+    kept *made = kern_array(1, sizeof *made);
+    if (recording) complain("a call on the second stream while recording", to);
+    memset(to, 0xff, bytes);
+    *made = (kept){newest, to, result, bytes};
+    newest = made;
+}
+
+/* The oldest first. */
+static void deliver(kept *last) {
+    if (!last) return;
+    deliver(last->next);
+    memcpy(last->to, last->result, last->bytes);
+    free(last->result);
+    free(last);
+}
+
+static void deliver_late(void *arguments) {
+    deliver(*(kept **)arguments);
+}
+
+static void order(kern_stream *later, kern_stream *earlier) {
+    if (recording) complain("an order of the streams while recording", NULL);
+    if (earlier != earlier->device->beside) {
+        kern_check_run();
+        return;
+    }
+    *(kept **)kern_check_note(deliver_late, sizeof newest) = newest;
+    newest = NULL;
+    if (later->status == KERN_OK) later->status = earlier->status;
+    earlier->status = KERN_OK;
+}
+
+/* ---- recordings ---- */
+
 static void record(kern_stream *stream) {
     (void)stream;
     if (recording) complain("a recording within another", NULL);
@@ -259,11 +306,13 @@ static void check_leave(kern_comm *comm) {
     (void)comm;
 }
 
-static kern_stream the_stream;
+static kern_stream the_stream, the_beside;
 
 static const kern_device check = {.name = "check",
                                   .machine = &kern_machine_cpu,
                                   .stream = &the_stream,
+                                  .beside = &the_beside,
+                                  .order = order,
                                   .alloc = check_alloc,
                                   .free = check_free,
                                   .copy = copy,
@@ -284,7 +333,7 @@ static const kern_device check = {.name = "check",
                                   .rows = &kern_check_rows,
                                   .move = &kern_check_move};
 
-static kern_stream the_stream = {.device = &check};
+static kern_stream the_stream = {.device = &check}, the_beside = {.device = &check};
 
 const kern_device *kern_device_check(void) {
     return &check;

@@ -15,6 +15,10 @@ void *kern_check_note(void (*run)(void *arguments), size_t bytes);
 /* Makes all calls that are due. */
 void kern_check_run(void);
 
+/* A call on the second stream has run at once, which it may, with `result` for the memory at `to`,
+ * a real address: there is NaN until the first stream is ordered behind it. Takes `result`. */
+void kern_check_keep(void *to, void *result, size_t bytes);
+
 extern const kern_matmul_ops kern_check_matmul;
 extern const kern_attention_ops kern_check_attention;
 extern const kern_rows_ops kern_check_rows;

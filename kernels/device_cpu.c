@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/beside.h"
 #include "kernels/copy.h"
 #include "kernels/device.h"
 #include "kernels/gather.h"
@@ -166,12 +167,21 @@ static kern_status finish(kern_stream *stream) {
     return KERN_OK;
 }
 
-static kern_stream the_stream;
+/* What is called on the first stream has run. */
+static void order(kern_stream *later, kern_stream *earlier) {
+    if (earlier != earlier->device->beside) return;
+    kern_status status = kern_beside_finish(earlier);
+    if (later->status == KERN_OK) later->status = status;
+}
+
+static kern_stream the_stream, the_beside;
 
 static const kern_device cpu = {.name = "cpu",
                                 .host = true,
                                 .machine = &kern_machine_cpu,
                                 .stream = &the_stream,
+                                .beside = &the_beside,
+                                .order = order,
                                 .alloc = kern_alloc,
                                 .free = kern_free,
                                 .copy = copy,
@@ -186,7 +196,7 @@ static const kern_device cpu = {.name = "cpu",
                                 .rows = &rows,
                                 .move = &move};
 
-static kern_stream the_stream = {.device = &cpu};
+static kern_stream the_stream = {.device = &cpu}, the_beside = {.device = &cpu};
 
 const kern_device *kern_device_cpu(void) {
     return &cpu;

@@ -16,8 +16,9 @@
 static const double BEAT_SECONDS = 0.5, GRACE_SECONDS = 0.3, LEAVING_SECONDS = 2,
                     LINGER_SECONDS = 3;
 enum {
-    SILENT_BEATS = 30
-}; /* own beats without one of another: no clock runs while we stand still */
+    SILENT_BEATS = 30, /* own beats without one of another: no clock runs while we stand still */
+    WAITERS = 2        /* the threads of the two streams (kernels/device.h) */
+};
 
 /* What is known of a rank. */
 typedef struct {
@@ -34,8 +35,10 @@ static struct {
     watched *of;
     int64_t beat;
     int wake;             /* an eventfd: the thread has something to tell */
-    pthread_mutex_t lock; /* own, patience, why */
+    pthread_mutex_t lock; /* own, patience, why, who waits */
     watch_message own;
+    int waiters;
+    char waits_for[WAITERS][WATCH_TEXT]; /* each thread that has ever waited; "" does not now */
     double patience;
     char why[WATCH_TEXT];
     bool there;
@@ -55,10 +58,16 @@ void launch_watch_patience(double seconds) {
 }
 
 void launch_watch_waits(const char *what) {
+    static _Thread_local int place = -1;
     pthread_mutex_lock(&watch.lock);
-    watch.own.state = what ? WATCH_WAITS : WATCH_WORKS;
+    if (place < 0) place = watch.waiters++;
+    ASSERT(place < WAITERS);
+    snprintf(watch.waits_for[place], WATCH_TEXT, "%s", what ? what : "");
+    int of = 0;
+    while (of + 1 < WAITERS && !*watch.waits_for[of]) of++;
+    watch.own.state = *watch.waits_for[of] ? WATCH_WAITS : WATCH_WORKS;
     watch.own.change++;
-    snprintf(watch.own.text, sizeof watch.own.text, "%s", what ? what : "");
+    snprintf(watch.own.text, WATCH_TEXT, "%s", watch.waits_for[of]);
     pthread_mutex_unlock(&watch.lock);
 }
 

@@ -19,7 +19,7 @@ void launch_watch_patience(double seconds);
 /* Why the job is at its end, NULL while it is not: what waits for other ranks gives up then. */
 const char *launch_watch_failure(void);
 
-/* This rank waits for others, in a collective that `what` describes; NULL: no longer. */
+/* This thread waits for other ranks, in a collective that `what` describes; NULL: no longer. */
 void launch_watch_waits(const char *what);
 
 /* This rank has failed, for the reason that the text is; or, where its status is KERN_ERR_RANKS,

@@ -223,8 +223,9 @@ static inline void *ranks_begin(void *argument) {
     ranks_thread *own = argument;
     omp_set_num_threads(1);
     kern_device device = *test_device();
-    kern_stream stream = {.device = &device};
+    kern_stream stream = {.device = &device}, beside = {.device = &device};
     device.stream = &stream;
+    device.beside = &beside;
     kern_comm checked[RANKS_COMMS];
     const kern_comm *comm[RANKS_COMMS];
     for (int i = 0; i < RANKS_COMMS; i++) {

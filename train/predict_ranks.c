@@ -44,6 +44,15 @@ static void add_run(void *context, int phase, const ad_plan *plan, int64_t befor
     }
 }
 
+/* How long what comes behind the suffix's reverse of the last micro-batch takes. */
+static double seconds_beside(const train_step *step) {
+    const train_step_spec *spec = train_step_spec_of(step);
+    if (!train_can_predict(spec->device->machine)) return 0;
+    int64_t sequences = train_sequences(spec->conf, spec->ranks);
+    return train_predict(step).phase[TRAIN_PREFIX_VJP].seconds * (double)spec->micro_batch /
+           (double)sequences;
+}
+
 void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, double network) {
     const train_step_spec *spec = train_step_spec_of(step);
     const infer_parameters *layout = infer_model_parameters(train_step_model(step));
@@ -56,14 +65,16 @@ void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, d
     memset(sent, 0, TRAIN_SENDS * sizeof *sent);
     if (tensor > 1) train_step_visit_runs(step, add_run, &s);
     add(&sent[TRAIN_SEND_SHARED], &near, 1, element * (double)layout->summed.count, 2);
+    train_sent *gradient = &sent[TRAIN_SEND_GRADIENT];
     for (int i = 0; i < shard->pieces && shard->ranks > 1; i++) {
-        double elements = (double)shard->piece[i].share * data;
-        add(&sent[TRAIN_SEND_GRADIENT], &far, 1, element * elements, 1);
+        double elements = (double)shard->piece[i].share * data, before = gradient->seconds;
+        add(gradient, &far, 1, element * elements, 1);
+        if (shard->piece[i].early) gradient->hidden += gradient->seconds - before;
         add(&sent[TRAIN_SEND_WEIGHTS], &far, 1,
             (i == shard->apart ? sizeof(uint16_t) : element) * elements, 1);
     }
     double exact = element * (double)train_weights_exact(train_step_weights(step));
     add(&sent[TRAIN_SEND_WEIGHTS], &far, 1, exact, 2);
-    if (shard->ranks == 1)
-        add(&sent[TRAIN_SEND_GRADIENT], &far, 1, element * (double)shard->flat, 2);
+    if (shard->ranks == 1) add(gradient, &far, 1, element * (double)shard->flat, 2);
+    if (gradient->hidden > 0) gradient->hidden = fmin(gradient->hidden, seconds_beside(step));
 }

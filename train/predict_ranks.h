@@ -26,10 +26,11 @@ extern const char *const train_send_name[TRAIN_SENDS];
 typedef struct {
     double calls, bytes; /* bytes: of what a call's buffers hold whole, count x element (x ranks) */
     double seconds;
+    double hidden; /* of them, beside computing, where that can be predicted (train/predict.h) */
 } train_sent;
 
-/* `network`: bytes/s of a rank's port. Nothing is sent while something is computed: all calls are
- * in the order of the device's stream. */
+/* `network`: bytes/s of a rank's port. What is early of the gradient (train/shard.h) is sent while
+ * the prefix's reverse of the last micro-batch runs, all else while nothing is computed. */
 void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, double network);
 
 #endif

@@ -55,7 +55,8 @@ train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank,
     for (int i = 0; i < TRAIN_PIECES; i++) {
         int64_t share = (begin[i + 1] - begin[i]) / ranks;
         int64_t home = shard.weights + (i == shard.apart ? 0 : rank * share);
-        shard.piece[i] = (train_piece){begin[i], share, shard.elements, home};
+        shard.piece[i] =
+            (train_piece){begin[i], share, shard.elements, home, i == TRAIN_PIECE_SUFFIX};
         shard.elements += share;
         shard.weights += i == shard.apart ? share : share * ranks;
     }

@@ -14,13 +14,14 @@
 typedef struct {
     int64_t first, share;
     int64_t place, home; /* of the own part among moments, among weights */
+    bool early;          /* its gradient is complete when the prefix's reverse begins */
 } train_piece;
 
 /* In the order of the flat buffers. With one rank all is one piece, the first. */
 enum {
     TRAIN_PIECE_EMBEDDING,
     TRAIN_PIECE_PREFIX,
-    TRAIN_PIECE_SUFFIX, /* complete when the prefix's reverse begins; may be empty, as the others */
+    TRAIN_PIECE_SUFFIX, /* may be empty, as the others */
     TRAIN_PIECE_REST,   /* what does not decay, of all blocks */
     TRAIN_PIECES
 };

@@ -261,24 +261,31 @@ static void *part_of(const train_step *step, void *flat, int64_t element) {
     return (char *)flat + (size_t)element * kern_dtype_bytes(step->buffers.dtype);
 }
 
-/* Of a piece of the gradient the own part becomes the sum over the data ranks. */
-static void reduce(const train_step *step, int piece) {
+/* Of the pieces of the gradient that are complete now the own parts become the sums over the data
+ * ranks, beside what is computed next. */
+static void begin_reducing(const train_step *step, bool early) {
     const train_step_buffers *b = &step->buffers;
     const kern_comm *data = step->spec.ranks->data;
-    const train_piece *p = &step->shard.piece[piece];
-    if (!p->share) return;
-    void *own = part_of(step, b->gradient, p->first + step->shard.rank * p->share);
-    data->reduce_scatter(data, b->device->stream, own, part_of(step, b->gradient, p->first),
-                         p->share, b->dtype, KERN_SUM);
+    const train_shard *shard = &step->shard;
+    kern_stream *beside = b->device->beside;
+    if (data->ranks == 1) return;
+    b->device->order(beside, b->device->stream);
+    for (int i = 0; i < shard->pieces; i++) {
+        const train_piece *p = &shard->piece[i];
+        void *piece = part_of(step, b->gradient, p->first);
+        if (p->early != early || !p->share) continue;
+        if (shard->ranks == 1) /* every rank updates everything */
+            data->reduce(data, beside, piece, piece, p->share, b->dtype, KERN_SUM);
+        else
+            data->reduce_scatter(data, beside,
+                                 part_of(step, b->gradient, p->first + shard->rank * p->share),
+                                 piece, p->share, b->dtype, KERN_SUM);
+    }
 }
 
-/* Where every rank updates everything. */
-static void reduce_whole(const train_step *step) {
-    const train_step_buffers *b = &step->buffers;
-    const kern_comm *data = step->spec.ranks->data;
-    if (data->ranks > 1)
-        data->reduce(data, b->device->stream, b->gradient, b->gradient, step->shard.flat, b->dtype,
-                     KERN_SUM);
+static void end_reducing(const train_step *step) {
+    const kern_device *device = step->buffers.device;
+    if (step->spec.ranks->data->ranks > 1) device->order(device->stream, device->beside);
 }
 
 void train_step_gather(train_step *step) {
@@ -315,19 +322,13 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
                              .gradient_norm = (char *)b->gradient_norm + chunk};
         step->put = false;
         TRY(train_gradient_suffix(step->gradient, b->gradient, &batch));
-        if (step->shard.pieces > 1 && first + micro == b->sequences)
-            reduce(step, TRAIN_PIECE_SUFFIX);
+        if (first + micro == b->sequences) begin_reducing(step, true);
         TRY(train_gradient_prefix(step->gradient));
     }
     train_gradient_share(step->gradient, b->gradient);
-    if (step->shard.pieces == 1) {
-        reduce_whole(step);
-        goto done;
-    }
-    reduce(step, TRAIN_PIECE_PREFIX);
-    reduce(step, TRAIN_PIECE_EMBEDDING);
-    reduce(step, TRAIN_PIECE_REST);
+    begin_reducing(step, false);
 done:
+    end_reducing(step);
     return status;
 }
 

@@ -1,5 +1,5 @@
 /* Ranks on GPUs, one each: collectives by NCCL on the device's stream, so that they are recorded
- * with what is around them; agreement on the host. */
+ * with what is around them, or on the second one; agreement on the host. */
 #include "kernels/comm.h"
 
 #include <stdlib.h>
@@ -8,6 +8,11 @@
 #include "kernels/cuda/nccl.h"
 
 static kern_nccl nccl; /* once it is open */
+
+/* The library's second stream, and what each of the two waits for. It goes first where both have
+ * something to run: other ranks wait for it. */
+static void *beside, *ordered[2];
+enum { BESIDE_PRIORITY = -1 };
 
 typedef struct {
     const kern_comm *host;
@@ -38,32 +43,55 @@ static int how_of(kern_reduction how) {
     return how == KERN_SUM ? KERN_NCCL_SUM : how == KERN_MAX ? KERN_NCCL_MAX : KERN_NCCL_MIN;
 }
 
+static void *library_stream(const kern_stream *stream) {
+    return stream == stream->device->beside ? beside : kern_cuda_stream;
+}
+
+void kern_cuda_order(kern_stream *later, kern_stream *earlier) {
+    bool first = earlier == earlier->device->beside;
+    void *event = ordered[first];
+    ON_STREAM(earlier, RUNTIME(EventRecord, event, library_stream(earlier)));
+    ON_STREAM(later, RUNTIME(StreamWaitEvent, library_stream(later), event, 0));
+    if (!first) return;
+    ON_STREAM(later, earlier->status);
+    earlier->status = KERN_OK;
+}
+
+static kern_status create_beside(void) {
+    kern_status status = KERN_OK;
+    if (beside) return status;
+    TRY(RUNTIME(StreamCreateWithPriority, &beside, KERN_CUDA_NON_BLOCKING, BESIDE_PRIORITY));
+    for (int i = 0; i < 2; i++) TRY(RUNTIME(EventCreateWithFlags, &ordered[i], 0));
+done:
+    return status;
+}
+
 static void reduce(const kern_comm *comm, kern_stream *stream, void *to, const void *from,
                    int64_t count, kern_dtype dtype, kern_reduction how) {
     if (!count) return;
     ON_STREAM(stream, NCCL(AllReduce, from, to, (size_t)count, type_of(dtype), how_of(how),
-                           of(comm)->comm, kern_cuda_stream));
+                           of(comm)->comm, library_stream(stream)));
 }
 
 static void reduce_scatter(const kern_comm *comm, kern_stream *stream, void *to, const void *from,
                            int64_t count, kern_dtype dtype, kern_reduction how) {
     if (!count) return;
     ON_STREAM(stream, NCCL(ReduceScatter, from, to, (size_t)count, type_of(dtype), how_of(how),
-                           of(comm)->comm, kern_cuda_stream));
+                           of(comm)->comm, library_stream(stream)));
 }
 
 static void all_gather(const kern_comm *comm, kern_stream *stream, void *to, const void *from,
                        size_t bytes) {
     if (!bytes) return;
-    ON_STREAM(stream,
-              NCCL(AllGather, from, to, bytes, KERN_NCCL_I8, of(comm)->comm, kern_cuda_stream));
+    ON_STREAM(stream, NCCL(AllGather, from, to, bytes, KERN_NCCL_I8, of(comm)->comm,
+                           library_stream(stream)));
 }
 
 static void broadcast(const kern_comm *comm, kern_stream *stream, void *at, size_t bytes,
                       int root) {
     if (!bytes) return;
-    ON_STREAM(stream,
-              NCCL(Broadcast, at, at, bytes, KERN_NCCL_I8, root, of(comm)->comm, kern_cuda_stream));
+    ON_STREAM(stream, NCCL(Broadcast, at, at, bytes, KERN_NCCL_I8, root, of(comm)->comm,
+                           library_stream(stream)));
 }
 
 static kern_status agree_i64(const kern_comm *comm, int64_t *value, int64_t count,
@@ -95,6 +123,7 @@ kern_status kern_cuda_join(kern_comm *comm, const kern_comm *host) {
                         .agree_f64 = agree_f64,
                         .tell = tell,
                         .context = made};
+    TRY(create_beside());
     if (!nccl.error) TRY(kern_nccl_open(&nccl));
     if (host->rank == 0) TRY(NCCL(GetUniqueId, &id));
     TRY(host->tell(host, &id, sizeof id, 0));

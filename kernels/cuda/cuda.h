@@ -1,5 +1,6 @@
 /* The CUDA device, as its parts see each other. Internal to kernels/cuda. All calls come from one
- * thread of the program at a time and go to one stream of one GPU. */
+ * thread of the program at a time and go to one stream of one GPU, beside which a second one has
+ * what ranks do together. */
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
 
@@ -81,8 +82,10 @@ kern_status kern_cuda_choose(const char *chosen, const char *from);
 
 /* ---- comm.c ---- */
 
+/* As kern_device's; the second stream is there once ranks have been joined. */
 kern_status kern_cuda_join(struct kern_comm *comm, const struct kern_comm *host);
 void kern_cuda_leave(struct kern_comm *comm);
+void kern_cuda_order(kern_stream *later, kern_stream *earlier);
 
 /* ---- the tables ---- */
 

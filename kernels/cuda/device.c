@@ -23,7 +23,7 @@ static kern_status gpu_alloc(void **memory, size_t bytes, const char *what) {
                      (double)unused / 0x1p20);
 }
 
-static kern_stream the_stream;
+static kern_stream the_stream, the_beside;
 
 static void gpu_free(void *memory) {
     if (!memory) return;
@@ -113,6 +113,8 @@ static kern_machine machine;
 static const kern_device cuda = {.name = device_name,
                                  .machine = &machine,
                                  .stream = &the_stream,
+                                 .beside = &the_beside,
+                                 .order = kern_cuda_order,
                                  .alloc = gpu_alloc,
                                  .free = gpu_free,
                                  .copy = copy,
@@ -193,7 +195,7 @@ kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wis
         TRY(kern_cuda_matmul_open());
         kern_cuda_gpu.index = index;
         kern_cuda_gpu.tf32 = wish->tf32;
-        the_stream.device = &cuda;
+        the_stream.device = the_beside.device = &cuda;
         snprintf(device_name, sizeof device_name, "%s", wish->name);
         if (wish->index < 0) /* the name leaves it open */
             snprintf(device_name, sizeof device_name, "cuda:%d%s", index,

@@ -29,7 +29,7 @@ enum { /* MemcpyAsync */
        KERN_CUDA_WITHIN = 3
 };
 enum {
-    KERN_CUDA_NON_BLOCKING = 1,       /* StreamCreateWithFlags */
+    KERN_CUDA_NON_BLOCKING = 1,       /* StreamCreateWithFlags, StreamCreateWithPriority */
     KERN_CUDA_RELAXED = 2,            /* StreamBeginCapture */
     KERN_CUDA_MOST_SHARED_BYTES = 8,  /* FuncSetAttribute */
     KERN_CUDA_SHARED_UNASKED = 49152, /* shared memory that needs no such call */
@@ -49,6 +49,8 @@ enum {
     X(MemcpyAsync, (void *to, const void *from, size_t bytes, int kind, void *stream))             \
     X(MemsetAsync, (void *to, int value, size_t bytes, void *stream))                              \
     X(StreamCreateWithFlags, (void **stream, unsigned flags))                                      \
+    X(StreamCreateWithPriority, (void **stream, unsigned flags, int priority))                     \
+    X(StreamWaitEvent, (void *stream, void *event, unsigned flags))                                \
     X(StreamSynchronize, (void *stream))                                                           \
     X(StreamBeginCapture, (void *stream, int mode))                                                \
     X(StreamEndCapture, (void *stream, void **graph))                                              \

@@ -55,21 +55,32 @@ static void combine_bf16(uint16_t *to, const void *const *from, int sources, int
     }
 }
 
+static void pair(void *to, const void *a, const void *b, int64_t count, int dtype,
+                 kern_reduction how) {
+    switch (dtype) {
+    case KERN_F32: pair_f32(to, a, b, count, how); break;
+    case KERN_F64: pair_f64(to, a, b, count, how); break;
+    case KERN_I32: pair_i32(to, a, b, count, how); break;
+    default: pair_i64(to, a, b, count, how);
+    }
+}
+
+/* The sums of some elements stay in the cache until the last summand. */
 void launch_mpi_combine(void *to, const void *const *from, int sources, int64_t count, int dtype,
                         kern_reduction how) {
+    _Alignas(64) char sum[BLOCK * sizeof(int64_t)];
+    size_t element = launch_mpi_element(dtype);
     if (dtype == KERN_BF16) {
         combine_bf16(to, from, sources, count, how);
         return;
     }
-    if (sources == 1 && to != from[0])
-        memcpy(to, from[0], (size_t)count * launch_mpi_element(dtype));
-    for (int s = 1; s < sources; s++) {
-        const void *before = s == 1 ? from[0] : to;
-        switch (dtype) {
-        case KERN_F32: pair_f32(to, before, from[s], count, how); break;
-        case KERN_F64: pair_f64(to, before, from[s], count, how); break;
-        case KERN_I32: pair_i32(to, before, from[s], count, how); break;
-        default: pair_i64(to, before, from[s], count, how);
-        }
+    if (sources == 1 && to != from[0]) memcpy(to, from[0], (size_t)count * element);
+    for (int64_t at = 0, some; at < count; at += some) {
+        some = sources > 2 ? kern_min(BLOCK, count - at) : count;
+        size_t offset = (size_t)at * element;
+        for (int s = 1; s < sources; s++)
+            pair(s == sources - 1 ? (char *)to + offset : sum,
+                 s == 1 ? (const char *)from[0] + offset : sum, (const char *)from[s] + offset,
+                 some, dtype, how);
     }
 }

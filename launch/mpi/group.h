@@ -1,7 +1,8 @@
 /* A comm of MPI ranks from inside. On a node its ranks share memory, a window, in which each has
  * two slots that it uses in turn: what is reduced or gathered goes through the slots in pieces, and
  * what all ranks need of the result through two slots that belong to all. Between nodes, MPI
- * carries bytes. MPI never waits for anybody: all waiting is in wait.c.
+ * carries bytes. MPI never waits for anybody: all waiting is in wait.c. A group is used by one
+ * thread at a time, but another thread may use another group meanwhile.
  *
  *     n ranks of the group;  N nodes;  l ranks on this node;  S lanes = least l of any node
  *
@@ -53,7 +54,11 @@ typedef struct {
     char *slots, *results;   /* [2, l, MPI_SLOT], [2, MPI_SLOT] in the window */
     char *received;          /* [N, MPI_SLOT] of this lane */
     MPI_Request *request;    /* [n + N * l] */
+    mpi_call *heard;         /* [N]: what this lane calls on each node, for the piece under way */
+    MPI_Request *hearing;    /* [2 N] */
+    int hearings;            /* of them that are to be waited for */
     uint64_t piece;          /* the newest that this rank has begun */
+    _Atomic int beside;      /* calls on the second stream that are still to be made */
 } mpi_group;
 
 static inline mpi_group *mpi_group_of(const kern_comm *comm) {
@@ -70,7 +75,7 @@ static inline char *mpi_result(const mpi_group *g, uint64_t piece) {
 
 size_t launch_mpi_element(int dtype);
 
-/* to[i] = the reduction over s < sources of from[s][i]; `to` may be from[0]. */
+/* to[i] = the reduction over s < sources of from[s][i]; `to` may be one of them. */
 void launch_mpi_combine(void *to, const void *const *from, int sources, int64_t count, int dtype,
                         kern_reduction how);
 
@@ -80,25 +85,32 @@ void launch_mpi_fill(kern_comm *comm);
 /* "reduce sum of 37 f32" */
 void launch_mpi_describe(char text[96], const mpi_call *call);
 
-/* Waits: until all local ranks have put a piece, which checks that all make the same call; until
- * they have done their shares of it; until the first `count` requests are complete. KERN_ERR_RANKS:
- * a rank has failed, or calls something else. */
-kern_status launch_mpi_all_put(const mpi_group *g, uint64_t piece);
+/* Waits: until all local ranks have put a piece, which checks that they make the same call, and
+ * begins to tell the other nodes; until they have done their shares of it; until the nodes are
+ * known to make the same call, and the first `count` requests are complete. KERN_ERR_RANKS: a rank
+ * has failed, or calls something else. */
+kern_status launch_mpi_all_put(mpi_group *g, uint64_t piece);
 kern_status launch_mpi_all_done(const mpi_group *g, uint64_t piece);
-kern_status launch_mpi_requests(const mpi_group *g, int count);
+kern_status launch_mpi_requests(mpi_group *g, int count);
+
+/* Begins to tell the same lane of other nodes what is called, and to hear it of them. */
+void launch_mpi_between_call(mpi_group *g, const mpi_call *call);
 
 /* Between nodes. The lane's share of the node's sums, `count` elements at `own`, becomes that of
  * all nodes. */
-kern_status launch_mpi_between_reduce(const mpi_group *g, void *own, int64_t count,
-                                      const mpi_call *call);
+kern_status launch_mpi_between_reduce(mpi_group *g, void *own, int64_t count, const mpi_call *call);
 /* Row r of [n, row bytes] at `rows`, the sums of this node for rank r, goes to the node of r, whose
  * lane adds those of all nodes up at the same place. Each lane has the rows of its own. */
-kern_status launch_mpi_between_scatter(const mpi_group *g, char *rows, int64_t count,
+kern_status launch_mpi_between_scatter(mpi_group *g, char *rows, int64_t count,
                                        const mpi_call *call);
 /* Row r of [n, bytes] at `rows`, which is there on the node of r, comes to all nodes. */
-kern_status launch_mpi_between_gather(const mpi_group *g, char *rows, size_t bytes);
+kern_status launch_mpi_between_gather(mpi_group *g, char *rows, size_t bytes);
 /* `at` comes from the root's node to all nodes. */
-kern_status launch_mpi_between_broadcast(const mpi_group *g, char *at, size_t bytes, int root);
+kern_status launch_mpi_between_broadcast(mpi_group *g, char *at, size_t bytes, int root);
+
+/* MPI is called by one thread at a time. */
+void launch_mpi_lock(void);
+void launch_mpi_unlock(void);
 
 /* Which lane serves a rank. */
 static inline int mpi_lane_of(const mpi_group *g, int rank) {

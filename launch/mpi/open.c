@@ -104,6 +104,8 @@ static void release(const kern_comm *part) {
     free(g->lane);
     kern_free(g->received);
     free(g->request);
+    free(g->heard);
+    free(g->hearing);
     free(g);
 }
 
@@ -124,6 +126,8 @@ static kern_status split(const kern_comm **part, int color) {
     TRY(find_places(g));
     TRY(share_window(g));
     g->request = kern_array(g->comm.ranks + g->nodes * g->locals, sizeof(MPI_Request));
+    g->heard = kern_array(g->nodes, sizeof *g->heard);
+    g->hearing = kern_array(2 * g->nodes, sizeof *g->hearing);
     if (g->nodes > 1)
         TRY(kern_alloc((void **)&g->received, (size_t)g->nodes * MPI_SLOT, "what nodes send"));
     launch_mpi_fill(&g->comm);
@@ -162,8 +166,11 @@ __attribute__((visibility("default"))) kern_status launch_mpi_open(launch_mpi *m
                                       "finds them; use srun --mpi=pmix (srun --mpi=list says "
                                       "whether there is one), or mpirun"));
 #endif
-    TRY(ask(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level), "start"));
+    TRY(ask(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), "start"));
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    if (level < MPI_THREAD_SERIALIZED)
+        TRY(kern_fail(KERN_ERR_RANKS, "MPI: this one is for programs of one thread; one with "
+                                      "MPI_THREAD_SERIALIZED is needed"));
     MPI_Comm_rank(MPI_COMM_WORLD, &mpi->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &mpi->ranks);
     TRY(split_by_node(&on_node, MPI_COMM_WORLD));

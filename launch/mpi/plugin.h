@@ -1,5 +1,6 @@
 /* What the plug-in libttt_mpi.so gives to the program that opens it: the ranks of an MPI job. Only
- * the plug-in knows MPI. Everything is called by the thread that opened it. */
+ * the plug-in knows MPI. Everything is called by the thread that opened it; collectives on the
+ * second stream (kernels/device.h) run on another one. */
 #ifndef LAUNCH_MPI_PLUGIN_H
 #define LAUNCH_MPI_PLUGIN_H
 

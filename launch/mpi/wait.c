@@ -2,6 +2,7 @@
  * yielding it, then by sleeping for a twentieth of what they have waited; so that a rank that waits
  * for long takes nothing from those that work, and one that waits briefly loses nothing. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,16 @@ typedef struct {
     const mpi_call *call;
     bool told;
 } waiting;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void launch_mpi_lock(void) {
+    pthread_mutex_lock(&lock);
+}
+
+void launch_mpi_unlock(void) {
+    pthread_mutex_unlock(&lock);
+}
 
 void launch_mpi_describe(char text[96], const mpi_call *call) {
     static const char *const kinds[] = {"reduce", "reduce_scatter", "all_gather", "broadcast"};
@@ -71,30 +82,34 @@ static int rank_of(const mpi_group *g, int local) {
     return r;
 }
 
-static kern_status compare(const mpi_group *g, uint64_t piece) {
-    const mpi_call *mine = &g->seat[g->local].call[piece & 1];
-    for (int l = 0; l < g->locals; l++) {
-        const mpi_call *call = &g->seat[l].call[piece & 1];
-        if (call->kind == mine->kind && call->dtype == mine->dtype && call->how == mine->how &&
-            call->root == mine->root && call->count == mine->count)
-            continue;
-        char text[2][96];
-        int first = l < g->local ? l : g->local, second = l < g->local ? g->local : l;
-        launch_mpi_describe(text[0], &g->seat[first].call[piece & 1]);
-        launch_mpi_describe(text[1], &g->seat[second].call[piece & 1]);
-        return kern_fail(KERN_ERR_RANKS, "rank %d calls %s and rank %d %s", rank_of(g, first),
-                         text[0], rank_of(g, second), text[1]);
-    }
-    return KERN_OK;
+static bool are_same(const mpi_call *a, const mpi_call *b) {
+    return a->kind == b->kind && a->dtype == b->dtype && a->how == b->how && a->root == b->root &&
+           a->count == b->count;
 }
 
-kern_status launch_mpi_all_put(const mpi_group *g, uint64_t piece) {
-    waiting w = {.call = &g->seat[g->local].call[piece & 1]};
+/* Names both where they do not make the same call, the lower rank first. */
+static kern_status compare(int rank, const mpi_call *call, int other_rank, const mpi_call *other) {
+    if (are_same(call, other)) return KERN_OK;
+    if (other_rank < rank) return compare(other_rank, other, rank, call);
+    char text[2][96];
+    launch_mpi_describe(text[0], call);
+    launch_mpi_describe(text[1], other);
+    return kern_fail(KERN_ERR_RANKS, "rank %d calls %s and rank %d %s", rank, text[0], other_rank,
+                     text[1]);
+}
+
+kern_status launch_mpi_all_put(mpi_group *g, uint64_t piece) {
+    kern_status status = KERN_OK;
+    const mpi_call *own = &g->seat[g->local].call[piece & 1];
+    waiting w = {.call = own};
     for (int l = 0; l < g->locals; l++)
         while (atomic_load_explicit(&g->seat[l].put, memory_order_acquire) < piece)
             if (!turn(&w)) return in_vain(&w);
     end(&w);
-    return compare(g, piece);
+    for (int l = 0; l < g->locals && status == KERN_OK; l++)
+        status = compare(g->comm.rank, own, rank_of(g, l), &g->seat[l].call[piece & 1]);
+    if (status == KERN_OK && g->nodes > 1 && g->local < g->lanes) launch_mpi_between_call(g, own);
+    return status;
 }
 
 kern_status launch_mpi_all_done(const mpi_group *g, uint64_t piece) {
@@ -106,10 +121,12 @@ kern_status launch_mpi_all_done(const mpi_group *g, uint64_t piece) {
     return KERN_OK;
 }
 
-kern_status launch_mpi_requests(const mpi_group *g, int count) {
+static kern_status complete(const mpi_group *g, MPI_Request *request, int count) {
     waiting w = {.call = &g->seat[g->local].call[g->piece & 1]};
     for (int done = 0; !done;) {
-        int code = MPI_Testall(count, g->request, &done, MPI_STATUSES_IGNORE);
+        launch_mpi_lock();
+        int code = MPI_Testall(count, request, &done, MPI_STATUSES_IGNORE);
+        launch_mpi_unlock();
         if (code != MPI_SUCCESS) {
             char text[MPI_MAX_ERROR_STRING] = "";
             int length;
@@ -121,4 +138,17 @@ kern_status launch_mpi_requests(const mpi_group *g, int count) {
     }
     end(&w);
     return KERN_OK;
+}
+
+kern_status launch_mpi_requests(mpi_group *g, int count) {
+    kern_status status = KERN_OK;
+    int hearings = g->hearings;
+    g->hearings = 0;
+    TRY(complete(g, g->hearing, hearings));
+    for (int i = 0; i < g->nodes && hearings; i++)
+        TRY(compare(g->comm.rank, &g->heard[g->node], g->lane[i * g->lanes + g->local],
+                    &g->heard[i]));
+    TRY(complete(g, g->request, count));
+done:
+    return status;
 }

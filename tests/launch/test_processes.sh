@@ -18,12 +18,17 @@ fault() {
 
 # ---- one that does not do its part ----
 
-# odd LOG WHAT RANK PATIENCE: a job of three whose rank RANK is odd (tests/tools/ranks_fail.c).
+# odd LOG WHAT RANK PATIENCE: a job of three whose rank RANK is odd (tests/tools/ranks_fail.c). far: the
+# same, as if each were on a machine of its own.
 odd() {
     local start=$SECONDS code=0
     ranks 3 "$tests_folder/ranks_fail" "$2" "$3" "$4" >"$1" 2>&1 || code=$?
     echo "code $code" >>"$1"
     echo "seconds $((SECONDS - start))" >>"$1"
+}
+
+far() {
+    TTT_RANKS_NODE=1 odd "$@"
 }
 
 # ends LOG SECONDS PATTERN: the job has failed in so many seconds and says that, once.
@@ -38,12 +43,11 @@ ends() {
 
 # Those who stand still are noticed after 15 s, beside which the rest goes on.
 odd stops.0 stops 0 300 &
-odd stops.1 stops 1 300 &
+far stops.1 stops 1 300 &
 
-for rank in 0 2; do
-    odd dies dies $rank 300
-    ends dies 20 "rank $rank on $host, step 1[67]: it has died"
-done
+odd dies.0 dies 0 300
+far dies.2 dies 2 300
+for rank in 0 2; do ends dies.$rank 20 "rank $rank on $host, step 1[67]: it has died"; done
 odd computes computes 1 300
 ends computes 9 "rank 1 on $host, step 1[67]: it has died" # the others were to be busy for 10 s
 odd fails fails 1 300
@@ -52,8 +56,10 @@ odd fails fails 0 300
 ends fails 20 "ttt ranks: the loss is not finite"
 odd other other 2 300
 ends other 20 "rank 0 calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
+far other other 2 300
+ends other 20 "rank [01] calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
 for rank in 0 1; do
-    odd sleeps sleeps $rank 1
+    if [ $rank = 0 ]; then odd sleeps sleeps $rank 1; else far sleeps sleeps $rank 1; fi
     ends sleeps 20 "rank $rank on $host, step 17: it lives, but does not come to reduce max of 1000 f32, for which rank [0-2] waits since [0-9]+ s"
 done
 odd works works 1 1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A rank killed at any moment of training ends the job, which says which it was, and the run goes on
-# with the same bits; a job of launch/ranks.sh that is asked to stop saves. TTT_KILLS=50 kills so often. Arguments: the program, the source directory.
+# with the same bits; a job of launch/ranks.sh that is asked to stop saves. TTT_KILLS=50 kills so often,
+# in a run that is long enough. Arguments: the program, the source directory.
 set -euo pipefail
 source=$(realpath "$2")
 # shellcheck source=tests/launch/ranks_common.sh
@@ -14,10 +15,24 @@ count=2
 ranks $count "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
 
 find_begin() { # on from a checkpoint, where there is one
+    local newest
+    newest=$(newest torn 2>/dev/null || true)
     begun=(--resume torn)
-    [ -z "$(newest torn 2>/dev/null)" ] || return 0
+    from=$((10#0${newest#torn/checkpoints/step-} + 0))
+    [ -z "$newest" ] || return 0
     rm -rf torn
     begun=(./tiny.yaml run.dir=torn "${words[@]}")
+}
+
+# Some time in the first second; or in one of the next steps, so that each kill takes little of the run.
+wait_a_moment() {
+    if [ $((RANDOM % 4)) = 0 ]; then
+        sleep "0.$((RANDOM % 1000))"
+        return
+    fi
+    step=$((from + 1 + RANDOM % 12))
+    await "step $step" says_or_gone torn/metrics.jsonl "\"step\": $step,"
+    sleep "0.0$((RANDOM % 3))"
 }
 
 killed=0
@@ -27,19 +42,19 @@ for ((i = 0; i < 4 * kills && killed < kills; i++)); do
     victim=
     found() { gone "$pid" || { victim=$(process_of_rank $((i % count)) "$pid") && [ -n "$victim" ]; }; }
     await "rank $((i % count))" found
-    sleep "$((RANDOM % 2)).$((RANDOM % 10))"
+    wait_a_moment
     start=$SECONDS
     kill -9 "$victim" 2>/dev/null || true
     ended
     [ $((SECONDS - start)) -lt 30 ] || fault "the job ended $((SECONDS - start)) s after rank $((i % count))"
-    if [ $code = 0 ]; then break; fi
+    [ $code != 0 ] || fault "the run is done after $killed kills of $kills"
     # One that dies before it has joined the others is mpirun's to tell.
     grep -q '^ttt' log || { grep -q "process rank $((i % count)) with" log && continue; }
     killed=$((killed + 1))
     [ "$(grep -c '^ttt' log)" = 1 ] || fault "not one message: $(cat log)"
     says log "^ttt.* rank $((i % count)) on $(hostname).*: it has died"
 done
-[ $killed -gt 0 ] || fault "no rank was killed in time"
+[ $killed = "$kills" ] || fault "$killed ranks were killed in time, of $kills"
 find_begin
 ranks $count "$ttt" train "${begun[@]}" >log 2>&1 || fault "$(cat log)"
 same whole torn

@@ -28,6 +28,13 @@ bool bench_fails(const char *call);
 /* A call of run(arguments), `bytes` of zeros to be filled in, on the stream. */
 void *bench_note(void *stream, void (*run)(void *arguments), size_t bytes);
 
+/* On the second stream, where ranks do things together, a call reads at once, which it may, and its
+ * result comes as late as it may: false for the first stream; else all that was called on the
+ * second and what that has to wait for has run, and the GPU's memory is open until bench_end_now().
+ */
+bool bench_begin_now(void *stream);
+void bench_end_now(void);
+
 /* Ends the program where these are not `bytes` of one piece of the GPU's memory. */
 void bench_check_memory(const void *address, size_t bytes, const char *call);
 

@@ -97,14 +97,16 @@ typedef struct {
 typedef struct {
     calls waiting;
     calls *capture;
+    bool there;
 } stream;
 
-static stream the_stream; /* the only one that the device makes */
-static bool has_stream;
+/* Those that the device makes: what computes, and what ranks do together beside that. */
+static stream the_stream, the_second;
 
 static stream *stream_of(void *handle, const char *name) {
-    if (handle != &the_stream || !has_stream) complain(name, "not on the device's stream");
-    return handle;
+    stream *s = handle == &the_stream || handle == &the_second ? handle : NULL;
+    if (!s || !s->there) complain(name, "not on one of the device's streams");
+    return s;
 }
 
 void *bench_note(void *handle, void (*run)(void *), size_t bytes) {
@@ -116,22 +118,47 @@ void *bench_note(void *handle, void (*run)(void *), size_t bytes) {
     return arguments;
 }
 
-/* Runs what waits, until *until if that is given. */
-static void run_waiting(stream *s, const bool *until) {
+typedef struct {
+    stream *on;
+    int64_t recorded, ran; /* how often */
+    double time;
+} event;
+
+/* A stream runs what another one waits for. */
+static void open_memory(bool open) {
+    static int times;
+    times += open ? 1 : -1;
+    if (times == open) protect_all(open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+/* Runs what waits, until the event has been met so often if one is given. */
+static void run_waiting(stream *s, const event *until, int64_t times) {
     calls *c = &s->waiting;
-    if (c->done == c->count) return;
-    protect_all(PROT_READ | PROT_WRITE);
-    while (c->done < c->count && !(until && *until)) {
+    open_memory(true);
+    while (c->done < c->count && !(until && until->ran >= times)) {
         call *next = &c->item[c->done++];
         next->run(next->arguments);
         free(next->arguments);
     }
-    protect_all(PROT_NONE);
+    open_memory(false);
     if (c->done == c->count) c->done = c->count = 0;
 }
 
+bool bench_begin_now(void *handle) {
+    if (stream_of(handle, "a call") != &the_second) return false;
+    if (the_stream.capture) complain("the second stream", "not while the first is recorded");
+    run_waiting(&the_second, NULL, 0);
+    open_memory(true);
+    return true;
+}
+
+void bench_end_now(void) {
+    open_memory(false);
+}
+
 static void want_idle(const char *name) {
-    if (the_stream.waiting.count) complain(name, "calls that may use it are still to run");
+    if (the_stream.waiting.count || the_second.waiting.count)
+        complain(name, "calls that may use it are still to run");
 }
 
 static int bench_Free(void *memory) {
@@ -166,8 +193,16 @@ static int bench_FreeHost(void *memory) {
 static int bench_StreamCreateWithFlags(void **made, unsigned flags) {
     MAY_FAIL(StreamCreateWithFlags);
     ASSERT(flags == KERN_CUDA_NON_BLOCKING);
-    has_stream = true;
+    the_stream.there = true;
     *made = &the_stream;
+    return 0;
+}
+
+static int bench_StreamCreateWithPriority(void **made, unsigned flags, int priority) {
+    MAY_FAIL(StreamCreateWithPriority);
+    ASSERT(flags == KERN_CUDA_NON_BLOCKING && priority < 0);
+    the_second.there = true;
+    *made = &the_second;
     return 0;
 }
 
@@ -175,7 +210,7 @@ static int bench_StreamSynchronize(void *handle) {
     MAY_FAIL(StreamSynchronize);
     stream *s = stream_of(handle, "cudaStreamSynchronize");
     if (s->capture) return CAPTURING;
-    run_waiting(s, NULL);
+    run_waiting(s, NULL, 0);
     return 0;
 }
 
@@ -235,14 +270,9 @@ static int bench_MemsetAsync(void *to, int value, size_t bytes, void *handle) {
 
 /* ---- events ---- */
 
-typedef struct {
-    bool done;
-    double time;
-} event;
-
 static void event_late(void *arguments) {
     event *e = *(event **)arguments;
-    e->done = true;
+    e->ran++;
     e->time = kern_seconds();
 }
 
@@ -254,8 +284,10 @@ static int bench_EventCreateWithFlags(void **made, unsigned flags) {
 
 static int bench_EventRecord(void *handle, void *on) {
     MAY_FAIL(EventRecord);
-    ((event *)handle)->done = false;
-    *(event **)bench_note(on, event_late, sizeof(event *)) = handle;
+    event *e = handle;
+    e->on = stream_of(on, "cudaEventRecord");
+    e->recorded++;
+    *(event **)bench_note(on, event_late, sizeof(event *)) = e;
     return 0;
 }
 
@@ -263,14 +295,35 @@ static int bench_EventSynchronize(void *handle) {
     MAY_FAIL(EventSynchronize);
     event *e = handle;
     if (the_stream.capture) return CAPTURING;
-    run_waiting(&the_stream, &e->done);
+    if (e->on) run_waiting(e->on, e, e->recorded);
     return 0;
+}
+
+/* For the event as it is recorded now, whatever is recorded later. */
+typedef struct {
+    event *of;
+    stream *on;
+    int64_t times;
+} awaited;
+
+static void wait_late(void *arguments) {
+    const awaited *a = arguments;
+    if (a->of->ran < a->times) run_waiting(a->on, a->of, a->times);
+}
+
+static int bench_StreamWaitEvent(void *on, void *handle, unsigned flags) {
+    MAY_FAIL(StreamWaitEvent);
+    event *e = handle;
+    if (the_stream.capture) return CAPTURING;
+    if (e->on)
+        *(awaited *)bench_note(on, wait_late, sizeof(awaited)) = (awaited){e, e->on, e->recorded};
+    return flags ? INVALID : 0;
 }
 
 static int bench_EventElapsedTime(float *milliseconds, void *from, void *to) {
     MAY_FAIL(EventElapsedTime);
     const event *a = from, *b = to;
-    if (!a->done || !b->done) return NOT_READY;
+    if (!a->ran || a->ran < a->recorded || !b->ran || b->ran < b->recorded) return NOT_READY;
     *milliseconds = (float)((b->time - a->time) * 1000);
     return 0;
 }
