@@ -125,8 +125,8 @@ struct kern_device {
 const kern_device *kern_device_cpu(void);
 const kern_device *kern_device_check(void);
 /* "cuda" or "cuda:1", and behind it what is wanted of it, "+tf32" (products of f32 round their
- * operands to 10 bits behind the point), from the plug-in libttt_cuda.so; KERN_ERR_CONFIG says what
- * is missing. */
+ * operands to 10 bits behind the point), "+cudnn" (attention by cuDNN where it can), from the
+ * plug-in libttt_cuda.so; KERN_ERR_CONFIG says what is missing. */
 kern_status kern_device_cuda(const kern_device **device, const char *name);
 /* "cuda" is one of several ranks' on this machine from here on: each has the next GPU. */
 void kern_device_cuda_share(int local);

@@ -12,7 +12,14 @@ void kern_device_cuda_share(int local) {
     local_rank = local;
 }
 
-/* What a name asks for: cuda[:INDEX][+tf32]. */
+static bool skip(const char **at, const char *word) {
+    size_t length = strlen(word);
+    bool there = !strncmp(*at, word, length);
+    if (there) *at += length;
+    return there;
+}
+
+/* What a name asks for: cuda[:INDEX][+tf32][+cudnn]. */
 static kern_status parse(kern_cuda_wish *wish, const char *name) {
     const char *at = name + strlen("cuda");
     long index = local_rank ? -1 - local_rank : 0;
@@ -21,12 +28,13 @@ static kern_status parse(kern_cuda_wish *wish, const char *name) {
         index = strtol(at + 1, &end, 10);
         at = end;
     }
-    bool tf32 = !strcmp(at, "+tf32");
-    *wish = (kern_cuda_wish){.name = name, .index = (int)index, .tf32 = tf32};
-    if ((tf32 || !*at) && index < 1024 && strlen(name) < KERN_CUDA_NAME) return KERN_OK;
+    *wish = (kern_cuda_wish){.name = name, .index = (int)index};
+    wish->tf32 = skip(&at, "+tf32");
+    wish->cudnn = skip(&at, "+cudnn");
+    if (!*at && index < 1024 && strlen(name) < KERN_CUDA_NAME) return KERN_OK;
     return kern_fail(KERN_ERR_CONFIG,
                      "there is no device '%s'; cuda:1 is the second GPU, cuda+tf32 multiplies f32 "
-                     "as TF32",
+                     "as TF32, cuda+cudnn attends by cuDNN, and cuda+tf32+cudnn does both",
                      name);
 }
 

@@ -65,8 +65,10 @@ done:
 
 static void first_line(char *line, size_t size) {
     const kern_gpu *gpu = &kern_cuda_gpu;
-    snprintf(line, size, "products of %s (%d.%d, %d multiprocessors), cublasLt %zu", gpu->name,
-             gpu->major, gpu->minor, gpu->multiprocessors, kern_cublas_table.version());
+    int length =
+        snprintf(line, size, "products of %s (%d.%d, %d multiprocessors), cublasLt %zu", gpu->name,
+                 gpu->major, gpu->minor, gpu->multiprocessors, kern_cublas_table.version());
+    if (gpu->cudnn) snprintf(line + length, size - (size_t)length, ", cudnn %zu", gpu->cudnn);
 }
 
 char *kern_cuda_chosen(void) {

@@ -12,6 +12,7 @@ typedef struct {
     size_t shared_bytes; /* at most, of a block */
     char name[64];       /* the vendor's */
     bool tf32;           /* products of f32 may round their operands to TF32 */
+    size_t cudnn;        /* the version of cuDNN by which attention is computed; 0: by none */
 } kern_gpu;
 extern kern_gpu kern_cuda_gpu;
 
@@ -89,11 +90,16 @@ void kern_cuda_leave(struct kern_comm *comm);
 kern_status kern_cuda_matmul_open(void);
 extern const kern_matmul_ops kern_cuda_matmul;
 extern const kern_attention_ops kern_cuda_attention;
+kern_status kern_cuda_cudnn_open(size_t *version); /* after which there is */
+extern const kern_attention_ops kern_cuda_attention_cudnn;
 extern const kern_rows_ops kern_cuda_rows;
 extern const kern_move_ops kern_cuda_move;
 
 /* As kern_device's: runs of bytes, pitches apart. from NULL: zeros. */
 void kern_cuda_copy_runs(kern_stream *stream, void *to, size_t to_pitch, const void *from,
                          size_t from_pitch, size_t width, int64_t rows);
+
+/* to = from, of bf16; both aligned to 16 bytes. */
+void kern_cuda_widen(kern_stream *stream, float *to, const uint16_t *from, int64_t count);
 
 #endif

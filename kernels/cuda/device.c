@@ -110,30 +110,30 @@ static char device_name[KERN_CUDA_NAME];
 
 static kern_machine machine;
 
-static const kern_device cuda = {.name = device_name,
-                                 .machine = &machine,
-                                 .stream = &the_stream,
-                                 .alloc = gpu_alloc,
-                                 .free = gpu_free,
-                                 .copy = copy,
-                                 .zero = zero,
-                                 .upload = kern_cuda_upload,
-                                 .download = kern_cuda_download,
-                                 .lap = kern_cuda_lap,
-                                 .laps = kern_cuda_laps,
-                                 .finish = finish,
-                                 .record = record,
-                                 .recorded = recorded,
-                                 .replay = replay,
-                                 .forget = forget,
-                                 .chosen = kern_cuda_chosen,
-                                 .choose = kern_cuda_choose,
-                                 .join = kern_cuda_join,
-                                 .leave = kern_cuda_leave,
-                                 .matmul = &kern_cuda_matmul,
-                                 .attention = &kern_cuda_attention,
-                                 .rows = &kern_cuda_rows,
-                                 .move = &kern_cuda_move};
+static kern_device cuda = {.name = device_name,
+                           .machine = &machine,
+                           .stream = &the_stream,
+                           .alloc = gpu_alloc,
+                           .free = gpu_free,
+                           .copy = copy,
+                           .zero = zero,
+                           .upload = kern_cuda_upload,
+                           .download = kern_cuda_download,
+                           .lap = kern_cuda_lap,
+                           .laps = kern_cuda_laps,
+                           .finish = finish,
+                           .record = record,
+                           .recorded = recorded,
+                           .replay = replay,
+                           .forget = forget,
+                           .chosen = kern_cuda_chosen,
+                           .choose = kern_cuda_choose,
+                           .join = kern_cuda_join,
+                           .leave = kern_cuda_leave,
+                           .matmul = &kern_cuda_matmul,
+                           .attention = &kern_cuda_attention,
+                           .rows = &kern_cuda_rows,
+                           .move = &kern_cuda_move};
 
 /* Makes a rank's number that of a GPU. */
 static kern_status look_for(int *asked) {
@@ -183,7 +183,8 @@ kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wis
     *device = NULL;
     int index = wish->index;
     TRY(look_for(&index));
-    if (open && (kern_cuda_gpu.index != index || kern_cuda_gpu.tf32 != wish->tf32))
+    if (open && (kern_cuda_gpu.index != index || kern_cuda_gpu.tf32 != wish->tf32 ||
+                 !kern_cuda_gpu.cudnn == wish->cudnn))
         return kern_fail(KERN_ERR_CONFIG, "device %s: this program computes on %s", wish->name,
                          device_name);
     if (!open) {
@@ -191,13 +192,17 @@ kern_status kern_cuda_open(const kern_device **device, const kern_cuda_wish *wis
         TRY(RUNTIME(StreamCreateWithFlags, &kern_cuda_stream, KERN_CUDA_NON_BLOCKING));
         TRY(kern_cuda_transfer_create());
         TRY(kern_cuda_matmul_open());
+        if (wish->cudnn) {
+            TRY(kern_cuda_cudnn_open(&kern_cuda_gpu.cudnn));
+            cuda.attention = &kern_cuda_attention_cudnn;
+        }
         kern_cuda_gpu.index = index;
         kern_cuda_gpu.tf32 = wish->tf32;
         the_stream.device = &cuda;
         snprintf(device_name, sizeof device_name, "%s", wish->name);
         if (wish->index < 0) /* the name leaves it open */
-            snprintf(device_name, sizeof device_name, "cuda:%d%s", index,
-                     wish->tf32 ? "+tf32" : "");
+            snprintf(device_name, sizeof device_name, "cuda:%d%s%s", index,
+                     wish->tf32 ? "+tf32" : "", wish->cudnn ? "+cudnn" : "");
         fprintf(stderr, "%s is %s\n", device_name, kern_cuda_gpu.name);
         open = true;
     }

@@ -62,6 +62,14 @@ typedef struct {
 } round_args;
 KERNEL_DECLARE(round_to_bf16)
 
+/* to = from, of bf16: eight elements a thread; both begin at 16 bytes. */
+typedef struct {
+    float *to;
+    const uint16_t *from;
+    int64_t count;
+} widen_args;
+KERNEL_DECLARE(widen_bf16)
+
 /* ---- matmul_few.cu ---- */
 
 enum {

@@ -10,6 +10,7 @@ typedef struct {
     int index;        /* 0: the first GPU that is visible; -1 - r: the r-th, from the first again
                        * where there are fewer */
     bool tf32;        /* products of f32 round their operands to TF32 */
+    bool cudnn;       /* attention by cuDNN where one derivative is enough */
 } kern_cuda_wish;
 enum { KERN_CUDA_NAME = 32 };
 
