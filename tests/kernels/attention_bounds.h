@@ -6,9 +6,10 @@
 #include "tests/kernels/attention_problem.h"
 
 /* Of one precision: a sum or product is off by `sum` times the sum of the terms' sizes; weights
- * are rounded, relatively, by `weight` before they are multiplied with. */
+ * are rounded, relatively, by `weight` before they are multiplied with; o and cotangents, and each
+ * query head's share of them, by `result`. */
 typedef struct {
-    double sum, weight;
+    double sum, weight, result;
 } attention_errors;
 
 /* A number, how far it may be off, and its size where it is a difference. */
@@ -105,7 +106,7 @@ static inline void bound_forward(const problem *p, bound_row *r, double *bound[T
     for (int64_t j = 0; j < p->past + p->shape.rows; j++) {
         if (!is_visible(p, r->t, j)) continue;
         bound_pair x = pair_at(p, r, j, 0, e);
-        double share = x.p.value * (4 * off + 4 * e.sum + e.weight);
+        double share = x.p.value * (4 * off + 4 * e.sum + e.weight + e.result * (1 + e.weight));
         for (int64_t d = 0; d < p->shape.head_size; d++)
             bound[O][r->row + d] +=
                 share * fabs(get(p, j < p->past ? PAST_V : V, key_index(p, r->b, j, r->h) + d));
@@ -169,9 +170,11 @@ static inline void bound_second(const problem *p, const bound_row *r, double *bo
             double q = fabs(get(p, Q, r->row + d)), ct_o = fabs(get(p, CT_O, r->row + d));
             double a = given >> A & 1 ? fabs(get(p, A, r->row + d)) : 0;
             double b = given >> B & 1 && fresh ? fabs(get(p, B, key + d)) : 0;
-            bound[OUT_Q][r->row + d] += scale * (z_off * k + ds_off * b);
-            bound[fresh ? OUT_K : OUT_PAST_K][key + d] += scale * (z_off * q + ds_off * a);
-            bound[fresh ? OUT_V : OUT_PAST_V][key + d] += pt_off * ct_o;
+            double z_end = z_off + 2 * e.result * (fabs(z.value) + z_off);
+            double pt_end = pt_off + 2 * e.result * (fabs(pt.value) + pt_off);
+            bound[OUT_Q][r->row + d] += scale * (z_end * k + ds_off * b);
+            bound[fresh ? OUT_K : OUT_PAST_K][key + d] += scale * (z_end * q + ds_off * a);
+            bound[fresh ? OUT_V : OUT_PAST_V][key + d] += pt_end * ct_o;
         }
     }
 }
@@ -185,6 +188,7 @@ static inline void attention_bounds(const problem *p, double *bound[TENSORS], in
         bound_row r = {.b = i / s->heads / s->rows, .t = i / s->heads % s->rows, .h = i % s->heads};
         r.row = row_index(p, r.b, r.t, r.h);
         r.delta = dot(p, CT_O, r.row, O, r.row, 1, e);
+        r.delta.off += e.result * r.delta.size;
         if (stage == 0) bound_forward(p, &r, bound, e);
         if (stage == 2) bound_first(p, &r, bound, given, e);
         if (stage > 0) bound_second(p, &r, bound, stage, stage == 2 ? given : 0, e);
