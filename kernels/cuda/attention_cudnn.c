@@ -27,9 +27,14 @@ static int64_t plan_count, plan_capacity;
 kern_status kern_cuda_cudnn_open(size_t *version) {
     kern_status status = KERN_OK;
     TRY(kern_cudnn_open(&kern_cudnn_table));
+    *version = kern_cudnn_table.version();
+    if (*version < KERN_CUDNN_VERSION)
+        return kern_fail(KERN_ERR_CONFIG,
+                         "device cuda+cudnn: cuDNN %zu is too old, %d is needed: older ones have "
+                         "faults where tiles are not full",
+                         *version, KERN_CUDNN_VERSION);
     if (!library) TRY(kern_cudnn_check(kern_cudnn_table.Create(&library), "cudnnCreate"));
     TRY(kern_cudnn_check(kern_cudnn_table.SetStream(library, kern_cuda_stream), "cudnnSetStream"));
-    *version = kern_cudnn_table.version();
 done:
     return status;
 }

@@ -112,8 +112,5 @@ kern_status kern_cudnn_open(kern_cudnn *table) {
                  fill(&table->version, library, "cudnnGetVersion");
 #define FILL(name, arguments) there = fill(&table->name, library, "cudnn" #name) && there;
     KERN_CUDNN(FILL)
-    if (!there) return kern_fail(KERN_ERR_CONFIG, "cuDNN: the library lacks functions");
-    if (table->version() >= KERN_CUDNN_VERSION) return KERN_OK;
-    return kern_fail(KERN_ERR_CONFIG, "cuDNN %zu is too old: %d is needed", table->version(),
-                     KERN_CUDNN_VERSION);
+    return there ? KERN_OK : kern_fail(KERN_ERR_CONFIG, "cuDNN: the library lacks functions");
 }

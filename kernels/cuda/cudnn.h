@@ -128,7 +128,7 @@ typedef struct {
 } kern_cudnn;
 #undef KERN_CUDNN_ENTRY
 
-/* KERN_ERR_CONFIG: the library is not there, and where it is looked for, or it is too old. */
+/* KERN_ERR_CONFIG: the library is not there, and where it is looked for. */
 kern_status kern_cudnn_open(kern_cudnn *table);
 
 #endif

@@ -8,8 +8,8 @@ kern_status kern_cudnn_check(int result, const char *call) {
     char says[1024] = "";
     if (!result) return KERN_OK;
     kern_cudnn_table.last_error(says, sizeof says);
-    return kern_fail(KERN_ERR_DEVICE, "%s: %s (error %d): %s", call, kern_cudnn_table.error(result),
-                     result, says);
+    return kern_fail(KERN_ERR_DEVICE, "%s: %s (error %d)%s%s", call, kern_cudnn_table.error(result),
+                     result, *says ? ": " : "", says);
 }
 
 #define CUDNN(name, ...) kern_cudnn_check(kern_cudnn_table.name(__VA_ARGS__), "cudnn" #name)

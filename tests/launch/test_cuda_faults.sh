@@ -61,6 +61,16 @@ while read -r call count; do
     done
 done <calls
 
+# cuDNN's, where it attends: while plans are made, and in the second step, which is recorded.
+for call in cudnnCreate:1 cudnnBackendFinalize:40 cudnnBackendGetAttribute:2 cudnnBackendExecute:3; do
+    code=0
+    TTT_BENCH_FAIL=$call "$ttt" train ./tiny.yaml run.dir=failed train.device=cuda+cudnn train.precision=bf16 >log 2>&1 || code=$?
+    [ $code = 1 ] || fault "exit code $code where $call fails: $(cat log)"
+    says log "${call%:*}: told to fail"
+    [ $call = cudnnCreate:1 ] || says log "attention.* in [a-z]"
+    rm -rf failed
+done
+
 # What was read when a call failed is not saved as a state.
 for call in cudaGraphLaunch:3 cudaStreamSynchronize:8; do
     code=0

@@ -80,6 +80,20 @@ grep -q "^tf32 NN" tf32/algorithms || fault "no product is in TF32"
 ! cmp -s "$(newest f32-cuda)/model.safetensors" "$(newest tf32)/model.safetensors" || fault "TF32 changes nothing"
 close f32 tf32 2e-3
 
+# cuDNN attends where there is no past: in training, and in evaluating. A run that goes on notes another
+# version of it.
+TTT_BENCH_CALLS=calls train cudnn "${short[@]}" train.precision=bf16 train.device=cuda+cudnn
+says calls "^cudnnBackendExecute [1-9]"
+close bf16 cudnn "$(bound_of bf16 48 31)"
+! cmp -s "$(newest bf16-cuda)/model.safetensors" "$(newest cudnn)/model.safetensors" || fault "cuDNN changes nothing"
+says cudnn/algorithms "cublasLt 1, cudnn 91600$"
+TTT_BENCH_CALLS=calls "$ttt" eval cudnn --data valid.h5 --windows 2 --device cuda+cudnn >there 2>log || fault "$(cat log)"
+says calls "^cudnnBackendExecute [1-9]"
+TTT_BENCH_CUDNN=91900 "$ttt" train --resume cudnn train.steps=5 >log 2>&1 || fault "$(cat log)"
+says log "chosen anew, .*cudnn 91600, and these are .*cudnn 91900"
+TTT_BENCH_CUDNN=91500 refused 1 "cuDNN 91500 is too old, 91600 is needed" ./tiny.yaml run.dir=g train.device=cuda+cudnn
+refused 1 "no device 'cuda.cudnn.tf32'.*cuda.tf32.cudnn does both" ./tiny.yaml run.dir=g train.device=cuda+cudnn+tf32
+
 # The readers' words are those of the CPU.
 on() { # COMMAND WORDS...
     "$ttt" "$@" >here 2>log || fault "ttt $*: $(cat log)"
