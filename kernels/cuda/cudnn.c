@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if __has_include(<cudnn_graph.h>)
+#if __has_include(<cudnn_graph.h>) && __has_include(<cuda_runtime.h>)
 #include <cudnn_graph.h>
 #define CHECK(ours, theirs) _Static_assert((int)KERN_CUDNN_##ours == (int)CUDNN_##theirs, #theirs)
 #define CHECK_DESCRIPTOR(ours, theirs) CHECK(ours, BACKEND_##theirs##_DESCRIPTOR)
