@@ -88,7 +88,8 @@ static void build_forward(kern_cudnn_graph *g, const kern_attention_shape *s) {
     kern_cudnn_multiply(g, o, weight, v);
 }
 
-/* rowsum(ct_o o), which cuDNN wants multiplied by one and to have memory. */
+/* rowsum(ct_o o), multiplied by one and in memory: so cuDNN describes it, though 9.19 takes it
+ * without either. */
 static void *build_delta(kern_cudnn_graph *g, const kern_attention_shape *s, void *ct_o) {
     kern_cudnn_shape all = dense(s->batch, s->heads, s->rows, s->head_size);
     void *o = kern_cudnn_memory(g, CUDNN_O, KERN_CUDNN_BF16, rows_of(s, s->heads));
