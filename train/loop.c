@@ -54,8 +54,8 @@ done:
     return status;
 }
 
-/* After a failure to write, whose message is there: steps that a checkpoint can still hold are not
- * lost with a line of metrics. */
+/* After a failure to read or write, whose message is there: steps that a checkpoint can still hold
+ * are not lost with tokens that are damaged or a line of metrics. */
 static kern_status rescue(train_loop *l, kern_status met) {
     if (l->unsaved || !l->state.step || l->saved_step == l->state.step) return met;
     char *reason = train_text("%s", kern_error());
@@ -246,7 +246,7 @@ static kern_status run_steps(train_loop *l) {
         TRY(asked_to_stop(l, &asked));
         if (asked) break;
         status = run_step(l);
-        if (status == KERN_ERR_FILE) status = rescue(l, status);
+        if (status == KERN_ERR_FILE || status == KERN_ERR_DATA) status = rescue(l, status);
         TRY(status);
     }
     if (l->stopped || l->state.step < steps) TRY(stop(l));

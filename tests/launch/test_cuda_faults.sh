@@ -71,6 +71,15 @@ for call in cudnnCreate:1 cudnnBackendFinalize:40 cudnnBackendGetAttribute:2 cud
     rm -rf failed
 done
 
+# Damaged tokens, met while the device computes the step before, cost no step.
+cp valid.h5 flipped.h5
+flip flipped.h5 "$(($(stat -c %s flipped.h5) - 3000))"
+rest=(train.seed=4 run.save_every=4)
+train sound "${rest[@]}" data.train=train.h5,valid.h5
+refused 1 'flipped.h5: tokens .* are damaged .checksum.; to go on from step 2: ' ./tiny.yaml run.dir=healed "${rest[@]}" data.train=train.h5,flipped.h5
+"$ttt" train --resume healed data.train=train.h5,valid.h5 >log 2>&1 || fault "$(cat log)"
+same sound healed
+
 # What was read when a call failed is not saved as a state.
 for call in cudaGraphLaunch:3 cudaStreamSynchronize:8; do
     code=0

@@ -166,7 +166,7 @@ done
 # Checksums are compared as tokens are read.
 refused 1 'flipped.h5: tokens .* are damaged \(checksum\); flipped1 has no checkpoint yet' \
     ./tiny.yaml run.dir=flipped1 data.train=flipped.h5
-refused 1 'validation after outer step 6: flipped.h5: .*checksum.*to go on from step 5' \
+refused 1 'validation after outer step 6: flipped.h5: .*checksum.*to go on from step 6' \
     ./tiny.yaml run.dir=flipped2 data.valid=flipped.h5 run.eval_every=6
 refused 0 'step 30/30' --resume flipped2 data.valid=
 same whole flipped2
