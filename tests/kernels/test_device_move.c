@@ -82,8 +82,10 @@ static void test_gather(void **unused) {
     for (int d = 0; d < 3; d++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             int64_t rows = sizes[s][0], vocab = sizes[s][1], width = sizes[s][2];
-            pair table = reals(dtypes[d], vocab * width, d == 1 ? 8 : 4);
-            pair index = pair_of((size_t)rows * 4, 0), out = reals(dtypes[d], rows * width, 8);
+            bool whole = s == 2; /* rows are whole runs of 16 bytes */
+            pair table = reals(dtypes[d], vocab * width, whole ? 16 : d == 1 ? 8 : 4);
+            pair index = pair_of((size_t)rows * 4, 0);
+            pair out = reals(dtypes[d], rows * width, whole ? 16 : 8);
             for (int64_t i = 0; i < rows; i++)
                 ((int32_t *)(void *)index.here)[i] = (int32_t)(below(vocab + 2) - 1);
             kern_upload(test_device(), index.there.data, index.here, index.bytes);

@@ -25,6 +25,14 @@ for tensor in 1 2; do
         fault "two ranks with ranks.tensor=$tensor have other losses: $(losses of-$tensor)"
 done
 
+# A token is written by recordings that have the ranks' sums in them.
+"$ttt" infer one --prompt "It was" --tokens 20 --seed 3 >here 2>log || fault "$(cat log)"
+TTT_BENCH_CALLS=calls ranks 2 "$ttt" infer one --prompt "It was" --tokens 20 --seed 3 --device cuda >there 2>log ||
+    fault "$(cat log)"
+cmp here there || fault "two ranks write something else"
+says calls "^cudaGraphLaunch [2-9][0-9]"
+says calls "^ncclAllReduce [1-9]"
+
 # What would wait for ever on a GPU ends the program here.
 code=0
 ranks 2 "$tests_folder/ranks_fail" count 1 300 >log 2>&1 || code=$?

@@ -18,10 +18,12 @@ done
 # shellcheck disable=SC2046  # words
 cc -shared -fopenmp --coverage -o bench.so ./*.o \
     $(find "$build/tests/CMakeFiles/ttt_cuda_bench.dir" -name '*.o' ! -name '*.cu.o') -lm
-for family in attention matmul move; do
-    TTT_TEST_DEVICE=cuda TTT_CUDA_PLUGIN=$work/bench.so TTT_CACHE=/dev/null \
-        "$build/tests/test_device_$family" >log 2>&1 || { cat log >&2; exit 1; }
-done
+run() { # device, family, words
+    TTT_TEST_DEVICE=$1 TTT_CUDA_PLUGIN=$work/bench.so TTT_CACHE=/dev/null \
+        "$build/tests/test_device_$2" "${@:3}" >log 2>&1 || { cat log >&2; exit 1; }
+}
+for family in attention matmul move; do run cuda $family; done
+run cuda+cudnn attention test_no_past
 gcov -b -c ./*.gcda >/dev/null
 # A line is good where any type of elements or size of heads has come to it.
 awk -F: '
