@@ -8,16 +8,33 @@ trap '[ $? = 0 ] || echo "$experiment: stopped; run it again and it goes on from
 
 say() { printf '\n== %s\n' "$*"; }
 
-# pack SHARD SPLIT BOOK...: whole books into one shard, which exists only when it is complete.
+# Split by whole books: Emma's author was seen in training, Opticks is of an unseen author and kind.
+train_books="doyle-sherlock melville-mobydick austen-prideprejudice austen-sensesensibility \
+    austen-mansfieldpark austen-northangerabbey"
+valid_books="austen-persuasion twain-tomsawyer"
+test_books="austen-emma newton-opticks"
+
+# files_of BOOK...: their files.
+files_of() {
+    printf "$books/%s.txt " "$@"
+}
+
+# pack SHARD SPLIT BOOKS [OPTION...]: whole books into one shard, which exists only when it is
+# complete.
 pack() {
-    local shard=$books/$1 split=$2 files=() book
-    shift 2
-    if [ -e "$shard" ]; then
-        echo "$shard is there"
-        return
+    # shellcheck disable=SC2046,SC2086  # words
+    if [ -e "$1" ]; then
+        echo "$1 is there"
+    else
+        $ttt pack --out "$1" --split "$2" "${@:4}" $(files_of $3)
     fi
-    for book in "$@"; do files+=("$books/$book.txt"); done
-    $ttt pack --out "$shard" --split "$split" "${files[@]}"
+}
+
+# pack_all FOLDER [OPTION...]: the three shards, with options of ttt pack.
+pack_all() {
+    pack "$1/train.h5" train "$train_books" "${@:2}"
+    pack "$1/valid.h5" validation "$valid_books" "${@:2}"
+    pack "$1/test.h5" test "$test_books" "${@:2}"
 }
 
 # prepare STEPS [OPTION]: packages (OPTION is install.sh's), program and books: the first three of
@@ -36,12 +53,7 @@ prepare() {
     say "3/$1 books"
     mkdir -p $books
     bash launch/books.sh $books
-    # Split by whole books: Emma's author was seen in training, Opticks is of an unseen author and
-    # kind.
-    pack train.h5 train doyle-sherlock melville-mobydick austen-prideprejudice \
-        austen-sensesensibility austen-mansfieldpark austen-northangerabbey
-    pack valid.h5 validation austen-persuasion twain-tomsawyer
-    pack test.h5 test austen-emma newton-opticks
+    pack_all $books
 }
 
 # train NAME CONFIG [KEY=VALUE...]: a finished run leaves NAME.finished; an interrupted one goes on.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The toy experiment (docs/toy.md): what five ways to train two blocks learn from 128 bytes of
+# The toy experiment (docs/toy.md): what five ways to train two blocks learn from 128 tokens of
 # context, as a table and a picture of the loss by token index. Run again, it goes on where it stopped.
 #   --no-install   stop, with their names, if packages are missing
 #   --steps N      stop each training after N steps, to try it out
@@ -28,26 +28,42 @@ mkdir -p "$runs"
 . launch/experiment.sh
 cut=(${steps:+"train.steps=$steps"})
 
-prepare 9 ${install_options[@]+"${install_options[@]}"}
-say "4/9 training the bigram"
+prepare 10 ${install_options[@]+"${install_options[@]}"}
+
+say "4/10 a vocabulary of pairs of bytes, from the books to train on"
+folder=out/toy-books
+pairs=$folder/pairs.ranks
+mkdir -p $folder
+if [ ! -e $pairs ]; then
+    # shellcheck disable=SC2046,SC2086  # words
+    python3 data/byte_pairs.py 1023 $pairs.new $(files_of $train_books)
+    mv $pairs.new $pairs
+fi
+pack_all $folder --tokenizer $pairs --pattern gpt2
+
+say "5/10 training the bigram"
 train bigram toy-bigram ${cut[@]+"${cut[@]}"}
-say "5/9 TTT-naive: the bigram's weights, which take inner steps when they read"
+say "6/10 TTT-naive: the bigram's weights, which take inner steps when they read"
 train naive toy-naive "train.init_from=$runs/bigram"
-say "6/9 training TTT-E2E, b = 16"
+say "7/10 training TTT-E2E, b = 16"
 train e2e-16 toy-e2e-16 ${cut[@]+"${cut[@]}"}
-say "7/9 training TTT-E2E, b = 1"
+say "8/10 training TTT-E2E, b = 1"
 train e2e-1 toy-e2e-1 ${cut[@]+"${cut[@]}"}
-say "8/9 training attention"
+say "9/10 training attention"
 train attention toy-attention ${cut[@]+"${cut[@]}"}
 
-say "9/9 loss by token index, on books that none has seen"
+say "10/10 loss by token index, on books that none has seen"
 # The validation books chose the inner rates (docs/toy.md), so they are left out here.
 table=$runs/loss_by_token
 five=(bigram naive e2e-16 e2e-1 attention)
 if changed "$table-$windows.txt" "${five[@]}"; then
-    $ttt eval "${five[@]/#/$runs/}" --data $books/test.h5 --windows "$windows" \
+    $ttt eval "${five[@]/#/$runs/}" --data $folder/test.h5 --windows "$windows" \
         --by-token --csv "$table.csv" >/dev/null
-    awk -v data="$table.dat" -f launch/toy_order.awk "$table.csv" >"$table.said"
+    # shellcheck disable=SC2046,SC2086  # words
+    texts=$(files_of $test_books)
+    tokens=$(cat $texts | $ttt tokenize --tokenizer $pairs --pattern gpt2 | wc -w)
+    awk -v data="$table.dat" -v bytes="$(cat $texts | wc -c)" -v tokens="$tokens" \
+        -f launch/toy_order.awk "$table.csv" >"$table.said"
     gnuplot -e "data='$table.dat'; png='$table.png'" launch/plot_toy.gp
     mv "$table.said" "$table-$windows.txt"
 fi

@@ -2,7 +2,8 @@
 # ttt eval --by-token --csv, prints means, paired differences and the verdict, and writes the numbers by
 # token index, one line an index, to the file `data`: the loss of each model, then what each but the
 # bigram is better by, all with standard errors. A number that is missing is an error.
-#   awk -v data=FILE -f launch/toy_order.awk FILE.csv
+# `bytes` and `tokens`: of the texts, for the losses of a byte.
+#   awk -v data=FILE -v bytes=N -v tokens=N -f launch/toy_order.awk FILE.csv
 BEGIN {
     FS = ","
     chunk = 16 # of e2e-16
@@ -31,10 +32,12 @@ END {
     all = "0," context
     for (i = 0; i < context; i++) print i curves(i "," (i + 1)) >data
     close(data)
-    printf "nats per byte ± standard error over %d windows of %d bytes\n\n", \
-        value(count, "bigram," all), context
-    for (m = models; m >= 1; m--) printf "%-24s%s\n", name[m], number("%.4f", run[m] "," all)
-    print "\nbetter by, on the same windows ± standard error, paired by window\n"
+    if (!(bytes > 0 && tokens > 0)) die("how many bytes and tokens do the texts have?")
+    printf "nats per token ± standard error over %d windows of %d tokens; per byte, of which a token has " \
+        "%.3f\n\n", value(count, "bigram," all), context, bytes / tokens
+    for (m = models; m >= 1; m--)
+        printf "%-36s%s%s\n", name[m], number("%.4f", run[m] "," all), per_byte("%11.4f", run[m] "," all)
+    print "\nbetter by, on the same windows ± standard error, paired by window; per byte\n"
     holds = 1
     for (m = models; m > 1; m--) holds = compare(m, m - 1) && holds
     printf "\nTTT-E2E, b = %d, is better than the bigram by %.4f at the first four tokens after a step, " \
@@ -61,6 +64,10 @@ function number(format, key,    of_error) {
     return sprintf("%" (14 - length(of_error)) "s ±%s", sprintf(format, value(mean, key)), of_error)
 }
 
+function per_byte(format, key) {
+    return sprintf(format, value(mean, key) * tokens / bytes)
+}
+
 function curve(key) {
     return sprintf(" %.6f %.6f", value(mean, key), value(error, key))
 }
@@ -78,8 +85,8 @@ function compare(better, worse,    key, errors, right) {
     if (!value(error, key)) die(key ": a standard error of 0")
     errors = value(mean, key) / value(error, key)
     right = errors > (run[better] == "attention" ? -2 : 2)
-    printf "%-36s%s   %s in the paper\n", name[better] ", than " name[worse], number("%+.4f", key), \
-        right ? "as" : "NOT as"
+    printf "%-36s%s%s   %s in the paper\n", name[better] ", than " name[worse], number("%+.4f", key), \
+        per_byte("%+11.4f", key), right ? "as" : "NOT as"
     return right
 }
 

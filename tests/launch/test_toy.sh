@@ -11,8 +11,9 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export OMP_WAIT_POLICY=passive # several tests may run at once
 export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
-mkdir -p "$scratch"/{launch,build,out/books}
+mkdir -p "$scratch"/{launch,build,data,out/books}
 cp "$source"/launch/{toy.sh,experiment.sh,plot_toy.gp,toy_order.awk} "$scratch/launch/"
+cp "$source/data/byte_pairs.py" "$scratch/data/"
 cd "$scratch"
 for name in install build books; do echo true >launch/$name.sh; done
 printf '#!/bin/bash\necho "$*" >>calls\nexec "%s" "$@"\n' "$program" >build/ttt
@@ -30,7 +31,7 @@ number=0
 for name in doyle-sherlock twain-tomsawyer newton-opticks melville-mobydick austen-prideprejudice \
     austen-sensesensibility austen-mansfieldpark austen-emma austen-northangerabbey austen-persuasion; do
     number=$((number + 1))
-    seq -s " $name; " $number 3 700 >out/books/$name.txt
+    seq -s " $name; " $number 3 1400 >out/books/$name.txt
 done
 
 bash launch/toy.sh --steps 3 --windows 4 >log 2>&1 || fault "it fails: $(cat log)"
@@ -38,7 +39,8 @@ runs=out/toy-3-steps
 for run in attention e2e-1 e2e-16 bigram; do
     [ -d $runs/$run/checkpoints/step-00000003 ] || fault "$run was not trained for three steps"
 done
-grep -q 'over 8 windows of 128 bytes' log || fault "four windows of each of the two test books: $(cat log)"
+grep -q 'over 8 windows of 128 tokens' log || fault "four windows of each of the two test books: $(cat log)"
+grep -q '^TTT-E2E, b = 1  *[0-9.]* ±[0-9.]*  *[0-9.]*$' log || fault "no losses a token and a byte: $(cat log)"
 grep -q "^the paper's order, .* \(holds\|does not hold\)" log || fault "no verdict: $(cat log)"
 [ "$(head -c 4 $runs/loss_by_token.png | tail -c 3)" = PNG ] || fault "the picture is none"
 
@@ -100,9 +102,11 @@ for damage in '/^e2e-1,5,6,/d' '/^bigram - naive,0,128,/d' '/^bigram - e2e-16,17
     's/^attention,0,128,[^,]*/attention,0,128,nan/' 's/^\(bigram,9,10,[^,]*\),[^,]*/\1,/' '1s/,context//' 1q; do
     sed "$damage" $runs/loss_by_token.csv >damaged.csv
     cmp -s damaged.csv $runs/loss_by_token.csv && fault "$damage changes nothing"
-    ! awk -v data=damaged.dat -f launch/toy_order.awk damaged.csv >log 2>&1 || fault "no error after $damage"
+    ! awk -v data=damaged.dat -v bytes=8 -v tokens=4 -f launch/toy_order.awk damaged.csv >log 2>&1 || fault "no error after $damage"
     grep -q '^toy_order.awk: ' log || fault "after $damage: $(cat log)"
 done
+
+! awk -v data=damaged.dat -f launch/toy_order.awk $runs/loss_by_token.csv >log 2>&1 || fault "no bytes, no error"
 
 # The verdict is that of the numbers.
 verdict() { # what each is better by than the next, with a standard error of 0.01
@@ -116,9 +120,10 @@ verdict() { # what each is better by than the next, with a standard error of 0.0
             for (i = 1; i < 5; i++) print name[i + 1] " - " name[i] "," bin "," by[i] ",0.01,9,128"
             for (i = 1; i < 4; i++) if (at < 128) print "bigram - " name[i] "," bin ",1,0.01,9,128"
         }
-    }' | awk -v data=numbers -f launch/toy_order.awk | tail -n 1
+    }' | awk -v data=numbers -v bytes=8 -v tokens=4 -f launch/toy_order.awk | tee said | tail -n 1
 }
 [[ $(verdict 0.5 0.03 0.03 0.03) == *" holds "* ]] || fault "this order holds"
+grep -q '^attention  *2.0000 ±0.0100  *1.0000$' said || fault "half a token's loss is a byte's: $(cat said)"
 [[ $(verdict -0.019 0.03 0.03 0.03) == *" holds "* ]] || fault "b = 1 may be as good as attention"
 for wrong in "-0.03 0.03 0.03 0.03" "0.5 0.019 0.03 0.03" "0.5 0.03 -0.03 0.03" "0.5 0.03 0.03 0.019"; do
     # shellcheck disable=SC2086  # words
