@@ -36,7 +36,7 @@ pairs=$folder/pairs.ranks
 mkdir -p $folder
 if [ ! -e $pairs ]; then
     # shellcheck disable=SC2046,SC2086  # words
-    python3 data/byte_pairs.py 1023 $pairs.new $(files_of $train_books)
+    python3 data/byte_pairs.py 4095 $pairs.new $(files_of $train_books)
     mv $pairs.new $pairs
 fi
 pack_all $folder --tokenizer $pairs --pattern gpt2
