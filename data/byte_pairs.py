@@ -8,6 +8,7 @@ The same texts give the same file.
 
 import base64
 import collections
+import heapq
 import re
 import sys
 
@@ -46,21 +47,28 @@ def vocabulary(paths, tokens):
         for pair in zip(word, word[1:]):
             often[pair] += counts[number]
             where[pair].add(number)
+    queue = [(-count, pair) for pair, count in often.items()]  # and counts of former times
+    heapq.heapify(queue)
     while len(ranks) < tokens:
-        best = max(often, key=lambda pair: (often[pair], pair), default=None)
-        if best is None or often[best] < 2:
+        if not queue or queue[0][0] > -2:
             sys.exit(f"byte_pairs.py: these texts make no more than {len(ranks)} tokens")
+        count, best = heapq.heappop(queue)
+        if often[best] != -count:
+            continue
         ranks.append(best[0] + best[1])
+        changed = set()
         for number in where.pop(best):
             word = words[number]
-            new = merged(word, best)
+            words[number] = new = merged(word, best)
             for pair in zip(word, word[1:]):
                 often[pair] -= counts[number]
+                changed.add(pair)
             for pair in zip(new, new[1:]):
                 often[pair] += counts[number]
                 where[pair].add(number)
-            words[number] = new
-        del often[best]
+                changed.add(pair)
+        for pair in changed:
+            heapq.heappush(queue, (-often[pair], pair))
     return ranks
 
 

@@ -9,32 +9,26 @@ trap '[ $? = 0 ] || echo "$experiment: stopped; run it again and it goes on from
 say() { printf '\n== %s\n' "$*"; }
 
 # Split by whole books: Emma's author was seen in training, Opticks is of an unseen author and kind.
-train_books="doyle-sherlock melville-mobydick austen-prideprejudice austen-sensesensibility \
-    austen-mansfieldpark austen-northangerabbey"
-valid_books="austen-persuasion twain-tomsawyer"
-test_books="austen-emma newton-opticks"
+train_books=("$books"/{doyle-sherlock,melville-mobydick,austen-prideprejudice}.txt
+             "$books"/austen-{sensesensibility,mansfieldpark,northangerabbey}.txt)
+valid_books=("$books"/{austen-persuasion,twain-tomsawyer}.txt)
+test_books=("$books"/{austen-emma,newton-opticks}.txt)
 
-# files_of BOOK...: their files.
-files_of() {
-    printf "$books/%s.txt " "$@"
-}
-
-# pack SHARD SPLIT BOOKS [OPTION...]: whole books into one shard, which exists only when it is
+# pack SHARD SPLIT WORDS...: books, and options, into one shard, which exists only when it is
 # complete.
 pack() {
-    # shellcheck disable=SC2046,SC2086  # words
     if [ -e "$1" ]; then
         echo "$1 is there"
     else
-        $ttt pack --out "$1" --split "$2" "${@:4}" $(files_of $3)
+        $ttt pack --out "$1" --split "$2" "${@:3}"
     fi
 }
 
 # pack_all FOLDER [OPTION...]: the three shards, with options of ttt pack.
 pack_all() {
-    pack "$1/train.h5" train "$train_books" "${@:2}"
-    pack "$1/valid.h5" validation "$valid_books" "${@:2}"
-    pack "$1/test.h5" test "$test_books" "${@:2}"
+    pack "$1/train.h5" train "${@:2}" "${train_books[@]}"
+    pack "$1/valid.h5" validation "${@:2}" "${valid_books[@]}"
+    pack "$1/test.h5" test "${@:2}" "${test_books[@]}"
 }
 
 # prepare STEPS [OPTION]: packages (OPTION is install.sh's), program and books: the first three of

@@ -35,8 +35,7 @@ folder=out/toy-books
 pairs=$folder/pairs.ranks
 mkdir -p $folder
 if [ ! -e $pairs ]; then
-    # shellcheck disable=SC2046,SC2086  # words
-    python3 data/byte_pairs.py 1023 $pairs.new $(files_of $train_books)
+    python3 data/byte_pairs.py 4095 $pairs.new "${train_books[@]}"
     mv $pairs.new $pairs
 fi
 pack_all $folder --tokenizer $pairs --pattern gpt2
@@ -59,11 +58,10 @@ five=(bigram naive e2e-16 e2e-1 attention)
 if changed "$table-$windows.txt" "${five[@]}"; then
     $ttt eval "${five[@]/#/$runs/}" --data $folder/test.h5 --windows "$windows" \
         --by-token --csv "$table.csv" >/dev/null
-    # shellcheck disable=SC2046,SC2086  # words
-    texts=$(files_of $test_books)
-    tokens=$(cat $texts | $ttt tokenize --tokenizer $pairs --pattern gpt2 | wc -w)
-    awk -v data="$table.dat" -v bytes="$(cat $texts | wc -c)" -v tokens="$tokens" \
-        -f launch/toy_order.awk "$table.csv" >"$table.said"
+    bytes=$(cat "${test_books[@]}" | wc -c)
+    tokens=$(cat "${test_books[@]}" | $ttt tokenize --tokenizer $pairs --pattern gpt2 | wc -w)
+    awk -v data="$table.dat" -v bytes="$bytes" -v tokens="$tokens" -f launch/toy_order.awk \
+        "$table.csv" >"$table.said"
     gnuplot -e "data='$table.dat'; png='$table.png'" launch/plot_toy.gp
     mv "$table.said" "$table-$windows.txt"
 fi
