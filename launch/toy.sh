@@ -28,30 +28,25 @@ mkdir -p "$runs"
 . launch/experiment.sh
 cut=(${steps:+"train.steps=$steps"})
 
-prepare 10 ${install_options[@]+"${install_options[@]}"}
+prepare 9 ${install_options[@]+"${install_options[@]}"}
 
-say "4/10 a vocabulary of pairs of bytes, from the books to train on"
+pairs=data/pairs-4096.ranks
 folder=out/toy-books
-pairs=$folder/pairs.ranks
 mkdir -p $folder
-if [ ! -e $pairs ]; then
-    python3 data/byte_pairs.py 4095 $pairs.new "${train_books[@]}"
-    mv $pairs.new $pairs
-fi
 pack_all $folder --tokenizer $pairs --pattern gpt2
 
-say "5/10 training the bigram"
+say "4/9 training the bigram"
 train bigram toy-bigram ${cut[@]+"${cut[@]}"}
-say "6/10 TTT-naive: the bigram's weights, which take inner steps when they read"
+say "5/9 TTT-naive: the bigram's weights, which take inner steps when they read"
 train naive toy-naive "train.init_from=$runs/bigram"
-say "7/10 training TTT-E2E, b = 16"
+say "6/9 training TTT-E2E, b = 16"
 train e2e-16 toy-e2e-16 ${cut[@]+"${cut[@]}"}
-say "8/10 training TTT-E2E, b = 1"
+say "7/9 training TTT-E2E, b = 1"
 train e2e-1 toy-e2e-1 ${cut[@]+"${cut[@]}"}
-say "9/10 training attention"
+say "8/9 training attention"
 train attention toy-attention ${cut[@]+"${cut[@]}"}
 
-say "10/10 loss by token index, on books that none has seen"
+say "9/9 loss by token index, on books that none has seen"
 # The validation books chose the inner rates (docs/toy.md), so they are left out here.
 table=$runs/loss_by_token
 five=(bigram naive e2e-16 e2e-1 attention)

@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY=passive # several tests may run at once
 export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
 mkdir -p "$scratch"/{launch,build,data,out/books}
 cp "$source"/launch/{toy.sh,experiment.sh,plot_toy.gp,toy_order.awk} "$scratch/launch/"
-cp "$source/data/byte_pairs.py" "$scratch/data/"
+cp "$source/data/pairs-4096.ranks" "$scratch/data/"
 cd "$scratch"
 for name in install build books; do echo true >launch/$name.sh; done
 printf '#!/bin/bash\necho "$*" >>calls\nexec "%s" "$@"\n' "$program" >build/ttt
