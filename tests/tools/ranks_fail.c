@@ -1,9 +1,9 @@
 /* A job of ranks of which one does what it should not: ranks_fail WHAT RANK [PATIENCE]. The others
  * do collectives, as in training, a hundred steps of 20 ms. In one step, by the word WHAT, that
  * rank does nothing else (nothing), is killed (dies; computes: while the others are busy for
- * a minute), stands still (stops), meets an error (fails), breaks a promise (asserts), does not come
- * (sleeps), does not come for a while but says why (works), calls another collective (other), or
- * the same of another count (count). */
+ * a minute), stands still (stops), meets an error (fails), breaks a promise (asserts), does not
+ * come (sleeps), does not come for a while but says why (works), calls another collective (other),
+ * or the same of another count (count). */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
