@@ -55,17 +55,17 @@ odd works works 1 1 &
 
 odd dies.0 dies 0 300
 far dies.2 dies 2 300
-for rank in 0 2; do ends dies.$rank 20 "rank $rank on $host, step 1[67]: it has died"; done
+for rank in 0 2; do ends dies.$rank 30 "rank $rank on $host, step 1[67]: it has died"; done
 odd computes computes 1 300
-ends computes 9 "rank 1 on $host, step 1[67]: it has died" # the others were to be busy for 10 s
+ends computes 30 "rank 1 on $host, step 1[67]: it has died" # the others were to be busy for 60 s
 odd fails fails 1 300
-ends fails 20 "rank 1 on $host, step 17: the loss is not finite"
+ends fails 30 "rank 1 on $host, step 17: the loss is not finite"
 odd fails fails 0 300
-ends fails 20 "ttt ranks: the loss is not finite"
+ends fails 30 "ttt ranks: the loss is not finite"
 odd other other 2 300
-ends other 20 "rank 0 calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
+ends other 30 "rank 0 calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
 far other other 2 300
-ends other 20 "rank [01] calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
+ends other 30 "rank [01] calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
 
 # ---- what they do together ----
 

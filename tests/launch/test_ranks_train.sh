@@ -26,9 +26,9 @@ close() {
         END { demand(NR == '$steps', NR " steps") }' || fault "$1 and $2 have other losses"
 }
 
-long=(./tiny.yaml train.precision=f64 train.steps=$steps train.batch=4 train.micro_batch=0 data.valid=valid.h5
+long=(./tiny.yaml train.precision=f64 "train.steps=$steps" train.batch=4 train.micro_batch=0 data.valid=valid.h5
     run.eval_every=$((steps / 2)) run.eval_windows=$((2 * steps)) run.save_every=$((steps / 2)))
-part=("${long[@]}" train.steps=$((steps / 2)) train.total_steps=$steps)
+part=("${long[@]}" train.steps=$((steps / 2)) "train.total_steps=$steps")
 "$ttt" train "${long[@]}" run.dir=one >log 2>&1 || fault "$(cat log)"
 for n in $counts; do
     ranks $n train "${long[@]}" run.dir=of-$n || fault "$(cat log)"

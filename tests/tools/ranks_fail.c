@@ -1,9 +1,9 @@
 /* A job of ranks of which one does what it should not: ranks_fail WHAT RANK [PATIENCE]. The others
  * do collectives, as in training, a hundred steps of 20 ms. In one step, by the word WHAT, that
  * rank does nothing else (nothing), is killed (dies; computes: while the others are busy for
- * seconds), stands still (stops), meets an error (fails), breaks a promise (asserts), does not come
- * (sleeps), does not come for a while but says why (works), calls another collective (other), or
- * the same of another count (count). */
+ * a minute), stands still (stops), meets an error (fails), breaks a promise (asserts), does not
+ * come (sleeps), does not come for a while but says why (works), calls another collective (other),
+ * or the same of another count (count). */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static kern_status run(const kern_comm *job, const kern_device *device, const ch
     for (int step = 1; step <= STEPS; step++) {
         kern_doing_step(step);
         if (step == WHEN && job->rank == odd) TRY(be_odd(job, what));
-        if (step == WHEN && job->rank != odd && is(what, "computes")) busy(10);
+        if (step == WHEN && job->rank != odd && is(what, "computes")) busy(60);
         usleep(20000);
         bool fewer = step == WHEN && job->rank == odd && is(what, "count");
         job->reduce(job, device->stream, sum.data, sum.data, COUNT - fewer, KERN_F32, KERN_MAX);
