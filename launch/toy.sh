@@ -35,7 +35,7 @@ folder=out/toy-books
 pairs=$folder/pairs.ranks
 mkdir -p $folder
 if [ ! -e $pairs ]; then
-    python3 data/byte_pairs.py 4095 $pairs.new "${train_books[@]}"
+    python3 data/byte_pairs.py 1023 $pairs.new "${train_books[@]}"
     mv $pairs.new $pairs
 fi
 pack_all $folder --tokenizer $pairs --pattern gpt2

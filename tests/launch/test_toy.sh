@@ -31,7 +31,7 @@ number=0
 for name in doyle-sherlock twain-tomsawyer newton-opticks melville-mobydick austen-prideprejudice \
     austen-sensesensibility austen-mansfieldpark austen-emma austen-northangerabbey austen-persuasion; do
     number=$((number + 1))
-    seq -s " $name; " $number 3 6000 >out/books/$name.txt
+    seq -s " $name; " $number 3 1400 >out/books/$name.txt
 done
 
 bash launch/toy.sh --steps 3 --windows 4 >log 2>&1 || fault "it fails: $(cat log)"
