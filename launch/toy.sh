@@ -30,7 +30,7 @@ cut=(${steps:+"train.steps=$steps"})
 
 prepare 9 ${install_options[@]+"${install_options[@]}"}
 
-pairs=data/pairs-4096.ranks
+pairs=data/pairs-1024.ranks
 folder=out/toy-books
 mkdir -p $folder
 pack_all $folder --tokenizer $pairs --pattern gpt2

@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY=passive # several tests may run at once
 export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
 mkdir -p "$scratch"/{launch,build,data,out/books}
 cp "$source"/launch/{toy.sh,experiment.sh,plot_toy.gp,toy_order.awk} "$scratch/launch/"
-cp "$source/data/pairs-4096.ranks" "$scratch/data/"
+cp "$source/data/pairs-1024.ranks" "$scratch/data/"
 cd "$scratch"
 for name in install build books; do echo true >launch/$name.sh; done
 printf '#!/bin/bash\necho "$*" >>calls\nexec "%s" "$@"\n' "$program" >build/ttt
@@ -32,7 +32,7 @@ number=0
 for name in doyle-sherlock twain-tomsawyer newton-opticks melville-mobydick austen-prideprejudice \
     austen-sensesensibility austen-mansfieldpark austen-emma austen-northangerabbey austen-persuasion; do
     number=$((number + 1))
-    seq -s " $name; " $number 3 6000 >out/books/$name.txt
+    seq -s " $name; " $number 3 1400 >out/books/$name.txt
 done
 
 bash launch/toy.sh --steps 3 --windows 4 >log 2>&1 || fault "it fails: $(cat log)"
