@@ -1,7 +1,6 @@
-/* Golden numbers: runs each DIR/NAME.safetensors (default: tests/golden) in float64 by sequence,
- * then in float32 by whole batch, through the code that trains, and compares every group of tensors
- * with what other implementations computed. tests/golden/README.md says what the tensors mean.
- * Ranks share the work: of a mesh each compares what it has, and the worst of all is judged. */
+/* Golden numbers: runs each DIR/NAME.safetensors (tests/golden and its README.md) in float64 by
+ * sequence, then in float32 by whole batch, through the code that trains, and compares all tensors
+ * with what others computed. Of a mesh each rank compares what it has; the worst of all counts. */
 #include <glob.h>
 #include <math.h>
 #include <omp.h>
@@ -409,18 +408,16 @@ typedef struct {
     int directories, passed, failed, undivided;
 } session;
 
-/* In both precisions; sanitized, in one and the other in turn. Files that the ranks cannot divide
- * are none of theirs. */
+/* In both precisions, sanitized in one of them in turn; what ranks cannot divide is left out. */
 static void run_file(session *s, const char *path) {
     bool fine = true, divided = true;
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     for (int f64 = 1; f64 >= 0 && divided; f64--) {
         if (SANITIZED && (s->passed + s->failed) % 2 != f64) continue;
         data_safetensors *file = NULL;
-        golden g = {.f64 = f64 == 1, .ranks = s->ranks, .device = s->device};
         kern_status status = data_safetensors_open(&file, path);
+        golden g = {.file = file, .f64 = f64 == 1, .ranks = s->ranks, .device = s->device};
         say(&g, "%s %s:", name, f64 ? "f64" : "f32");
-        g.file = file;
         if (status == KERN_OK) status = run(&g);
         if (status != KERN_OK) say(&g, " %s", kern_error());
         divided = status != KERN_ERR_CONFIG || s->ranks->job->ranks == 1;
