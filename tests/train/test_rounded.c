@@ -19,10 +19,12 @@ typedef struct {
 } outcome;
 
 static outcome train_once(const char *precision, double budget, int64_t micro_batch) {
-    const char *word[] = {precision, "train.context=512", "train.batch=2", "inner.lr=1"};
+    const char *word[] = {
+        precision,         "train.context=512", "train.batch=2",         "inner.lr=1",
+        "model.vocab=257", "model.bos=256",     "inner.warmup_steps=600"};
     ttt_conf *conf;
     train_step *step;
-    if (conf_load(&conf, "toy-e2e-16", 4, word) != KERN_OK) fail_msg("%s", kern_error());
+    if (conf_load(&conf, "toy-e2e-16", 7, word) != KERN_OK) fail_msg("%s", kern_error());
     train_step_spec spec = {.conf = conf,
                             .micro_batch = micro_batch,
                             .budget = budget,
