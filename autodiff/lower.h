@@ -88,10 +88,10 @@ typedef struct {
 
 enum { AD_SCALAR_BYTES = 8 };
 
-/* A run with some addresses: seen once, then recorded. */
+/* A run with some addresses, in so many parts: seen once, then recorded. */
 typedef struct {
-    ad_buffer *bound; /* [storages], and the arena */
-    void *recording;
+    ad_buffer *bound; /* [storages], and the arena with the number of parts */
+    void **recording; /* [parts], or NULL */
 } ad_run_record;
 
 /* What plan.c compiles, plan_run.c runs and plan_debug.c shows. */

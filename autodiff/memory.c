@@ -183,6 +183,7 @@ static void place_unit(allocator *a, ad_unit *unit) {
                                        ? low->storage_of[ad_number(ad_root(low, value))]
                                        : low->output_storage[unit->operand_output[o]];
         ASSERT(unit->operand_storage[o] != AD_NO_STORAGE);
+        if (unit->operand_written[o]) touch(low, unit->operand_storage[o], a->position);
         if (ad_is_value(value)) unit->operand_offset[o] = ad_offset_bytes(low, value);
     }
 }

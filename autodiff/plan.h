@@ -93,6 +93,18 @@ void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t s
  * together, those that met no such value by saying that another rank did. */
 kern_status ad_plan_run(ad_plan *plan, void *arena);
 
+/* Where a run tells how far it has come: reached(context, mark), for each mark from 0 on, once the
+ * calls have been made after which all outputs of that mark and lower ones are complete. */
+typedef struct {
+    int marks;
+    const int *mark; /* [outputs], or what else has them; -1: none */
+    void (*reached)(void *context, int mark);
+    void *context;
+} ad_marks;
+
+/* ad_plan_run that tells. marks NULL: of nothing. */
+kern_status ad_plan_run_marked(ad_plan *plan, void *arena, const ad_marks *marks);
+
 /* Seconds spent by step since this was last called, if profiling is on (off at first). */
 void ad_plan_profile(ad_plan *plan, bool on);
 typedef struct {

@@ -85,11 +85,11 @@ static kern_status run_unit(ad_plan *plan, ad_unit *unit, kern_stream *stream) {
 }
 
 /* With ranks that tell each other, a failure shows at the next collective, for all alike. */
-static kern_status run_units(ad_plan *plan, kern_stream *stream) {
+static kern_status run_units(ad_plan *plan, kern_stream *stream, int from, int to) {
     ad_lowering *low = &plan->low;
     bool shared = low->fault_storage != AD_NO_STORAGE;
     kern_status met = KERN_OK;
-    for (int i = 0; low->order[i] >= 0; i++) {
+    for (int i = from; i < to; i++) {
         ad_unit *unit = &low->unit[low->order[i]];
         if (shared && ad_is_unit_collective(low, unit)) {
             kern_status status = ad_share_failure(low, met, unit);
@@ -112,33 +112,44 @@ static size_t bound_bytes(const ad_lowering *low) {
     return (size_t)(low->storages + 1) * sizeof(ad_buffer);
 }
 
+static int64_t parts_of(const ad_plan *plan, const ad_run_record *record) {
+    return record->bound[plan->low.storages].stride;
+}
+
+static void forget(const ad_plan *plan, ad_run_record *record) {
+    for (int64_t part = 0; record->recording && part < parts_of(plan, record); part++)
+        if (record->recording[part]) plan->low.spec.device->forget(record->recording[part]);
+    free(record->recording);
+    free(record->bound);
+}
+
 /* What the run with these addresses is known by: all of them, the arena's last. */
-static ad_run_record *find_record(ad_plan *plan, void *arena) {
+static ad_run_record *find_record(ad_plan *plan, void *arena, int parts) {
     ad_lowering *low = &plan->low;
     ad_buffer *bound = kern_array(low->storages + 1, sizeof *bound);
     for (int64_t s = 0; s < low->storages; s++)
         if (low->storage[s].external) bound[s] = low->storage[s].buffer;
-    bound[low->storages].data = arena;
+    bound[low->storages] = (ad_buffer){arena, parts};
     for (int r = 0; r < plan->records; r++)
         if (!memcmp(plan->record[r].bound, bound, bound_bytes(low))) {
+            ad_run_record *found = &plan->record[r];
+            if (!found->recording) found->recording = kern_array(parts, sizeof *found->recording);
             free(bound);
-            return &plan->record[r];
+            return found;
         }
     if (!plan->record) plan->record = kern_array(RECORDS, sizeof *plan->record);
     ad_run_record *record = &plan->record[plan->next_record];
-    if (plan->records < RECORDS) plan->records++;
+    if (plan->records < RECORDS)
+        plan->records++;
+    else
+        forget(plan, record);
     plan->next_record = (plan->next_record + 1) % RECORDS;
-    if (record->recording) low->spec.device->forget(record->recording);
-    free(record->bound);
     *record = (ad_run_record){.bound = bound};
     return NULL;
 }
 
 void ad_plan_forget_runs(ad_plan *plan) {
-    for (int r = 0; r < plan->records; r++) {
-        if (plan->record[r].recording) plan->low.spec.device->forget(plan->record[r].recording);
-        free(plan->record[r].bound);
-    }
+    for (int r = 0; r < plan->records; r++) forget(plan, &plan->record[r]);
     free(plan->record);
 }
 
@@ -152,18 +163,20 @@ static kern_status explain(const ad_plan *plan, kern_status status) {
     return kern_fail_context(status, "the recorded run up to %s in %s", step.op, step.scope);
 }
 
-static kern_status run_recorded(ad_plan *plan, kern_stream *stream, void *arena) {
+/* Steps from .. to - 1; record: of the whole run, or NULL. */
+static kern_status run_part(ad_plan *plan, kern_stream *stream, ad_run_record *record, int part,
+                            int from, int to) {
     const kern_device *device = stream->device;
-    ad_run_record *record = find_record(plan, arena);
     kern_status status = KERN_OK;
-    if (!record) return run_units(plan, stream);
-    if (!record->recording) {
+    if (from >= to) return status;
+    if (!record) return run_units(plan, stream, from, to);
+    if (!record->recording[part]) {
         device->record(stream);
-        status = run_units(plan, stream);
-        record->recording = device->recorded(stream);
+        status = run_units(plan, stream, from, to);
+        record->recording[part] = device->recorded(stream);
     }
     if (status != KERN_OK) return status;
-    device->replay(stream, record->recording);
+    device->replay(stream, record->recording[part]);
     return explain(plan, stream->status);
 }
 
@@ -177,9 +190,23 @@ static void set_scalars(const ad_plan *plan, kern_stream *stream) {
                            (size_t)low->scalars * AD_SCALAR_BYTES);
 }
 
-kern_status ad_plan_run(ad_plan *plan, void *arena) {
+/* The step with which part `part` of a run ends. What ranks of a debug plan find they tell each
+ * other in one part. */
+static int end_of_part(const ad_plan *plan, const ad_marks *marks, int part) {
+    const ad_lowering *low = &plan->low;
+    int end = 0, steps = ad_plan_steps(plan);
+    if (!marks || part >= marks->marks || low->spec.debug) return steps;
+    for (int o = 0; o < low->spec.outputs; o++)
+        if (marks->mark[o] >= 0 && marks->mark[o] <= part)
+            end = (int)kern_max(end, low->storage[low->output_storage[o]].last + 1);
+    return end;
+}
+
+kern_status ad_plan_run_marked(ad_plan *plan, void *arena, const ad_marks *marks) {
+    kern_status status = KERN_OK;
     ad_lowering *low = &plan->low;
     kern_stream *stream = low->spec.device->stream;
+    int parts = marks ? marks->marks + 1 : 1, from = 0;
     ASSERT(omp_get_max_threads() <= low->spec.threads); /* or they write behind the arena */
     plan->runs += plan->profile;
     for (int64_t s = 0; s < low->storages; s++)
@@ -188,5 +215,16 @@ kern_status ad_plan_run(ad_plan *plan, void *arena) {
     set_scalars(plan, stream);
     bool records =
         stream->device->record && low->spec.repeats && !low->spec.debug && !plan->profile;
-    return records ? run_recorded(plan, stream, arena) : run_units(plan, stream);
+    ad_run_record *record = records ? find_record(plan, arena, parts) : NULL;
+    for (int part = 0; part < parts && status == KERN_OK; part++) {
+        int to = end_of_part(plan, marks, part);
+        status = run_part(plan, stream, record, part, from, to);
+        if (status == KERN_OK && part < parts - 1) marks->reached(marks->context, part);
+        from = to;
+    }
+    return status;
+}
+
+kern_status ad_plan_run(ad_plan *plan, void *arena) {
+    return ad_plan_run_marked(plan, arena, NULL);
 }

@@ -119,6 +119,11 @@ kern_status ad_scan_forward(ad_scan *scan, const void *const *carry, void *const
  * there is one chunk only). */
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena);
 
+/* The same; when the first chunk's run, the last one, has come so far it tells of which constants
+ * the cotangent is complete. marks->mark [constants]; NULL: nothing is told. */
+kern_status ad_scan_backward_marked(ad_scan *scan, void *const *ct_carry, void *arena,
+                                    const ad_marks *marks);
+
 /* Tells of each run of a plan that a pass forwards and one backwards make, in their order: of which
  * plan, with how many rows of the sequence before the chunk, and whether it is the backward pass
  * that makes it (which runs bodies again for what was not kept). */

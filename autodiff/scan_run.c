@@ -1,4 +1,6 @@
 /* The two loops of a scan. */
+#include <stdlib.h>
+
 #include "autodiff/scan_state.h"
 
 /* ---- memory ---- */
@@ -307,7 +309,22 @@ static void bind_windows(ad_scan *scan, const scan_form *form, int64_t i) {
     }
 }
 
-static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void *arena) {
+/* The plan of a form's vjp, with the marks of the constants. */
+static kern_status run_marked(const ad_scan *scan, const scan_form *form, void *arena,
+                              const ad_marks *marks) {
+    if (!marks) return ad_plan_run(form->vjp, arena);
+    int *mark = kern_array(form->ct_outputs.count, sizeof *mark);
+    for (int o = 0; o < form->ct_outputs.count; o++) mark[o] = -1;
+    for (int c = 0; c < scan->spec.constants; c++)
+        if (form->ct_constant[c] >= 0) mark[form->ct_constant[c]] = marks->mark[c];
+    ad_marks of_outputs = {marks->marks, mark, marks->reached, marks->context};
+    kern_status status = ad_plan_run_marked(form->vjp, arena, &of_outputs);
+    free(mark);
+    return status;
+}
+
+static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void *arena,
+                           const ad_marks *marks) {
     const ad_scan_spec *s = &scan->spec;
     bool last = i == s->chunks - 1 || !scan->form[FORM_FULL].vjp;
     const scan_form *form = &scan->form[last ? FORM_LAST : FORM_FULL];
@@ -335,7 +352,7 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
                            : (char *)scan->slice[j].ct_memory + (size_t)(i * s->chunk) * row;
         ad_plan_bind_output(plan, form->ct_slice[j], memory);
     }
-    kern_status status = ad_plan_run(plan, arena);
+    kern_status status = run_marked(scan, form, arena, marks);
     if (status != KERN_OK) return kern_fail_context(status, "backward, chunk %d", (int)i);
     for (int j = 0; j < s->slices; j++)
         if (scan->slice[j].ct_stage)
@@ -345,6 +362,11 @@ static kern_status run_vjp(ad_scan *scan, int64_t i, void *const *ct_carry, void
 }
 
 kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) {
+    return ad_scan_backward_marked(scan, ct_carry, arena, NULL);
+}
+
+kern_status ad_scan_backward_marked(ad_scan *scan, void *const *ct_carry, void *arena,
+                                    const ad_marks *marks) {
     const ad_scan_spec *s = &scan->spec;
     ASSERT(s->backward);
     char *lambda = (char *)scan->carry_memory.data +
@@ -363,7 +385,7 @@ kern_status ad_scan_backward(ad_scan *scan, void *const *ct_carry, void *arena) 
             if (status != KERN_OK) return status;
         }
         for (int64_t i = end - 1; i >= begin; i--) {
-            kern_status status = run_vjp(scan, i, ct_carry, arena);
+            kern_status status = run_vjp(scan, i, ct_carry, arena, i ? NULL : marks);
             if (status != KERN_OK) return status;
             if (i > 0) slide_windows(scan);
         }

@@ -73,8 +73,9 @@ void launch_plan_ranks_print(const ttt_conf *conf, const launch_paper_ranks *job
            TRAIN_MACHINE_RANKS, launch_scaled(text, TRAIN_NEAR_BANDWIDTH, "B/s"));
     printf(
         " each with a port\nof %s to the others, of which %.0f %% are reached; %.0f us a "
-        "message near, %.0f us far;\nthe suffix's gradient is sent beside the prefix's reverse of "
-        "the last micro-batch, all else\nwhile nothing is computed.\n",
+        "message near, %.0f us far;\ngradients of suffix and prefix are sent beside the prefix's "
+        "reverse of the last micro-batch, as they\nbecome complete, all else while nothing is "
+        "computed.\n",
         launch_scaled(text, job->network, "B/s"), 100 * TRAIN_NETWORK_REACHES,
         1e6 * TRAIN_NEAR_SECONDS, 1e6 * TRAIN_FAR_SECONDS);
 }

@@ -133,16 +133,25 @@ done:
     return status;
 }
 
-kern_status train_gradient_prefix(train_gradient *g) {
-    kern_status status = ad_scan_backward(g->parts.prefix, NULL, g->parts.arena);
+kern_status train_gradient_prefix(train_gradient *g, const ad_marks *marks) {
     kern_stream *stream = g->parts.device->stream;
+    int count = infer_model_parameters(g->model)->count;
+    ad_marks of_constants = {0};
+    int *mark = kern_array(count, sizeof *mark); /* a constant is a parameter */
+    for (int i = 0; i < count; i++) mark[i] = -1;
+    for (int i = 0; i < count && marks; i++)
+        if (g->parts.prefix_constant[i] >= 0) mark[g->parts.prefix_constant[i]] = marks->mark[i];
+    if (marks) of_constants = (ad_marks){marks->marks, mark, marks->reached, marks->context};
+    kern_status status = ad_scan_backward_marked(g->parts.prefix, NULL, g->parts.arena,
+                                                 marks ? &of_constants : NULL);
+    free(mark);
     if (status == KERN_OK) stream->device->lap(stream, TRAIN_LAP_PREFIX);
     return status;
 }
 
 kern_status train_gradient_add(train_gradient *g, void *sum, infer_batch *batch) {
     kern_status status = train_gradient_suffix(g, sum, batch);
-    return status == KERN_OK ? train_gradient_prefix(g) : status;
+    return status == KERN_OK ? train_gradient_prefix(g, NULL) : status;
 }
 
 void train_gradient_share(train_gradient *g, void *sum) {

@@ -21,10 +21,11 @@ const ad_plan *train_gradient_plan(const train_gradient *gradient);
 /* Makes the calls that read the batch forwards (its losses as in infer_model_forward), then those
  * that add the gradient of loss_scale * sum of chunk losses to `sum`, a flat buffer of the device,
  * of the parameters' layout and real type: first the suffix's part, after which that of the
- * suffix's own blocks is complete, then the prefix's; or both. */
+ * suffix's own blocks is complete, then the prefix's, which tells of which parameters it is
+ * (marks->mark [parameters]; NULL: of none); or both. */
 enum { TRAIN_LAP_SUFFIX = INFER_LAPS, TRAIN_LAP_PREFIX, TRAIN_LAP_END }; /* the reverses */
 kern_status train_gradient_suffix(train_gradient *gradient, void *sum, infer_batch *batch);
-kern_status train_gradient_prefix(train_gradient *gradient);
+kern_status train_gradient_prefix(train_gradient *gradient, const ad_marks *marks);
 kern_status train_gradient_add(train_gradient *gradient, void *sum, infer_batch *batch);
 
 /* Makes the call that adds up, over the model's tensor-parallel ranks, those parts of `sum` that

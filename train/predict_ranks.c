@@ -44,13 +44,47 @@ static void add_run(void *context, int phase, const ad_plan *plan, int64_t befor
     }
 }
 
-/* How long what comes behind the suffix's reverse of the last micro-batch takes. */
-static double seconds_beside(const train_step *step) {
-    const train_step_spec *spec = train_step_spec_of(step);
-    if (!train_can_predict(spec->device->machine)) return 0;
-    int64_t sequences = train_sequences(spec->conf, spec->ranks);
-    return train_predict(step).phase[TRAIN_PREFIX_VJP].seconds * (double)spec->micro_batch /
-           (double)sequences;
+/* The reverse of the prefix, beside which its sums and the suffix's run: the last micro-batch's,
+ * and its last run, in the course of which its pieces become complete. */
+typedef struct {
+    const kern_machine *machine;
+    double all, last;
+} reverse;
+
+static void add_reverse(void *context, int phase, const ad_plan *plan, int64_t before,
+                        double times) {
+    reverse *r = context;
+    (void)times; /* one micro-batch's */
+    if (phase != TRAIN_PREFIX_VJP) return;
+    r->last = 0; /* of what comes last */
+    for (int i = 0, steps = ad_plan_steps(plan); i < steps; i++) {
+        ad_plan_step_cost call = ad_plan_step(plan, i, before);
+        r->last +=
+            train_call_seconds(r->machine, &call) + call.launches * r->machine->launch_seconds;
+    }
+    r->all += r->last;
+}
+
+/* What is sent in the order of its turns, each when it is complete; pieces of the prefix are taken
+ * to be alike. Nothing is computed between the prefix's reverse and the end of all. */
+static double hidden(const train_step *step, const double seconds[TRAIN_PIECES]) {
+    const train_shard *shard = train_step_shard(step);
+    reverse r = {.machine = train_step_spec_of(step)->device->machine};
+    double now = 0, sum = 0;
+    if (!train_can_predict(r.machine)) return 0;
+    train_step_visit_runs(step, add_reverse, &r);
+    for (int turn = 0; turn <= shard->turns + 1; turn++) {
+        double ready = turn == 0             ? 0
+                       : turn > shard->turns ? r.all
+                                             : r.all - r.last + r.last * turn / shard->turns;
+        now = fmax(now, ready);
+        for (int i = 0; i < shard->pieces; i++) {
+            if (shard->piece[i].turn != turn) continue;
+            now += seconds[i];
+            sum += seconds[i];
+        }
+    }
+    return sum - (now - r.all);
 }
 
 void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, double network) {
@@ -66,15 +100,16 @@ void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, d
     if (tensor > 1) train_step_visit_runs(step, add_run, &s);
     add(&sent[TRAIN_SEND_SHARED], &near, 1, element * (double)layout->summed.count, 2);
     train_sent *gradient = &sent[TRAIN_SEND_GRADIENT];
+    double seconds[TRAIN_PIECES] = {0};
     for (int i = 0; i < shard->pieces && shard->ranks > 1; i++) {
         double elements = (double)shard->piece[i].share * data, before = gradient->seconds;
         add(gradient, &far, 1, element * elements, 1);
-        if (shard->piece[i].early) gradient->hidden += gradient->seconds - before;
+        seconds[i] = gradient->seconds - before;
         add(&sent[TRAIN_SEND_WEIGHTS], &far, 1,
-            (i == shard->apart ? sizeof(uint16_t) : element) * elements, 1);
+            (shard->piece[i].apart ? sizeof(uint16_t) : element) * elements, 1);
     }
     double exact = element * (double)train_weights_exact(train_step_weights(step));
     add(&sent[TRAIN_SEND_WEIGHTS], &far, 1, exact, 2);
     if (shard->ranks == 1) add(gradient, &far, 1, element * (double)shard->flat, 2);
-    if (gradient->hidden > 0) gradient->hidden = fmin(gradient->hidden, seconds_beside(step));
+    if (data > 1 && shard->ranks > 1) gradient->hidden = hidden(step, seconds);
 }

@@ -29,8 +29,9 @@ typedef struct {
     double hidden; /* of them, beside computing, where that can be predicted (train/predict.h) */
 } train_sent;
 
-/* `network`: bytes/s of a rank's port. What is early of the gradient (train/shard.h) is sent while
- * the prefix's reverse of the last micro-batch runs, all else while nothing is computed. */
+/* `network`: bytes/s of a rank's port. The gradient is sent piece by piece in its turns
+ * (train/shard.h), while the prefix's reverse of the last micro-batch runs, all else while nothing
+ * is computed. */
 void train_predict_ranks(train_sent sent[TRAIN_SENDS], const train_step *step, double network);
 
 #endif

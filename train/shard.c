@@ -4,8 +4,7 @@ train_shard train_shard_whole(int64_t elements, int64_t decaying) {
     ASSERT(elements % INFER_ROW == 0 && decaying % INFER_ROW == 0 && decaying <= elements);
     return (train_shard){.ranks = 1,
                          .pieces = 1,
-                         .piece = {{.share = elements}},
-                         .apart = TRAIN_PIECES,
+                         .piece = {{.share = elements, .turn = 1}},
                          .weights = elements,
                          .flat = elements,
                          .decaying = decaying,
@@ -38,29 +37,40 @@ train_shard train_shard_of(const infer_parameters *layout, int suffix, int rank,
         whole.uncounted = uncounted(layout);
         return whole;
     }
-    int64_t unit = INFER_ROW * (int64_t)ranks;
+    int64_t unit = INFER_ROW * (int64_t)ranks, begin[TRAIN_PIECES + 1] = {0};
+    int blocks = (int)kern_divide_up(suffix, TRAIN_PREFIX_PIECES);
+    int turns = suffix ? (int)kern_divide_up(suffix, blocks) : 0;
     train_shard shard = {.rank = rank,
                          .ranks = ranks,
-                         .pieces = TRAIN_PIECES,
-                         .apart = rounded ? TRAIN_PIECE_PREFIX : TRAIN_PIECES,
+                         .pieces = turns + 3,
+                         .turns = turns,
+                         .apart = rounded,
                          .flat = kern_round_up(layout->elements, unit),
                          .decaying = layout->decaying,
                          .uncounted = uncounted(layout)};
     int64_t rest = end_of_blocks(layout) / unit * unit;
-    int64_t begin[TRAIN_PIECES + 1] = {
-        [TRAIN_PIECE_PREFIX] = kern_min(kern_round_up(first_of_block(layout, 0), unit), rest),
-        [TRAIN_PIECE_SUFFIX] = kern_min(kern_round_up(first_of_block(layout, suffix), unit), rest),
-        [TRAIN_PIECE_REST] = rest,
-        [TRAIN_PIECES] = shard.flat};
-    for (int i = 0; i < TRAIN_PIECES; i++) {
+    for (int i = 0; i <= turns; i++) {
+        int block = (int)kern_min((int64_t)i * blocks, suffix);
+        begin[i + 1] = kern_min(kern_round_up(first_of_block(layout, block), unit), rest);
+    }
+    begin[turns + 2] = rest;
+    begin[turns + 3] = shard.flat;
+    for (int i = 0; i < shard.pieces; i++) {
+        bool of_prefix = i > 0 && i <= turns, apart = rounded && of_prefix;
+        int turn = of_prefix ? turns + 1 - i : i == turns + 1 ? 0 : turns + 1;
         int64_t share = (begin[i + 1] - begin[i]) / ranks;
-        int64_t home = shard.weights + (i == shard.apart ? 0 : rank * share);
-        shard.piece[i] =
-            (train_piece){begin[i], share, shard.elements, home, i == TRAIN_PIECE_SUFFIX};
+        int64_t home = shard.weights + (apart ? 0 : rank * share);
+        shard.piece[i] = (train_piece){begin[i], share, shard.elements, home, turn, apart};
         shard.elements += share;
-        shard.weights += i == shard.apart ? share : share * ranks;
+        shard.weights += apart ? share : share * ranks;
     }
     return shard;
+}
+
+int train_shard_turn(const train_shard *shard, int64_t element) {
+    int i = 0;
+    while (i + 1 < shard->pieces && element >= shard->piece[i + 1].first) i++;
+    return shard->piece[i].turn;
 }
 
 int train_shard_counted(infer_span range[TRAIN_COUNTED], const train_shard *shard) {

@@ -9,6 +9,7 @@
 #include "train/gradient.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/sums.h"
 
 const char *const train_phase_name[TRAIN_PHASES] = {
     "prefix forward", "suffix forward", "suffix backward", "prefix backward", "optimizer"};
@@ -20,6 +21,7 @@ struct train_step {
     train_optimizer *optimizer;
     train_step_buffers buffers;
     train_shard shard;
+    train_sums sums;
     train_weights *weights;
     kern_buffer memory[3]; /* gradient, moments */
     size_t program;        /* bytes of graphs and plans */
@@ -84,6 +86,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
                        divided ? ranks->data->ranks : 1, infer_product(conf) == KERN_BF16);
     step->buffers.spare = !divided && ranks->data->rank > 0;
     step->buffers.shard = &step->shard;
+    step->sums = (train_sums){step->spec.device, ranks->data, &step->shard, step->buffers.dtype};
     step->weights = train_weights_create(step->model, &step->shard, ranks->data);
     step->buffers.weights = step->weights;
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
@@ -184,6 +187,8 @@ kern_status train_step_allocate(train_step *step) {
     void **const place[] = {&b->gradient, &b->m, &b->v};
     const char *const name[] = {"gradient", "first moments", "second moments"};
     const int64_t elements[] = {step->shard.flat, step->shard.elements, step->shard.elements};
+    TRY(train_sums_same(&step->sums, step->spec.micro_batch,
+                        b->sequences / step->spec.micro_batch));
     TRY(train_weights_allocate(step->weights));
     b->parameters = train_weights_own(step->weights);
     for (int i = 0; i < 3; i++) {
@@ -257,37 +262,6 @@ done:
     return status;
 }
 
-static void *part_of(const train_step *step, void *flat, int64_t element) {
-    return (char *)flat + (size_t)element * kern_dtype_bytes(step->buffers.dtype);
-}
-
-/* Of the pieces of the gradient that are complete now the own parts become the sums over the data
- * ranks, beside what is computed next. */
-static void begin_reducing(const train_step *step, bool early) {
-    const train_step_buffers *b = &step->buffers;
-    const kern_comm *data = step->spec.ranks->data;
-    const train_shard *shard = &step->shard;
-    kern_stream *beside = b->device->beside;
-    if (data->ranks == 1) return;
-    b->device->order(beside, b->device->stream);
-    for (int i = 0; i < shard->pieces; i++) {
-        const train_piece *p = &shard->piece[i];
-        void *piece = part_of(step, b->gradient, p->first);
-        if (p->early != early || !p->share) continue;
-        if (shard->ranks == 1) /* every rank updates everything */
-            data->reduce(data, beside, piece, piece, p->share, b->dtype, KERN_SUM);
-        else
-            data->reduce_scatter(data, beside,
-                                 part_of(step, b->gradient, p->first + shard->rank * p->share),
-                                 piece, p->share, b->dtype, KERN_SUM);
-    }
-}
-
-static void end_reducing(const train_step *step) {
-    const kern_device *device = step->buffers.device;
-    if (step->spec.ranks->data->ranks > 1) device->order(device->stream, device->beside);
-}
-
 void train_step_gather(train_step *step) {
     train_weights_gather(step->weights);
 }
@@ -295,7 +269,7 @@ void train_step_gather(train_step *step) {
 /* All of them are drawn where the gradient will be. */
 void train_step_start(train_step *step) {
     const train_step_buffers *b = &step->buffers;
-    bool whole = step->shard.apart == TRAIN_PIECES;
+    bool whole = !step->shard.apart;
     infer_parameters_init(b->layout, step->spec.conf, b->dtype, b->device,
                           whole ? b->parameters : b->gradient);
     if (whole) return;
@@ -305,8 +279,30 @@ void train_step_start(train_step *step) {
 
 /* ---- a step ---- */
 
+/* The prefix's reverse has come so far. */
+static void begin_turn(void *context, int mark) {
+    const train_step *step = context;
+    train_sums_begin(&step->sums, step->buffers.gradient, 1 + mark);
+}
+
+/* That of the last micro-batch. */
+static kern_status end_prefix(train_step *step) {
+    const infer_parameters *layout = step->buffers.layout;
+    const train_shard *shard = &step->shard;
+    int *mark = kern_array(layout->count, sizeof *mark);
+    for (int i = 0; i < layout->count; i++) {
+        const infer_parameter *p = &layout->item[i];
+        int turn = train_shard_turn(shard, p->offset + p->elements - 1);
+        mark[i] = turn <= shard->turns ? turn - 1 : -1;
+    }
+    ad_marks marks = {shard->turns, mark, begin_turn, step};
+    kern_status status = train_gradient_prefix(step->gradient, shard->turns ? &marks : NULL);
+    free(mark);
+    return status;
+}
+
 /* The gradient of the own sequences, micro-batch by micro-batch; behind the last one that of all
- * ranks, in the own parts. Of the suffix that is known before the prefix's reverse begins. */
+ * ranks, in the own parts. */
 static kern_status add_gradients(train_step *step, const int32_t *tokens, double rate) {
     kern_status status = KERN_OK;
     const train_step_buffers *b = &step->buffers;
@@ -322,13 +318,14 @@ static kern_status add_gradients(train_step *step, const int32_t *tokens, double
                              .gradient_norm = (char *)b->gradient_norm + chunk};
         step->put = false;
         TRY(train_gradient_suffix(step->gradient, b->gradient, &batch));
-        if (first + micro == b->sequences) begin_reducing(step, true);
-        TRY(train_gradient_prefix(step->gradient));
+        bool last = first + micro == b->sequences;
+        if (last) train_sums_begin(&step->sums, b->gradient, 0);
+        TRY(last ? end_prefix(step) : train_gradient_prefix(step->gradient, NULL));
     }
     train_gradient_share(step->gradient, b->gradient);
-    begin_reducing(step, false);
+    train_sums_begin(&step->sums, b->gradient, step->shard.turns + 1);
 done:
-    end_reducing(step);
+    train_sums_end(&step->sums);
     return status;
 }
 

@@ -12,7 +12,7 @@ kern_status train_sums_same(const train_sums *sums, int64_t micro_batch, int64_t
     return kern_comm_same(sums->data, text);
 }
 
-void train_sums_begin(const train_sums *sums, void *gradient, bool early) {
+void train_sums_begin(const train_sums *sums, void *gradient, int turn) {
     const kern_comm *data = sums->data;
     const train_shard *shard = sums->shard;
     kern_stream *beside = sums->device->beside;
@@ -23,7 +23,7 @@ void train_sums_begin(const train_sums *sums, void *gradient, bool early) {
         size_t element = kern_dtype_bytes(sums->dtype);
         char *piece = (char *)gradient + (size_t)p->first * element;
         char *own = piece + (size_t)(shard->rank * p->share) * element;
-        if (p->early != early || !p->share) continue;
+        if (p->turn != turn || !p->share) continue;
         if (shard->ranks == 1) /* every rank updates everything */
             data->reduce(data, beside, piece, piece, p->share, sums->dtype, KERN_SUM);
         else

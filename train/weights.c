@@ -17,16 +17,14 @@ struct train_weights {
     const void **place;   /* [parameters] where they are in f32, or NULL */
 };
 
-static bool is_apart(const train_weights *w) {
-    return w->shard->apart < w->shard->pieces;
-}
-
 /* Whether anything but products reads it, and all of it is not there. */
 static bool needs_copy(const train_weights *w, const infer_parameter *p) {
-    if (!is_apart(w)) return false;
-    const train_piece *apart = &w->shard->piece[w->shard->apart];
-    bool inside = p->offset < apart->first + apart->share * w->shard->ranks &&
-                  p->offset + p->elements > apart->first;
+    bool inside = false;
+    for (int i = 0; i < w->shard->pieces; i++) {
+        const train_piece *piece = &w->shard->piece[i];
+        inside |= piece->apart && p->offset < piece->first + piece->share * w->shard->ranks &&
+                  p->offset + p->elements > piece->first;
+    }
     return inside && (!p->role->product || p->fast || p->role == &infer_embedding);
 }
 
@@ -74,14 +72,14 @@ static char *part(const train_weights *w, void *of, int64_t element) {
 /* Where piece i begins, or its own part, if that alone is there. */
 static int64_t begin_of(const train_shard *shard, int i) {
     const train_piece *p = &shard->piece[i];
-    return i == shard->apart ? p->home : p->home - shard->rank * p->share;
+    return p->apart ? p->home : p->home - shard->rank * p->share;
 }
 
 /* Where a parameter begins that lies in pieces which are all there. */
 static const void *place_of(const train_weights *w, const infer_parameter *p) {
     int i = 0;
     while (i + 1 < w->shard->pieces && p->offset >= w->shard->piece[i + 1].first) i++;
-    if (i == w->shard->apart) return NULL;
+    if (w->shard->piece[i].apart) return NULL;
     return part(w, w->memory.data, begin_of(w->shard, i) + p->offset - w->shard->piece[i].first);
 }
 
@@ -134,12 +132,10 @@ static void gather_exact(train_weights *w) {
                     infer_model_real(w->model), KERN_SUM);
 }
 
-static void gather_rounded(train_weights *w) {
-    const train_piece *p = &w->shard->piece[w->shard->apart];
+static void gather_rounded(train_weights *w, const train_piece *p) {
     kern_stream *stream = w->device->stream;
     uint16_t *piece = (uint16_t *)infer_model_rounded(w->model) + p->first;
     uint16_t *own = piece + w->shard->rank * p->share;
-    if (!p->share) return;
     w->device->move->round(stream, own, (const float *)train_weights_own(w) + p->home, p->share);
     w->data->all_gather(w->data, stream, piece, own, (size_t)p->share * sizeof *own);
 }
@@ -152,12 +148,14 @@ void train_weights_gather(train_weights *w) {
     if (w->shard->ranks == 1) return;
     for (int i = 0; i < w->shard->pieces; i++) {
         const train_piece *p = &w->shard->piece[i];
-        if (!p->share || i == w->shard->apart) continue;
-        w->data->all_gather(w->data, w->device->stream,
-                            part(w, w->memory.data, begin_of(w->shard, i)),
-                            part(w, w->memory.data, p->home), (size_t)p->share * w->element);
+        if (!p->share) continue;
+        if (p->apart)
+            gather_rounded(w, p);
+        else
+            w->data->all_gather(w->data, w->device->stream,
+                                part(w, w->memory.data, begin_of(w->shard, i)),
+                                part(w, w->memory.data, p->home), (size_t)p->share * w->element);
     }
-    if (is_apart(w)) gather_rounded(w);
     if (w->exact) gather_exact(w);
 }
 
@@ -171,7 +169,7 @@ static void round_weights(const train_weights *w, infer_model *model) {
         int64_t count = kern_min(p->share * w->shard->ranks, w->layout->elements - p->first);
         size_t bytes = (size_t)count * sizeof *to;
         if (count <= 0) continue;
-        if (i != w->shard->apart)
+        if (!p->apart)
             w->device->move->round(stream, to + p->first,
                                    (const float *)train_weights_own(w) + begin_of(w->shard, i),
                                    count);
@@ -181,7 +179,7 @@ static void round_weights(const train_weights *w, infer_model *model) {
 }
 
 void train_weights_set(const train_weights *w, infer_model *model) {
-    if (!is_apart(w)) {
+    if (!w->shard->apart) {
         infer_model_set_parameters(model, w->memory.data);
         return;
     }

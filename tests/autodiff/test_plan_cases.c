@@ -54,6 +54,51 @@ static void test_lazy_order(void **state) {
     world_end(&w);
 }
 
+/* A run with three outputs that are made one after the other, the second one first. */
+enum { MARKED = 3, MARKED_SIZE = 11 * 11 };
+static const int marked[MARKED] = {1, 0, -1};
+
+typedef struct {
+    const runner *run;
+    const double *whole; /* [MARKED, MARKED_SIZE] in the end */
+    int told;
+} marked_run;
+
+static void come_so_far(void *context, int mark) {
+    marked_run *m = context;
+    assert_int_equal(mark, m->told++);
+    for (int o = 0; o < MARKED; o++) {
+        const double *now = m->run->out[o];
+        if (marked[o] >= 0 && marked[o] <= mark)
+            assert_memory_equal(now, m->whole + o * MARKED_SIZE, MARKED_SIZE * sizeof *now);
+        else
+            for (int i = 0; i < MARKED_SIZE; i++) assert_true(isnan(now[i]));
+    }
+}
+
+static void test_marks_are_told(void **state) {
+    (void)state;
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_value a = matrix(&w, 11, 11), product[MARKED];
+    for (int i = 0; i < MARKED; i++)
+        product[i] = ad_matmul(w.graph, i ? product[i - 1] : a, matrix(&w, 11, 11), false, false);
+    const ad_plan_output output[MARKED] = {
+        {product[1], AD_WRITE}, {product[0], AD_WRITE}, {product[2], AD_WRITE}};
+    runner r;
+    runner_begin(&r, &w, (ad_plan_spec){.outputs = MARKED, .output = output});
+    double *whole = runner_run(&r);
+    marked_run m = {&r, whole, 0};
+    runner_prepare(&r);
+    assert_int_equal(ad_plan_run_marked(r.plan, r.arena, &(ad_marks){2, marked, come_so_far, &m}),
+                     KERN_OK);
+    assert_int_equal(m.told, 2);
+    assert_memory_equal(r.out[2], whole + 2 * MARKED_SIZE, MARKED_SIZE * sizeof *whole);
+    free(whole);
+    runner_end(&r);
+    world_end(&w);
+}
+
 /* ---- what is bound ---- */
 
 /* The memory of a cut is what counts, and what only the cut needed does not run. */
@@ -367,6 +412,7 @@ static void test_costs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lazy_order),
+        cmocka_unit_test(test_marks_are_told),
         cmocka_unit_test(test_cut_is_read),
         cmocka_unit_test(test_cut_of_one_result_of_two),
         cmocka_unit_test(test_bound_views),

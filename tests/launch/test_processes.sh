@@ -41,9 +41,12 @@ ends() {
     grep -qE "$3" "$1" || fault "$1: no '$3' in: $(cat "$1")"
 }
 
-# Those who stand still are noticed after 15 s, beside which the rest goes on.
+# Those who stand still are noticed after 15 s, and others wait for some time, too: beside the rest.
 odd stops.0 stops 0 300 &
 far stops.1 stops 1 300 &
+odd sleeps.0 sleeps 0 1 &
+far sleeps.1 sleeps 1 1 &
+odd works works 1 1 &
 
 odd dies.0 dies 0 300
 far dies.2 dies 2 300
@@ -58,13 +61,6 @@ odd other other 2 300
 ends other 20 "rank 0 calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
 far other other 2 300
 ends other 20 "rank [01] calls reduce max of 1000 f32 and rank 2 reduce max of 1 i64"
-for rank in 0 1; do
-    if [ $rank = 0 ]; then odd sleeps sleeps $rank 1; else far sleeps sleeps $rank 1; fi
-    ends sleeps 20 "rank $rank on $host, step 17: it lives, but does not come to reduce max of 1000 f32, for which rank [0-2] waits since [0-9]+ s"
-done
-odd works works 1 1
-grep -q '^code 0$' works || fault "long work is taken for a fault: $(cat works)"
-[ "$(grep -c 'all is well' works)" = 1 ] || fault "not one rank has the screen: $(cat works)"
 
 # ---- what they do together ----
 
@@ -126,5 +122,8 @@ TTT_MPI_PLUGIN=${ttt%/*}/libttt_mpi.so differ "the program \(checksum\): [0-9a-f
 wait
 for rank in 0 1; do
     ends stops.$rank 30 "rank $rank on $host, step 1[67]: it does not answer"
+    ends sleeps.$rank 20 "rank $rank on $host, step 17: it lives, but does not come to reduce max of 1000 f32, for which rank [0-2] waits since [0-9]+ s"
 done
+grep -q '^code 0$' works || fault "long work is taken for a fault: $(cat works)"
+[ "$(grep -c 'all is well' works)" = 1 ] || fault "not one rank has the screen: $(cat works)"
 echo "test_processes: all ranks do the same, or the job ends"

@@ -20,17 +20,17 @@ close() {
     for run in "$1" "$2"; do losses "$run" >"losses.$run"; done
     paste "losses.$1" "losses.$2" | check '
         { demand(NF == 2, "a loss is missing"); demand(near($1, $2, 1e-12 * $1), $1 " and " $2) }
-        END { demand(NR == 20, NR " steps") }' || fault "$1 and $2 have other losses"
+        END { demand(NR == 10, NR " steps") }' || fault "$1 and $2 have other losses"
 }
 
-long=(./tiny.yaml train.precision=f64 train.steps=20 train.micro_batch=0 data.valid=valid.h5 run.eval_every=10
-    run.eval_windows=40 run.save_every=10)
-part=("${long[@]}" train.steps=10 train.total_steps=20)
+long=(./tiny.yaml train.precision=f64 train.steps=10 train.micro_batch=0 data.valid=valid.h5 run.eval_every=5
+    run.eval_windows=40 run.save_every=5)
+part=("${long[@]}" train.steps=5 train.total_steps=10)
 "$ttt" train "${long[@]}" run.dir=one >log 2>&1 || fault "$(cat log)"
 for n in 2 4; do
     ranks $n train "${long[@]}" run.dir=of-$n || fault "$(cat log)"
-    says log "^of-$n: 20 steps"
-    [ "$(grep -c "^of-$n: 20 steps" log)" = 1 ] || fault "more than one rank speaks: $(cat log)"
+    says log "^of-$n: 10 steps"
+    [ "$(grep -c "^of-$n: 10 steps" log)" = 1 ] || fault "more than one rank speaks: $(cat log)"
     close one of-$n
     "$ttt" eval of-$n one --data valid.h5 --windows 2 >log 2>&1 || fault "$(cat log)"
 done
@@ -46,22 +46,22 @@ ranks 2 train "${part[@]}" run.dir=on || fault "$(cat log)"
 cp -r on alone
 cp -r on mesh
 cp -r on two
-ranks 2 train --resume two train.steps=20 || fault "$(cat log)"
+ranks 2 train --resume two train.steps=10 || fault "$(cat log)"
 same of-2 two
-"$ttt" train --resume alone train.steps=20 >log 2>&1 || fault "$(cat log)"
+"$ttt" train --resume alone train.steps=10 >log 2>&1 || fault "$(cat log)"
 close one alone
-ranks 4 train --resume on train.steps=20 || fault "$(cat log)"
+ranks 4 train --resume on train.steps=10 || fault "$(cat log)"
 close one on
-ranks 4 train --resume mesh train.steps=15 ranks.tensor=2 train.device=check || fault "$(cat log)"
-ranks 2 train --resume mesh train.steps=20 ranks.shard=none || fault "$(cat log)"
+ranks 4 train --resume mesh train.steps=7 ranks.tensor=2 train.device=check || fault "$(cat log)"
+ranks 2 train --resume mesh train.steps=10 ranks.shard=none || fault "$(cat log)"
 close one mesh
 
 # In bf16 a rank has most weights as it multiplies with them: checkpoints have them as they are.
 "$ttt" train "${long[@]}" train.precision=bf16 run.dir=bf16 >log 2>&1 || fault "$(cat log)"
 ranks 4 train "${part[@]}" train.precision=bf16 run.dir=bf16-on || fault "$(cat log)"
-ranks 4 train --resume bf16-on train.steps=15 ranks.tensor=2 train.device=check || fault "$(cat log)"
-"$ttt" train --resume bf16-on train.steps=20 ranks.tensor=1 train.device=cpu >log 2>&1 || fault "$(cat log)"
-paste <(losses bf16) <(losses bf16-on) | check '{ demand(near($1, $2, 0.02), $0) } END { demand(NR == 20, NR) }' ||
+ranks 4 train --resume bf16-on train.steps=7 ranks.tensor=2 train.device=check || fault "$(cat log)"
+"$ttt" train --resume bf16-on train.steps=10 ranks.tensor=1 train.device=cpu >log 2>&1 || fault "$(cat log)"
+paste <(losses bf16) <(losses bf16-on) | check '{ demand(near($1, $2, 0.02), $0) } END { demand(NR == 10, NR) }' ||
     fault "bf16: other losses"
 paste <(valid bf16 | tail -n 1) <(valid bf16-on | tail -n 1) | check '{ demand(NF == 2 && near($1, $2, 0.02), $0) }' ||
     fault "bf16: other validation"

@@ -1,5 +1,5 @@
 /* How the flat buffers are divided: each element of a layout is one rank's, what decays and what
- * does not is kept apart, and what is reduced early is the suffix's alone. */
+ * does not is kept apart, and what is reduced in a turn is complete then. */
 #include "tests/infer/tiny.h"
 #include "train/shard.h"
 
@@ -32,13 +32,14 @@ static void check(const tiny *model, int ranks) {
         mark(times, &of);
     }
     for (int64_t i = 0; i < shard.flat; i++) assert_int_equal(times[i], 1);
-    const train_piece *p = &shard.piece[TRAIN_PIECE_SUFFIX];
     for (int i = 0; i < model->layout->count && ranks > 1; i++) {
         const infer_parameter *item = &model->layout->item[i];
-        bool early =
-            item->offset < p->first + p->share * ranks && item->offset + item->elements > p->first;
         bool head = item->block < 0 && item->offset > 0;
-        assert_true(!early || item->block >= suffix || head);
+        int last = train_shard_turn(&shard, item->offset + item->elements - 1);
+        int turns = shard.turns;
+        assert_true(train_shard_turn(&shard, item->offset) >= last || last > turns);
+        assert_true(last > 0 || item->block >= suffix || head);
+        if (last > 0 && last <= turns) assert_true(item->block >= turns - last);
     }
     free(times);
 }
@@ -61,8 +62,8 @@ static void large_models_have_all_pieces(void **state) {
     tiny model;
     tiny_begin(&model, "model.vocab=700 model.mlp=400 model.blocks=4");
     train_shard shard = train_shard_of(model.layout, 2, 1, 2, false);
-    assert_int_equal(shard.pieces, TRAIN_PIECES);
-    for (int i = 0; i < TRAIN_PIECE_REST; i++) assert_true(shard.piece[i].share > 0);
+    assert_int_equal(shard.pieces, 5); /* the prefix has two */
+    for (int i = 0; i < 4; i++) assert_true(shard.piece[i].share > 0);
     tiny_end(&model);
 }
 
