@@ -122,7 +122,7 @@ TTT_MPI_PLUGIN=${ttt%/*}/libttt_mpi.so differ "the program \(checksum\): [0-9a-f
 wait
 for rank in 0 1; do
     ends stops.$rank 30 "rank $rank on $host, step 1[67]: it does not answer"
-    ends sleeps.$rank 20 "rank $rank on $host, step 17: it lives, but does not come to reduce max of 1000 f32, for which rank [0-2] waits since [0-9]+ s"
+    ends sleeps.$rank 30 "rank $rank on $host, step 17: it lives, but does not come to reduce max of 1000 f32, for which rank [0-2] waits since [0-9]+ s"
 done
 grep -q '^code 0$' works || fault "long work is taken for a fault: $(cat works)"
 [ "$(grep -c 'all is well' works)" = 1 ] || fault "not one rank has the screen: $(cat works)"
