@@ -133,29 +133,39 @@ static void check_many(kern_buffer buffer, int64_t count, int64_t from, int rank
     free(host);
 }
 
+/* On either stream in turn. */
 static void in_pieces(const kern_comm *comm, const kern_device *device) {
-    kern_stream *stream = device->stream;
     int ranks = comm->ranks, rank = comm->rank;
     for (int64_t turn = 0; turn < TURNS; turn++) {
+        kern_stream *stream = turn % 2 ? device->beside : device->stream;
         static const int64_t counts[] = {1025, 131072, PIECES};
         for (int c = 0; c < 3; c++) {
             kern_buffer own = many_of(device, counts[c], rank, turn);
+            device->order(device->beside, device->stream);
             comm->reduce(comm, stream, own.data, own.data, counts[c], KERN_I32, KERN_SUM);
+            device->order(device->stream, device->beside);
             check_many(own, counts[c], 0, ranks, -1, turn);
             kern_buffer_destroy(&own);
         }
         kern_buffer rows = many_of(device, (int64_t)ranks * ROWS, rank, turn);
         kern_buffer row = many_of(device, ROWS, 99, turn);
+        kern_buffer place = {device, (char *)rows.data + (size_t)rank * row.bytes, row.bytes};
+        device->order(device->beside, device->stream);
         comm->reduce_scatter(comm, stream, row.data, rows.data, ROWS, KERN_I32, KERN_SUM);
+        comm->reduce_scatter(comm, stream, place.data, rows.data, ROWS, KERN_I32, KERN_SUM);
+        device->order(device->stream, device->beside);
         check_many(row, ROWS, (int64_t)rank * ROWS, ranks, -1, turn);
+        check_many(place, ROWS, (int64_t)rank * ROWS, ranks, -1, turn);
         kern_buffer_destroy(&row);
         row = many_of(device, ROWS, rank, turn);
+        device->order(device->beside, device->stream);
         comm->all_gather(comm, stream, rows.data, row.data, row.bytes);
+        device->order(device->stream, device->beside);
         for (int r = 0; r < ranks; r++) {
             kern_buffer part = {device, (char *)rows.data + (size_t)r * row.bytes, row.bytes};
             check_many(part, ROWS, 0, ranks, r, turn);
         }
-        comm->broadcast(comm, stream, row.data, row.bytes, (int)turn % ranks);
+        comm->broadcast(comm, device->stream, row.data, row.bytes, (int)turn % ranks);
         check_many(row, ROWS, 0, ranks, (int)turn % ranks, turn);
         kern_buffer_destroy(&row);
         kern_buffer_destroy(&rows);

@@ -10,8 +10,11 @@ source=$(realpath "$2")
 . "$(dirname "$0")/train_common.sh" "$1" test_ranks_kill
 
 kills=${TTT_KILLS:-2}
-words=(train.steps=$((30 + 20 * kills)) train.total_steps=9000 train.batch=4 train.micro_batch=1 run.save_every=4)
+words=(train.steps=$((30 + 14 * kills)) train.total_steps=9000 train.batch=4 train.micro_batch=1 run.save_every=4)
 count=2
+ranks() { # COUNT COMMAND...
+    timeout $((120 + 10 * kills)) mpirun --oversubscribe -n "$@"
+}
 ranks $count "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
 
 find_begin() { # on from a checkpoint, where there is one
