@@ -17,7 +17,7 @@ common=$(realpath "$(dirname "$0")")
 trap 'slurm_end; cleanup' EXIT
 slurm_begin
 
-words=(train.steps=200 train.batch=4 train.micro_batch=1 run.save_every=100)
+words=(train.steps=120 train.batch=4 train.micro_batch=1 run.save_every=60)
 ranks 2 "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
 
 submit() { # RUN WORDS...
@@ -31,7 +31,7 @@ await "the first steps of the job" grep -qs '"step": 3,' torn/metrics.jsonl
 scancel --signal=USR1 "$job"
 await "the job to queue again" grep -qs 'queues again' job.log
 saved=$(basename "$(newest torn)")
-[ "$saved" != step-00000200 ] || fault "the job was at its end before it was told to stop"
+[ "$saved" != step-00000120 ] || fault "the job was at its end before it was told to stop"
 queues() { scontrol show job "$job" | grep -q JobState=PENDING; }
 await "the job to queue again" queues
 scontrol update JobId="$job" StartTime=now # Slurm would wait for two minutes
