@@ -19,8 +19,8 @@ struct kern_comm {
 
     /* On memory of the stream's device, in the stream's order; what fails is the stream's error
      * (kernels/device.h). A comm is used on one stream until the other one is ordered behind that
-     * (kern_device's order), and on the host likewise. dtype: f32, f64, i32, or bf16, of which sums are rounded once or oftener.
-     * Buffers do not overlap, but where one is said to be the other.
+     * (kern_device's order), and on the host likewise. dtype: f32, f64, i32, or bf16, of which sums
+     * are rounded once or oftener. Buffers do not overlap, but where one is said to be the other.
      *
      * to[i] = the reduction over ranks of from[i], i < count; `to` may be `from`. */
     void (*reduce)(const kern_comm *comm, kern_stream *stream, void *to, const void *from,
