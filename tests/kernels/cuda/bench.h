@@ -25,6 +25,18 @@ size_t bench_number(const char *variable, size_t otherwise);
 /* Whether this call is the one that is to fail. */
 bool bench_fails(const char *call);
 
+/* What the runtime's calls return, and how each begins. */
+enum { BENCH_INVALID = 1, BENCH_UNKNOWN = 999 };
+#define BENCH_MAY_FAIL(call)                                                                       \
+    if (bench_fails("cuda" #call)) return BENCH_UNKNOWN
+
+/* bench_gpu.c: entries of the runtime's table; bytes of shared memory that a block may have. */
+int bench_GetDeviceCount(int *count);
+int bench_SetDevice(int index);
+int bench_GetDeviceProperties(void *properties, int index);
+int bench_DeviceGetAttribute(int *value, int attribute, int index);
+size_t bench_most_shared(void);
+
 /* A call of run(arguments), `bytes` of zeros to be filled in, on the stream. */
 void *bench_note(void *stream, void (*run)(void *arguments), size_t bytes);
 

@@ -10,7 +10,7 @@
 #include "tests/kernels/cuda/bench.h"
 #include "tests/kernels/cuda/emulator.h"
 
-enum { INVALID = 1, NOT_READY = 600, CAPTURING = 900, UNKNOWN = 999 };
+enum { INVALID = BENCH_INVALID, NOT_READY = 600, CAPTURING = 900, UNKNOWN = BENCH_UNKNOWN };
 
 static void complain(const char *call, const char *what) {
     char text[256];
@@ -18,8 +18,7 @@ static void complain(const char *call, const char *what) {
     kern_assert_failed(text, __FILE__, __LINE__);
 }
 
-#define MAY_FAIL(call)                                                                             \
-    if (bench_fails("cuda" #call)) return UNKNOWN
+#define MAY_FAIL(call) BENCH_MAY_FAIL(call)
 
 /* ---- memory: each piece ends at a page that faults ---- */
 
@@ -385,13 +384,10 @@ static size_t shared_limit(const void *kernel) {
     return KERN_CUDA_SHARED_UNASKED;
 }
 
-static size_t most_shared(void) {
-    return bench_number("TTT_BENCH_SHARED", 101376);
-}
-
 static int bench_FuncSetAttribute(const void *kernel, int attribute, int value) {
     MAY_FAIL(FuncSetAttribute);
-    if (attribute != KERN_CUDA_MOST_SHARED_BYTES || (size_t)value > most_shared()) return INVALID;
+    if (attribute != KERN_CUDA_MOST_SHARED_BYTES || (size_t)value > bench_most_shared())
+        return INVALID;
     int i = 0;
     while (raised[i].kernel && raised[i].kernel != kernel) i++;
     ASSERT(i < RAISED - 1);
@@ -476,36 +472,7 @@ static int bench_LaunchKernel(const void *kernel, kern_cuda_extent grid, kern_cu
     return 0;
 }
 
-/* ---- the GPU ---- */
-
-static int bench_GetDeviceCount(int *count) {
-    MAY_FAIL(GetDeviceCount);
-    if (!bench_number("TTT_BENCH_DRIVER", 1)) return KERN_CUDA_OLD_DRIVER;
-    *count = (int)bench_number("TTT_BENCH_COUNT", 1);
-    return *count ? 0 : KERN_CUDA_NO_DEVICE;
-}
-
-static int bench_SetDevice(int index) {
-    MAY_FAIL(SetDevice);
-    emulator_seed(bench_number("TTT_BENCH_SEED", 0));
-    return index < (int)bench_number("TTT_BENCH_COUNT", 1) ? 0 : INVALID;
-}
-
-static int bench_GetDeviceProperties(void *properties, int index) {
-    MAY_FAIL(GetDeviceProperties);
-    snprintf(properties, 256, "cuda-bench %d", index);
-    return 0;
-}
-
-static int bench_DeviceGetAttribute(int *value, int attribute, int index) {
-    MAY_FAIL(DeviceGetAttribute);
-    (void)index;
-    *value = attribute == KERN_CUDA_MAJOR          ? (int)bench_number("TTT_BENCH_MAJOR", 8)
-             : attribute == KERN_CUDA_MINOR        ? 6
-             : attribute == KERN_CUDA_SHARED_BYTES ? (int)most_shared()
-                                                   : 2;
-    return 0;
-}
+/* ---- the table ---- */
 
 static int bench_GetLastError(void) {
     return 0;
