@@ -33,12 +33,14 @@ scancel --signal=USR1 "$job"
 await "the job to queue again" grep -qs 'queues again' job.log
 saved=$(basename "$(newest torn)")
 [ "$saved" != step-00000120 ] || fault "the job was at its end before it was told to stop"
-queues() { scontrol show job "$job" | grep -q JobState=PENDING; }
+queues() { # and nothing of what it was is left
+    scontrol show job "$job" | grep -q JobState=PENDING && [ "$(sinfo -h -o %T)" = idle ]
+}
 await "the job to queue again" queues
 scontrol update JobId="$job" StartTime=now # Slurm would wait for two minutes
 await "the end of the job, begun again" is_over
 scontrol show job "$job" >state
-says state JobState=COMPLETED
+grep -q JobState=COMPLETED state || fault "the job: $(cat state job.log)"
 says state Restarts=1
 says job.log "going on|resum"
 [ "$(grep -c 'stopped and saved at step' job.log)" = 1 ] || fault "not one stop: $(cat job.log)"
