@@ -42,13 +42,19 @@ static ad_value as_row(ad_graph *graph, ad_value w, int rank) {
 }
 
 ad_value ad_rms_norm(ad_graph *graph, ad_value x, ad_value w, double eps) {
+    return ad_rms_norm_split(graph, x, w, 1, eps);
+}
+
+ad_value ad_rms_norm_split(ad_graph *graph, ad_value x, ad_value w, int ranks, double eps) {
     if (poisoned(x)) return AD_POISON;
     ad_type type = ad_type_at(graph, x);
     ad_value squares = ad_row_sum(graph, ad_mul(graph, x, x));
-    ad_value mean = ad_scale(graph, squares, 1.0 / (double)ad_last(type));
+    if (ranks > 1) squares = ad_reduce(graph, squares);
+    ad_value mean = ad_scale(graph, squares, 1.0 / (double)(ranks * ad_last(type)));
     ad_value root = ad_sqrt(graph, ad_shift(graph, mean, eps));
     if (poisoned(root)) return AD_POISON;
     ad_value r = ad_div(graph, ad_fill(graph, ad_type_at(graph, root), 1), root);
+    if (ranks > 1) r = ad_vary(graph, r);
     ad_value y = ad_mul_repeat(graph, x, r);
     return ad_is_none(w) ? y : ad_mul_repeat(graph, y, as_row(graph, w, type.rank));
 }

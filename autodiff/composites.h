@@ -16,6 +16,9 @@ ad_value ad_mul_repeat(ad_graph *graph, ad_value a, ad_value b);
 ad_value ad_linear(ad_graph *graph, ad_value x, ad_value w);
 /* x / sqrt(mean(x^2) + eps) * w over the last axis; w [K], or AD_NONE for none */
 ad_value ad_rms_norm(ad_graph *graph, ad_value x, ad_value w, double eps);
+/* The same where the last axis of x, and w, are an equal part of what so many ranks have together.
+ */
+ad_value ad_rms_norm_split(ad_graph *graph, ad_value x, ad_value w, int ranks, double eps);
 /* x sigmoid(x) */
 ad_value ad_silu(ad_graph *graph, ad_value x);
 /* RoPE on pairs (2i, 2i+1) of x [B, C, H, K]; cosine and sine [C, K], each angle twice */

@@ -42,12 +42,15 @@ enum { KEYS, VALUES, STATES };
 int infer_attention_states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
     (void)block;
     static const char *const name[STATES] = {[KEYS] = "past_k", [VALUES] = "past_v"};
-    for (int i = 0; i < STATES; i++)
+    for (int i = 0; i < STATES; i++) {
         state[i] = (infer_mixer_state){.name = name[i],
                                        .history = true,
                                        .placing = placing_of_keys(conf),
                                        .rank = 2,
                                        .dim = {conf_kv_heads(conf), conf_head_size(conf), 1}};
+        infer_split_add(&state[i].split, 0, conf_kv_heads(conf), conf_kv_heads(conf),
+                        "model.kv_heads");
+    }
     return STATES;
 }
 

@@ -62,6 +62,12 @@ ad_value infer_weight(const infer_context *c, int block, const infer_role *role)
     return p ? c->weight[p - c->parameters->item] : AD_NONE;
 }
 
+ad_value infer_weight_shared(const infer_context *c, int block, const infer_role *role) {
+    const infer_parameter *p = infer_parameter_of(c->parameters, role, block);
+    bool two = p && p->held == INFER_CUT_RANGES;
+    return two ? c->weight[p + 1 - c->parameters->item] : AD_NONE;
+}
+
 ad_value infer_valid(const infer_context *c) {
     if (ad_is_value(c->valid)) return c->valid;
     return ad_fill(c->graph, AD_TYPE(c->real, c->batch * c->rows, 1), 1);

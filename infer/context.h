@@ -60,6 +60,9 @@ void infer_rope_table(void *cosine, void *sine, const ttt_conf *conf, int kind, 
  * operands of products in `product`, others in `real`, shaped as in files; fast ones in `real`,
  * [B, in, out], where each item has its own. */
 ad_value infer_weight(const infer_context *context, int block, const infer_role *role);
+/* The ranges of it that every rank has, where the others are divided and so make another weight,
+ * which infer_weight() then is; else AD_NONE. */
+ad_value infer_weight_shared(const infer_context *context, int block, const infer_role *role);
 
 /* [R, 1] in `real`: 1 for rows that are tokens, 0 for those behind them that fill up a piece of
  * fixed width. The latter must leave a state that is handed on as it was. */

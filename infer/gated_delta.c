@@ -39,9 +39,10 @@ typedef struct {
     int64_t M, N, P, X;
 } sizes;
 
-static sizes sizes_of(const ttt_conf *conf) {
+/* With the heads of one of so many ranks. */
+static sizes sizes_of(const ttt_conf *conf, int ranks) {
     const conf_gdn *g = &conf->gdn;
-    return (sizes){conf_gdn_heads(conf), g->key_size, g->value_size, g->conv};
+    return (sizes){conf_gdn_heads(conf) / ranks, g->key_size, g->value_size, g->conv};
 }
 
 static kern_status check(const ttt_conf *conf) {
@@ -53,8 +54,14 @@ static kern_status check(const ttt_conf *conf) {
                      dim);
 }
 
+/* Columns q | k | v: ranks share the heads of each. */
+static void cut_channels(infer_split *split, const sizes *s) {
+    const int64_t width[] = {s->M * s->N, s->M * s->N, s->M * s->P};
+    for (int i = 0; i < 3; i++) infer_split_add(split, 1, width[i], s->M, "gdn.heads");
+}
+
 static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
-    sizes s = sizes_of(conf);
+    sizes s = sizes_of(conf, 1);
     int64_t D = conf->model.dim, keys = s.M * s.N, values = s.M * s.P;
     infer_cut(INFER_ADD(to, &role[WQ], block, D, keys), 1, s.M, "gdn.heads");
     infer_cut(INFER_ADD(to, &role[WK], block, D, keys), 1, s.M, "gdn.heads");
@@ -63,12 +70,11 @@ static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
     infer_cut(INFER_ADD(to, &role[WA], block, D, s.M), 1, s.M, "gdn.heads");
     infer_cut(INFER_ADD(to, &role[WB], block, D, s.M), 1, s.M, "gdn.heads");
     infer_parameter *conv = INFER_ADD(to, &role[CONV], block, s.X, 2 * keys + values);
-    infer_add_range(conv, 1, keys, true);
-    infer_add_range(conv, 1, keys, true);
-    infer_add_range(conv, 1, values, true);
+    cut_channels(&conv->split, &s);
+    conv->placing = INFER_PARTED;
     infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0, s.M, "gdn.heads");
     infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0, s.M, "gdn.heads");
-    INFER_ADD(to, &role[NORM], block, s.P);
+    INFER_ADD(to, &role[NORM], block, s.P)->placing = INFER_SUMMED;
     infer_cut(INFER_ADD(to, &role[WO], block, values, D), 0, s.M, "gdn.heads");
 }
 
@@ -76,10 +82,15 @@ enum { TAIL, STATE, STATES };
 
 static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
     (void)block;
-    sizes s = sizes_of(conf);
-    state[TAIL] = (infer_mixer_state){
-        .name = "gdn.conv", .rank = 2, .dim = {s.X - 1, s.M * (2 * s.N + s.P), 1}};
-    state[STATE] = (infer_mixer_state){.name = "gdn.S", .rank = 3, .dim = {s.M, s.N, s.P}};
+    sizes s = sizes_of(conf, 1);
+    state[TAIL] = (infer_mixer_state){.name = "gdn.conv",
+                                      .placing = INFER_PARTED,
+                                      .rank = 2,
+                                      .dim = {s.X - 1, s.M * (2 * s.N + s.P), 1}};
+    cut_channels(&state[TAIL].split, &s);
+    state[STATE] = (infer_mixer_state){
+        .name = "gdn.S", .placing = INFER_PARTED, .rank = 3, .dim = {s.M, s.N, s.P}};
+    infer_split_add(&state[STATE].split, 0, s.M, s.M, "gdn.heads");
     return STATES;
 }
 
@@ -213,7 +224,8 @@ static ad_value chain(const work *w, const prepared *p, ad_value *state) {
 
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value x) {
     ad_graph *g = c->graph;
-    work w = {.c = c, .g = g, .s = sizes_of(c->conf)};
+    work w = {.c = c, .g = g, .s = sizes_of(c->conf, c->ranks)};
+    x = infer_vary(c, x);
     w.k = infer_chunks_of(c, c->conf->gdn.chunk);
     w.heads = w.k.items * w.k.chunks * w.s.M;
     for (int i = 0; i < ROLES; i++) w.w[i] = infer_weight(c, block, &role[i]);
@@ -230,13 +242,13 @@ static ad_value build(const infer_context *c, int block, infer_memory *memory, a
     o = ad_rms_norm(g, o, w.w[NORM], INFER_MIXER_EPS);
     o = infer_from_chunks(c, w.k, o);
     if (ad_is_value(w.w[WG])) o = ad_mul(g, o, ad_silu(g, infer_linear(c, x, w.w[WG])));
-    return infer_linear(c, o, w.w[WO]);
+    return infer_sum(c, infer_linear(c, o, w.w[WO]));
 }
 
 /* By the recurrence, whatever Q: 6 N P M a token. */
 static double flops(const ttt_conf *conf, int block, int64_t chunk, bool above) {
     (void)block, (void)chunk;
-    sizes s = sizes_of(conf);
+    sizes s = sizes_of(conf, 1);
     return (above ? 9 : 3) * 6 * (double)(s.N * s.P * s.M) * (double)conf->train.context;
 }
 
@@ -246,5 +258,4 @@ const infer_mixer infer_mixer_gated_delta = {.letters = "g",
                                              .states = states,
                                              .build = build,
                                              .check = check,
-                                             .undivided = true,
                                              .flops = flops};

@@ -10,8 +10,9 @@ const infer_role infer_lm_head = {
 
 void infer_embedding_parameters(infer_parameters *p, const ttt_conf *conf) {
     p->kind = "embedding";
-    infer_cut(INFER_ADD(p, &infer_embedding, -1, conf->model.vocab, conf->model.dim), 0, 0,
-              "model.vocab");
+    infer_cut(INFER_ADD(p, &infer_embedding, -1, conf->model.vocab, conf->model.dim), 0,
+              conf->model.vocab, "model.vocab")
+        ->split.uneven = true;
 }
 
 void infer_head_parameters(infer_parameters *p, const ttt_conf *conf) {
@@ -19,7 +20,8 @@ void infer_head_parameters(infer_parameters *p, const ttt_conf *conf) {
     p->kind = "embedding";
     INFER_ADD(p, &infer_final_norm, -1, m->dim);
     if (!m->tied)
-        infer_cut(INFER_ADD(p, &infer_lm_head, -1, m->dim, m->vocab), 1, 0, "model.vocab");
+        infer_cut(INFER_ADD(p, &infer_lm_head, -1, m->dim, m->vocab), 1, m->vocab, "model.vocab")
+            ->split.uneven = true;
 }
 
 ad_value infer_head_logits(const infer_context *c, ad_value weight, ad_value head, ad_value h) {

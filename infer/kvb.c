@@ -115,15 +115,17 @@ static void add_norms(infer_parameters *to, const ttt_conf *conf, int block) {
     int64_t width = by_head ? conf_head_size(conf) : conf->model.dim;
     for (int i = Q_NORM; i <= K_NORM; i++) {
         infer_parameter *p = INFER_ADD(to, &role[i], block, width);
+        p->placing = INFER_SUMMED;
         if (!by_head) infer_cut(p, 0, conf->kvb.heads, "kvb.heads");
     }
 }
 
+/* Ranks share the heads of both, attention and memory. */
 static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
     const conf_kvb *k = &conf->kvb;
     int64_t D = conf->model.dim, M = k->heads, Z = D / M, Y = conf_kvb_inner(conf), r = k->rank;
     for (int i = WQ; i <= WO; i++)
-        infer_cut(INFER_ADD(to, &role[i], block, D, D), i != WO, M, "kvb.heads");
+        infer_cut(INFER_ADD(to, &role[i], block, D, D), i != WO, conf->model.heads, "model.heads");
     add_norms(to, conf, block);
     for (int i = k->output == CONF_KVB_NORMAL ? Q_SCALE : K_SCALE; i <= K_OFFSET; i++)
         infer_cut(INFER_ADD(to, &role[i], block, D), 0, M, "kvb.heads");
@@ -140,7 +142,7 @@ static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
         infer_cut(INFER_ADD(to, &role[i], block, D, columns), 1, M, "kvb.heads");
         infer_cut(INFER_ADD(to, &role[i + 1], block, columns), 0, M, "kvb.heads");
     }
-    INFER_ADD(to, &role[NORM], block, Z);
+    INFER_ADD(to, &role[NORM], block, Z)->placing = INFER_SUMMED;
 }
 
 static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
@@ -153,7 +155,7 @@ typedef struct {
     const infer_context *c;
     ad_graph *g;
     int block;
-    int64_t M, Z, Y;
+    int64_t M, Z; /* D = M Z of the rank's heads */
     ad_value w[ROLES];
 } work;
 
@@ -173,9 +175,14 @@ static ad_value affine(const work *w, ad_value u, int which) {
 
 /* [B R, D], normalised by head or over D or not at all. */
 static ad_value normed(const work *w, ad_value x, int which) {
-    ad_type flat = AD_TYPE(w->c->real, w->c->batch * w->c->rows, w->c->conf->model.dim);
-    if (w->c->conf->kvb.qk_norm != CONF_NORM_HEAD) return infer_norm(w->c, x, w->w[which]);
-    return ad_reshape(w->g, infer_heads(w->c, x, w->w[which]), flat);
+    const infer_context *c = w->c;
+    ad_type flat = AD_TYPE(c->real, c->batch * c->rows, w->M * w->Z);
+    switch (c->conf->kvb.qk_norm) {
+    case CONF_NORM_HEAD: return ad_reshape(w->g, infer_heads(c, x, w->w[which]), flat);
+    case CONF_NORM_WIDTH:
+        return ad_rms_norm_split(w->g, x, w->w[which], c->ranks, c->conf->model.norm_eps);
+    default: return x;
+    }
 }
 
 /* x [B R, M width] by the memory's heads: [B M, R, width]. */
@@ -221,8 +228,9 @@ static ad_value output(const work *w, ad_value o, ad_value u) {
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value u) {
     ad_graph *g = c->graph;
     const conf_kvb *conf = &c->conf->kvb;
-    work w = {.c = c, .g = g, .block = block, .M = conf->heads, .Y = conf_kvb_inner(c->conf)};
-    w.Z = c->conf->model.dim / w.M;
+    work w = {.c = c, .g = g, .block = block, .M = conf->heads / c->ranks};
+    w.Z = c->conf->model.dim / conf->heads;
+    u = infer_vary(c, u);
     for (int i = 0; i < ROLES; i++) w.w[i] = infer_weight(c, block, &role[i]);
     ad_value q = normed(&w, infer_linear(c, u, w.w[WQ]), Q_NORM);
     ad_value k = normed(&w, infer_linear(c, u, w.w[WK]), K_NORM);
@@ -239,7 +247,7 @@ static ad_value build(const infer_context *c, int block, infer_memory *memory, a
     rows.initial[1] = w.w[W2];
     rows.initial[2] = initial(&w, W3_A, W3);
     ad_value o = infer_kvb_read(c, &rows, memory, INFER_KVB_FIRST_STATE);
-    return infer_linear(c, ad_add(g, attention, output(&w, o, u)), w.w[WO]);
+    return infer_sum(c, infer_linear(c, ad_add(g, attention, output(&w, o, u)), w.w[WO]));
 }
 
 /* 18 D Y a token: 6 to read, 12 to update; and Newton-Schulz steps. */
@@ -261,5 +269,4 @@ const infer_mixer infer_mixer_kvb = {.letters = "k",
                                      .build = build,
                                      .chunk = own_chunk,
                                      .check = check,
-                                     .undivided = true,
                                      .flops = flops};

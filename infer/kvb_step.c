@@ -10,15 +10,21 @@ static const char *const state_name[] = {"kvb.w1", "kvb.w2", "kvb.w3", "kvb.m1",
 
 int infer_kvb_states(infer_mixer_state state[INFER_STATES], int count, const ttt_conf *conf) {
     int64_t M = conf->kvb.heads, Z = conf->model.dim / M, Y = conf_kvb_inner(conf);
+    int first = count;
     for (int i = 0; i < 3 * INFER_KVB_MATRICES; i++) {
         bool second = i % INFER_KVB_MATRICES == 1;
         if (i / INFER_KVB_MATRICES == 1 && !conf->kvb.momentum) continue;
-        state[count++] = (infer_mixer_state){
-            .name = state_name[i], .rank = 3, .dim = {M, second ? Y : Z, second ? Z : Y}};
+        state[count++] = (infer_mixer_state){.name = state_name[i],
+                                             .placing = INFER_PARTED,
+                                             .rank = 3,
+                                             .dim = {M, second ? Y : Z, second ? Z : Y}};
     }
     if (conf->kvb.momentum)
-        state[count++] = (infer_mixer_state){.name = "kvb.mu", .rank = 1, .dim = {M, 1, 1}};
-    state[count++] = (infer_mixer_state){.name = "kvb.count", .rank = 1, .dim = {1, 1, 1}};
+        state[count++] = (infer_mixer_state){
+            .name = "kvb.mu", .placing = INFER_PARTED, .rank = 1, .dim = {M, 1, 1}};
+    for (int i = first; i < count; i++) infer_split_add(&state[i].split, 0, M, M, "kvb.heads");
+    state[count++] = (infer_mixer_state){
+        .name = "kvb.count", .placing = INFER_SUMMED, .rank = 1, .dim = {1, 1, 1}};
     return count;
 }
 
@@ -120,8 +126,8 @@ static standing turned(const work *w, const standing *from, int64_t row) {
     ad_value full = ad_greater(w->g, from->count, ad_fill(w->g, one, (double)w->conf->chunk - 0.5));
     if (row > 0) {
         int64_t heads = w->items / w->c->batch;
-        ad_value valid =
-            ad_reshape(w->g, infer_valid(w->c), AD_TYPE(w->c->real, w->c->batch, 1, w->c->rows, 1));
+        ad_value valid = ad_reshape(w->g, infer_vary(w->c, infer_valid(w->c)),
+                                    AD_TYPE(w->c->real, w->c->batch, 1, w->c->rows, 1));
         valid = ad_broadcast(w->g, ad_slice(w->g, valid, 2, row, 1),
                              AD_TYPE(w->c->real, w->c->batch, heads, 1, 1));
         full = ad_mul(w->g, full, ad_reshape(w->g, valid, one));
@@ -188,7 +194,8 @@ static infer_kvb piece_of(const work *w, const infer_kvb *rows, int64_t first, i
 static ad_value tokens_in(const work *w, int64_t first, int64_t count) {
     const infer_context *c = w->c;
     ad_type one = AD_TYPE(c->real, c->batch, 1, 1);
-    ad_value valid = ad_reshape(w->g, infer_valid(c), AD_TYPE(c->real, c->batch, 1, c->rows));
+    ad_value valid =
+        ad_reshape(w->g, infer_vary(c, infer_valid(c)), AD_TYPE(c->real, c->batch, 1, c->rows));
     ad_value sum = ad_reshape(w->g, ad_row_sum(w->g, ad_slice(w->g, valid, 2, first, count)), one);
     sum = ad_broadcast(w->g, sum, AD_TYPE(c->real, c->batch, w->items / c->batch, 1));
     return ad_reshape(w->g, sum, AD_TYPE(c->real, w->items, 1, 1));
@@ -253,7 +260,7 @@ static void hand_on(const work *w, const standing *now, infer_memory *memory, in
 ad_value infer_kvb_read(const infer_context *c, const infer_kvb *rows, infer_memory *memory,
                         int first) {
     work w = {.c = c, .g = c->graph, .conf = &c->conf->kvb};
-    w.items = c->batch * w.conf->heads;
+    w.items = c->batch * (w.conf->heads / c->ranks);
     if (ad_failed(c->graph)) return AD_POISON;
     standing now = begin(&w, rows, memory, first);
     int64_t chunks = 0;

@@ -36,10 +36,12 @@ typedef struct {
     int64_t D, E, M, N, P, J, X;
 } sizes;
 
-static sizes sizes_of(const ttt_conf *conf) {
+/* With the heads and groups of one of so many ranks; a single group is every rank's. */
+static sizes sizes_of(const ttt_conf *conf, int ranks) {
     const conf_mamba *m = &conf->mamba;
-    int64_t D = conf->model.dim, E = m->expand * D;
-    return (sizes){D, E, E / m->head_size, m->state, m->head_size, m->groups, m->conv};
+    int64_t D = conf->model.dim, E = m->expand * D / ranks;
+    int64_t groups = m->groups > 1 ? m->groups / ranks : 1;
+    return (sizes){D, E, E / m->head_size, m->state, m->head_size, groups, m->conv};
 }
 
 static kern_status check(const ttt_conf *conf) {
@@ -58,36 +60,48 @@ static kern_status check(const ttt_conf *conf) {
     return KERN_OK;
 }
 
-/* Columns x | B | C: ranks share the heads, each has all of B and C. */
-static void cut_channels(infer_parameter *p, int axis, const sizes *s) {
-    infer_add_range(p, axis, s->E, true);
-    infer_add_range(p, axis, 2 * s->J * s->N, false);
+static const char HEADS[] = "mamba.expand * model.dim / mamba.head_size";
+
+/* Columns x | B | C: ranks share the heads, and the groups where there are several. */
+static void cut_channels(infer_split *split, int axis, const sizes *s) {
+    infer_split_add(split, axis, s->E, s->M, HEADS);
+    for (int i = 0; i < 2; i++)
+        infer_split_add(split, axis, s->J * s->N, s->J > 1 ? s->J : 0, "mamba.groups");
 }
 
 static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
-    sizes s = sizes_of(conf);
+    sizes s = sizes_of(conf, 1);
     int64_t channels = s.E + 2 * s.J * s.N;
     infer_parameter *p = INFER_ADD(to, &role[W_IN], block, s.D, s.E + channels + s.M);
-    infer_add_range(p, 1, s.E, true);
-    cut_channels(p, 1, &s);
-    infer_add_range(p, 1, s.M, true);
-    cut_channels(INFER_ADD(to, &role[CONV], block, s.X, channels), 1, &s);
-    cut_channels(INFER_ADD(to, &role[CONV_BIAS], block, channels), 0, &s);
-    infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0, s.M, "mamba.head_size");
-    infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0, s.M, "mamba.head_size");
-    infer_cut(INFER_ADD(to, &role[SKIP], block, s.M), 0, s.M, "mamba.head_size");
-    infer_cut(INFER_ADD(to, &role[NORM], block, s.E), 0, s.M, "mamba.head_size");
-    infer_cut(INFER_ADD(to, &role[W_OUT], block, s.E, s.D), 0, s.M, "mamba.head_size");
+    infer_add_range(p, 1, s.E, s.M, HEADS); /* z */
+    cut_channels(&p->split, 1, &s);
+    infer_add_range(p, 1, s.M, s.M, HEADS); /* dt */
+    p = INFER_ADD(to, &role[CONV], block, s.X, channels);
+    p->placing = INFER_PARTED;
+    cut_channels(&p->split, 1, &s);
+    p = INFER_ADD(to, &role[CONV_BIAS], block, channels);
+    p->placing = INFER_PARTED;
+    cut_channels(&p->split, 0, &s);
+    infer_cut(INFER_ADD(to, &role[A_LOG], block, s.M), 0, s.M, HEADS);
+    infer_cut(INFER_ADD(to, &role[DT_BIAS], block, s.M), 0, s.M, HEADS);
+    infer_cut(INFER_ADD(to, &role[SKIP], block, s.M), 0, s.M, HEADS);
+    infer_cut(INFER_ADD(to, &role[NORM], block, s.E), 0, s.M, HEADS);
+    infer_cut(INFER_ADD(to, &role[W_OUT], block, s.E, s.D), 0, s.M, HEADS);
 }
 
 enum { TAIL, STATE, STATES };
 
 static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
     (void)block;
-    sizes s = sizes_of(conf);
-    state[TAIL] = (infer_mixer_state){
-        .name = "mamba.conv", .rank = 2, .dim = {s.X - 1, s.E + 2 * s.J * s.N, 1}};
-    state[STATE] = (infer_mixer_state){.name = "mamba.S", .rank = 3, .dim = {s.M, s.N, s.P}};
+    sizes s = sizes_of(conf, 1);
+    state[TAIL] = (infer_mixer_state){.name = "mamba.conv",
+                                      .placing = INFER_PARTED,
+                                      .rank = 2,
+                                      .dim = {s.X - 1, s.E + 2 * s.J * s.N, 1}};
+    cut_channels(&state[TAIL].split, 1, &s);
+    state[STATE] = (infer_mixer_state){
+        .name = "mamba.S", .placing = INFER_PARTED, .rank = 3, .dim = {s.M, s.N, s.P}};
+    infer_split_add(&state[STATE].split, 0, s.M, s.M, HEADS);
     return STATES;
 }
 
@@ -98,6 +112,7 @@ typedef struct {
     sizes s;
     infer_chunks k;
     ad_value w[ROLES];
+    ad_value shared; /* columns B | C of w_in, where they are every rank's; else AD_NONE */
 } work;
 
 /* Columns first .. first + count - 1. */
@@ -222,32 +237,47 @@ static ad_value scan(const work *w, ad_value x, ad_value B, ad_value C, ad_value
     return infer_from_chunks(w->c, w->k, ad_add(g, y, ad_mul_repeat(g, x, skip)));
 }
 
+/* a | b along their last axis, of `axes`. */
+static ad_value beside(const work *w, int axes, ad_value a, ad_value b) {
+    return ad_concat(w->g, 2, (ad_value[]){a, b}, axes - 1);
+}
+
+static void find_weights(work *w, int block) {
+    for (int i = 0; i < ROLES; i++) w->w[i] = infer_weight(w->c, block, &role[i]);
+    w->shared = infer_weight_shared(w->c, block, &role[W_IN]);
+    for (int i = CONV; i <= CONV_BIAS && ad_is_value(w->shared); i++)
+        w->w[i] = beside(w, i == CONV ? 2 : 1, w->w[i], infer_weight_shared(w->c, block, &role[i]));
+}
+
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value u) {
     ad_graph *g = c->graph;
-    work w = {.c = c, .g = g, .s = sizes_of(c->conf)};
+    work w = {.c = c, .g = g, .s = sizes_of(c->conf, c->ranks)};
     w.k = infer_chunks_of(c, c->conf->mamba.chunk);
-    for (int i = 0; i < ROLES; i++) w.w[i] = infer_weight(c, block, &role[i]);
+    find_weights(&w, block);
     int64_t E = w.s.E, JN = w.s.J * w.s.N, R = c->batch * c->rows;
-    ad_value all = infer_linear(c, u, w.w[W_IN]);
-    ad_value xBC = infer_conv(c, columns(&w, all, E, E + 2 * JN), w.w[CONV], memory->before[TAIL],
-                              &memory->after[TAIL]);
+    bool shared = ad_is_value(w.shared);
+    u = infer_vary(c, u);
+    ad_value all = infer_linear(c, u, w.w[W_IN]); /* z | x | B | C | dt, or z | x | dt */
+    ad_value xBC = columns(&w, all, E, E + (shared ? 0 : 2 * JN));
+    if (shared) xBC = beside(&w, 2, xBC, infer_linear(c, u, w.shared));
+    xBC = infer_conv(c, xBC, w.w[CONV], memory->before[TAIL], &memory->after[TAIL]);
     xBC = ad_silu(g, add_row(&w, xBC, in_rows(&w, CONV_BIAS)));
-    ad_value dt = columns(&w, all, 2 * E + 2 * JN, w.s.M);
+    ad_value dt = columns(&w, all, 2 * E + (shared ? 0 : 2 * JN), w.s.M);
     dt = infer_mask(c, ad_softplus(g, add_row(&w, dt, in_rows(&w, DT_BIAS))));
     memory->after[STATE] = memory->before[STATE];
     ad_value y = scan(&w, columns(&w, xBC, 0, E), columns(&w, xBC, E, JN),
                       columns(&w, xBC, E + JN, JN), dt, &memory->after[STATE]);
     y = ad_mul(g, y, ad_silu(g, columns(&w, all, 0, E)));
-    y = ad_rms_norm(g, ad_reshape(g, y, AD_TYPE(c->real, R, w.s.J, E / w.s.J)), AD_NONE,
-                    INFER_MIXER_EPS);
+    y = ad_reshape(g, y, AD_TYPE(c->real, R, w.s.J, E / w.s.J));
+    y = ad_rms_norm_split(g, y, AD_NONE, shared ? c->ranks : 1, INFER_MIXER_EPS);
     y = ad_mul_repeat(g, ad_reshape(g, y, AD_TYPE(c->real, R, E)), in_rows(&w, NORM));
-    return infer_linear(c, y, w.w[W_OUT]);
+    return infer_sum(c, infer_linear(c, y, w.w[W_OUT]));
 }
 
 /* By the recurrence, whatever Q: 4 N E a token. */
 static double flops(const ttt_conf *conf, int block, int64_t chunk, bool above) {
     (void)block, (void)chunk;
-    sizes s = sizes_of(conf);
+    sizes s = sizes_of(conf, 1);
     return (above ? 9 : 3) * 4 * (double)(s.N * s.E) * (double)conf->train.context;
 }
 
@@ -257,5 +287,4 @@ const infer_mixer infer_mixer_mamba2 = {.letters = "m",
                                         .states = states,
                                         .build = build,
                                         .check = check,
-                                        .undivided = true,
                                         .flops = flops};

@@ -37,8 +37,10 @@ int infer_states_of(infer_mixer_state state[INFER_STATES], const ttt_conf *conf,
     ASSERT(count <= INFER_STATES);
     for (int i = 0; i < count; i++)
         if (state[i].placing == INFER_PARTED) {
-            ASSERT(state[i].dim[state[i].axis] % ranks == 0);
-            state[i].dim[state[i].axis] /= ranks;
+            infer_span span[INFER_RANGES];
+            int spans = infer_spans(span, &state[i].split, INFER_ALL_RANGES, 0, ranks);
+            state[i].dim[state[i].split.axis] = 0;
+            for (int s = 0; s < spans; s++) state[i].dim[state[i].split.axis] += span[s].count;
         }
     return count;
 }

@@ -13,9 +13,8 @@ typedef struct {
      * the block's attention sees (docs/architecture.md, Scan); only of a mixer that attends. Else a
      * carry: of each item one in `real`, zero at a sequence's beginning. */
     bool history;
-    /* What tensor-parallel ranks have of it; INFER_PARTED: of axis `axis` below, in equal parts. */
-    infer_placing placing;
-    int axis;
+    infer_placing placing; /* what tensor-parallel ranks have of it */
+    infer_split split;     /* INFER_PARTED: of an axis of dim */
     int rank;
     int64_t dim[INFER_AXES]; /* of a row, or of an item's carry */
 } infer_mixer_state;
@@ -41,7 +40,6 @@ typedef struct {
     /* NULL: none. Else the tokens of its own chunks, which are part of the model: rows that are
      * read together are chunks of it from the beginning of one on, or lie in one. */
     int64_t (*chunk)(const ttt_conf *conf);
-    bool undivided; /* tensor-parallel ranks do not share its work: ranks.tensor must be 1 */
     /* NULL: nothing more is asked of a configuration. Else refuses what the mixer cannot be, with
      * what would work. */
     kern_status (*check)(const ttt_conf *conf);

@@ -29,21 +29,35 @@ infer_parameter *infer_add(infer_parameters *p, const infer_role *role, int bloc
     return item;
 }
 
-void infer_add_range(infer_parameter *item, int axis, int64_t count, bool cut) {
-    infer_split *split = &item->split;
-    ASSERT(axis < item->rank && split->ranges < INFER_RANGES);
-    ASSERT(!split->ranges || split->axis == axis);
-    split->axis = axis;
-    split->range[split->ranges].count = count;
-    split->range[split->ranges++].cut = cut;
+void infer_add_range(infer_parameter *item, int axis, int64_t count, int64_t parts,
+                     const char *what) {
+    ASSERT(axis < item->rank);
+    infer_split_add(&item->split, axis, count, parts, what);
     item->placing = INFER_PARTED;
 }
 
 infer_parameter *infer_cut(infer_parameter *item, int axis, int64_t parts, const char *what) {
-    infer_add_range(item, axis, item->whole[axis], true);
-    item->split.parts = parts;
-    item->split.what = what;
+    infer_add_range(item, axis, item->whole[axis], parts, what);
     return item;
+}
+
+static bool is_mixed(const infer_split *split) {
+    int whole = 0;
+    for (int i = 0; i < split->ranges; i++) whole += !split->range[i].parts;
+    return whole && whole < split->ranges;
+}
+
+/* With several ranks what every rank has of a parameter from the first on is another one, because
+ * its gradient is the sum of theirs. */
+static void separate(infer_parameters *p, int first) {
+    for (int i = first; i < p->count && p->ranks > 1; i++) {
+        if (!is_mixed(&p->item[i].split)) continue;
+        p->item = kern_grow(p->item, &p->capacity, p->count + 1, sizeof *p->item);
+        memmove(&p->item[i + 1], &p->item[i], (size_t)(p->count++ - i) * sizeof *p->item);
+        p->item[i++].held = INFER_CUT_RANGES;
+        p->item[i].held = INFER_WHOLE_RANGES;
+        p->item[i].placing = INFER_SUMMED;
+    }
 }
 
 /* What of it the rank has. */
@@ -51,10 +65,12 @@ static void take_part(infer_parameter *item, int rank, int ranks) {
     int axis = item->split.axis;
     infer_span first[INFER_RANGES]; /* rank 0's, which is as large as any */
     int64_t own = 0;
-    item->spans = infer_parameter_spans(item->span, item, rank, ranks);
-    infer_parameter_spans(first, item, 0, ranks);
+    item->spans = infer_spans(item->span, &item->split, item->held, rank, ranks);
+    infer_spans(first, &item->split, item->held, 0, ranks);
     for (int i = 0; i < item->spans; i++) own += first[i].count;
-    if (ranks == 1) item->spans = 1, item->span[0] = (infer_span){0, own}; /* lie together */
+    if (!item->spans) own = item->whole[axis];
+    if (ranks == 1 || !item->spans) /* lie together */
+        item->spans = 1, item->span[0] = (infer_span){0, own};
     item->elements = 1;
     for (int i = 0; i < INFER_AXES; i++) {
         item->dim[i] = i == axis ? own : item->whole[i];
@@ -109,6 +125,7 @@ infer_parameters *infer_parameters_of_rank(const ttt_conf *conf, const kern_comm
     for (int block = 0; block < p->blocks; block++) {
         p->first[block] = p->count;
         infer_block_parameters(p, conf, block);
+        separate(p, p->first[block]);
     }
     p->first[p->blocks] = p->count;
     infer_head_parameters(p, conf);

@@ -27,25 +27,28 @@ typedef struct {
     bool no_decay;    /* left alone by weight decay */
 } infer_role;
 
-/* How a parameter lies across the ranks of a tensor-parallel group: its axis `axis` is a row of
- * ranges, each cut into equal parts, a rank one, or whole on every rank. No ranges: all of it is on
- * every rank. Files hold it whole. */
+/* How a parameter or a state lies across the ranks of a tensor-parallel group: its axis `axis` is a
+ * row of ranges, of each of which a rank has an equal part, or all. No ranges: every rank has all
+ * of it. Files hold it whole. */
 enum { INFER_RANGES = 6 };
 typedef struct {
     int axis, ranges;
     struct {
         int64_t count;
-        bool cut;
+        int64_t parts;    /* that no rank's part cuts through, as heads; 0: every rank has all */
+        const char *what; /* the option that says how many parts there are */
     } range[INFER_RANGES];
-    int64_t parts;    /* that no rank's part cuts through, as heads; 0: a rank has as much as it
-                         needs for all to have everything, the last ones less or none */
-    const char *what; /* the option that says how many parts there are */
+    bool uneven; /* a rank has as much as it needs for all to have everything, the last less */
 } infer_split;
 
 /* What ranks have of a parameter or a state, and of its gradient: both the same on all; each its
  * part; or the same values, which each uses with its part of other numbers, so that the gradient is
  * the sum of theirs. The last two vary over the ranks (autodiff/graph.h). */
 typedef enum { INFER_SAME, INFER_PARTED, INFER_SUMMED, INFER_PLACINGS } infer_placing;
+
+/* Which of the ranges a parameter has. With several ranks one whose split has ranges of both kinds
+ * is two in a layout, of one name and role, the second of which has those that every rank has. */
+typedef enum { INFER_ALL_RANGES, INFER_CUT_RANGES, INFER_WHOLE_RANGES } infer_held;
 
 typedef struct {
     int64_t first, count;
@@ -65,6 +68,7 @@ struct infer_parameter {
     bool fast;                 /* theta: changed by the inner loop */
     infer_placing placing;     /* with several ranks */
     infer_split split;
+    infer_held held;
     infer_span span[INFER_RANGES]; /* what of axis split.axis the rank has, in order; where that is
                                       less than dim, zeros follow */
     int spans;
@@ -98,23 +102,28 @@ kern_status infer_check_ranks(const ttt_conf *conf, int ranks);
 
 /* For what has parameters, while they are being created: adds one, the same on all ranks unless its
  * placing is set to INFER_SUMMED, and returns it until the next is added. The second cuts an axis
- * of it evenly, between parts that option `what` tells the number of; the third adds a range. */
+ * of it evenly, between parts that option `what` tells the number of; the third adds a range that
+ * is cut so, or (0 parts) whole on every rank. */
 infer_parameter *infer_add(infer_parameters *to, const infer_role *role, int block, int rank,
                            const int64_t *dim);
 #define INFER_ADD(to, role, block, ...)                                                            \
     infer_add(to, role, block, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),          \
               (int64_t[]){__VA_ARGS__})
 infer_parameter *infer_cut(infer_parameter *parameter, int axis, int64_t parts, const char *what);
-void infer_add_range(infer_parameter *parameter, int axis, int64_t count, bool cut);
+void infer_add_range(infer_parameter *parameter, int axis, int64_t count, int64_t parts,
+                     const char *what);
+/* The same for a split, of a state. */
+void infer_split_add(infer_split *split, int axis, int64_t count, int64_t parts, const char *what);
 
-/* The parameter with this role in this block (-1: of the model), or NULL if the model has none. */
+/* The parameter with this role in this block (-1: of the model), or NULL if the model has none; the
+ * first where there are two. */
 const infer_parameter *infer_parameter_of(const infer_parameters *parameters,
                                           const infer_role *role, int block);
 
-/* The parts of axis split.axis that a rank holds, in order, the whole axis where nothing is cut;
- * how many. */
-int infer_parameter_spans(infer_span span[INFER_RANGES], const infer_parameter *parameter, int rank,
-                          int ranks);
+/* The parts of axis split->axis that a rank has of the ranges that are held, in order; how many,
+ * 0 without ranges. */
+int infer_spans(infer_span span[INFER_RANGES], const infer_split *split, infer_held held, int rank,
+                int ranks);
 
 /* Elements that lie together, in order, in the tensor of a file and in the rank's part of it: run
  * i of so many. */

@@ -40,7 +40,7 @@ ad_value infer_matmul(const infer_context *c, ad_value a, ad_value b, bool ta, b
 static ad_value last_rows(const infer_context *c, int64_t before) {
     ad_graph *g = c->graph;
     int64_t rows = c->rows;
-    ad_value valid = ad_reshape(g, c->valid, AD_TYPE(c->real, c->batch, 1, rows));
+    ad_value valid = ad_reshape(g, infer_vary(c, c->valid), AD_TYPE(c->real, c->batch, 1, rows));
     ad_value next = rows > 1 ? ad_pad(g, ad_slice(g, valid, 2, 1, rows - 1), 2, 0, rows)
                              : ad_fill(g, AD_TYPE(c->real, c->batch, 1, 1), 0);
     ad_value last = ad_sub(g, valid, next), chosen = AD_NONE;
@@ -70,7 +70,7 @@ ad_value infer_conv(const infer_context *c, ad_value u, ad_value weight, ad_valu
 }
 
 ad_value infer_mask(const infer_context *c, ad_value x) {
-    return ad_is_value(c->valid) ? ad_mul_repeat(c->graph, x, c->valid) : x;
+    return ad_is_value(c->valid) ? ad_mul_repeat(c->graph, x, infer_vary(c, c->valid)) : x;
 }
 
 ad_value infer_decay(const infer_context *c, ad_value sums) {

@@ -30,7 +30,7 @@ ad_value infer_matmul(const infer_context *context, ad_value a, ad_value b, bool
 ad_value infer_conv(const infer_context *context, ad_value u, ad_value weight, ad_value tail,
                     ad_value *next);
 
-/* x [B R, W], 0 in rows that are no tokens. */
+/* x [B R, W], 0 in rows that are no tokens. Like the convolution for what ranks have in parts. */
 ad_value infer_mask(const infer_context *context, ad_value x);
 
 /* e^(c_t - c_s) for s <= t, else 0: c [I, Q] -> [I, Q, Q]. */

@@ -12,19 +12,20 @@ static void add_rows(session_entries *list, const char *name, kern_dtype dtype, 
                      int64_t rows, int dims, const int64_t *dim) {
     if (rows == 0) return;
     session_entry *e = &list->item[list->count++];
-    *e = (session_entry){
-        .dtype = dtype, .rank = 1 + dims, .shape = {rows}, .ranks = 1, .memory = memory};
+    *e = (session_entry){.dtype = dtype, .rank = 1 + dims, .shape = {rows}, .memory = memory};
     for (int axis = 0; axis < dims; axis++) e->shape[1 + axis] = dim[axis];
     snprintf(e->name, NAME, "%s", name);
 }
 
-/* The entry added last is the rank's part of an axis. */
-static void divide(session_entries *list, const infer_session *s, infer_placing placing, int axis) {
+/* The entry added last is the rank's part by a split of the axes from `lead` on. */
+static void divide(session_entries *list, const infer_session *s, infer_placing placing,
+                   const infer_split *split, int lead) {
     session_entry *e = &list->item[list->count - 1];
     if (placing != INFER_PARTED || s->parameters->ranks == 1) return;
-    e->ranks = s->parameters->ranks;
-    e->axis = axis;
-    e->shape[axis] *= e->ranks;
+    e->split = *split;
+    e->split.axis += lead;
+    e->shape[e->split.axis] = 0;
+    for (int i = 0; i < split->ranges; i++) e->shape[e->split.axis] += split->range[i].count;
 }
 
 static void add_host(session_entries *list, const char *name, kern_dtype dtype, void *memory,
@@ -40,24 +41,47 @@ int64_t infer_session_kept_rows(const infer_session *s, const session_state *h, 
     return position < reach ? position : reach;
 }
 
-/* Bytes that one rank has for each index of the axes before the divided one, and how many such
- * there are; all at once where nothing is divided. */
-static size_t run_bytes(const session_entry *e) {
+static size_t bytes_of(const session_entry *e) {
     size_t bytes = kern_dtype_bytes(e->dtype);
-    for (int i = e->axis; i < e->rank; i++) bytes *= (size_t)e->shape[i];
-    return bytes / (size_t)e->ranks;
+    for (int i = 0; i < e->rank; i++) bytes *= (size_t)e->shape[i];
+    return bytes;
 }
 
-static int64_t runs_of(const session_entry *e) {
-    int64_t runs = 1;
-    for (int i = 0; i < e->axis; i++) runs *= e->shape[i];
-    return runs;
+/* A divided entry as rows, one for each index of the axes before the divided one: what a rank has
+ * of a row lies together, and is these parts of the whole, in bytes. */
+typedef struct {
+    int64_t count, block; /* so many rows, which are moved so many at a time */
+    size_t whole, own;    /* bytes of a row */
+    int spans;
+    infer_span span[INFER_RANGES];
+} rows_of_rank;
+
+static rows_of_rank rows_of(const infer_session *s, const session_entry *e, int rank) {
+    rows_of_rank rows = {.count = 1, .whole = kern_dtype_bytes(e->dtype)};
+    int axis = e->split.axis;
+    for (int i = 0; i < axis; i++) rows.count *= e->shape[i];
+    for (int i = axis + 1; i < e->rank; i++) rows.whole *= (size_t)e->shape[i];
+    rows.spans = infer_spans(rows.span, &e->split, INFER_ALL_RANGES, rank, s->parameters->ranks);
+    for (int i = 0; i < rows.spans; i++) {
+        rows.span[i].first *= (int64_t)rows.whole;
+        rows.span[i].count *= (int64_t)rows.whole;
+        rows.own += (size_t)rows.span[i].count;
+    }
+    rows.whole *= (size_t)e->shape[axis];
+    rows.block = kern_min(rows.count, kern_max(1, PIECE / kern_max((int64_t)rows.whole, 1)));
+    return rows;
 }
 
-/* So many runs are moved at once. */
-static int64_t block_of(const session_entry *e) {
-    size_t row = (size_t)e->ranks * run_bytes(e);
-    return kern_max(1, (int64_t)(PIECE / (row ? row : 1)));
+/* Rows of a rank into those of the whole, and out of them. */
+static void put_rows(const rows_of_rank *rows, char *whole, const char *own, int64_t count) {
+    for (int64_t i = 0; i < count; i++, whole += rows->whole)
+        for (int j = 0; j < rows->spans; own += rows->span[j++].count)
+            memcpy(whole + rows->span[j].first, own, (size_t)rows->span[j].count);
+}
+static void pick_rows(const rows_of_rank *rows, char *own, const char *whole, int64_t count) {
+    for (int64_t i = 0; i < count; i++, whole += rows->whole)
+        for (int j = 0; j < rows->spans; own += rows->span[j++].count)
+            memcpy(own, whole + rows->span[j].first, (size_t)rows->span[j].count);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -76,12 +100,12 @@ static void add_carry(session_entries *list, const infer_session *s, const sessi
     if (position == 0) return; /* zeros */
     add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : c->now] + state->at, about->dim[0],
              about->rank - 1, about->dim + 1);
-    divide(list, s, about->placing, about->axis);
+    divide(list, s, about->placing, &about->split, 0);
     if (!keeps_begin(s, state)) return;
     snprintf(before, NAME, "%.80s_before", name);
     add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : c->begin] + state->at,
              about->dim[0], about->rank - 1, about->dim + 1);
-    divide(list, s, about->placing, about->axis);
+    divide(list, s, about->placing, &about->split, 0);
 }
 
 session_entries infer_session_entries(const infer_session *s, int64_t position, int64_t pending,
@@ -94,7 +118,7 @@ session_entries infer_session_entries(const infer_session *s, int64_t position, 
         const infer_parameter *p = infer_session_fast_parameter(s, f);
         add_rows(&list, p->name, s->real, s->theta[0] + s->fast_at[f] * kern_dtype_bytes(s->real),
                  p->dim[0], p->rank - 1, p->dim + 1);
-        divide(&list, s, p->placing, p->split.axis);
+        divide(&list, s, p->placing, &p->split, 0);
         snprintf(name, NAME, INFER_MOVED "%s", p->name);
         add_host(&list, name, KERN_F64, &s->moved[f], 2);
     }
@@ -109,7 +133,7 @@ session_entries infer_session_entries(const infer_session *s, int64_t position, 
         size_t from = load ? 0 : (size_t)(state->used - rows) * state->bytes;
         add_rows(&list, name, s->product, (char *)state->rows + from, rows, state->about.rank,
                  state->about.dim);
-        if (rows) divide(&list, s, state->about.placing, 1 + state->about.axis);
+        if (rows) divide(&list, s, state->about.placing, &state->about.split, 1);
     }
     add_host(&list, INFER_WAITING, KERN_I32, s->waiting, pending);
     add_rows(&list, "waiting_rows", s->real, s->h, pending, 1, &dim);
@@ -128,7 +152,7 @@ static kern_status first(kern_status a, kern_status b) {
 static kern_status whole_pieces(const infer_session *s, const session_entry *e, session_taker take,
                                 void *context) {
     kern_status status = KERN_OK;
-    size_t bytes = run_bytes(e);
+    size_t bytes = bytes_of(e);
     void *stage = NULL;
     if (e->host) return take ? take(context, e, e->memory, bytes) : KERN_OK;
     TRY(kern_alloc(&stage, bytes < PIECE ? bytes : PIECE, "a piece of the state"));
@@ -146,22 +170,21 @@ done:
 static kern_status divided_pieces(const infer_session *s, const session_entry *e,
                                   session_taker take, void *context) {
     const kern_comm *tensor = s->spec.tensor;
-    size_t run = run_bytes(e), row = (size_t)e->ranks * run;
-    int64_t block = kern_min(block_of(e), runs_of(e));
-    char *whole = kern_array(block, row), *part = kern_array(block, run);
+    rows_of_rank rows = rows_of(s, e, 0);
+    char *whole = kern_array(rows.block, rows.whole), *part = kern_array(rows.block, rows.own);
     kern_status status = KERN_OK;
-    for (int64_t at = 0; at < runs_of(e); at += block) {
-        int64_t count = kern_min(block, runs_of(e) - at);
-        for (int r = 0; r < e->ranks; r++) {
-            const char *own = (const char *)e->memory + (size_t)at * run;
-            size_t bytes = (size_t)count * run;
+    for (int64_t at = 0; at < rows.count; at += rows.block) {
+        int64_t count = kern_min(rows.block, rows.count - at);
+        size_t bytes = (size_t)count * rows.own;
+        for (int r = 0; r < tensor->ranks; r++) {
+            const char *own = (const char *)e->memory + (size_t)at * rows.own;
+            rows_of_rank theirs = rows_of(s, e, r);
             if (r == tensor->rank)
                 status = first(status, kern_download(s->spec.device, part, own, bytes));
             status = first(status, tensor->tell(tensor, part, bytes, r));
-            for (int64_t i = 0; i < count; i++)
-                memcpy(whole + (size_t)i * row + (size_t)r * run, part + (size_t)i * run, run);
+            put_rows(&theirs, whole, part, count);
         }
-        if (take && status == KERN_OK) status = take(context, e, whole, (size_t)count * row);
+        if (take && status == KERN_OK) status = take(context, e, whole, (size_t)count * rows.whole);
     }
     free(whole);
     free(part);
@@ -170,30 +193,27 @@ static kern_status divided_pieces(const infer_session *s, const session_entry *e
 
 kern_status infer_session_each_piece(const infer_session *s, const session_entry *e,
                                      session_taker take, void *context) {
-    return e->ranks > 1 ? divided_pieces(s, e, take, context) : whole_pieces(s, e, take, context);
+    return e->split.ranges ? divided_pieces(s, e, take, context)
+                           : whole_pieces(s, e, take, context);
 }
 
 void infer_session_load_entry(const infer_session *s, const session_entry *e,
                               const data_tensor *tensor) {
-    size_t run = run_bytes(e), row = (size_t)e->ranks * run;
-    int64_t runs = runs_of(e), block = kern_min(block_of(e), runs);
     if (e->host) {
         memcpy(e->memory, tensor->data, tensor->bytes);
         return;
     }
-    if (e->ranks == 1) {
+    if (!e->split.ranges) {
         kern_upload(s->spec.device, e->memory, tensor->data, tensor->bytes);
         return;
     }
-    char *part = kern_array(block, run);
-    for (int64_t at = 0; at < runs; at += block) {
-        int64_t count = kern_min(block, runs - at);
-        const char *from = (const char *)tensor->data + (size_t)at * row;
-        for (int64_t i = 0; i < count; i++)
-            memcpy(part + (size_t)i * run,
-                   from + (size_t)i * row + (size_t)s->parameters->rank * run, run);
-        kern_upload(s->spec.device, (char *)e->memory + (size_t)at * run, part,
-                    (size_t)count * run);
+    rows_of_rank rows = rows_of(s, e, s->parameters->rank);
+    char *part = kern_array(rows.block, rows.own);
+    for (int64_t at = 0; at < rows.count; at += rows.block) {
+        int64_t count = kern_min(rows.block, rows.count - at);
+        pick_rows(&rows, part, (const char *)tensor->data + (size_t)at * rows.whole, count);
+        kern_upload(s->spec.device, (char *)e->memory + (size_t)at * rows.own, part,
+                    (size_t)count * rows.own);
     }
     free(part);
 }

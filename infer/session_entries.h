@@ -18,7 +18,7 @@ typedef struct {
     kern_dtype dtype;
     int rank;
     int64_t shape[1 + INFER_AXES]; /* whole */
-    int ranks, axis;               /* that have equal parts of this axis; 1: the rank has all */
+    infer_split split;             /* of it over the ranks; no ranges: the rank has all */
     void *memory;
     bool host; /* the host's memory, else the device's */
 } session_entry;

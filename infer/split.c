@@ -10,21 +10,29 @@ static infer_span share(int64_t count, int rank, int ranks) {
     return (infer_span){first, kern_min(most, count - first)};
 }
 
-int infer_parameter_spans(infer_span span[INFER_RANGES], const infer_parameter *p, int rank,
-                          int ranks) {
-    const infer_split *split = &p->split;
+void infer_split_add(infer_split *split, int axis, int64_t count, int64_t parts, const char *what) {
+    ASSERT(split->ranges < INFER_RANGES && (!split->ranges || split->axis == axis));
+    ASSERT(parts == 0 || count % parts == 0);
+    split->axis = axis;
+    split->range[split->ranges].count = count;
+    split->range[split->ranges].parts = parts;
+    split->range[split->ranges++].what = what;
+}
+
+int infer_spans(infer_span span[INFER_RANGES], const infer_split *split, infer_held held, int rank,
+                int ranks) {
     int64_t from = 0;
+    int spans = 0;
     ASSERT(rank >= 0 && rank < ranks);
-    if (!split->ranges) span[0] = (infer_span){0, p->whole[split->axis]};
     for (int i = 0; i < split->ranges; i++) {
-        int64_t count = split->range[i].count;
-        ASSERT(!split->range[i].cut || count % ranks == 0 || (split->what && !split->parts));
-        span[i] = split->range[i].cut ? share(count, rank, ranks) : (infer_span){0, count};
-        span[i].first += from;
+        int64_t count = split->range[i].count, parts = split->range[i].parts;
+        ASSERT(parts % ranks == 0 || split->uneven);
+        bool has = held == INFER_ALL_RANGES || (held == INFER_CUT_RANGES) == (parts > 0);
+        if (has) span[spans] = parts ? share(count, rank, ranks) : (infer_span){0, count};
+        if (has) span[spans++].first += from;
         from += count;
     }
-    ASSERT(!split->ranges || from == p->whole[split->axis]);
-    return split->ranges ? split->ranges : 1;
+    return spans;
 }
 
 /* ---- elements ---- */
@@ -77,39 +85,35 @@ void infer_parameter_pick(const infer_parameter *p, void *to, const void *whole,
 
 /* ---- how many ranks ---- */
 
-/* A parameter that so many ranks cannot divide, or NULL. */
-static const infer_parameter *undivided(const infer_parameters *p, int64_t ranks) {
-    for (int i = 0; i < p->count && ranks > 1; i++) {
+/* Whether so many ranks can divide all parameters; else *what is the option whose *parts they
+ * cannot. */
+static bool can_divide(const infer_parameters *p, int64_t ranks, const char **what,
+                       int64_t *parts) {
+    for (int i = 0; i < p->count; i++) {
         const infer_split *split = &p->item[i].split;
-        if (split->parts % ranks) return &p->item[i];
-        for (int r = 0; r < split->ranges && !split->what; r++)
-            if (!split->range[r].cut || split->range[r].count % ranks) return &p->item[i];
+        for (int r = 0; r < split->ranges && !split->uneven; r++) {
+            *what = split->range[r].what;
+            *parts = split->range[r].parts;
+            if (*parts % ranks) return false;
+        }
     }
-    return NULL;
+    return true;
 }
 
 kern_status infer_check_ranks(const ttt_conf *conf, int ranks) {
-    for (int64_t block = 0; block < conf->model.blocks && ranks > 1; block++) {
-        const infer_mixer *mixer = infer_mixer_of(conf, block);
-        if (mixer && mixer->undivided)
-            return kern_fail(KERN_ERR_CONFIG,
-                             "ranks.tensor=%d: blocks of %s (letter %.1s of model.pattern) are not "
-                             "divided over ranks; ranks.tensor can be 1",
-                             ranks, mixer->name, mixer->letters);
-    }
     infer_parameters *p = infer_parameters_create(conf);
-    const infer_parameter *item = undivided(p, ranks);
     kern_status status = KERN_OK;
-    char works[256] = "1", parts[64] = "";
+    char works[256] = "1";
+    const char *what, *other;
+    int64_t parts, others;
     size_t used = 1;
-    if (!item) goto done;
+    if (can_divide(p, ranks, &what, &parts)) goto done;
     for (int n = 2; n <= 1024 && used < sizeof works - 8; n++)
-        if (!undivided(p, n)) used += (size_t)snprintf(works + used, 8, ", %d", n);
-    if (item->split.what)
-        snprintf(parts, sizeof parts, "%s=%lld", item->split.what, (long long)item->split.parts);
-    status = kern_fail(KERN_ERR_CONFIG,
-                       "ranks.tensor=%d: so many ranks cannot divide %s; ranks.tensor can be %s",
-                       ranks, *parts ? parts : item->name, works);
+        if (can_divide(p, n, &other, &others)) used += (size_t)snprintf(works + used, 8, ", %d", n);
+    status =
+        kern_fail(KERN_ERR_CONFIG,
+                  "ranks.tensor=%d: so many ranks cannot divide %s=%lld; ranks.tensor can be %s",
+                  ranks, what, (long long)parts, works);
 done:
     infer_parameters_destroy(p);
     return status;

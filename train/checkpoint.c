@@ -27,6 +27,7 @@ static kern_status begin_tensors(data_safetensors_writer **writer, const char *p
     TRY((first ? data_safetensors_create : data_safetensors_join)(writer, path));
     for (int64_t i = 0; i < tensors->count; i++) {
         const train_tensor *tensor = &tensors->items[i];
+        if (tensor->more) continue;
         TRY(data_safetensors_declare(*writer, tensor->name, data_dtype_of(tensor->dtype),
                                      tensor->rank, tensor->shape));
     }
@@ -242,6 +243,12 @@ static bool is_listed(const char *name, const train_tensors *tensors) {
     return false;
 }
 
+static int64_t names_of(const train_tensors *tensors) {
+    int64_t names = 0;
+    for (int64_t i = 0; i < tensors->count; i++) names += !tensors->items[i].more;
+    return names;
+}
+
 /* That `file` holds exactly `tensors`. */
 static kern_status match(const data_safetensors *file, const train_tensors *tensors) {
     static const char hint[] = "the checkpoint belongs to another model configuration";
@@ -260,7 +267,7 @@ static kern_status match(const data_safetensors *file, const train_tensors *tens
     }
     const data_tensor *all = data_safetensors_tensors(file);
     for (int64_t i = 0; i < data_safetensors_count(file); i++)
-        if (data_safetensors_count(file) != tensors->count && !is_listed(all[i].name, tensors))
+        if (data_safetensors_count(file) != names_of(tensors) && !is_listed(all[i].name, tensors))
             return kern_fail(KERN_ERR_CONFIG,
                              "%s: unexpected tensor %s, which this configuration does not have; %s",
                              data_safetensors_path(file), all[i].name, hint);

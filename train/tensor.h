@@ -26,11 +26,12 @@ typedef struct {
     train_window window[TRAIN_PIECES];
     const infer_parameter *part; /* how the rank's part lies in the tensor; NULL: it is all of it */
     bool spare;                  /* another rank has the same and writes it to files */
+    bool more;                   /* another part of the tensor that is before it in the list */
 } train_tensor;
 
 typedef struct {
     int64_t count;
-    const train_tensor *items; /* names are unique */
+    const train_tensor *items; /* names are unique but for `more` */
     const kern_device *device; /* NULL: the CPU */
 } train_tensors;
 

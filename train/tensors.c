@@ -15,7 +15,8 @@ static train_tensor tensor_at(const train_step_buffers *b, int i, void *buffer, 
                       .rank = p->rank,
                       .shape = {p->whole[0], p->whole[1], p->whole[2]},
                       .part = several ? p : NULL,
-                      .spare = b->spare || (b->layout->rank && p->placing != INFER_PARTED)};
+                      .spare = b->spare || (b->layout->rank && p->placing != INFER_PARTED),
+                      .more = p->held == INFER_WHOLE_RANGES};
     for (int j = 0; j < shard->pieces; j++) {
         const train_piece *piece = &shard->piece[j];
         int64_t begin = piece->first + shard->rank * piece->share;

@@ -20,8 +20,10 @@ static void parameters(infer_parameters *to, const ttt_conf *conf, int block) {
 
 static int states(infer_mixer_state state[INFER_STATES], const ttt_conf *conf, int block) {
     (void)block;
+    int64_t D = conf->model.dim;
     state[0] = (infer_mixer_state){
-        .name = "average", .placing = INFER_PARTED, .rank = 1, .dim = {conf->model.dim, 1, 1}};
+        .name = "average", .placing = INFER_PARTED, .rank = 1, .dim = {D, 1, 1}};
+    infer_split_add(&state[0].split, 0, D, D, "model.dim");
     return 1;
 }
 

@@ -114,22 +114,23 @@ static void test_letters(void **state) {
 
 /* Ranks' spans tile what is cut and repeat what is not. */
 static void check_spans(const infer_parameter *p, int ranks) {
-    int64_t size = p->whole[p->split.axis];
+    int64_t size = p->whole[p->split.axis], from = 0;
     int *held = calloc((size_t)size, sizeof *held);
     assert_non_null(held);
     for (int rank = 0; rank < ranks; rank++) {
         infer_span span[INFER_RANGES];
-        int spans = infer_parameter_spans(span, p, rank, ranks);
+        int spans = infer_spans(span, &p->split, INFER_ALL_RANGES, rank, ranks);
+        assert_int_equal(spans, p->split.ranges);
         for (int s = 0; s < spans; s++)
             for (int64_t i = 0; i < span[s].count; i++) held[span[s].first + i]++;
     }
-    for (int64_t i = 0, from = 0, range = 0; i < size; i++) {
-        if (p->split.ranges && i == from + p->split.range[range].count)
-            from += p->split.range[range++].count;
-        bool cut = p->split.ranges && p->split.range[range].cut;
-        if (held[i] != (cut ? 1 : ranks))
-            fail_msg("%s, %d ranks: %d of them hold %d", p->name, ranks, held[i], (int)i);
+    for (int range = 0; range < p->split.ranges; range++) {
+        int64_t until = from + p->split.range[range].count;
+        for (; from < until; from++)
+            if (held[from] != (p->split.range[range].parts ? 1 : ranks))
+                fail_msg("%s, %d ranks: %d of them hold %d", p->name, ranks, held[from], (int)from);
     }
+    assert_int_equal(from, p->split.ranges ? size : 0);
     free(held);
 }
 
@@ -146,14 +147,18 @@ static void test_splits(void **state) {
     /* Columns in three ranges, the middle one on every rank. */
     infer_parameters *mixed = kern_array(1, sizeof *mixed);
     infer_parameter *p = INFER_ADD(mixed, tiny_find(&m, "blocks.0.ema.w_in")->role, 0, 3, 16);
-    infer_add_range(p, 1, 8, true);
-    infer_add_range(p, 1, 2, false);
-    infer_add_range(p, 1, 6, true);
+    infer_add_range(p, 1, 8, 4, "model.heads");
+    infer_add_range(p, 1, 2, 0, NULL);
+    infer_add_range(p, 1, 6, 2, "model.heads");
     infer_span span[INFER_RANGES];
-    assert_int_equal(infer_parameter_spans(span, p, 1, 2), 3);
+    assert_int_equal(infer_spans(span, &p->split, INFER_ALL_RANGES, 1, 2), 3);
     assert_true(span[0].first == 4 && span[0].count == 4);
     assert_true(span[1].first == 8 && span[1].count == 2);
     assert_true(span[2].first == 13 && span[2].count == 3);
+    assert_int_equal(infer_spans(span, &p->split, INFER_CUT_RANGES, 1, 2), 2);
+    assert_true(span[1].first == 13 && span[1].count == 3);
+    assert_int_equal(infer_spans(span, &p->split, INFER_WHOLE_RANGES, 1, 2), 1);
+    assert_true(span[0].first == 8 && span[0].count == 2);
     check_spans(p, 2);
     free(mixed->item);
     free(mixed);

@@ -130,7 +130,7 @@ static void check_rank(const tiny *m, const double *whole, const kern_comm *comm
     test_from_device(found, buffer.data, bytes);
     for (int i = 0; i < own->count; i++) {
         const infer_parameter *p = &own->item[i];
-        int64_t at = m->layout->item[i].offset;
+        int64_t at = tiny_find(m, p->name)->offset;
         for (int64_t first = 0; first < p->elements; first += 77)
             infer_parameter_pick(p, expected + p->offset + first, whole + at, sizeof *whole, first,
                                  kern_min(77, p->elements - first));
@@ -159,10 +159,13 @@ static void test_ranks_begin_as_one(void **state) {
     (void)state;
     static const char *const variants[] = {
         "model.vocab=3001 model.tied=false model.pattern=es model.kv_heads=1",
-        "model.vocab=5 model.bos=4 model.tied=false"};
-    for (int v = 0; v < 2; v++) {
+        "model.vocab=5 model.bos=4 model.tied=false",
+        "model.pattern=mgk mamba.head_size=8 mamba.state=3 gdn.heads=4 gdn.key_size=3 "
+        "gdn.value_size=2 kvb.heads=4 kvb.chunk=4 kvb.qk_norm=width",
+        "model.pattern=m mamba.head_size=4 mamba.state=3 mamba.groups=4"};
+    for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
         tiny m;
-        char overrides[128];
+        char overrides[256];
         snprintf(overrides, sizeof overrides, "model.heads=4 model.dim=16 model.mlp=8 %s",
                  variants[v]);
         tiny_begin(&m, overrides);

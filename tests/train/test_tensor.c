@@ -37,7 +37,7 @@ static void move_parts(const tiny *m, const infer_parameters *own, double *part,
                        bool back) {
     for (int i = 0; i < own->count; i++) {
         const infer_parameter *p = &own->item[i];
-        double *there = whole + m->layout->item[i].offset;
+        double *there = whole + tiny_find(m, p->name)->offset;
         if (!back) infer_parameter_pick(p, part + p->offset, there, sizeof *part, 0, p->elements);
         for (int64_t r = 0; back && r < infer_parameter_runs(p); r++) {
             infer_run run = infer_parameter_run(p, r);
@@ -255,6 +255,18 @@ static void ranks_compute_as_one(void **state) {
         "inner.clip=1e9 inner.lr=0.3",
         "model.pattern=e",
         "model.pattern=nes inner.separate_mlp=false model.tied=false",
+        "model.pattern=m mamba.head_size=8 mamba.state=5 mamba.chunk=3",
+        "model.pattern=ms mamba.head_size=4 mamba.state=3 mamba.groups=4 mamba.conv=3 "
+        "inner.suffix=3 model.init_std=0.2 inner.lr=0.05",
+        "model.pattern=g gdn.heads=4 gdn.key_size=3 gdn.value_size=5 gdn.chunk=3 "
+        "model.init_std=0.2 inner.lr=0.05",
+        "model.pattern=gs gdn.heads=4 gdn.key_size=4 gdn.value_size=2 gdn.gate=false "
+        "gdn.neg_eigval=true inner.mode=off inner.suffix=0",
+        "model.pattern=k kvb.heads=4 kvb.inner=5 kvb.rank=2 kvb.chunk=4 inner.lr=0.1",
+        "model.pattern=ks kvb.heads=4 kvb.inner=4 kvb.rank=0 kvb.chunk=2 kvb.loss=l2 kvb.output=k "
+        "kvb.momentum=false kvb.qk_norm=width inner.suffix=3 inner.lr=0.05",
+        "model.pattern=k kvb.heads=4 kvb.inner=8 kvb.chunk=16 kvb.rank=3 kvb.muon=true "
+        "kvb.scale=false kvb.qk_norm=off inner.mode=off inner.suffix=0",
     };
 #ifdef __SANITIZE_ADDRESS__
     int most = 2;
@@ -301,6 +313,17 @@ static void refusals_say_what_works(void **state) {
         {"model.mlp=6", 4,
          "ranks.tensor=4: so many ranks cannot divide model.mlp=6; ranks.tensor can be 1, 2"},
         {"model.vocab=19", 4, NULL},
+        {"model.pattern=g gdn.heads=2 gdn.key_size=3 gdn.value_size=3", 4,
+         "ranks.tensor=4: so many ranks cannot divide gdn.heads=2; ranks.tensor can be 1, 2"},
+        {"model.pattern=k kvb.heads=2 kvb.chunk=4", 4,
+         "ranks.tensor=4: so many ranks cannot divide kvb.heads=2; ranks.tensor can be 1, 2"},
+        {"model.pattern=k kvb.heads=4 model.heads=2 kvb.chunk=4", 4,
+         "ranks.tensor=4: so many ranks cannot divide model.heads=2; ranks.tensor can be 1, 2"},
+        {"model.pattern=m mamba.head_size=16", 4,
+         "ranks.tensor=4: so many ranks cannot divide mamba.expand * model.dim / "
+         "mamba.head_size=2; ranks.tensor can be 1, 2"},
+        {"model.pattern=m mamba.head_size=4 mamba.groups=2", 4,
+         "ranks.tensor=4: so many ranks cannot divide mamba.groups=2; ranks.tensor can be 1, 2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tiny m;
