@@ -7,6 +7,9 @@
 enum { T = 45, CUT = 22 };
 
 #define DIVIDED "model.heads=4 model.dim=16 model.mlp=8 "
+#define MIXERS                                                                                     \
+    "mamba.head_size=8 mamba.state=3 gdn.heads=4 gdn.key_size=3 gdn.value_size=2 kvb.heads=4 "     \
+    "kvb.chunk=2 inner.lr=0.05 model.init_std=0.2 "
 
 /* What one rank reads, and what it finds: the same on all. */
 typedef struct {
@@ -112,13 +115,15 @@ static void ranks_read_as_one(void **state) {
         "model.attention=hybrid model.full_every=2 inner.chunk=2 model.kv_heads=4",
         "inner.mode=off inner.suffix=0",
         "model.pattern=es",
+        MIXERS "model.pattern=gkm",
+        MIXERS "model.pattern=kmg mamba.groups=4 kvb.qk_norm=width",
     };
     char weights[64], path[64];
     state_path(path);
     snprintf(weights, sizeof weights, "/tmp/test_session_ranks_%d.safetensors", (int)getpid());
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
         tiny m;
-        char overrides[256];
+        char overrides[512];
         int32_t tokens[T];
         snprintf(overrides, sizeof overrides, DIVIDED "%s", variants[v]);
         tiny_begin(&m, overrides);

@@ -134,8 +134,11 @@ static void compare_files(int64_t step) {
 
 static void any_shape_writes_and_reads_the_same(void **state) {
     (void)state;
-    static const char *const models[] = {"model.vocab=131 model.mlp=40", "model.tied=false"};
-    for (int which = 0; which < 2; which++) {
+    static const char *const models[] = {
+        "model.vocab=131 model.mlp=40", "model.tied=false",
+        "model.pattern=mgk mamba.head_size=12 mamba.state=3 gdn.heads=2 gdn.key_size=3 "
+        "gdn.value_size=2 kvb.heads=2 kvb.chunk=4"};
+    for (size_t which = 0; which < sizeof models / sizeof *models; which++) {
         tiny model;
         tiny_begin(&model, models[which]);
         for (int i = 0; i < SHAPES; i++) {
