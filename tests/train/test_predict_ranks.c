@@ -125,6 +125,9 @@ static void what_is_sent_is_what_is_said(void **state) {
         {2, 1, "train.precision=f64 ranks.shard=none"},
         {4, 1, "train.precision=bf16 model.mlp=150 model.blocks=4 inner.suffix=1"},
         {4, 2, "train.precision=bf16"},
+        {4, 2,
+         "train.precision=bf16 model.pattern=mgk mamba.head_size=12 mamba.state=3 gdn.heads=2 "
+         "gdn.key_size=3 gdn.value_size=2 kvb.heads=2 kvb.chunk=4 kvb.qk_norm=width"},
     };
     for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
         tiny model;
