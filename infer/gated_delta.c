@@ -200,6 +200,15 @@ static prepared prepare(const work *w, ad_value q, ad_value k, ad_value v, ad_va
                       .whole = ad_exp(graph, last)};
 }
 
+/* k^T v of a chunk [B M, Q, .]; of a single row what it is added to is gone through once. */
+static ad_value learnt(const work *w, ad_value k, ad_value v) {
+    int64_t heads = w->k.items * w->s.M, N = w->s.N, P = w->s.P;
+    ad_type all = AD_TYPE(w->c->real, heads, N, P);
+    if (w->k.chunk > 1) return matmul(w, k, v, true, false);
+    k = ad_reshape(w->g, k, AD_TYPE(w->c->real, heads, N, 1));
+    return ad_mul(w->g, ad_broadcast(w->g, k, all), ad_broadcast(w->g, v, all));
+}
+
 /* o [B, n, M, Q, P], chunk after chunk; and the state after the rows. */
 static ad_value chain(const work *w, const prepared *p, ad_value *state) {
     ad_graph *g = w->g;
@@ -214,7 +223,7 @@ static ad_value chain(const work *w, const prepared *p, ad_value *state) {
                       matmul(w, chunk_of(w, p->scores, i, Q, Q), v, false, false));
         o[i] = ad_reshape(g, o[i], row);
         h = ad_add(g, ad_mul_repeat(g, h, chunk_of(w, p->whole, i, 1, 1)),
-                   matmul(w, chunk_of(w, p->k, i, Q, N), v, true, false));
+                   learnt(w, chunk_of(w, p->k, i, Q, N), v));
     }
     *state = ad_reshape(g, h, AD_TYPE(w->c->real, items, M, N, P));
     ad_value all = ad_reshape(g, ad_concat(g, w->k.chunks, o, 1), by_head(w, P));
