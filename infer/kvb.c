@@ -2,8 +2,8 @@
  * head that learns to give a token's value for its key.
  *
  *     f(z; w) = (silu(z w1) * (z w3)) w2;   o_t = f(fq_t; w^c) for the tokens t of chunk c
- *     w^{c+1} = the columns of w^c + d, each with the length that it has in w^0;   d:
- * infer/kvb_step.c out = (attention + RMS(o) * scale) wo
+ *     w^{c+1} = the columns of w^c + d, each with the length that it has in w^0 (infer/kvb_step.c)
+ *     out = (attention + RMS(o) * scale) wo
  *
  * q, k, v are shared. The sums that an update consists of are kept as they grow, and the update is
  * taken when the token behind its chunk is there: so a sequence can be cut anywhere, but rows that

@@ -1,12 +1,13 @@
 /* Mamba 2 (arXiv 2405.21060), letter m: heads with a state [N, P] that decays by a scalar.
  *
- *     z | xBC | dt = u w_in;   x | B | C = silu(conv(xBC) + conv_bias);   dt = softplus(dt +
- * dt_bias) S_t = e^(-e^A_log dt_t) S_{t-1} + B_t^T (dt_t x_t);   y_t = C_t S_t + D x_t out = RMS(y
- * silu(z)) w_out
+ *     z | xBC | dt = u w_in
+ *     x | B | C = silu(conv(xBC) + conv_bias);   dt = softplus(dt + dt_bias)
+ *     S_t = e^(-e^A_log dt_t) S_{t-1} + B_t^T (dt_t x_t);   y_t = C_t S_t + D x_t
+ *     out = RMS(y silu(z)) w_out
  *
  * Rows are computed by chunks of Q: within one by products with the decays between its rows, across
  * them by the states at their ends (docs/recurrent-mixers.md). Heads of a group share B and C,
- * whose products with the states of all its heads are one. */
+ * whose products with the states of all its heads are one. A row alone is the recurrence itself. */
 #include <math.h>
 #include <stdlib.h>
 

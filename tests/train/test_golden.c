@@ -276,8 +276,7 @@ static double worst_state(golden *g, const data_safetensors *saved, int64_t s) {
     return worst;
 }
 
-/* What mixers keep after each sequence, read in pieces: one of those that read it together has it
- * written. */
+/* What mixers keep after each sequence, read in pieces; it is all in one rank's file. */
 static kern_status compare_states(golden *g, const train_step_buffers *b, const int32_t *tokens,
                                   double *worst) {
     kern_status status = KERN_OK;
@@ -286,11 +285,9 @@ static kern_status compare_states(golden *g, const train_step_buffers *b, const 
     infer_session *session = NULL;
     data_safetensors *saved = NULL;
     const kern_comm *tensor = g->ranks->tensor;
-    infer_session_spec spec = {.conf = g->conf,
-                               .limit = g->tokens,
-                               .device = b->device,
-                               .tensor = tensor,
-                               .threads = omp_get_max_threads()};
+    infer_session_spec spec = {.conf = g->conf, .limit = g->tokens, .device = b->device};
+    spec.tensor = tensor;
+    spec.threads = omp_get_max_threads();
     snprintf(path, sizeof path, "/tmp/test_golden.%ld.%d", (long)getpid(), g->ranks->job->rank);
     *worst = 0;
     TRY(infer_values_view(&values, g->conf, tensor, b->device, b->parameters));
