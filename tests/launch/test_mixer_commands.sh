@@ -9,9 +9,8 @@ ttt=$tools/ttt_ema
 cat >>tiny.yaml <<'END'
 name: tiny-ema
 END
-# Of what was trained on less, two tokens are nearly alike, and rounding chooses.
-sed -i 's/blocks: 2/blocks: 4, pattern: esef/; s/suffix: 1/suffix: 2/; s/batch: [0-9], micro_batch: [0-9]/batch: 4, micro_batch: 2/' \
-    tiny.yaml
+# In f64, where rounding does not choose between two tokens that are nearly alike.
+sed -i 's/blocks: 2/blocks: 4, pattern: esef/; s/suffix: 1/suffix: 2/; s/steps: 30/steps: 30, precision: f64/' tiny.yaml
 
 train whole
 losses whole | check '{ loss[NR] = $1 } END { demand(NR == 30 && loss[30] < 0.7 * loss[1], loss[30] " after " loss[1]) }' ||

@@ -10,7 +10,8 @@ mamba: {head_size: 16, state: 8, chunk: 16}
 gdn: {heads: 2, key_size: 12, value_size: 20, chunk: 16}
 kvb: {heads: 2, chunk: 8}
 END
-sed -i 's/blocks: 2/blocks: 4, pattern: mgks/; s/suffix: 1/suffix: 3/; s/lr: 0.5/lr: 0.1/' tiny.yaml
+# In f64, where rounding does not choose between two tokens that are nearly alike.
+sed -i 's/blocks: 2/blocks: 4, pattern: mgks/; s/suffix: 1/suffix: 3/; s/lr: 0.5/lr: 0.1/; s/steps: 30/steps: 30, precision: f64/' tiny.yaml
 
 train whole
 losses whole | check '{ loss[NR] = $1 } END { demand(NR == 30 && loss[30] < 0.7 * loss[1], loss[30] " after " loss[1]) }' ||
@@ -40,7 +41,7 @@ for way in "" --no-ttt; do
     done
 done
 "$ttt" state show head.state >out 2>log || fault "state show: $(cat log)"
-says out "$cut"
+says out "^tokens +$((cut + 1))$" # with the one that begins a text
 "$ttt" bench infer whole/config.yaml inner.mode=off inner.suffix=0 --contexts 32 --tokens 4 >out 2>log || fault "$(cat log)"
 says out '^as given +32 .*%'
 "$ttt" niah whole --lengths 300 --depths 2 --samples 1 --answer-tokens 8 --csv one.csv >log 2>&1 || fault "$(cat log)"
