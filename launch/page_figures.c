@@ -81,15 +81,17 @@ static void add_paired(launch_figure *figure, int64_t series, double x, const in
 
 typedef struct {
     const char *option, *kind, *title, *x_label;
+    const char *with; /* what may change with it: the tokens of a step stay the same */
 } ablation;
 
 static const ablation ablations[] = {
-    {"model.window", "window", "Loss by the window of attention", "window (tokens)"},
-    {"inner.chunk", "chunk", "Loss by the mini-batch of an inner step", "chunk (tokens)"},
+    {"model.window", "window", "Loss by the window of attention", "window (tokens)", NULL},
+    {"inner.chunk", "chunk", "Loss by the mini-batch of an inner step", "chunk (tokens)", NULL},
     {"inner.suffix", "layers", "Loss by the number of blocks that are updated",
-     "blocks with fast weights"},
-    {"inner.lr", "inner_rate", "Loss by the inner learning rate", "inner learning rate"},
-    {"train.context", "trained_context", "Loss by the context of training", "context (tokens)"},
+     "blocks with fast weights", NULL},
+    {"inner.lr", "inner_rate", "Loss by the inner learning rate", "inner learning rate", NULL},
+    {"train.context", "trained_context", "Loss by the context of training", "context (tokens)",
+     "train.batch"},
 };
 
 static double option_value(const ttt_conf *conf, const char *name) {
@@ -104,18 +106,19 @@ static double option_value(const ttt_conf *conf, const char *name) {
     return value;
 }
 
-/* The groups that differ from `head` in the option alone, by rising value. */
+/* The groups that differ from `head` in the option (and what goes with it) alone, by rising value.
+ */
 static list along(const launch_page_section *section, const list *groups, int64_t head,
-                  const char *option) {
-    const char *const but[] = {option, NULL};
+                  const ablation *of) {
+    const char *const but[] = {of->option, of->with, NULL};
     list found = {0};
     for (int64_t i = 0; i < groups->count; i++) {
         int64_t run = groups->run[i], at;
         if (!launch_page_alike(section, head, run, but)) continue;
         add(&found, run);
-        double value = option_value(section->run[run].conf, option);
+        double value = option_value(section->run[run].conf, of->option);
         for (at = found.count - 1;
-             at > 0 && option_value(section->run[found.run[at - 1]].conf, option) > value; at--)
+             at > 0 && option_value(section->run[found.run[at - 1]].conf, of->option) > value; at--)
             found.run[at] = found.run[at - 1];
         found.run[at] = run;
     }
@@ -143,12 +146,12 @@ static void add_curve(launch_figure *figure, const launch_page_section *section,
 /* Only where some run differs from another in this option alone. */
 static kern_status by_option(const launch_page_section *section, const list *groups,
                              const ablation *of, launch_page_take take, void *context) {
-    const char *const but[] = {of->option, NULL};
+    const char *const but[] = {of->option, of->with, NULL};
     list heads = {0};
     launch_figure figure = {
         .kind = of->kind, .x_label = of->x_label, .y_label = "nats per token", .log_x = true};
     for (int64_t i = 0; i < groups->count; i++) {
-        list points = along(section, groups, groups->run[i], of->option);
+        list points = along(section, groups, groups->run[i], of);
         bool known = false;
         for (int64_t h = 0; h < heads.count; h++)
             known |= launch_page_alike(section, heads.run[h], groups->run[i], but);
@@ -156,7 +159,7 @@ static kern_status by_option(const launch_page_section *section, const list *gro
         free(points.run);
     }
     for (int64_t h = 0; h < heads.count; h++) {
-        list points = along(section, groups, heads.run[h], of->option);
+        list points = along(section, groups, heads.run[h], of);
         char *label = launch_page_label(section, heads.run[h], heads.run, heads.count, but);
         add_curve(&figure, section, &points, of->option, (int)h, label);
         free(points.run);
