@@ -57,6 +57,17 @@ if [ -t 0 ]; then exec </dev/null; fi # which it must not read from
 mpirun "${words[@]}" "$@" <&0 &
 mpirun=$!
 trap ask INT TERM
+# After a rank has died Open MPI 4.1 now and then waits in its own end for a lock of its own, for ever:
+# it is ended where it has had no process for ten seconds.
+reap() {
+    local alone=-1
+    while kill -0 "$mpirun" 2>/dev/null && [ $alone -lt 10 ]; do
+        if [ -n "$(pgrep -P "$mpirun")" ]; then alone=0; elif [ $alone -ge 0 ]; then alone=$((alone + 1)); fi
+        sleep 1
+    done
+    kill -9 "$mpirun" 2>/dev/null || true
+}
+reap >/dev/null 2>&1 &
 code=0
 wait "$mpirun" || code=$?
 while kill -0 "$mpirun" 2>/dev/null; do # a signal ended the wait

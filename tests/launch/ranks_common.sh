@@ -10,8 +10,35 @@ export OMP_WAIT_POLICY=passive
 # MPI's own memory is not freed in the end, and it is none of ours.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-}${ASAN_OPTIONS:+:}detect_leaks=0
 
+# reap MPIRUN: ends it where all its ranks have been gone for ten seconds. After a rank has died Open MPI
+# 4.1 now and then waits in its own end for a lock of its own (pmix_rte_finalize), for ever.
+reap() {
+    local alone=0
+    while kill -0 "$1" 2>/dev/null && [ $alone -lt 10 ]; do
+        alone=$((alone + 1))
+        [ -z "$(pgrep -P "$1")" ] || alone=0
+        sleep 1
+    done
+    kill -9 "$1" 2>/dev/null || true
+}
+
 ranks() { # COUNT COMMAND...
-    timeout 120 mpirun --oversubscribe -n "$@"
+    local code=0 job
+    timeout 120 mpirun --oversubscribe -n "$@" &
+    job=$!
+    reap_child "$job" >/dev/null 2>&1 &
+    wait "$job" || code=$?
+    return $code
+}
+
+# The same of an mpirun that is another process's only child.
+reap_child() {
+    local child=
+    while kill -0 "$1" 2>/dev/null && [ -z "$child" ]; do
+        child=$(pgrep -P "$1")
+        sleep 0.2
+    done
+    [ -z "$child" ] || reap "$child"
 }
 
 # The process of rank $1 among those that process $2 has started; "" where there is none yet.

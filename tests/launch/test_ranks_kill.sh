@@ -48,6 +48,7 @@ for ((i = 0; i < 4 * kills && killed < kills; i++)); do
     wait_a_moment
     start=$SECONDS
     kill -9 "$victim" 2>/dev/null || true
+    reap "$pid" >/dev/null 2>&1 &
     ended
     [ $((SECONDS - start)) -lt 30 ] || fault "the job ended $((SECONDS - start)) s after rank $((i % count))"
     [ $code != 0 ] || fault "the run is done after $killed kills of $kills"
