@@ -89,7 +89,7 @@ static size_t bytes_of(const kern_attention_shape *s, int64_t heads, int64_t ele
 
 /* Scratch, piece by piece: o, the statistic, in stage 1 delta and the three cotangents, cuDNN's. */
 typedef struct {
-    size_t o, statistic, delta, ct_q, ct_k, ct_v, library, bytes;
+    size_t o, statistic, delta, ct_q, ct_k, ct_v, theirs, bytes;
 } scratch;
 
 static scratch scratch_of(const prepared *p) {
@@ -98,14 +98,14 @@ static scratch scratch_of(const prepared *p) {
     size_t rows = bytes_of(s, s->heads, 2 * s->head_size);
     size_t keys = bytes_of(s, s->groups, 2 * s->head_size), numbers = bytes_of(s, s->heads, 4);
     at.statistic = at.o + rows;
-    at.delta = at.library = at.statistic + numbers;
+    at.delta = at.theirs = at.statistic + numbers;
     if (p->stage) {
         at.ct_q = at.delta + numbers;
         at.ct_k = at.ct_q + rows;
         at.ct_v = at.ct_k + keys;
-        at.library = at.ct_v + keys;
+        at.theirs = at.ct_v + keys;
     }
-    at.bytes = at.library + kern_align(p->graph.workspace);
+    at.bytes = at.theirs + kern_align(p->graph.workspace);
     return at;
 }
 
@@ -164,7 +164,7 @@ static void run_plan(kern_stream *stream, const prepared *p, const kern_attentio
         kern_cuda_move.round(stream, address[CUDNN_O], call->o, rows);
         turn(stream, s, address[CUDNN_STATISTIC], call->lse, true);
     }
-    ON_STREAM(stream, kern_cudnn_run(&p->graph, library, address, memory + at.library));
+    ON_STREAM(stream, kern_cudnn_run(&p->graph, library, address, memory + at.theirs));
     if (p->stage) {
         if (call->ct_q) kern_cuda_widen(stream, call->ct_q, address[CUDNN_CT_Q], rows);
         if (call->ct_k) kern_cuda_widen(stream, call->ct_k, address[CUDNN_CT_K], keys);

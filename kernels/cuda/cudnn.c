@@ -1,8 +1,8 @@
 #include "kernels/cuda/cudnn.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "kernels/cuda/symbols.h"
 
 #if __has_include(<cudnn_graph.h>) && __has_include(<cuda_runtime.h>)
 #include <cudnn_graph.h>
@@ -93,12 +93,6 @@ CHECK(MAX, REDUCE_TENSOR_MAX);
 CHECK(HEURISTIC_A, HEUR_MODE_A);
 #endif
 
-static bool fill(void *entry, void *library, const char *name) {
-    void *symbol = dlsym(library, name);
-    memcpy(entry, &symbol, sizeof symbol);
-    return symbol != NULL;
-}
-
 kern_status kern_cudnn_open(kern_cudnn *table) {
     const char *given = getenv("TTT_CUDNN");
     void *library = dlopen(given ? given : "libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
@@ -107,10 +101,10 @@ kern_status kern_cudnn_open(kern_cudnn *table) {
                          "device cuda+cudnn needs cuDNN: %s; install libcudnn9-cuda-12 or -13 of "
                          "NVIDIA's repository, or let TTT_CUDNN name the library",
                          dlerror());
-    bool there = fill(&table->error, library, "cudnnGetErrorString") &&
-                 fill(&table->last_error, library, "cudnnGetLastErrorString") &&
-                 fill(&table->version, library, "cudnnGetVersion");
-#define FILL(name, arguments) there = fill(&table->name, library, "cudnn" #name) && there;
+    bool there = kern_symbol(&table->error, library, "cudnnGetErrorString") &&
+                 kern_symbol(&table->last_error, library, "cudnnGetLastErrorString") &&
+                 kern_symbol(&table->version, library, "cudnnGetVersion");
+#define FILL(name, arguments) there = kern_symbol(&table->name, library, "cudnn" #name) && there;
     KERN_CUDNN(FILL)
     return there ? KERN_OK : kern_fail(KERN_ERR_CONFIG, "cuDNN: the library lacks functions");
 }

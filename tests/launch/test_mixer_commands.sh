@@ -12,17 +12,9 @@ END
 # In f64, where rounding does not choose between two tokens that are nearly alike.
 sed -i 's/blocks: 2/blocks: 4, pattern: esef/; s/suffix: 1/suffix: 2/; s/steps: 30/steps: 30, precision: f64/' tiny.yaml
 
-train whole
-losses whole | check '{ loss[NR] = $1 } END { demand(NR == 30 && loss[30] < 0.7 * loss[1], loss[30] " after " loss[1]) }' ||
-    fault "it learns nothing"
-train half train.steps=15 train.total_steps=30
-refused 0 '.' --resume half train.steps=30 train.total_steps=30
-same whole half
+learns_and_goes_on
 
 # In pieces, through files, as at once.
-infer() { # OUT WORDS...
-    "$ttt" infer whole "${@:2}" >"$1" 2>log || fault "infer ${*:2}: $(cat log)"
-}
 seq -s ' ' 300 500 >head.txt
 seq -s ' ' 501 640 >tail.txt
 cat head.txt tail.txt >text.txt

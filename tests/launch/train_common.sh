@@ -102,3 +102,18 @@ train:
 data: {train: train.h5}
 run: {save_every: 5}
 END
+
+# The run `whole` of tiny.yaml learns; `half`, gone on with from its middle, has the same bits.
+learns_and_goes_on() {
+    train whole
+    losses whole | check '{ loss[NR] = $1 } END { demand(NR == 30 && loss[30] < 0.7 * loss[1], loss[30] " after " loss[1]) }' ||
+        fault "it learns nothing"
+    train half train.steps=15 train.total_steps=30
+    refused 0 '.' --resume half train.steps=30 train.total_steps=30
+    same whole half
+}
+
+# infer OUT WORDS...: ttt infer whole WORDS to that file.
+infer() {
+    "$ttt" infer whole "${@:2}" >"$1" 2>log || fault "infer ${*:2}: $(cat log)"
+}

@@ -39,47 +39,43 @@ static const struct {
     bool must;
 } known[] = {
 #define KNOW(kind, name, type, count, must)                                                        \
-    {KERN_CUDNN_##kind, KERN_CUDNN_##name, KERN_CUDNN_##type, count, must},
-    KNOW(POINTWISE, POINTWISE_MODE, A_POINTWISE, 1, true) KNOW(
-        POINTWISE, POINTWISE_PRECISION, A_DATA_TYPE, 1,
-        true) KNOW(POINTWISE, POINTWISE_AXIS, AN_INT64, 1,
-                   false) KNOW(OPERATION_POINTWISE, POINTWISE_DESCRIPTION, A_DESCRIPTOR, 1,
-                               true) KNOW(OPERATION_POINTWISE, POINTWISE_X, A_DESCRIPTOR, 1, true)
-        KNOW(OPERATION_POINTWISE, POINTWISE_B, A_DESCRIPTOR, 1,
-             false) KNOW(OPERATION_POINTWISE, POINTWISE_MASK, A_DESCRIPTOR, 1,
-                         false) KNOW(OPERATION_POINTWISE, POINTWISE_Y, A_DESCRIPTOR, 1,
-                                     true) KNOW(MATMUL, MATMUL_PRECISION, A_DATA_TYPE, 1, true)
-            KNOW(OPERATION_MATMUL, MATMUL_DESCRIPTION, A_DESCRIPTOR, 1, true) KNOW(
-                OPERATION_MATMUL, MATMUL_A,
-                A_DESCRIPTOR,
-                1, true) KNOW(OPERATION_MATMUL, MATMUL_B, A_DESCRIPTOR, 1,
-                              true) KNOW(OPERATION_MATMUL, MATMUL_C, A_DESCRIPTOR, 1, true)
-                KNOW(REDUCTION, REDUCTION_MODE, A_REDUCTION, 1,
-                     true) KNOW(REDUCTION, REDUCTION_PRECISION, A_DATA_TYPE, 1, true)
-                    KNOW(OPERATION_REDUCTION, REDUCTION_DESCRIPTION, A_DESCRIPTOR, 1,
-                         true) KNOW(OPERATION_REDUCTION, REDUCTION_X, A_DESCRIPTOR, 1, true)
-                        KNOW(OPERATION_REDUCTION, REDUCTION_Y, A_DESCRIPTOR, 1, true) KNOW(
-                            OPERATION_RESHAPE,
-                            RESHAPE_X, A_DESCRIPTOR,
-                            1, true) KNOW(OPERATION_RESHAPE, RESHAPE_Y, A_DESCRIPTOR, 1,
-                                          true) KNOW(TENSOR, TENSOR_ALIGNMENT, AN_INT64, 1, true)
-                            KNOW(TENSOR, TENSOR_TYPE, A_DATA_TYPE, 1, true) KNOW(
-                                TENSOR,
-                                TENSOR_SHAPE, AN_INT64,
-                                4, true) KNOW(TENSOR, TENSOR_STRIDES, AN_INT64, 4,
-                                              true) KNOW(TENSOR, TENSOR_NUMBER, AN_INT64, 1, true)
-                                KNOW(TENSOR, TENSOR_IS_VIRTUAL, A_BOOLEAN, 1,
-                                     false) KNOW(TENSOR, TENSOR_IS_VALUE, A_BOOLEAN, 1, false)
-                                    KNOW(GRAPH, GRAPH_HANDLE, A_HANDLE, 1,
-                                         true) KNOW(GRAPH, GRAPH_OPERATIONS, A_DESCRIPTOR, 0, true)
-                                        KNOW(HEURISTIC, HEURISTIC_GRAPH, A_DESCRIPTOR, 1, true)
-                                            KNOW(HEURISTIC, HEURISTIC_MODE, A_HEURISTIC, 1, true)
-                                                KNOW(PLAN, PLAN_HANDLE, A_HANDLE, 1, true)
-                                                    KNOW(PLAN, PLAN_CONFIG, A_DESCRIPTOR, 1, true)
-                                                        KNOW(PACK, PACK_NUMBERS, AN_INT64, 0, true)
-                                                            KNOW(PACK, PACK_ADDRESSES, A_POINTER, 0,
-                                                                 true) KNOW(PACK, PACK_WORKSPACE,
-                                                                            A_POINTER, 1, true)
+    { KERN_CUDNN_##kind, KERN_CUDNN_##name, KERN_CUDNN_##type, count, must }
+    KNOW(POINTWISE, POINTWISE_MODE, A_POINTWISE, 1, true),
+    KNOW(POINTWISE, POINTWISE_PRECISION, A_DATA_TYPE, 1, true),
+    KNOW(POINTWISE, POINTWISE_AXIS, AN_INT64, 1, false),
+    KNOW(OPERATION_POINTWISE, POINTWISE_DESCRIPTION, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_POINTWISE, POINTWISE_X, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_POINTWISE, POINTWISE_B, A_DESCRIPTOR, 1, false),
+    KNOW(OPERATION_POINTWISE, POINTWISE_MASK, A_DESCRIPTOR, 1, false),
+    KNOW(OPERATION_POINTWISE, POINTWISE_Y, A_DESCRIPTOR, 1, true),
+    KNOW(MATMUL, MATMUL_PRECISION, A_DATA_TYPE, 1, true),
+    KNOW(OPERATION_MATMUL, MATMUL_DESCRIPTION, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_MATMUL, MATMUL_A, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_MATMUL, MATMUL_B, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_MATMUL, MATMUL_C, A_DESCRIPTOR, 1, true),
+    KNOW(REDUCTION, REDUCTION_MODE, A_REDUCTION, 1, true),
+    KNOW(REDUCTION, REDUCTION_PRECISION, A_DATA_TYPE, 1, true),
+    KNOW(OPERATION_REDUCTION, REDUCTION_DESCRIPTION, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_REDUCTION, REDUCTION_X, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_REDUCTION, REDUCTION_Y, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_RESHAPE, RESHAPE_X, A_DESCRIPTOR, 1, true),
+    KNOW(OPERATION_RESHAPE, RESHAPE_Y, A_DESCRIPTOR, 1, true),
+    KNOW(TENSOR, TENSOR_ALIGNMENT, AN_INT64, 1, true),
+    KNOW(TENSOR, TENSOR_TYPE, A_DATA_TYPE, 1, true),
+    KNOW(TENSOR, TENSOR_SHAPE, AN_INT64, 4, true),
+    KNOW(TENSOR, TENSOR_STRIDES, AN_INT64, 4, true),
+    KNOW(TENSOR, TENSOR_NUMBER, AN_INT64, 1, true),
+    KNOW(TENSOR, TENSOR_IS_VIRTUAL, A_BOOLEAN, 1, false),
+    KNOW(TENSOR, TENSOR_IS_VALUE, A_BOOLEAN, 1, false),
+    KNOW(GRAPH, GRAPH_HANDLE, A_HANDLE, 1, true),
+    KNOW(GRAPH, GRAPH_OPERATIONS, A_DESCRIPTOR, 0, true),
+    KNOW(HEURISTIC, HEURISTIC_GRAPH, A_DESCRIPTOR, 1, true),
+    KNOW(HEURISTIC, HEURISTIC_MODE, A_HEURISTIC, 1, true),
+    KNOW(PLAN, PLAN_HANDLE, A_HANDLE, 1, true),
+    KNOW(PLAN, PLAN_CONFIG, A_DESCRIPTOR, 1, true),
+    KNOW(PACK, PACK_NUMBERS, AN_INT64, 0, true),
+    KNOW(PACK, PACK_ADDRESSES, A_POINTER, 0, true),
+    KNOW(PACK, PACK_WORKSPACE, A_POINTER, 1, true),
 #undef KNOW
 };
 enum { KNOWN = sizeof known / sizeof *known };
