@@ -4,8 +4,7 @@
 # `build/ttt` are the program under test and out/books holds small texts under the real books' names.
 # Arguments: the program, the source directory.
 #
-# Sanitized, models, batches and books are small: what the commands do is the same. What pages say
-# besides is looked at in the plain build alone.
+# NOT_SANITIZED: what the commands do is sanitized in tests of their own.
 #
 # A line of HTML comment right before a block changes how it is run:
 #   <!-- test: skip REASON -->          not at all; the reason is printed
@@ -18,8 +17,6 @@ source=$(realpath "$2")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export TTT_BRIEF_PEAK=1 # no test asks how fast the machine is
-sanitized=
-! grep -q __asan_init "$program" || sanitized=1
 
 # Splits the Markdown file $1 into $2/N.sh, with the annotation, if any, in $2/N.note.
 extract() {
@@ -55,14 +52,12 @@ make_copy() { # the scratch copy in $1
         tests docs; do
         [ ! -e "$source/$name" ] || cp -r "$source/$name" "$folder/"
     done
-    local few=${sanitized:+train.batch=2} bytes=$((sanitized ? 10000 : 20000))
-    local tiny=${sanitized:+model.dim=32 model.heads=2 model.mlp=48 model.blocks=2}
+    local bytes=20000
     cat >"$folder/bin/ttt" <<END
 #!/bin/bash
 case "\${1:-} \$*" in
     *--resume* | *--help* | "bench bench ops"*) ;;
-    train* | "bench bench"*) set -- "\$@" $few \${TTT_DOCS_CUT:-} $tiny ;;
-    "plan plan 3b"* | "plan plan 760m"*) set -- "\$@" ${tiny:+$tiny inner.suffix=1} ;;
+    train* | "bench bench"*) set -- "\$@" \${TTT_DOCS_CUT:-} ;;
 esac
 exec "$program" "\$@"
 END
@@ -95,10 +90,8 @@ run_blocks() {
         [[ $note != "cut "* ]] || cut=${note#cut }
         sed -i -E '/launch\/(test|quickstart|toy|compare)\.sh/d' "$block"
         [ -e "$(dirname "$program")/libttt_mpi.so" ] || sed -i '/launch\/ranks\.sh/d' "$block"
-        leaks=${ASAN_OPTIONS:-} # MPI's own memory is not freed in the end
-        ! grep -q 'launch/ranks\.sh' "$block" || leaks+=${leaks:+:}detect_leaks=0
         start=$SECONDS
-        if (cd "$2" && PATH="$2/bin:$PATH" TTT_DOCS_CUT=$cut ASAN_OPTIONS=$leaks timeout 600 \
+        if (cd "$2" && PATH="$2/bin:$PATH" TTT_DOCS_CUT=$cut timeout 600 \
             bash -euo pipefail "$block" >"$scratch/output" 2>&1 </dev/null); then
             echo "$3 block $(basename "$block" .sh): runs ($((SECONDS - start)) s)"
         else
@@ -174,7 +167,7 @@ self_check() {
         "train/b.c function gone " ] || return 1
     [ "$(check_pages "$folder")" = "train/a.c names docs/gone"".md, which does not exist" ]
 }
-[ $sanitized ] || self_check >"$scratch/self.log" 2>&1 || { cat "$scratch/self.log"; echo "self-check failed"; exit 1; }
+self_check >"$scratch/self.log" 2>&1 || { cat "$scratch/self.log"; echo "self-check failed"; exit 1; }
 
 failed=0
 copy=$scratch/copy
@@ -187,9 +180,9 @@ for document in "$source/README.md" "$source"/docs/*.md "$source"/tests/golden/R
     fi
     extract "$document" "$scratch/blocks/$name" || { echo "$name: not as agreed"; failed=1; }
     run_blocks "$scratch/blocks/$name" "$copy" "$name" || failed=1
-    [ $sanitized ] || { check_links "$document" && check_names "$document" "$source"; } || failed=1
+    { check_links "$document" && check_names "$document" "$source"; } || failed=1
 done
-[ $sanitized ] || check_pages "$source" || failed=1
+check_pages "$source" || failed=1
 
 # The table of commands is complete.
 for command in $("$program" --help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
