@@ -3,13 +3,13 @@
 # the same books: a table and a picture of their loss by position and by context length, up to 8 times
 # the one they were trained with (docs/recurrent-mixers.md). Run again, it goes on where it stopped.
 #   --no-install   stop, with their names, if packages are missing
-#   --steps N      stop each training after N steps; without it, 600
+#   --steps N      stop each training after N steps; without it, 500
 #   --windows N    evaluate N windows of each held-out book; without it, 8
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 install_options=()
-steps=600
+steps=500
 windows=8
 while [ $# -gt 0 ]; do
     case $1 in

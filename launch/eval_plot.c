@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PANEL_WIDTH = 1200, PANEL_HEIGHT = 800, COLORS = 8 };
+enum { PANEL_WIDTH = 1200, PANEL_HEIGHT = 800, COLORS = 8, CURVES_BESIDE_KEY = 4 };
 
 static const char *const style =
     "set border 3 linewidth 1.5\n"
@@ -87,6 +87,7 @@ static void write_script(FILE *script, const launch_eval_report *report, bool by
     fprintf(script,
             "set terminal pngcairo size %d,%d enhanced font 'sans,18' background rgb 'white'\n%s",
             PANEL_WIDTH * (lengths + positions), PANEL_HEIGHT, style);
+    if (report->columns > CURVES_BESIDE_KEY) fprintf(script, "unset rmargin\nset key outside\n");
     if (lengths && positions) fprintf(script, "set multiplot layout 1,2\n");
     if (positions) {
         fprintf(script,
