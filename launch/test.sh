@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --sanitize) folder=build-sanitize options=(-DTTT_SANITIZE=ON -DTTT_CUDA=OFF) ;;
         --clang)
-            folder=build-clang options=(-DCMAKE_C_COMPILER=clang -DTTT_CUDA=OFF)
+            folder=build-clang options=(-DCMAKE_C_COMPILER=clang -DTTT_CUDA=OFF -DTTT_ISA_HERE=ON)
             install_options+=(--clang)
             engine
             ;;
