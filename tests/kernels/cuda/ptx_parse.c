@@ -6,157 +6,7 @@
 #include <string.h>
 
 #include "kernels/base.h"
-#include "tests/kernels/cuda/ptx_code.h"
-
-enum { NAME = 128, BUCKETS = 4096, WORDS = 24, DEPTH = 64 };
-
-typedef struct name {
-    struct name *next, *before; /* in its bucket; that was made before it */
-    int slot;
-    int64_t place; /* of a label */
-    char text[];
-} name;
-
-/* A text under way. */
-typedef struct {
-    const char *at, *from;
-    name *bucket[BUCKETS], *last;
-    name *outer[DEPTH]; /* the last name when a brace was opened */
-    int depth;
-    ptx_kernel *kernel;
-    struct label {
-        int64_t instruction;
-        char *name;
-    } * jump; /* whose labels are not yet known */
-    int64_t jumps, jump_capacity;
-    struct variable {
-        char *name;
-        uint64_t address;
-        ptx_space space;
-    } * variable; /* of the whole text */
-    int64_t variables, variable_capacity;
-    size_t shared_bytes;
-} reader;
-
-_Noreturn void ptx_fail(const ptx_kernel *kernel, const char *text, const char *what) {
-    char all[1024];
-    snprintf(all, sizeof all, "ptx: %s: %s: %s: %s", kernel ? kernel->from : "",
-             kernel ? kernel->name : "", what, text);
-    kern_assert_failed(all, __FILE__, __LINE__);
-}
-
-static char *copy_of(const char *text, size_t length) {
-    char *copy = kern_array((int64_t)length + 1, 1);
-    memcpy(copy, text, length);
-    return copy;
-}
-
-/* ---- names ---- */
-
-static name **bucket_of(reader *r, const char *text) {
-    uint32_t hash = 2166136261u;
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 16777619u;
-    return &r->bucket[hash % BUCKETS];
-}
-
-static name *look(reader *r, const char *text) {
-    for (name *n = *bucket_of(r, text); n; n = n->next)
-        if (!strcmp(n->text, text)) return n;
-    return NULL;
-}
-
-static name *declare(reader *r, const char *text, int slot) {
-    name *n = kern_array(1, sizeof *n + strlen(text) + 1), **bucket = bucket_of(r, text);
-    strcpy(n->text, text);
-    n->slot = slot;
-    n->next = *bucket;
-    n->before = r->last;
-    *bucket = r->last = n;
-    return n;
-}
-
-static void forget(reader *r, const name *until) {
-    while (r->last != until) {
-        name *n = r->last;
-        *bucket_of(r, n->text) = n->next;
-        r->last = n->before;
-        free(n);
-    }
-}
-
-/* One slot for each value; it is known as long as the kernel's names are. */
-static int constant(reader *r, uint64_t value) {
-    ptx_kernel *k = r->kernel;
-    for (int64_t i = 0; i < k->constants; i++)
-        if (k->constant[i].value == value) return k->constant[i].slot;
-    k->constant =
-        kern_grow(k->constant, &k->constant_capacity, k->constants + 1, sizeof *k->constant);
-    k->constant[k->constants++] = (ptx_constant){k->slots, value};
-    return k->slots++;
-}
-
-/* ---- words ---- */
-
-static void skip(reader *r) {
-    for (;;) {
-        while (isspace((unsigned char)*r->at)) r->at++;
-        if (r->at[0] == '/' && r->at[1] == '/')
-            r->at += strcspn(r->at, "\n");
-        else if (r->at[0] == '/' && r->at[1] == '*')
-            r->at = strstr(r->at, "*/") + 2;
-        else
-            return;
-    }
-}
-
-static bool is_name(char c) {
-    return isalnum((unsigned char)c) || c == '_' || c == '$' || c == '%' || c == '.' || c == ':';
-}
-
-/* A name, with the points of an instruction's, or one other character. */
-static const char *word(reader *r, char *text) {
-    size_t length = 0;
-    skip(r);
-    while (is_name(r->at[length])) length++;
-    if (!length && *r->at) length = 1;
-    if (length >= NAME) ptx_fail(r->kernel, r->at, "a name that is too long");
-    memcpy(text, r->at, length);
-    text[length] = '\0';
-    r->at += length;
-    return text;
-}
-
-static bool take(reader *r, char c) {
-    skip(r);
-    if (*r->at != c) return false;
-    r->at++;
-    return true;
-}
-
-static void want(reader *r, char c) {
-    char line[80];
-    snprintf(line, sizeof line, "%.60s", r->at);
-    if (!take(r, c)) ptx_fail(r->kernel, line, "not as expected");
-}
-
-static int64_t number(reader *r) {
-    char *end;
-    skip(r);
-    int64_t value = strtoll(r->at, &end, 0);
-    if (end == r->at) ptx_fail(r->kernel, "a number", "missing");
-    r->at = end;
-    return value;
-}
-
-static int bytes_of(reader *r, const char *type) {
-    static const char *const known[] = {".pred", ".b8",  ".u8",  ".s8",  ".b16",
-                                        ".u16",  ".s16", ".b32", ".u32", ".s32",
-                                        ".f32",  ".b64", ".u64", ".s64", ".f64"};
-    static const int bytes[] = {1, 1, 1, 1, 2, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8};
-    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
-        if (!strcmp(type, known[i])) return bytes[i];
-    ptx_fail(r->kernel, type, "a type that is not known");
-}
+#include "tests/kernels/cuda/ptx_words.h"
 
 /* ---- declarations ---- */
 
@@ -165,74 +15,71 @@ static size_t aligned(size_t bytes, int64_t to) {
 }
 
 /* ".align 8 .b8 name[160]" or ".u64 name", behind `used` bytes, which grow. */
-static size_t place_variable(reader *r, char *text, size_t *used) {
+static size_t place_variable(ptx_reader *r, char *text, size_t *used) {
     int64_t align = 0, count = 1;
-    word(r, text);
+    ptx_word(r, text);
     if (!strcmp(text, ".align")) {
-        align = number(r);
-        word(r, text);
+        align = ptx_number(r);
+        ptx_word(r, text);
     }
-    int bytes = bytes_of(r, text);
+    int bytes = ptx_bytes_of(r, text);
     if (!align) align = bytes;
-    word(r, text);
-    if (take(r, '[')) {
-        count = take(r, ']') ? 0 : number(r);
-        if (count) want(r, ']');
+    ptx_word(r, text);
+    if (ptx_take(r, '[')) {
+        count = ptx_take(r, ']') ? 0 : ptx_number(r);
+        if (count) ptx_want(r, ']');
     }
     size_t at = aligned(*used, align);
     *used = at + (size_t)count * (size_t)bytes;
     return at;
 }
 
-static void keep_variable(reader *r, const char *text, ptx_space space, uint64_t address) {
-    r->variable =
-        kern_grow(r->variable, &r->variable_capacity, r->variables + 1, sizeof *r->variable);
-    r->variable[r->variables++] = (struct variable){copy_of(text, strlen(text)), address, space};
-}
-
 /* .reg .b32 %r<82>; or of single names. */
-static void read_registers(reader *r) {
-    char text[NAME], one[NAME + 24];
-    bytes_of(r, word(r, text));
+static void read_registers(ptx_reader *r) {
+    char text[PTX_NAME], one[PTX_NAME + 24];
+    ptx_bytes_of(r, ptx_word(r, text));
     do {
-        word(r, text);
-        if (take(r, '<')) {
-            int64_t count = number(r);
-            want(r, '>');
+        ptx_word(r, text);
+        if (ptx_take(r, '<')) {
+            int64_t count = ptx_number(r);
+            ptx_want(r, '>');
             for (int64_t i = 0; i < count; i++) {
                 snprintf(one, sizeof one, "%s%lld", text, (long long)i);
-                declare(r, one, r->kernel->slots++);
+                ptx_declare(r, one, r->kernel->slots++);
             }
         } else {
-            declare(r, text, r->kernel->slots++);
+            ptx_declare(r, text, r->kernel->slots++);
         }
-    } while (take(r, ','));
-    want(r, ';');
+    } while (ptx_take(r, ','));
+    ptx_want(r, ';');
 }
 
-static void read_local(reader *r) {
-    char text[NAME];
+static void read_local(ptx_reader *r) {
+    char text[PTX_NAME];
     size_t at = place_variable(r, text, &r->kernel->local_bytes);
-    declare(r, text, constant(r, PTX_LOCAL_BASE + at));
-    want(r, ';');
+    ptx_declare(r, text, ptx_constant_slot(r, PTX_LOCAL_BASE + at));
+    ptx_want(r, ';');
 }
 
-static void read_shared(reader *r, bool is_extern) {
-    char text[NAME];
+static void read_shared(ptx_reader *r, bool is_extern) {
+    char text[PTX_NAME];
     size_t none = 0;
     size_t at = place_variable(r, text, is_extern ? &none : &r->shared_bytes);
-    keep_variable(r, text, PTX_SHARED, is_extern ? UINT64_MAX : PTX_SHARED_BASE + at);
-    want(r, ';');
+    r->variable =
+        kern_grow(r->variable, &r->variable_capacity, r->variables + 1, sizeof *r->variable);
+    r->variable[r->variables++] =
+        (ptx_variable){ptx_copy_of(text, strlen(text)), PTX_SHARED_BASE + at, is_extern};
+    ptx_want(r, ';');
 }
 
 /* ---- operands ---- */
 
 /* -5, 0x1F, 0f3F800000, 0d3FF0000000000000 */
-static uint64_t immediate(reader *r) {
-    bool negative = take(r, '-');
-    char text[NAME], *end;
+static uint64_t immediate(ptx_reader *r) {
+    bool negative = ptx_take(r, '-');
+    char text[PTX_NAME], *end;
     uint64_t value;
-    word(r, text);
+    ptx_word(r, text);
     if (text[0] == '0' && strchr("fFdD", text[1]) && text[1])
         value = strtoull(text + 2, &end, 16);
     else
@@ -242,20 +89,21 @@ static uint64_t immediate(reader *r) {
     return negative ? 0 - value : value;
 }
 
-static uint64_t address_of(reader *r, const struct variable *v) {
-    return v->address != UINT64_MAX ? v->address : PTX_SHARED_BASE + aligned(r->shared_bytes, 16);
+static uint64_t address_of(ptx_reader *r, const ptx_variable *v) {
+    return v->last ? PTX_SHARED_BASE + aligned(r->shared_bytes, 16) : v->address;
 }
 
-static int operand(reader *r) {
-    char text[NAME];
-    skip(r);
-    if (isdigit((unsigned char)*r->at) || *r->at == '-') return constant(r, immediate(r));
-    word(r, text);
+static int operand(ptx_reader *r) {
+    char text[PTX_NAME];
+    ptx_skip(r);
+    if (isdigit((unsigned char)*r->at) || *r->at == '-') return ptx_constant_slot(r, immediate(r));
+    ptx_word(r, text);
     if (!strcmp(text, "_")) return r->kernel->slots++; /* a result that nobody reads */
-    const name *n = look(r, text);
+    const ptx_name *n = ptx_look(r, text);
     if (n) return n->slot;
     for (int64_t i = 0; i < r->variables; i++)
-        if (!strcmp(r->variable[i].name, text)) return constant(r, address_of(r, &r->variable[i]));
+        if (!strcmp(r->variable[i].name, text))
+            return ptx_constant_slot(r, address_of(r, &r->variable[i]));
     ptx_fail(r->kernel, text, "a name that is not known");
 }
 
@@ -265,28 +113,28 @@ typedef struct {
     int64_t offset;
 } operands;
 
-static void add_operand(reader *r, operands *o) {
+static void add_operand(ptx_reader *r, operands *o) {
     if (o->count == PTX_SLOTS) ptx_fail(r->kernel, r->at, "too many operands");
     o->slot[o->count++] = operand(r);
 }
 
-static void read_operands(reader *r, operands *o) {
-    while (!take(r, ';')) {
+static void read_operands(ptx_reader *r, operands *o) {
+    while (!ptx_take(r, ';')) {
         int before = o->count;
         if (o->groups == PTX_SLOTS) ptx_fail(r->kernel, r->at, "too many operands");
-        if (take(r, '{')) {
+        if (ptx_take(r, '{')) {
             do add_operand(r, o);
-            while (take(r, ','));
-            want(r, '}');
-        } else if (take(r, '[')) {
+            while (ptx_take(r, ','));
+            ptx_want(r, '}');
+        } else if (ptx_take(r, '[')) {
             add_operand(r, o);
-            if (take(r, '+')) o->offset = number(r);
-            want(r, ']');
+            if (ptx_take(r, '+')) o->offset = ptx_number(r);
+            ptx_want(r, ']');
         } else {
             add_operand(r, o);
         }
         o->group[o->groups++] = o->count - before;
-        take(r, ',');
+        ptx_take(r, ',');
     }
 }
 
@@ -300,7 +148,7 @@ static bool begins(const char **text, const char *with) {
 }
 
 /* ld.global.v2.u32: what stands behind ld or st. */
-static bool decode_access(reader *r, ptx_instruction *i, const char *at) {
+static bool decode_access(ptx_reader *r, ptx_instruction *i, const char *at) {
     i->kind = begins(&at, "ld.") ? PTX_LOAD : begins(&at, "st.") ? PTX_STORE : PTX_RETURN;
     if (i->kind == PTX_RETURN) return false;
     at--;
@@ -312,7 +160,7 @@ static bool decode_access(reader *r, ptx_instruction *i, const char *at) {
     if (i->space == PTX_GLOBAL) begins(&at, ".nc");
     if (!begins(&at, ".v2")) begins(&at, ".v4");
     i->is_signed = at[1] == 's';
-    i->bytes = bytes_of(r, at);
+    i->bytes = ptx_bytes_of(r, at);
     return true;
 }
 
@@ -365,28 +213,28 @@ static bool share_out(ptx_instruction *i, const operands *o, int sources) {
 }
 
 /* A store's address stands first, and so it does among the slots. */
-static void read_instruction(reader *r) {
+static void read_instruction(ptx_reader *r) {
     ptx_kernel *k = r->kernel;
     ptx_instruction i = {.guard = -1};
-    char text[NAME];
+    char text[PTX_NAME];
     const char *begin = r->at;
     int sources = 0;
     operands o = {.count = 0};
-    if (take(r, '@')) {
-        i.guard_not = take(r, '!');
+    if (ptx_take(r, '@')) {
+        i.guard_not = ptx_take(r, '!');
         i.guard = operand(r);
     }
-    word(r, text);
+    ptx_word(r, text);
     if (decode_collective(&i, text)) {
         if (i.kind == PTX_BRANCH) {
-            char label[NAME];
-            word(r, label);
-            want(r, ';');
+            char label[PTX_NAME];
+            ptx_word(r, label);
+            ptx_want(r, ';');
             r->jump = kern_grow(r->jump, &r->jump_capacity, r->jumps + 1, sizeof *r->jump);
-            r->jump[r->jumps++] = (struct label){k->count, copy_of(label, strlen(label))};
+            r->jump[r->jumps++] = (ptx_jump){k->count, ptx_copy_of(label, strlen(label))};
         } else if (i.kind == PTX_WAIT) {
-            i.target = number(r);
-            want(r, ';');
+            i.target = ptx_number(r);
+            ptx_want(r, ';');
         } else {
             read_operands(r, &o);
         }
@@ -397,7 +245,7 @@ static void read_instruction(reader *r) {
         if (known && !strncmp(text, "mov.b", 5)) i.bytes = atoi(text + 5) / 8;
         if (!known) ptx_fail(k, text, "an instruction that is not known");
     }
-    i.text = copy_of(begin, (size_t)(r->at - begin));
+    i.text = ptx_copy_of(begin, (size_t)(r->at - begin));
     if (!share_out(&i, &o, sources)) ptx_fail(k, i.text, "not so many operands");
     if (i.kind == PTX_PACK) i.bytes /= i.sources;
     if (i.kind == PTX_UNPACK) i.bytes /= i.results;
@@ -406,53 +254,53 @@ static void read_instruction(reader *r) {
 }
 
 /* A label, if one stands here: its name and a colon. */
-static bool read_label(reader *r) {
+static bool read_label(ptx_reader *r) {
     size_t length = 0;
-    char text[NAME];
-    while (is_name(r->at[length]) && r->at[length] != ':') length++;
-    if (!length || r->at[length] != ':' || length >= NAME) return false;
+    char text[PTX_NAME];
+    while (ptx_is_name(r->at[length]) && r->at[length] != ':') length++;
+    if (!length || r->at[length] != ':' || length >= PTX_NAME) return false;
     memcpy(text, r->at, length);
     text[length] = '\0';
-    declare(r, text, -1)->place = r->kernel->count;
+    ptx_declare(r, text, -1)->place = r->kernel->count;
     r->at += length + 1;
     return true;
 }
 
-static void skip_line(reader *r) {
+static void skip_line(ptx_reader *r) {
     r->at += strcspn(r->at, "\n");
 }
 
 /* ---- kernels ---- */
 
-static void read_parameters(reader *r) {
+static void read_parameters(ptx_reader *r) {
     ptx_kernel *k = r->kernel;
-    char text[NAME];
-    want(r, '(');
-    while (!take(r, ')')) {
-        word(r, text);
+    char text[PTX_NAME];
+    ptx_want(r, '(');
+    while (!ptx_take(r, ')')) {
+        ptx_word(r, text);
         if (strcmp(text, ".param") != 0) ptx_fail(k, text, "not a parameter");
         size_t at = place_variable(r, text, &k->argument_bytes);
-        declare(r, text, constant(r, PTX_PARAM_BASE + at));
-        take(r, ',');
+        ptx_declare(r, text, ptx_constant_slot(r, PTX_PARAM_BASE + at));
+        ptx_take(r, ',');
     }
 }
 
-static void read_body(reader *r) {
-    want(r, '{');
+static void read_body(ptx_reader *r) {
+    ptx_want(r, '{');
     r->depth = 0;
     r->outer[r->depth++] = r->last;
     while (r->depth) {
-        char text[NAME];
-        skip(r);
+        char text[PTX_NAME];
+        ptx_skip(r);
         if (!*r->at) ptx_fail(r->kernel, "", "it does not end");
         const char *at = r->at;
-        if (take(r, '{')) {
-            ASSERT(r->depth < DEPTH);
+        if (ptx_take(r, '{')) {
+            ASSERT(r->depth < PTX_DEPTH);
             r->outer[r->depth++] = r->last;
-        } else if (take(r, '}')) {
-            if (--r->depth) forget(r, r->outer[r->depth]);
+        } else if (ptx_take(r, '}')) {
+            if (--r->depth) ptx_forget(r, r->outer[r->depth]);
         } else if (*r->at == '.') {
-            word(r, text);
+            ptx_word(r, text);
             if (!strcmp(text, ".reg"))
                 read_registers(r);
             else if (!strcmp(text, ".local"))
@@ -470,9 +318,9 @@ static void read_body(reader *r) {
     }
 }
 
-static void find_labels(reader *r) {
+static void find_labels(ptx_reader *r) {
     for (int64_t i = 0; i < r->jumps; i++) {
-        const name *n = look(r, r->jump[i].name);
+        const ptx_name *n = ptx_look(r, r->jump[i].name);
         if (!n || n->slot != -1) ptx_fail(r->kernel, r->jump[i].name, "no such label");
         r->kernel->code[r->jump[i].instruction].target = n->place;
         free(r->jump[i].name);
@@ -490,24 +338,24 @@ static void find_unit(ptx_kernel *k) {
     }
 }
 
-static void read_kernel(reader *r, const ptx_kernel **first) {
+static void read_kernel(ptx_reader *r, const ptx_kernel **first) {
     static const char *const special[] = {
 #define PTX_TEXT(name, text) text,
         PTX_SPECIAL(PTX_TEXT)
 #undef PTX_TEXT
     };
-    char text[NAME];
+    char text[PTX_NAME];
     ptx_kernel *k = kern_array(1, sizeof *k);
-    word(r, text);
-    k->name = copy_of(text, strlen(text));
+    ptx_word(r, text);
+    k->name = ptx_copy_of(text, strlen(text));
     k->from = r->from;
     k->most_threads = PTX_MOST_THREADS;
     r->kernel = k;
-    for (int i = 0; i < PTX_SPECIALS; i++) declare(r, special[i], k->slots++);
+    for (int i = 0; i < PTX_SPECIALS; i++) ptx_declare(r, special[i], k->slots++);
     read_parameters(r);
-    while (skip(r), *r->at == '.') {
-        word(r, text);
-        if (!strcmp(text, ".maxntid")) k->most_threads = (int)number(r);
+    while (ptx_skip(r), *r->at == '.') {
+        ptx_word(r, text);
+        if (!strcmp(text, ".maxntid")) k->most_threads = (int)ptx_number(r);
         skip_line(r);
     }
     read_body(r);
@@ -516,7 +364,7 @@ static void read_kernel(reader *r, const ptx_kernel **first) {
     k->code[k->count++] = (ptx_instruction){.kind = PTX_RETURN, .guard = -1, .text = "}"};
     find_labels(r);
     find_unit(k);
-    forget(r, NULL);
+    ptx_forget(r, NULL);
     k->shared_bytes = aligned(r->shared_bytes, 16);
     k->next = *first;
     *first = k;
@@ -524,14 +372,14 @@ static void read_kernel(reader *r, const ptx_kernel **first) {
 }
 
 const ptx_kernel *ptx_read(const char *text, const char *from, const ptx_kernel *others) {
-    reader *r = kern_array(1, sizeof *r);
+    ptx_reader *r = kern_array(1, sizeof *r);
     const ptx_kernel *first = others;
-    char one[NAME];
+    char one[PTX_NAME];
     bool is_extern = false;
     r->at = text;
-    r->from = copy_of(from, strlen(from));
-    while (skip(r), *r->at) {
-        word(r, one);
+    r->from = ptx_copy_of(from, strlen(from));
+    while (ptx_skip(r), *r->at) {
+        ptx_word(r, one);
         if (!strcmp(one, ".extern")) {
             is_extern = true;
         } else if (!strcmp(one, ".shared")) {
@@ -541,7 +389,7 @@ const ptx_kernel *ptx_read(const char *text, const char *from, const ptx_kernel 
             read_kernel(r, &first);
         } else if (!strcmp(one, ".section")) {
             r->at += strcspn(r->at, "}");
-            want(r, '}');
+            ptx_want(r, '}');
         } else if (strcmp(one, ".visible") != 0) {
             /* .version, .target, .file and their like */
             if (*one != '.' && *one != '}') ptx_fail(NULL, one, "not known outside a kernel");
