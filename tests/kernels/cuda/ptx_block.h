@@ -34,7 +34,8 @@ typedef struct {
     uint32_t parked; /* wait for other lanes at a collective */
     bool at_barrier;
     uint32_t turn;
-    unsigned char *local, *local_written; /* [lanes, bytes] */
+    unsigned char *local, *local_written;                        /* [lanes, bytes] */
+    size_t has_slots, has_written, has_local, has_local_written; /* bytes */
     ptx_copy *copy;
     int64_t copies, copy_capacity, group[PTX_LANES];
 } ptx_warp;
@@ -52,6 +53,7 @@ typedef struct {
     unsigned char *shared;
     size_t shared_bytes;
     ptx_cell *cell;
+    size_t has_shared, has_cells;
     uint32_t first_time, time;
     ptx_range range[PTX_RANGES]; /* of global memory, found before */
     int ranges;

@@ -6,6 +6,9 @@
 #include "kernels/vector_math.h"
 #include "tests/kernels/cuda/ptx_code.h"
 
+__extension__ typedef __int128 int128;
+__extension__ typedef unsigned __int128 uint128;
+
 static float f32(uint64_t bits) {
     return kern_from_bits_f32((uint32_t)bits);
 }
@@ -54,6 +57,19 @@ static uint32_t bf16(float x) {
 
 static float flushed(float x) {
     return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x;
+}
+
+/* What is not a number does not count; -0 is less than 0. */
+static float least_f32(float a, float b) {
+    return a == b ? (signbit(a) ? a : b) : fminf(a, b);
+}
+
+static double least_f64(double a, double b) {
+    return a == b ? (signbit(a) ? a : b) : fmin(a, b);
+}
+
+static bool either_nan(uint64_t a, uint64_t b) {
+    return f32(a) != f32(a) || f32(b) != f32(b);
 }
 
 /* A count of bits to shift by is at most the width. */
@@ -151,6 +167,8 @@ LANE(popc, (uint64_t)__builtin_popcount(u32(a)))
 
 LANE(mul_hi_s32, (uint64_t)((int64_t)s32(a) * s32(b) >> 32))
 LANE(mul_hi_u32, (uint64_t)u32(a) * u32(b) >> 32)
+LANE(mul_hi_u64, (uint128)a *b >> 64)
+LANE(mul_hi_s64, (int128)s64(a) * s64(b) >> 64)
 LANE(mul_wide_s16, (uint64_t)(int64_t)(s16(a) * s16(b)))
 LANE(mul_wide_u16, (uint64_t)u16(a) * u16(b))
 LANE(mul_wide_s32, (uint64_t)((int64_t)s32(a) * s32(b)))
@@ -184,8 +202,10 @@ LANE(rcp_f32, of_f32(1 / f32(a)))
 LANE(sqrt_f32, of_f32(sqrtf(f32(a))))
 LANE(neg_f32, of_f32(-f32(a)))
 LANE(abs_f32, of_f32(fabsf(f32(a))))
-LANE(min_f32, of_f32(fminf(f32(a), f32(b))))
-LANE(max_f32, of_f32(fmaxf(f32(a), f32(b))))
+LANE(min_f32, of_f32(least_f32(f32(a), f32(b))))
+LANE(max_f32, of_f32(-least_f32(-f32(a), -f32(b))))
+LANE(min_nan_f32, either_nan(a, b) ? 0x7fffffffu : min_f32(a, b, c, d))
+LANE(max_nan_f32, either_nan(a, b) ? 0x7fffffffu : max_f32(a, b, c, d))
 LANE(ex2_f32, of_f32(flushed(exp2f(flushed(f32(a))))))
 LANE(add_f64, of_f64(f64(a) + f64(b)))
 LANE(sub_f64, of_f64(f64(a) - f64(b)))
@@ -196,8 +216,8 @@ LANE(rcp_f64, of_f64(1 / f64(a)))
 LANE(sqrt_f64, of_f64(sqrt(f64(a))))
 LANE(neg_f64, a ^ (uint64_t)1 << 63)
 LANE(abs_f64, a &UINT64_MAX >> 1)
-LANE(min_f64, of_f64(fmin(f64(a), f64(b))))
-LANE(max_f64, of_f64(fmax(f64(a), f64(b))))
+LANE(min_f64, of_f64(least_f64(f64(a), f64(b))))
+LANE(max_f64, of_f64(-least_f64(-f64(a), -f64(b))))
 
 /* The first operand goes to the upper half. */
 LANE(cvt_bf16x2, (uint64_t)bf16(f32(a)) << 16 | bf16(f32(b)))
@@ -313,6 +333,8 @@ static const struct {
     {"popc.b32", 1, popc},
     {"mul.hi.s32", 2, mul_hi_s32},
     {"mul.hi.u32", 2, mul_hi_u32},
+    {"mul.hi.s64", 2, mul_hi_s64},
+    {"mul.hi.u64", 2, mul_hi_u64},
     {"mul.wide.s16", 2, mul_wide_s16},
     {"mul.wide.u16", 2, mul_wide_u16},
     {"mul.wide.s32", 2, mul_wide_s32},
@@ -347,6 +369,8 @@ static const struct {
     {"abs.f32", 1, abs_f32},
     {"min.f32", 2, min_f32},
     {"max.f32", 2, max_f32},
+    {"min.NaN.f32", 2, min_nan_f32},
+    {"max.NaN.f32", 2, max_nan_f32},
     {"ex2.approx.ftz.f32", 1, ex2_f32},
     {"add.rn.f64", 2, add_f64},
     {"sub.rn.f64", 2, sub_f64},

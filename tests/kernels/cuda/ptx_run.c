@@ -257,22 +257,23 @@ static void run_warp(ptx_block *b) {
 
 /* ---- blocks ---- */
 
+static void fill(ptx_warp *w, int slot, uint64_t value) {
+    w->written[slot] = PTX_ALL;
+    for (int lane = 0; lane < PTX_LANES; lane++) w->slot[slot][lane] = value;
+}
+
 static void begin_warp(ptx_block *b, ptx_warp *w, int which) {
     const ptx_kernel *k = b->kernel;
     memset(w->written, 0, (size_t)k->slots * sizeof *w->written);
-    for (int64_t i = 0; i < k->constants; i++) {
-        w->written[k->constant[i].slot] = PTX_ALL;
-        for (int lane = 0; lane < PTX_LANES; lane++)
-            w->slot[k->constant[i].slot][lane] = k->constant[i].value;
-    }
+    for (int64_t i = 0; i < k->constants; i++) fill(w, k->constant[i].slot, k->constant[i].value);
+    fill(w, PTX_NTID_X, (uint64_t)b->threads);
+    for (int axis = 0; axis < 3; axis++) fill(w, PTX_CTAID_X + axis, (uint64_t)b->place[axis]);
+    fill(w, PTX_TID_X, 0);
+    fill(w, PTX_LANEID, 0);
     for (int lane = 0; lane < PTX_LANES; lane++) {
         w->slot[PTX_TID_X][lane] = (uint64_t)(which * PTX_LANES + lane);
-        w->slot[PTX_NTID_X][lane] = (uint64_t)b->threads;
         w->slot[PTX_LANEID][lane] = (uint64_t)lane;
-        for (int axis = 0; axis < 3; axis++)
-            w->slot[PTX_CTAID_X + axis][lane] = (uint64_t)b->place[axis];
     }
-    for (int i = 0; i < PTX_SPECIALS; i++) w->written[i] = PTX_ALL;
     memset(w->pc, 0, sizeof w->pc);
     memset(w->group, 0, sizeof w->group);
     w->alive = PTX_ALL;
@@ -311,38 +312,37 @@ static void run_block(ptx_block *b, uint64_t seed) {
     } while (pass_barrier(b));
 }
 
-/* What a thread of the program needs for blocks of this launch. */
+static void *at_least(void *memory, size_t *has, int64_t count, size_t item) {
+    size_t bytes = (size_t)count * item;
+    if (bytes <= *has) return memory;
+    free(memory);
+    *has = bytes;
+    return kern_array(count, item);
+}
+
+/* What a thread of the program needs for blocks of this launch; it is kept for the next one. Times
+ * go on, so that cells need not be cleared. */
 static ptx_block *block_for(const ptx_kernel *k, const void *args, int threads, size_t shared) {
-    ptx_block *b = kern_array(1, sizeof *b);
+    static _Thread_local ptx_block *b;
+    if (!b) b = kern_array(1, sizeof *b);
     b->kernel = k;
     b->args = args;
     b->threads = threads;
     b->warps = threads / PTX_LANES;
     b->shared_bytes = k->shared_bytes + shared;
-    b->shared = kern_array((int64_t)b->shared_bytes + 16, 1);
-    b->cell = kern_array((int64_t)b->shared_bytes / k->shared_unit + 1, sizeof *b->cell);
+    b->shared = at_least(b->shared, &b->has_shared, (int64_t)b->shared_bytes + 16, 1);
+    b->cell = at_least(b->cell, &b->has_cells, (int64_t)b->shared_bytes / k->shared_unit + 1,
+                       sizeof *b->cell);
+    memset(b->range, 0, sizeof b->range);
     for (int i = 0; i < b->warps; i++) {
         ptx_warp *w = &b->warp[i];
-        w->slot = kern_array(k->slots, sizeof *w->slot);
-        w->written = kern_array(k->slots, sizeof *w->written);
-        w->local = kern_array((int64_t)k->local_bytes * PTX_LANES + 1, 1);
-        w->local_written = kern_array((int64_t)k->local_bytes * PTX_LANES + 1, 1);
+        int64_t local = (int64_t)k->local_bytes * PTX_LANES + 1;
+        w->slot = at_least(w->slot, &w->has_slots, k->slots, sizeof *w->slot);
+        w->written = at_least(w->written, &w->has_written, k->slots, sizeof *w->written);
+        w->local = at_least(w->local, &w->has_local, local, 1);
+        w->local_written = at_least(w->local_written, &w->has_local_written, local, 1);
     }
     return b;
-}
-
-static void free_block(ptx_block *b) {
-    for (int i = 0; i < b->warps; i++) {
-        ptx_warp *w = &b->warp[i];
-        free(w->slot);
-        free(w->written);
-        free(w->local);
-        free(w->local_written);
-        free(w->copy);
-    }
-    free(b->shared);
-    free(b->cell);
-    free(b);
 }
 
 void ptx_run(const ptx_kernel *kernel, const void *args, const unsigned grid[3], int threads,
@@ -362,6 +362,5 @@ void ptx_run(const ptx_kernel *kernel, const void *args, const unsigned grid[3],
             b->place[2] = (int)(from_end / grid[0] / grid[1]);
             run_block(b, seed);
         }
-        free_block(b);
     }
 }
