@@ -8,7 +8,9 @@
  *   TTT_BENCH_MEMORY  bytes of the GPU's memory
  *   TTT_BENCH_FAIL    "cudaMalloc:3": the third call of it fails; "any:57": the 57th of all
  *   TTT_BENCH_CALLS   a file: in the end it has a line for each call, and how often it was made
- *   TTT_BENCH_ROWS    cpu: row programs run by the CPU's runner (bench_rows.c)
+ *   TTT_BENCH_PTX     a folder: each kernel runs as PTX (ptx.h), of the files *.ptx in it
+ *   TTT_BENCH_ROWS    cpu: row programs run by the CPU's runner (bench_rows.c); clang: as PTX that
+ *                     clang makes; else that of the NVRTC at this path
  *   TTT_BENCH_MAJOR   of the compute capability; TTT_BENCH_COUNT: GPUs; TTT_BENCH_DRIVER=0: none
  *   TTT_BENCH_CUBLAS  the version of cublasLt
  *   TTT_BENCH_ALGORITHM 1: its heuristic chooses products whose sums are rounded at each summand */
@@ -18,6 +20,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "tests/kernels/cuda/ptx.h"
 
 /* The number that the environment gives this variable. */
 size_t bench_number(const char *variable, size_t otherwise);
@@ -35,13 +39,17 @@ void *bench_note(void *stream, void (*run)(void *arguments), size_t bytes);
 bool bench_begin_now(void *stream);
 void bench_end_now(void);
 
+/* The piece of the GPU's memory that these `bytes` are in. False: there is none. */
+bool bench_find_memory(const void *address, size_t bytes, const char **begin, const char **end);
+
 /* Ends the program where these are not `bytes` of one piece of the GPU's memory. */
 void bench_check_memory(const void *address, size_t bytes, const char *call);
 
-/* What the stand-in for NVRTC made of a text: a library, or a program that the CPU's runner runs
- * (marked, -1: none). */
+/* What the stand-in for NVRTC made of a text: a library, PTX, or a program that the CPU's runner
+ * runs (marked, -1: none). */
 typedef struct {
     void *library;
+    const ptx_kernel *ptx;
     int64_t marked;
 } bench_code;
 
@@ -52,5 +60,15 @@ bench_code *bench_load_code(const void *code);
 int64_t bench_marked(const char *text);
 int bench_marked_operands(int64_t index);
 void bench_run_marked(int64_t index, void *const *memory);
+
+/* A kernel of kernels/cuda as PTX, NULL: it runs as C. */
+struct kern_block_kernel;
+const ptx_kernel *bench_ptx(const struct kern_block_kernel *kernel);
+
+/* Whether row programs are to run as PTX; what a compiler makes of the text of one, with these
+ * options: free() it. NULL: it failed, and `log` says why. */
+bool bench_makes_ptx(void);
+char *bench_rows_ptx(const char *text, int options, const char *const *option, char *log,
+                     size_t log_bytes);
 
 #endif

@@ -1,4 +1,4 @@
-/* NVRTC by the host's compiler: the machine code is a shared library, whole. */
+/* NVRTC by the host's compiler: the machine code is a shared library, whole; or it is PTX. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +78,11 @@ static int bench_CompileProgram(void *handle, int options, const char *const *op
         memcpy(p->code, &marked, p->bytes);
         return 0;
     }
+    if (bench_makes_ptx()) {
+        p->code = bench_rows_ptx(p->text, options, option, p->log, sizeof p->log);
+        p->bytes = p->code ? strlen(p->code) + 1 : 0;
+        return p->code ? 0 : FAILED;
+    }
     int text = unnamed("text"), code = unnamed("code"), log = unnamed("log"), status;
     write_all(text, p->text, strlen(p->text));
     snprintf(line, sizeof line,
@@ -135,7 +140,7 @@ static int bench_DestroyProgram(void **handle) {
 static int bench_Version(int *major, int *minor) {
     MAY_FAIL(Version);
     *major = 0; /* the bench's own */
-    *minor = 1;
+    *minor = bench_makes_ptx() ? 2 : 1;
     return 0;
 }
 
@@ -169,9 +174,11 @@ bench_code *bench_load_code(const void *code) {
     made->marked = -1;
     if (bytes == sizeof made->marked)
         memcpy(&made->marked, data, bytes);
+    else if (*data != '\x7f') /* as a shared library begins */
+        made->ptx = ptx_read(data, "a row program", NULL);
     else
         made->library = load(data, bytes);
-    if (made->library || made->marked >= 0) return made;
+    if (made->library || made->ptx || made->marked >= 0) return made;
     free(made);
     return NULL;
 }

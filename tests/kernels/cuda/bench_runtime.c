@@ -35,11 +35,21 @@ static void protect_all(int protection) {
         ASSERT(!mprotect(p->mapped, p->mapped_bytes - PAGE, protection));
 }
 
-void bench_check_memory(const void *address, size_t bytes, const char *call) {
+bool bench_find_memory(const void *address, size_t bytes, const char **begin, const char **end) {
     const char *at = address;
     for (const piece *p = pieces; p; p = p->next)
-        if (at >= p->data && at + bytes <= p->data + p->bytes) return;
-    complain(call, "not an address of the GPU's memory");
+        if (at >= p->data && at + bytes <= p->data + p->bytes) {
+            *begin = p->data;
+            *end = p->data + p->bytes;
+            return true;
+        }
+    return false;
+}
+
+void bench_check_memory(const void *address, size_t bytes, const char *call) {
+    const char *begin, *end;
+    if (!bench_find_memory(address, bytes, &begin, &end))
+        complain(call, "not an address of the GPU's memory");
 }
 
 static bool is_host(const void *address) {
@@ -401,7 +411,8 @@ static int bench_FuncSetAttribute(const void *kernel, int attribute, int value) 
 typedef struct {
     kern_block_kernel kernel; /* without `thread` */
     void (*block)(void *const *memory, int64_t block);
-    int64_t marked; /* instead of block: all of it is one call */
+    int64_t marked;        /* instead of block: all of it is one call */
+    const ptx_kernel *ptx; /* or it is run as PTX */
 } text_kernel;
 
 static int bench_LibraryLoadData(void **library, const void *code, int *jit_options,
@@ -425,6 +436,11 @@ static int bench_LibraryGetKernel(void **kernel, void *library, const char *name
         made->kernel.args = sizeof(void *) * (size_t)(bench_marked_operands(made->marked) + 1);
         return 0;
     }
+    if (code->ptx) {
+        made->ptx = ptx_find(code->ptx, name);
+        if (made->ptx) made->kernel.args = ptx_argument_bytes(made->ptx);
+        return made->ptx ? 0 : INVALID;
+    }
     snprintf(text, sizeof text, "%s_memories", name);
     void *block = dlsym(code->library, name), *count = dlsym(code->library, text);
     if (!block || !count) return INVALID;
@@ -442,18 +458,26 @@ typedef struct {
 
 static void launch_late(void *arguments) {
     const launch *l = arguments;
+    const ptx_kernel *ptx = bench_ptx(l->kernel);
     if (!l->kernel->thread) {
         const text_kernel *text = (const text_kernel *)l->kernel;
+        ptx = text->ptx;
         if (text->marked >= 0) {
             bench_run_marked(text->marked, (void *const *)(const void *)l->args);
             return;
         }
+    }
+    if (ptx) {
+        ptx_run(ptx, l->args, l->grid, (int)l->threads, l->shared_bytes,
+                bench_number("TTT_BENCH_SEED", 0));
+    } else if (!l->kernel->thread) {
+        const text_kernel *text = (const text_kernel *)l->kernel;
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = 0; i < (int64_t)l->grid[0]; i++)
             text->block((void *const *)(const void *)l->args, i);
-        return;
+    } else {
+        emulator_run(l->kernel, l->args, l->grid, (int)l->threads, l->shared_bytes);
     }
-    emulator_run(l->kernel, l->args, l->grid, (int)l->threads, l->shared_bytes);
 }
 
 static int bench_LaunchKernel(const void *kernel, kern_cuda_extent grid, kern_cuda_extent block,
