@@ -19,12 +19,11 @@ typedef struct {
     REAL *q, *score, *sum;
 } NAME(few_areas);
 
-DEVICE NAME(few_areas) NAME(few_areas_of)(const attention_args *args) {
+DEVICE NAME(few_areas) NAME(few_areas_of)(void) {
     REAL *score = (REAL *)shared_memory();
     REAL *sum = score + ATTENTION_FEW * ATTENTION_PART;
     REAL *q = sum + ATTENTION_FEW_THREADS / 32 * ATTENTION_FEW * 8 * RUN;
     NAME(few_areas) areas = {q, score, sum};
-    (void)args;
     return areas;
 }
 
@@ -125,7 +124,7 @@ DEVICE void NAME(few_store)(NAME(few_areas) areas, const attention_args *args, i
 }
 
 KERNEL(NAME(attention_few), attention_args, ATTENTION_FEW_THREADS) {
-    NAME(few_areas) areas = NAME(few_areas_of)(&args);
+    NAME(few_areas) areas = NAME(few_areas_of)();
     int64_t past = past_of(&args);
     attention_range part = keys_of_block(&args, past, 0, args.rows, ATTENTION_PART_UNIT);
     for (int i = thread_x(); i < args.rows * args.size; i += ATTENTION_FEW_THREADS) {
