@@ -21,7 +21,7 @@ DEVICE mma_columns mma_columns_of(const attention_args *args) {
     mma_columns b;
     b.args = args;
     b.past = past_of(args);
-    b.batch = block_z();
+    b.batch = item_of_block(args);
     b.group = block_y();
     b.share = args->heads / args->groups;
     b.keys = columns_tile(args, b.past, ATTENTION_MMA_TILE);

@@ -16,7 +16,7 @@ DEVICE mma_block mma_block_of(const attention_args *args) {
     mma_block b;
     b.args = args;
     b.past = past_of(args);
-    b.batch = block_z();
+    b.batch = item_of_block(args);
     b.head = block_y();
     b.group = b.head / (args->heads / args->groups);
     b.first = first_row_of_block(args, ATTENTION_MMA_TILE);

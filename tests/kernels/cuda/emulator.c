@@ -244,6 +244,10 @@ void kern_load_matrix(uint32_t *to, const void *row, bool transposed, const char
     meet_warp(file, line, &m, act_matrix);
 }
 
+void kern_check_pack(const void *at) {
+    ASSERT((uintptr_t)at % 16 == 0);
+}
+
 /* ---- copies under way ---- */
 
 void kern_copy_async(void *shared, const void *global, bool valid) {

@@ -115,26 +115,30 @@ build_all() { # sources
 }
 
 limited() { # a command, in seconds of a processor
-    (ulimit -t 120 && "$@") >"$work/log" 2>&1
+    { (ulimit -t 120 && "$@") >"$work/log" 2>&1; } 2>/dev/null # the shell's word of a signal
 }
 
 watched() { # family; false: noticed
     limited "$work/watch" "$1" || { tail -1 "$work/log" | cut -c1-150 >"$work/by"; return 1; }
 }
 
-# Attention's tests one by one, first what saw the last bug; other programs ask for no name.
-echo all >"$work/tests_matmul"
-echo all >"$work/tests_move"
-grep -o 'cmocka_unit_test(test_[a-z0-9_]*' tests/kernels/test_device_attention.c | cut -d'(' -f2 >"$work/tests_attention"
+# Device, program and, of attention's, test, first what saw the last bug.
+echo cuda matmul >"$work/tests_matmul"
+printf '%s\n' 'cuda move' 'cuda+cudnn attention test_no_past' >"$work/tests_move"
+sed -n 's/cmocka_unit_test(\(test_[a-z0-9_]*\))/\ncuda attention \1\n/gp' tests/kernels/test_device_attention.c |
+    grep '^cuda' >"$work/tests_attention"
 
 tested() { # family, seed; false: noticed
-    for name in $(cat "$work/tests_$1"); do
-        TTT_TEST_DEVICE=cuda TTT_CUDA_PLUGIN=$work/bench.so TTT_CACHE=/dev/null TTT_BENCH_SEED=$2 \
-            CMOCKA_TEST_ABORT=1 limited "$build/tests/test_device_$1" "$name" && continue
-        { echo "$name"; grep -vx "$name" "$work/tests_$1" || true; } >"$work/order"
-        mv "$work/order" "$work/tests_$1"
+    local test device program name
+    mapfile -t tests <"$work/tests_$1"
+    for test in "${tests[@]}"; do
+        read -r device program name <<<"$test"
+        # shellcheck disable=SC2086  # perhaps no name
+        TTT_TEST_DEVICE=$device TTT_CUDA_PLUGIN=$work/bench.so TTT_CACHE=/dev/null TTT_BENCH_SEED=$2 \
+            CMOCKA_TEST_ABORT=1 limited "$build/tests/test_device_$program" $name && continue
         { grep -m 1 -E 'is .*not|differs|byte|aborts|rror|ssert' "$work/log" || echo "its end"; } |
             cut -c1-150 >"$work/by"
+        printf '%s\n' "$test" "${tests[@]}" | awk '!seen[$0]++' >"$work/tests_$1"
         return 1
     done
 }
