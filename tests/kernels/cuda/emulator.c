@@ -10,8 +10,10 @@
 #ifdef EMULATOR_WATCHES /* accesses of the kernels, and what orders them (watch.h) */
 #include "tests/kernels/cuda/watched/watch.h"
 #define WATCH(call) watch_##call
+#define MARGIN WATCH_MARGIN
 #else
 #define WATCH(call) ((void)0)
+#define MARGIN 0
 #endif
 
 enum { LANES = 32, MOST = 1024, STACK = 65536, COPIES = 64 };
@@ -386,7 +388,7 @@ void emulator_run(const kern_block_kernel *kernel, const void *args, const unsig
         b->args = args;
         b->shared_bytes = shared_bytes;
         /* Of its own, so that the address sanitizer knows where it ends. */
-        b->shared = shared_bytes ? aligned_alloc(16, (shared_bytes + 15) / 16 * 16) : NULL;
+        b->shared = shared_bytes ? aligned_alloc(16, (shared_bytes + 15) / 16 * 16 + MARGIN) : NULL;
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < blocks; i++) {
             int64_t from_end = seed == 1 ? blocks - 1 - i : i;
