@@ -53,7 +53,7 @@ enum {
     FEW_BLOCKS = 512,  /* of `few`, wanted side by side */
     BLOCKS = 256,      /* of the forward */
     PART_TILES = 4,    /* of keys, at least, of a part */
-    ITEMS = 256,       /* of the batch, at most, in a launch: a grid has room for 65535 */
+    ITEMS = 128,       /* of the batch, at most, in a launch: a grid has room for 65535 */
     SHARED = 99 * 1024 /* bytes that a block may have on every GPU */
 };
 
