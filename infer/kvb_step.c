@@ -116,22 +116,16 @@ static ad_value choose(const work *w, ad_value condition, ad_value a, ad_value b
     return ad_select(w->g, ad_broadcast(w->g, condition, ad_type_at(w->g, b)), a, b);
 }
 
-/* The update, where the chunk is full and row `row`, which begins one, is a token. */
+/* The update before row `row`, which begins a chunk: of the first row's, where that is full; of a
+ * later one's, the rows before are the whole chunk, since pieces with rows that are no tokens are
+ * no longer than one. */
 static standing turned(const work *w, const standing *from, int64_t row) {
-    ad_type one = AD_TYPE(w->c->real, w->items, 1, 1);
     if (row == 0 && w->c->within) return *from;
     standing to = updated(w, from);
-    bool known = row > 0 && !ad_is_value(w->c->valid); /* the rows before are the whole chunk */
-    if (known) return to;
+    ASSERT(row == 0 || !ad_is_value(w->c->valid));
+    if (row > 0) return to;
+    ad_type one = AD_TYPE(w->c->real, w->items, 1, 1);
     ad_value full = ad_greater(w->g, from->count, ad_fill(w->g, one, (double)w->conf->chunk - 0.5));
-    if (row > 0) {
-        int64_t heads = w->items / w->c->batch;
-        ad_value valid = ad_reshape(w->g, infer_vary(w->c, infer_valid(w->c)),
-                                    AD_TYPE(w->c->real, w->c->batch, 1, w->c->rows, 1));
-        valid = ad_broadcast(w->g, ad_slice(w->g, valid, 2, row, 1),
-                             AD_TYPE(w->c->real, w->c->batch, heads, 1, 1));
-        full = ad_mul(w->g, full, ad_reshape(w->g, valid, one));
-    }
     for (int i = 0; i < INFER_KVB_MATRICES; i++) {
         to.w[i] = choose(w, full, to.w[i], from->w[i]);
         if (w->conf->momentum) to.m[i] = choose(w, full, to.m[i], from->m[i]);

@@ -53,6 +53,7 @@ enum {
     FEW_BLOCKS = 512,  /* of `few`, wanted side by side */
     BLOCKS = 256,      /* of the forward */
     PART_TILES = 4,    /* of keys, at least, of a part */
+    ITEMS = 128,       /* of the batch, at most, in a launch: a grid has room for 65535 */
     SHARED = 99 * 1024 /* bytes that a block may have on every GPU */
 };
 
@@ -224,9 +225,13 @@ typedef struct {
 
 static void launch(const runner *r, entry e, int64_t x, int64_t y, int64_t z, int threads,
                    size_t shared) {
-    kern_cuda_launch(r->stream, e.name, e.kernel,
-                     (kern_cuda_extent){(unsigned)x, (unsigned)y, (unsigned)z}, threads, shared,
-                     r->args);
+    attention_args args = *r->args;
+    for (; args.item < z; args.item += ITEMS) {
+        int64_t items = kern_min(ITEMS, z - args.item);
+        kern_cuda_launch(r->stream, e.name, e.kernel,
+                         (kern_cuda_extent){(unsigned)x, (unsigned)y, (unsigned)items}, threads,
+                         shared, &args);
+    }
 }
 
 /* own, streamed, tall: of tensor cores, see mma_shared. */

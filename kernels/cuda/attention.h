@@ -40,6 +40,7 @@ typedef struct {
     const int32_t *past_rows; /* NULL: none */
     void *o, *lse, *ct_q, *ct_k, *ct_v, *ct_ct_o, *ct_past_k, *ct_past_v;
     int64_t past_stride, ct_past_stride, rows, window;
+    int64_t item; /* of the batch, the launch's first */
     int heads, groups, size;
     int second; /* stage 2 */
     double scale;

@@ -11,7 +11,7 @@ DEVICE const ELEMENT *NAME(few_key)(const attention_args *args, const void *befo
                                     const void *fresh, int64_t past, int64_t key) {
     int64_t group = block_y() / (args->heads / args->groups);
     return (const ELEMENT *)(key < past ? before : fresh) +
-           offset_of_key(args, past, key, block_z(), group, args->past_stride);
+           offset_of_key(args, past, key, item_of_block(args), group, args->past_stride);
 }
 
 /* Shared memory: the queries, scaled; scores [FEW, PART]; sums of values of each warp. */
@@ -19,12 +19,11 @@ typedef struct {
     REAL *q, *score, *sum;
 } NAME(few_areas);
 
-DEVICE NAME(few_areas) NAME(few_areas_of)(const attention_args *args) {
+DEVICE NAME(few_areas) NAME(few_areas_of)(void) {
     REAL *score = (REAL *)shared_memory();
     REAL *sum = score + ATTENTION_FEW * ATTENTION_PART;
     REAL *q = sum + ATTENTION_FEW_THREADS / 32 * ATTENTION_FEW * 8 * RUN;
     NAME(few_areas) areas = {q, score, sum};
-    (void)args;
     return areas;
 }
 
@@ -75,7 +74,8 @@ DEVICE void NAME(few_softmax)(NAME(few_areas) areas, const attention_args *args,
     }
     UNROLL for (int bits = 1; bits < 32; bits *= 2) sum += XOR(sum, bits);
     if (lane() == 0 && row < args->rows) {
-        REAL *stat = (REAL *)args->part_stat + part_of_row(args, block_z(), row, block_y()) * 2;
+        REAL *stat =
+            (REAL *)args->part_stat + part_of_row(args, item_of_block(args), row, block_y()) * 2;
         stat[0] = largest;
         stat[1] = sum;
     }
@@ -96,8 +96,7 @@ DEVICE void NAME(few_values)(NAME(few_areas) areas, const attention_args *args, 
             if (row < args->rows) {
                 REAL p = areas.score[row * ATTENTION_PART + key - part.begin];
                 EACH_OF_RUN(i)
-                if (column + i < args->size)
-                    sum[row][i] = FMA(p, (REAL)VALUE(run.element[i]), sum[row][i]);
+                sum[row][i] = FMA(p, (REAL)VALUE(run.element[i]), sum[row][i]);
             }
         }
     }
@@ -119,17 +118,17 @@ DEVICE void NAME(few_store)(NAME(few_areas) areas, const attention_args *args, i
         REAL sum = 0;
         UNROLL for (int warp = 0; warp < ATTENTION_FEW_THREADS / 32; warp++) sum +=
             areas.sum[warp * each + i];
-        int64_t part = part_of_row(args, block_z(), row, block_y());
+        int64_t part = part_of_row(args, item_of_block(args), row, block_y());
         ((REAL *)args->part)[part * args->size + column] = sum;
     }
 }
 
 KERNEL(NAME(attention_few), attention_args, ATTENTION_FEW_THREADS) {
-    NAME(few_areas) areas = NAME(few_areas_of)(&args);
+    NAME(few_areas) areas = NAME(few_areas_of)();
     int64_t past = past_of(&args);
     attention_range part = keys_of_block(&args, past, 0, args.rows, ATTENTION_PART_UNIT);
     for (int i = thread_x(); i < args.rows * args.size; i += ATTENTION_FEW_THREADS) {
-        int64_t query = statistic_of(&args, block_z(), i / args.size, block_y());
+        int64_t query = statistic_of(&args, item_of_block(&args), i / args.size, block_y());
         areas.q[i] = (REAL)args.scale *
                      (REAL)VALUE(((const ELEMENT *)args.q)[query * args.size + i % args.size]);
     }

@@ -11,8 +11,8 @@ typedef struct {
     int64_t past, batch, group, share;
     attention_columns_tile keys;
     attention_range seen;
-    int64_t head, first, next_head, next; /* the streamed tile, the one after it */
-    int count, turn;
+    int64_t head, next; /* of the tile that is fetched next */
+    int turn;
     mma_seen rows; /* by each key */
     bool before;   /* keys of the past */
 } mma_columns;
@@ -21,26 +21,21 @@ DEVICE mma_columns mma_columns_of(const attention_args *args) {
     mma_columns b;
     b.args = args;
     b.past = past_of(args);
-    b.batch = block_z();
+    b.batch = item_of_block(args);
     b.group = block_y();
     b.share = args->heads / args->groups;
     b.keys = columns_tile(args, b.past, ATTENTION_MMA_TILE);
     b.seen = rows_of_keys(args, b.past, b.keys.first, b.keys.count);
     b.before = b.keys.first < b.past;
-    b.head = b.next_head = b.group * b.share;
-    b.first = b.next = b.seen.begin;
-    b.count = b.turn = 0;
-    b.rows = mma_seen_of(0, 0, 0, 1);
+    b.head = b.group * b.share;
+    b.next = b.seen.begin;
+    b.turn = 0;
     return b;
 }
 
 DEVICE mma_rows mma_own_keys(const mma_columns *b, const void *before, const void *fresh) {
     return mma_keys_of(b->args, before, fresh, b->past, b->batch, b->group, b->keys.first,
                        b->keys.count);
-}
-
-DEVICE int mma_count(const mma_columns *b, int64_t first, int tall) {
-    return (int)least(tall, b->seen.end - first);
 }
 
 /* Elements of a buffer: q, ct_o, a, and in floats lse (times log2 e), delta, tau, h of each row. */
@@ -51,21 +46,21 @@ DEVICE int mma_buffer(int tall, bool second, int steps) {
 DEVICE void mma_fetch_statistics(float *to, const mma_columns *b, const void *of, float scale,
                                  int count) {
     int row = thread_x();
-    int64_t at = statistic_of(b->args, b->batch, b->next + row, b->next_head);
-    to[row] = of && row < count ? ((const float *)of)[at] * scale : 0;
+    int64_t at = statistic_of(b->args, b->batch, b->next + row, b->head);
+    to[row] = row < count ? ((const float *)of)[at] * scale : 0;
 }
 
 /* The next tile of rows. */
 DEVICE void mma_fetch_rows(uint16_t *to, const mma_columns *b, int tall, bool second, int steps) {
     const attention_args *args = b->args;
-    int count = mma_count(b, b->next, tall), area = tall * PITCH(steps);
+    int count = (int)least(tall, b->seen.end - b->next), area = tall * PITCH(steps);
     float *stat = (float *)(to + (second ? 3 : 2) * area);
-    mma_fetch(to, mma_rows_of(args, args->q, b->batch, b->next, b->next_head, count), tall,
+    mma_fetch(to, mma_rows_of(args, args->q, b->batch, b->next, b->head, count), tall, args->size,
+              steps);
+    mma_fetch(to + area, mma_rows_of(args, args->ct_o, b->batch, b->next, b->head, count), tall,
               args->size, steps);
-    mma_fetch(to + area, mma_rows_of(args, args->ct_o, b->batch, b->next, b->next_head, count),
-              tall, args->size, steps);
     if (second)
-        mma_fetch(to + 2 * area, mma_rows_of(args, args->a, b->batch, b->next, b->next_head, count),
+        mma_fetch(to + 2 * area, mma_rows_of(args, args->a, b->batch, b->next, b->head, count),
                   tall, args->size, steps);
     if (thread_x() < tall) {
         mma_fetch_statistics(stat, b, args->lse, LOG2_E, count);
@@ -79,24 +74,21 @@ DEVICE void mma_fetch_rows(uint16_t *to, const mma_columns *b, int tall, bool se
 
 /* Whether a tile of rows is left. */
 DEVICE bool mma_has_rows(const mma_columns *b) {
-    return b->next_head < (b->group + 1) * b->share;
+    return b->head < (b->group + 1) * b->share;
 }
 
 /* As mma_next: the tile that is now computed with. */
 DEVICE const uint16_t *mma_next_rows(mma_columns *b, uint16_t *buffer, int tall, bool second,
                                      int steps) {
     int bytes = mma_buffer(tall, second, steps), turn = b->turn;
-    b->head = b->next_head;
-    b->first = b->next;
-    b->count = mma_count(b, b->first, tall);
-    int64_t low = b->keys.first - b->past - b->first;
+    int64_t low = b->keys.first - b->past - b->next;
     /* rows from the count-th on are zeros, and so is what they add */
     b->rows = mma_seen_of(low, low + b->args->window - 1, tall - 1, tall);
     b->turn = 1 - turn;
-    b->next = b->first + b->count;
+    b->next += tall;
     if (b->next >= b->seen.end) {
         b->next = b->seen.begin;
-        b->next_head++;
+        b->head++;
     }
     sync_block();
     if (mma_has_rows(b)) mma_fetch_rows(buffer + b->turn * bytes, b, tall, second, steps);
@@ -178,7 +170,6 @@ DEVICE void mma_columns_pass(const attention_args *args, bool second, int steps,
         if (want_k) mma_multiply(out_k, s, q, tiles, steps);
         if (want_k && second && args->a) mma_multiply(out_k, dp, ct_o + area, tiles, steps);
     }
-    copy_async_wait(0);
     mma_store_keys(&b, out_v, args->ct_past_v, args->ct_v, 1, steps);
     mma_store_keys(&b, out_k, args->ct_past_k, args->ct_k, (float)args->scale, steps);
 }

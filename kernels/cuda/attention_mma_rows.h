@@ -16,7 +16,7 @@ DEVICE mma_block mma_block_of(const attention_args *args) {
     mma_block b;
     b.args = args;
     b.past = past_of(args);
-    b.batch = block_z();
+    b.batch = item_of_block(args);
     b.head = block_y();
     b.group = b.head / (args->heads / args->groups);
     b.first = first_row_of_block(args, ATTENTION_MMA_TILE);
@@ -64,31 +64,31 @@ DEVICE void mma_fetch_keys(uint16_t *to, const mma_block *b, int64_t key, int ta
 /* A walk over the block's keys: `buffer` holds two tiles, `areas` operands each. */
 typedef struct {
     int64_t key, next;
-    int count, turn;
+    int turn;
     mma_seen seen;
 } mma_walk;
 
 /* The first tile is on its way, with what was fetched before. */
 DEVICE mma_walk mma_begin(const mma_block *b, uint16_t *buffer, int tall, bool second, int steps) {
     mma_walk w;
-    w.key = w.next = b->seen.begin;
-    w.count = w.turn = 0;
-    w.seen = mma_seen_of(0, 0, 0, tall);
+    w.next = b->seen.begin;
+    w.turn = 0;
     mma_fetch_keys(buffer, b, w.next, tall, second, steps);
     copy_async_commit();
     return w;
 }
 
-/* The tile is there and the one after it is on its way; all have done with the one before. */
+/* The tile is there and the one after it is on its way; all have done with the one before. After
+ * the last tile no copy is under way. */
 DEVICE const uint16_t *mma_next(mma_walk *w, const mma_block *b, uint16_t *buffer, int tall,
                                 bool second, int steps) {
     int bytes = (second ? 4 : 2) * tall * PITCH(steps), turn = w->turn;
     w->key = w->next;
-    w->count = keys_in_tile(w->key, b->past, b->seen.end, tall);
-    w->next = w->key + w->count;
+    int count = keys_in_tile(w->key, b->past, b->seen.end, tall);
+    w->next = w->key + count;
     w->turn = 1 - turn;
     int64_t own = b->past + b->first - w->key;
-    w->seen = mma_seen_of(own - b->args->window + 1, own, w->count - 1, tall);
+    w->seen = mma_seen_of(own - b->args->window + 1, own, count - 1, tall);
     sync_block();
     if (w->next < b->seen.end)
         mma_fetch_keys(buffer + w->turn * bytes, b, w->next, tall, second, steps);
@@ -159,7 +159,7 @@ DEVICE void mma_forward(const attention_args *args, int steps) {
         }
         mma_multiply(o, s, v, tiles, steps);
     }
-    copy_async_wait(0);
+    copy_async_wait(0); /* of a part without keys, which went round never */
     bool whole = args->parts == 1;
     UNROLL for (int half = 0; half < 2; half++) {
         int row = mma_row(2 * half);
@@ -232,7 +232,6 @@ DEVICE void mma_first(const attention_args *args, int steps, int tall) {
         if (args->a || with_b) mma_multiply(out, t, k + area, tiles, steps);
         if (with_c) mma_multiply(out, s, k + 3 * area, tiles, steps);
     }
-    copy_async_wait(0);
     tau[0] = mma_row_sum(tau[0]);
     tau[1] = mma_row_sum(tau[1]);
     UNROLL for (int j = 0; j < 2 * steps; j++) {
@@ -302,7 +301,6 @@ DEVICE void mma_rows_pass(const attention_args *args, bool second, int steps, in
         mma_multiply(out, s, k, tiles, steps);
         if (with_b) mma_multiply(out, dp, k + 2 * area, tiles, steps);
     }
-    copy_async_wait(0);
     mma_store(mma_out(&b, args->ct_q), out, by, false, args->size, steps);
 }
 

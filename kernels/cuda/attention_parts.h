@@ -16,6 +16,11 @@ DEVICE int64_t past_of(const attention_args *args) {
     return args->past_rows ? args->past_rows[0] : 0;
 }
 
+/* Of the batch, which a grid may have no room for. */
+DEVICE int64_t item_of_block(const attention_args *args) {
+    return args->item + block_z();
+}
+
 /* Of past ++ new: keys begin .. end - 1; or of the new rows. */
 typedef struct {
     int64_t begin, end;

@@ -148,7 +148,8 @@ typedef struct {
 
 DEVICE NAME(place) NAME(place_of_block)(const attention_args *args) {
     int64_t first = first_row_of_block(args, TILE);
-    NAME(place) place = {block_z(), block_y(), first, (int)least(TILE, args->rows - first)};
+    NAME(place)
+    place = {item_of_block(args), block_y(), first, (int)least(TILE, args->rows - first)};
     return place;
 }
 

@@ -217,10 +217,11 @@ KERNEL(NAME(attention_rows), attention_args, ATTENTION_PLAIN_THREADS) {
 KERNEL(NAME(attention_columns), attention_args, ATTENTION_PLAIN_THREADS) {
     NAME(areas) areas = NAME(areas_of)();
     int64_t past = past_of(&args), size = args.size, share = args.heads / args.groups;
+    int64_t item = item_of_block(&args);
     attention_columns_tile keys = columns_tile(&args, past, TILE);
     attention_range seen = rows_of_keys(&args, past, keys.first, keys.count);
     bool before = keys.first < past;
-    int64_t to = offset_of_key(&args, past, keys.first, block_z(), block_y(), args.ct_past_stride);
+    int64_t to = offset_of_key(&args, past, keys.first, item, block_y(), args.ct_past_stride);
     REAL *out_k = (REAL *)(before ? args.ct_past_k : args.ct_k);
     REAL *out_v = (REAL *)(before ? args.ct_past_v : args.ct_v);
     int64_t stride = (int64_t)args.groups * args.size;
@@ -234,7 +235,7 @@ KERNEL(NAME(attention_columns), attention_args, ATTENTION_PLAIN_THREADS) {
             REAL s[SIDE][SIDE], t[SIDE][SIDE], dp[SIDE][SIDE], u[SIDE][SIDE];
             REAL lse[SIDE], delta[SIDE], tau[SIDE], h[SIDE];
             NAME(place)
-            place = {block_z(), block_y() * share + i, first, (int)least(TILE, seen.end - first)};
+            place = {item, block_y() * share + i, first, (int)least(TILE, seen.end - first)};
             NAME(tile_rows) q = NAME(rows_of)(&args, args.q, place);
             NAME(tile_rows) a = NAME(rows_of)(&args, args.a, place);
             NAME(tile_rows) ct_o = NAME(rows_of)(&args, args.ct_o, place);

@@ -76,6 +76,7 @@ void kern_load_matrix(uint32_t *to, const void *row, bool transposed, const char
 void kern_copy_async(void *shared, const void *global, bool valid);
 void kern_copy_async_commit(void);
 void kern_copy_async_wait(int last);
+void kern_check_pack(const void *at); /* where a GPU faults */
 
 #define sync_block() kern_sync_block(__FILE__, __LINE__)
 #define sync_warp() kern_sync_warp(__FILE__, __LINE__)
@@ -130,6 +131,7 @@ typedef struct __attribute__((aligned(16))) {
 typedef uint32_t kern_words __attribute__((vector_size(16), may_alias));
 
 DEVICE pack_16 load_16(const void *from) {
+    kern_check_pack(from);
     kern_words words = *(const kern_words *)from;
     pack_16 p;
     memcpy(&p, &words, sizeof p);
@@ -137,6 +139,7 @@ DEVICE pack_16 load_16(const void *from) {
 }
 
 DEVICE void store_16(void *to, pack_16 p) {
+    kern_check_pack(to);
     kern_words words;
     memcpy(&words, &p, sizeof words);
     *(kern_words *)to = words;

@@ -62,7 +62,7 @@ typedef struct {
 } round_args;
 KERNEL_DECLARE(round_to_bf16)
 
-/* to = from, of bf16: four elements a thread; both begin at 16 bytes. */
+/* to = from, of bf16: four elements a thread, whole fours; both begin at 16 bytes. */
 typedef struct {
     float *to;
     const uint16_t *from;

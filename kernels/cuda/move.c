@@ -134,6 +134,7 @@ static void round_bf16(kern_stream *stream, uint16_t *to, const float *from, int
 
 void kern_cuda_widen(kern_stream *stream, float *to, const uint16_t *from, int64_t count) {
     widen_args args = {to, from, count};
+    ASSERT(count % 4 == 0);
     int64_t blocks = kern_divide_up(count, 4 * MOVE_THREADS);
     LAUNCH(widen_bf16, ((kern_cuda_extent){(unsigned)blocks, 1, 1}), MOVE_THREADS, 0, stream,
            &args);

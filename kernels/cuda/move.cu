@@ -150,12 +150,10 @@ KERNEL(round_to_bf16, round_args, MOVE_THREADS) {
 
 KERNEL(widen_bf16, widen_args, MOVE_THREADS) {
     int64_t first = ((int64_t)block_x() * threads_x() + thread_x()) * 4;
-    if (first + 4 <= args.count) {
+    if (first < args.count) {
         uint64_t run = *(const uint64_t *)(args.from + first);
         uint32_t low = (uint32_t)run, high = (uint32_t)(run >> 32);
         pack_16 p = {{low << 16, low & 0xffff0000u, high << 16, high & 0xffff0000u}};
         store_16(args.to + first, p);
-    } else {
-        for (int64_t i = first; i < args.count; i++) args.to[i] = kern_bf16_to_f32(args.from[i]);
     }
 }

@@ -6,8 +6,8 @@
 enum { STAGE_CASES = 10 };
 static int64_t spare = 3; /* rows that the past might have and has not */
 
-/* {batch, rows, heads, groups, head size, window, past, lead}: edges of tiles of 16, 32 and 64; the
- * last two have tiles that all rows but one see, and one that is not full. */
+/* {batch, rows, heads, groups, head size, window, past, lead}: edges of tiles of 16, 32 and 64;
+ * tiles that all rows but one see, and one that is not full; a past of which nothing is there. */
 static const int64_t device_cases[][8] = {
     {1, 5, 1, 1, 64, 100, 0, 0},   {1, 64, 2, 1, 64, 64, 63, 1},
     {1, 65, 1, 1, 80, 1000, 5, 0}, {2, 31, 2, 2, 8, 31, 30, 1},
@@ -17,6 +17,7 @@ static const int64_t device_cases[][8] = {
     {2, 15, 3, 3, 88, 1, 1, 0},    {1, 32, 1, 1, 104, 1 << 30, 0, 0},
     {1, 16, 2, 2, 33, 40, 20, 1},  {1, 20, 1, 1, 130, 9, 30, 0},
     {1, 192, 1, 1, 8, 127, 0, 0},  {1, 130, 1, 1, 40, 1000, 62, 0},
+    {1, 66, 2, 1, 32, 70, 0, 2},
 };
 enum { DEVICE_CASES = sizeof device_cases / sizeof *device_cases };
 
@@ -45,11 +46,12 @@ static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given
     size_t workspace;
     int32_t past_rows = (int32_t)p->past;
     unsigned bits = ~0u;
-    if (!p->past) bits &= ~(1u << PAST_K | 1u << PAST_V | 1u << OUT_PAST_K | 1u << OUT_PAST_V);
+    bool room = p->past || p->lead; /* for a past, of which nothing may be there yet */
+    if (!room) bits &= ~(1u << PAST_K | 1u << PAST_V | 1u << OUT_PAST_K | 1u << OUT_PAST_V);
     if (stage > 0) bits &= wanted | ((1u << OUT_Q) - 1);
     if (stage > 1) bits &= given | ~GIVEN;
-    assert_int_equal(device->attention->create(&state, &p->shape, stage,
-                                               p->past ? p->past + spare : 0, 2, &workspace),
+    assert_int_equal(device->attention->create(&state, &p->shape, stage, room ? p->past + spare : 0,
+                                               2, &workspace),
                      KERN_OK);
     assert_int_equal(kern_buffer_create(&at.workspace, device, workspace, "test"), KERN_OK);
     at.past_rows = test_on_device(&past_rows, sizeof past_rows);
@@ -59,7 +61,7 @@ static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given
                                      .v = address(p, &at, V, bits),
                                      .past_k = address(p, &at, PAST_K, bits),
                                      .past_v = address(p, &at, PAST_V, bits),
-                                     .past_rows = p->past ? at.past_rows.data : NULL,
+                                     .past_rows = room ? at.past_rows.data : NULL,
                                      .past_stride = past_stride(p),
                                      .ct_o = address(p, &at, CT_O, bits),
                                      .a = address(p, &at, A, bits),
@@ -219,16 +221,29 @@ static void test_subsets(void **state) {
         }
 }
 
+/* More items than a launch has; single rows that see themselves alone. */
+static void test_batch(void **state) {
+    (void)state;
+    static const int64_t many[8] = {129, 1, 1, 1, 8, 1, 1, 0};
+    random_state = 29;
+    for (int stage = 0; stage <= 2; stage++)
+        for (int d = 0; d < 2; d++) check_case(many, dtypes[d], stage, ALL, GIVEN);
+}
+
+/* Scores so large that those of hidden keys would make nothing of the others. */
 static void test_extremes(void **state) {
     (void)state;
+    static const int64_t shapes[][2] = {{70, 50}, {3, 2}}; /* rows, window */
     random_state = 26;
-    for (int d = 0; d < 3; d++) {
-        problem p = problem_create(shape_of(1, 70, 1, 1, 16, 50), 40, 0);
+    for (int i = 0; i < 6; i++) {
+        problem p =
+            problem_create(shape_of(1, shapes[i / 3][0], 1, 1, 16, shapes[i / 3][1]), 40, 0);
         p.shape.scale = 300;
-        problem rough = converted(&p, dtypes[d]);
+        problem rough = converted(&p, dtypes[i % 3]);
         for (int stage = 0; stage <= 2; stage++) run_on_device(&rough, stage, ALL, GIVEN);
         for (int t = O; t < TENSORS; t++)
-            for (int64_t i = 0; i < rough.size[t]; i++) assert_true(isfinite(get(&rough, t, i)));
+            for (int64_t at = 0; at < rough.size[t]; at++)
+                assert_true(isfinite(get(&rough, t, at)));
         problem_destroy(&p);
         problem_destroy(&rough);
     }
@@ -272,7 +287,7 @@ int main(int count, char **words) {
         cmocka_unit_test(test_parts),    cmocka_unit_test(test_vjp),
         cmocka_unit_test(test_vjp2),     cmocka_unit_test(test_subsets),
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_nan_is_seen),
-        cmocka_unit_test(test_no_past),
+        cmocka_unit_test(test_no_past),  cmocka_unit_test(test_batch),
     };
     if (count > 1) cmocka_set_test_filter(words[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

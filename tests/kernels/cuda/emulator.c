@@ -10,8 +10,10 @@
 #ifdef EMULATOR_WATCHES /* accesses of the kernels, and what orders them (watch.h) */
 #include "tests/kernels/cuda/watched/watch.h"
 #define WATCH(call) watch_##call
+#define MARGIN WATCH_MARGIN
 #else
 #define WATCH(call) ((void)0)
+#define MARGIN 0
 #endif
 
 enum { LANES = 32, MOST = 1024, STACK = 65536, COPIES = 64 };
@@ -244,6 +246,10 @@ void kern_load_matrix(uint32_t *to, const void *row, bool transposed, const char
     meet_warp(file, line, &m, act_matrix);
 }
 
+void kern_check_pack(const void *at) {
+    ASSERT((uintptr_t)at % 16 == 0);
+}
+
 /* ---- copies under way ---- */
 
 void kern_copy_async(void *shared, const void *global, bool valid) {
@@ -382,7 +388,7 @@ void emulator_run(const kern_block_kernel *kernel, const void *args, const unsig
         b->args = args;
         b->shared_bytes = shared_bytes;
         /* Of its own, so that the address sanitizer knows where it ends. */
-        b->shared = shared_bytes ? aligned_alloc(16, (shared_bytes + 15) / 16 * 16) : NULL;
+        b->shared = shared_bytes ? aligned_alloc(16, (shared_bytes + 15) / 16 * 16 + MARGIN) : NULL;
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < blocks; i++) {
             int64_t from_end = seed == 1 ? blocks - 1 - i : i;

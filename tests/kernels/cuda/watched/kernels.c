@@ -39,7 +39,8 @@ static int memory_count;
 
 static void *memory_of(size_t bytes) {
 #ifdef EMULATOR_WATCHES
-    void *memory = aligned_alloc(64, kern_align(bytes)); /* as on a GPU, whose sectors count */
+    void *memory =
+        aligned_alloc(64, kern_align(bytes) + WATCH_MARGIN); /* as on a GPU, whose sectors count */
     watch_memory(memory, bytes);
 #else
     void *memory = malloc(bytes);
@@ -121,6 +122,7 @@ static void attend(void) {
         {{KERN_BF16, 1, 2, 2, 1, 72, 100, 0.2}, 300, 1},
         {{KERN_F32, 1, 4, 2, 1, 64, 200, 0.2}, 300, 1},
         {{KERN_F64, 1, 3, 2, 1, 20, 200, 0.2}, 100, 1},
+        {{KERN_F32, 1, 3, 2, 1, 33, 200, 0.2}, 100, 1},
         {{KERN_BF16, 1, 9, 1, 1, 64, 1000, 0.2}, 600, 1},
         {{KERN_F32, 1, 9, 1, 1, 40, 1000, 0.2}, 600, 1},
     };
@@ -191,9 +193,10 @@ static void move(void) {
     for (int64_t count = 1024; count < 1030; count += 3) {
         float *from = ones(count, KERN_F32);
         kern_cuda_move.round(NULL, memory_of((size_t)count * 2), from, count);
-        kern_cuda_widen(NULL, memory_of((size_t)count * 4), ones(count, KERN_BF16), count);
         forget();
     }
+    kern_cuda_widen(NULL, memory_of(1032 * 4), ones(1032, KERN_BF16), 1032);
+    forget();
 }
 
 /* ---- counts ---- */

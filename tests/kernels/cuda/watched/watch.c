@@ -64,8 +64,10 @@ void watch_forget(void) {
 }
 
 static shadow *shadow_of(const watched *w, const char *at, size_t bytes) {
-    bool within = at >= w->memory && at + bytes <= w->memory + w->bytes;
-    return within ? w->shadow + (at - w->memory) : NULL;
+    const char *end = w->memory + w->bytes;
+    if (!w->bytes || at < w->memory || at >= end + WATCH_MARGIN) return NULL;
+    if (at + bytes > end) complain("reaches behind the end", end - 1, NULL);
+    return w->shadow + (at - w->memory);
 }
 
 /* ---- order ---- */

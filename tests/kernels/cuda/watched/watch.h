@@ -3,7 +3,8 @@
  *
  *   two threads at one byte, one of them writing, with no barrier of theirs in between;
  *   two blocks of a launch at one byte, one of them writing;
- *   shared memory that is read before it is written, or while a copy into it is under way.
+ *   shared memory that is read before it is written, or while a copy into it is under way;
+ *   what lies right behind the end of memory.
  *
  * Calls are counted by kernel: how many turns shared memory needs for what a warp asks of it at
  * once, and how many sectors of 32 bytes of the GPU's memory are touched, beside the least. What a
@@ -15,6 +16,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Of all memory, so many bytes behind its end belong to nobody. */
+enum { WATCH_MARGIN = 4096 };
 
 /* This is the GPU's memory; forgets all of it. */
 void watch_memory(const void *memory, size_t bytes);
