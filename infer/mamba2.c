@@ -291,8 +291,7 @@ static ad_value build(const infer_context *c, int block, infer_memory *memory, a
     ad_value all = infer_linear(c, u, w.w[W_IN]); /* z | x | B | C | dt, or z | x | dt */
     ad_value xBC = columns(&w, all, E, E + (shared ? 0 : 2 * JN));
     if (shared) xBC = beside(&w, 2, xBC, infer_linear(c, u, w.shared));
-    xBC = infer_conv(c, xBC, w.w[CONV], memory->before[TAIL], &memory->after[TAIL]);
-    xBC = ad_silu(g, add_row(&w, xBC, in_rows(&w, CONV_BIAS)));
+    xBC = infer_conv(c, xBC, w.w[CONV], w.w[CONV_BIAS], memory->before[TAIL], &memory->after[TAIL]);
     ad_value dt = columns(&w, all, 2 * E + (shared ? 0 : 2 * JN), w.s.M);
     dt = infer_mask(c, ad_softplus(g, add_row(&w, dt, in_rows(&w, DT_BIAS))));
     memory->after[STATE] = memory->before[STATE];
