@@ -174,6 +174,44 @@ bool ad_plan_reads(const ad_plan *plan, ad_value input) {
            plan->low.storage_of[ad_number(input)] != AD_NO_STORAGE;
 }
 
+static bool unit_reads(const ad_lowering *low, const ad_unit *unit, int storage) {
+    for (int o = 0; o < unit->operands; o++)
+        if (!unit->operand_written[o] && unit->operand_storage[o] == storage) return true;
+    for (int m = 0; m < unit->nodes && !unit->rows; m++) {
+        const ad_node *node = ad_node_at(low->graph, unit->node[m]);
+        for (int in = 0; in < node->inputs; in++) {
+            ad_value root = ad_root(low, node->input[in]);
+            if (ad_is_value(root) && low->storage_of[ad_number(root)] == storage) return true;
+        }
+    }
+    return false;
+}
+
+/* The unit's only operand in `from` has the type of the one that it stores to `to`. */
+static bool reads_as_it_writes(const ad_lowering *low, const ad_unit *unit, int from, int to) {
+    ad_value read = AD_NONE, written = AD_NONE;
+    for (int o = 0; o < unit->operands; o++) {
+        if (unit->operand_storage[o] == to && unit->operand_written[o] == 1)
+            written = unit->operand_value[o];
+        if (unit->operand_storage[o] != from) continue;
+        if (ad_is_value(read)) return false;
+        read = unit->operand_value[o];
+    }
+    if (!ad_is_value(read) || !ad_is_value(written)) return false;
+    return ad_type_same(ad_type_at(low->graph, read), ad_type_at(low->graph, written));
+}
+
+bool ad_plan_over(const ad_plan *plan, int output, ad_value input) {
+    const ad_lowering *low = &plan->low;
+    int to = low->output_storage[output], from = low->storage_of[ad_number(input)], last = -1;
+    if (from == AD_NO_STORAGE || low->storage[from].bytes != low->storage[to].bytes) return false;
+    for (int i = 0; low->order[i] >= 0; i++)
+        if (unit_reads(low, &low->unit[low->order[i]], from)) last = i;
+    if (last != low->storage[to].first) return last < low->storage[to].first;
+    const ad_unit *unit = &low->unit[low->order[last]];
+    return unit->rows && reads_as_it_writes(low, unit, from, to);
+}
+
 void ad_plan_set(ad_plan *plan, ad_value input, double value) {
     ASSERT(ad_is_scalar(plan->low.graph, input));
     if (!ad_plan_reads(plan, input)) return;

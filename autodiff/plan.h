@@ -67,6 +67,9 @@ double ad_plan_bytes(const ad_plan *plan); /* loaded and stored by row programs 
 int ad_plan_steps(const ad_plan *plan);
 /* Whether a run reads the memory of this input or cut; what it does not read need not be bound. */
 bool ad_plan_reads(const ad_plan *plan, ad_value input);
+/* Whether this output (of mode AD_WRITE) may be bound to the input's memory: each element is
+ * written after the last step that reads the input, or by that step where it reads it. */
+bool ad_plan_over(const ad_plan *plan, int output, ad_value input);
 
 /* All memory is the device's. The number of a scalar input, from the next run on; one that the plan
  * does not read is ignored. */
@@ -78,8 +81,9 @@ void ad_plan_bind(ad_plan *plan, ad_value input, const void *memory);
 /* The same for one of spec->view, an operand of attention's past: items of the first axis lie
  * `stride` elements apart. */
 void ad_plan_bind_view(ad_plan *plan, ad_value input, const void *memory, int64_t stride);
-/* Memory of spec->output[output]. It may be that of an input only where the spec says so, or where
- * each element is written by the one row program that reads it (an optimiser's update in place). */
+/* Memory of spec->output[output]. It may be that of an input only where the spec or ad_plan_over()
+ * says so, or where each element is written by the one row program that reads it (an optimiser's
+ * update in place). */
 void ad_plan_bind_output(ad_plan *plan, int output, void *memory);
 void ad_plan_bind_output_view(ad_plan *plan, int output, void *memory, int64_t stride);
 

@@ -122,13 +122,21 @@ static ad_value split(const work *w, ad_value x) {
     return infer_swap(w->c, infer_to_chunks(w->c, w->k, x, w->s.M));
 }
 
-/* The rows of u through a matrix and its columns of the convolution, silu behind them. */
-static ad_value convolved(const work *w, ad_value u, int which, int64_t first, int64_t width,
-                          ad_value before, ad_value *after) {
-    ad_value taps = ad_slice(w->g, w->w[CONV], 1, first, width);
-    ad_value tail = ad_slice(w->g, before, 2, first, width);
-    ad_value x = infer_linear(w->c, u, w->w[which]);
-    return ad_silu(w->g, infer_conv(w->c, x, taps, tail, after));
+/* q, k, v [B R, .]: the rows of u through their matrices and the convolution, that of a single row
+ * all at once. */
+static void convolved(const work *w, ad_value u, infer_memory *memory, ad_value to[3]) {
+    const infer_context *c = w->c;
+    ad_value before = memory->before[TAIL], *after = &memory->after[TAIL], tail[3];
+    int64_t width[] = {w->s.M * w->s.N, w->s.M * w->s.N, w->s.M * w->s.P};
+    for (int i = 0; i < 3; i++) to[i] = infer_linear(c, u, w->w[WQ + i]);
+    ad_value all = ad_concat(w->g, 3, to, 1);
+    if (c->rows == 1) all = infer_conv(c, all, w->w[CONV], AD_NONE, before, after);
+    for (int64_t i = 0, first = 0; i < 3; first += width[i++])
+        to[i] = c->rows == 1
+                    ? ad_slice(w->g, all, 1, first, width[i])
+                    : infer_conv(c, to[i], ad_slice(w->g, w->w[CONV], 1, first, width[i]), AD_NONE,
+                                 ad_slice(w->g, before, 2, first, width[i]), &tail[i]);
+    if (c->rows > 1) *after = ad_concat(w->g, 3, tail, 2);
 }
 
 /* x / sqrt(sum x^2 + 1e-6) over the last axis, where rows are tokens; else 0. */
@@ -139,20 +147,26 @@ static ad_value unit(const work *w, ad_value x) {
                                : AD_POISON;
 }
 
-/* g [B R, M]: ln of what a token leaves of the state; 0 in rows that are no tokens. */
+/* [B R, M, 1, 1] of u through a narrow matrix. */
+static ad_value by_row(const work *w, ad_value u, int which) {
+    ad_type all = AD_TYPE(w->c->real, w->c->batch * w->c->rows, w->s.M, 1, 1);
+    return ad_reshape(w->g, infer_linear(w->c, u, w->w[which]), all);
+}
+
+/* g [B R, M, 1, 1]: ln of what a token leaves of the state; 0 in rows that are no tokens. */
 static ad_value log_decay(const work *w, ad_value u) {
-    ad_type row = AD_TYPE(w->c->real, 1, w->s.M);
-    ad_value x = infer_linear(w->c, u, w->w[WA]);
+    ad_type row = AD_TYPE(w->c->real, 1, w->s.M, 1, 1);
+    ad_value x = by_row(w, u, WA);
     if (!ad_is_value(x)) return AD_POISON;
-    ad_type all = ad_type_at(w->g, x);
-    ad_value bias = ad_broadcast(w->g, ad_reshape(w->g, w->w[DT_BIAS], row), all);
+    ad_value bias = ad_broadcast(w->g, ad_reshape(w->g, w->w[DT_BIAS], row), ad_type_at(w->g, x));
     ad_value rate = ad_neg(w->g, ad_exp(w->g, ad_reshape(w->g, w->w[A_LOG], row)));
     ad_value g = ad_mul_repeat(w->g, ad_softplus(w->g, ad_add(w->g, x, bias)), rate);
     return infer_mask(w->c, g);
 }
 
+/* beta [B R, M, 1, 1] */
 static ad_value step_size(const work *w, ad_value u) {
-    ad_value beta = ad_sigmoid(w->g, infer_linear(w->c, u, w->w[WB]));
+    ad_value beta = ad_sigmoid(w->g, by_row(w, u, WB));
     if (w->c->conf->gdn.neg_eigval) beta = ad_scale(w->g, beta, 2);
     return infer_mask(w->c, beta);
 }
@@ -200,15 +214,6 @@ static prepared prepare(const work *w, ad_value q, ad_value k, ad_value v, ad_va
                       .whole = ad_exp(graph, last)};
 }
 
-/* k^T v of a chunk [B M, Q, .]; of a single row what it is added to is gone through once. */
-static ad_value learnt(const work *w, ad_value k, ad_value v) {
-    int64_t heads = w->k.items * w->s.M, N = w->s.N, P = w->s.P;
-    ad_type all = AD_TYPE(w->c->real, heads, N, P);
-    if (w->k.chunk > 1) return matmul(w, k, v, true, false);
-    k = ad_reshape(w->g, k, AD_TYPE(w->c->real, heads, N, 1));
-    return ad_mul(w->g, ad_broadcast(w->g, k, all), ad_broadcast(w->g, v, all));
-}
-
 /* o [B, n, M, Q, P], chunk after chunk; and the state after the rows. */
 static ad_value chain(const work *w, const prepared *p, ad_value *state) {
     ad_graph *g = w->g;
@@ -223,12 +228,46 @@ static ad_value chain(const work *w, const prepared *p, ad_value *state) {
                       matmul(w, chunk_of(w, p->scores, i, Q, Q), v, false, false));
         o[i] = ad_reshape(g, o[i], row);
         h = ad_add(g, ad_mul_repeat(g, h, chunk_of(w, p->whole, i, 1, 1)),
-                   learnt(w, chunk_of(w, p->k, i, Q, N), v));
+                   infer_outer(w->c, chunk_of(w, p->k, i, Q, N), v));
     }
     *state = ad_reshape(g, h, AD_TYPE(w->c->real, items, M, N, P));
     ad_value all = ad_reshape(g, ad_concat(g, w->k.chunks, o, 1), by_head(w, P));
     free(o);
     return all;
+}
+
+/* o [B, n, Q, M, P] of rows of any number, and the state after them. */
+static ad_value scan(const work *w, const ad_value qkv[3], ad_value beta, ad_value g,
+                     ad_value *state) {
+    ad_type by_token = AD_TYPE(w->c->real, w->c->batch * w->c->rows, w->s.M);
+    prepared p = prepare(w, unit(w, split(w, qkv[0])), unit(w, split(w, qkv[1])), split(w, qkv[2]),
+                         split(w, ad_reshape(w->g, beta, by_token)),
+                         split(w, ad_reshape(w->g, g, by_token)));
+    return infer_swap(w->c, chain(w, &p, state));
+}
+
+/* The recurrence itself, for one row an item, o [B, M, 1, P]: k and q go through the state
+ * together, for q S_t = e^g q S_{t-1} + (q k) v', and what is learnt through it once more. */
+static ad_value step(const work *w, const ad_value qkv[3], ad_value beta, ad_value g,
+                     ad_value *state) {
+    ad_graph *graph = w->g;
+    int64_t items = w->k.items, M = w->s.M, N = w->s.N, P = w->s.P;
+    ad_type key = AD_TYPE(w->c->real, items, M, 1, N), value = AD_TYPE(w->c->real, items, M, 1, P);
+    ad_value q = unit(w, ad_reshape(graph, qkv[0], key));
+    ad_value k = unit(w, ad_reshape(graph, qkv[1], key));
+    ad_value alike = ad_row_sum(graph, ad_mul(graph, q, k)), keep = ad_exp(graph, g);
+    ad_value h = ad_reshape(graph, *state, AD_TYPE(w->c->real, w->heads, N, P));
+    ad_value both = ad_concat(graph, 2, (ad_value[]){k, q}, 2);
+    ad_value seen = matmul(w, flat(w, both, 2, N), h, false, false);
+    ad_value said = ad_reshape(graph, ad_slice(graph, seen, 1, 0, 1), value);
+    ad_value v = ad_sub(graph, ad_reshape(graph, qkv[2], value), ad_mul_repeat(graph, said, keep));
+    v = ad_mul_repeat(graph, v, beta);
+    ad_value o = ad_reshape(graph, ad_slice(graph, seen, 1, 1, 1), value);
+    o = ad_add(graph, ad_mul_repeat(graph, o, keep), ad_mul_repeat(graph, v, alike));
+    ad_value learnt = infer_outer(w->c, flat(w, k, 1, N), flat(w, v, 1, P));
+    h = ad_add(graph, ad_mul_repeat(graph, h, flat(w, keep, 1, 1)), learnt);
+    *state = ad_reshape(graph, h, AD_TYPE(w->c->real, items, M, N, P));
+    return ad_scale(graph, o, 1 / sqrt((double)N));
 }
 
 static ad_value build(const infer_context *c, int block, infer_memory *memory, ad_value x) {
@@ -238,19 +277,20 @@ static ad_value build(const infer_context *c, int block, infer_memory *memory, a
     w.k = infer_chunks_of(c, c->conf->gdn.chunk);
     w.heads = w.k.items * w.k.chunks * w.s.M;
     for (int i = 0; i < ROLES; i++) w.w[i] = infer_weight(c, block, &role[i]);
-    int64_t keys = w.s.M * w.s.N, values = w.s.M * w.s.P;
-    ad_value before = memory->before[TAIL], tail[3];
-    ad_value q = convolved(&w, x, WQ, 0, keys, before, &tail[0]);
-    ad_value k = convolved(&w, x, WK, keys, keys, before, &tail[1]);
-    ad_value v = convolved(&w, x, WV, 2 * keys, values, before, &tail[2]);
-    memory->after[TAIL] = ad_concat(g, 3, tail, 2);
-    prepared p = prepare(&w, unit(&w, split(&w, q)), unit(&w, split(&w, k)), split(&w, v),
-                         split(&w, step_size(&w, x)), split(&w, log_decay(&w, x)));
+    ad_value qkv[3];
+    convolved(&w, x, memory, qkv);
     memory->after[STATE] = memory->before[STATE];
-    ad_value o = infer_swap(c, chain(&w, &p, &memory->after[STATE]));
+    bool alone = c->rows == 1;
+    ad_value o =
+        (alone ? step : scan)(&w, qkv, step_size(&w, x), log_decay(&w, x), &memory->after[STATE]);
     o = ad_rms_norm(g, o, w.w[NORM], INFER_MIXER_EPS);
-    o = infer_from_chunks(c, w.k, o);
-    if (ad_is_value(w.w[WG])) o = ad_mul(g, o, ad_silu(g, infer_linear(c, x, w.w[WG])));
+    if (!alone) o = infer_from_chunks(c, w.k, o);
+    if (!ad_is_value(o)) return AD_POISON;
+    if (ad_is_value(w.w[WG])) {
+        ad_value gate = ad_reshape(g, infer_linear(c, x, w.w[WG]), ad_type_at(g, o));
+        o = ad_mul(g, o, ad_silu(g, gate));
+    }
+    o = ad_reshape(g, o, AD_TYPE(c->real, c->batch * c->rows, w.s.M * w.s.P));
     return infer_sum(c, infer_linear(c, o, w.w[WO]));
 }
 

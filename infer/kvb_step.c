@@ -168,9 +168,9 @@ static void learn(const work *w, standing *now, const infer_kvb *rows) {
     for (int i = 0; i < 3; i++) rate[i] = ad_slice(g, rows->rate, 2, i, 1);
     ad_value slope = ad_mul(g, ad_mul(g, back, up), silu_slope(g, in));
     ad_value sum[INFER_KVB_MATRICES] = {
-        matmul(w, ad_mul_repeat(g, rows->key, rate[0]), slope, true, false),
-        matmul(w, ad_mul_repeat(g, hidden, rate[1]), error, true, false),
-        matmul(w, ad_mul_repeat(g, rows->key, rate[2]), ad_mul(g, back, gate), true, false)};
+        infer_outer(w->c, ad_mul_repeat(g, rows->key, rate[0]), slope),
+        infer_outer(w->c, ad_mul_repeat(g, hidden, rate[1]), error),
+        infer_outer(w->c, ad_mul_repeat(g, rows->key, rate[2]), ad_mul(g, back, gate))};
     for (int i = 0; i < INFER_KVB_MATRICES; i++) now->g[i] = ad_add(g, now->g[i], sum[i]);
     if (w->conf->momentum) now->mu = ad_add(g, now->mu, ad_sum(g, rows->momentum, 1u << 1));
 }
@@ -227,7 +227,7 @@ static standing begin(work *w, const infer_kvb *rows, const infer_memory *memory
     count = ad_broadcast(g, count, AD_TYPE(w->c->real, w->c->batch, heads, 1));
     now.count = ad_reshape(g, count, one);
     ad_value begun = ad_greater(g, now.count, ad_fill(g, one, 0));
-    for (int i = 0; i < INFER_KVB_MATRICES; i++) {
+    for (int i = 0; i < INFER_KVB_MATRICES && !w->c->within; i++) {
         ad_value initial = for_items(w, rows->initial[i]);
         w->length[i] = norm(g, initial, 1);
         now.w[i] = choose(w, begun, now.w[i], initial);

@@ -215,33 +215,30 @@ static ad_value chain(const work *w, ad_value added, ad_value whole, ad_value *s
     return ad_reshape(w->g, all, AD_TYPE(w->c->real, items * n * s->J, s->N, s->E / s->J));
 }
 
-/* B or C of single rows [B, J N] by head: [B, M, N, 1]. */
-static ad_value for_heads(const work *w, ad_value x) {
-    int64_t items = w->k.items, J = w->s.J, M = w->s.M, N = w->s.N;
-    x = ad_reshape(w->g, x, AD_TYPE(w->c->real, items, J, 1, N, 1));
-    x = ad_broadcast(w->g, x, AD_TYPE(w->c->real, items, J, M / J, N, 1));
-    return ad_reshape(w->g, x, AD_TYPE(w->c->real, items, M, N, 1));
-}
-
 /* The recurrence itself, for one row an item: the state is gone through twice, and stays as it
  * lies. */
 static ad_value step(const work *w, ad_value x, ad_value B, ad_value C, ad_value dt,
                      ad_value *state) {
     ad_graph *g = w->g;
-    int64_t items = w->k.items, M = w->s.M, N = w->s.N, P = w->s.P;
-    ad_type all = AD_TYPE(w->c->real, items, M, N, P), row = AD_TYPE(w->c->real, items, M, 1, P);
-    ad_type one = AD_TYPE(w->c->real, items, M, 1, 1);
+    int64_t items = w->k.items, J = w->s.J, each = w->s.M / J, N = w->s.N, P = w->s.P;
+    int64_t heads = items * w->s.M;
+    ad_type all = AD_TYPE(w->c->real, items, J, each, N, P);
+    ad_type row = AD_TYPE(w->c->real, items, J, each, 1, P);
+    ad_type one = AD_TYPE(w->c->real, items, J, each, 1, 1);
     ad_value rate = ad_neg(g, ad_exp(g, in_rows(w, A_LOG)));
     ad_value keep = ad_reshape(g, ad_exp(g, ad_mul_repeat(g, dt, rate)), one);
     x = ad_reshape(g, x, row);
     ad_value v = ad_mul_repeat(g, x, ad_reshape(g, dt, one));
-    ad_value gain = ad_mul(g, ad_broadcast(g, for_heads(w, B), all), ad_broadcast(g, v, all));
-    *state = ad_add(g, ad_mul_repeat(g, *state, keep), gain);
-    ad_value h = ad_reshape(g, *state, AD_TYPE(w->c->real, items * M, N, P));
-    C = ad_reshape(g, for_heads(w, C), AD_TYPE(w->c->real, items * M, 1, N));
-    ad_value y = ad_reshape(g, infer_matmul(w->c, C, h, false, false), row);
-    ad_value skip = ad_reshape(g, w->w[SKIP], AD_TYPE(w->c->real, 1, M, 1, 1));
-    y = ad_add(g, y, ad_mul_repeat(g, x, skip));
+    B = ad_reshape(g, B, AD_TYPE(w->c->real, items, J, 1, N, 1));
+    C = ad_reshape(g, C, AD_TYPE(w->c->real, items, J, 1, 1, N));
+    C = ad_broadcast(g, C, AD_TYPE(w->c->real, items, J, each, 1, N));
+    ad_value gain = ad_mul(g, ad_broadcast(g, B, all), ad_broadcast(g, v, all));
+    ad_value h = ad_add(g, ad_mul_repeat(g, ad_reshape(g, *state, all), keep), gain);
+    *state = ad_reshape(g, h, AD_TYPE(w->c->real, items, w->s.M, N, P));
+    ad_value y = infer_matmul(w->c, ad_reshape(g, C, AD_TYPE(w->c->real, heads, 1, N)),
+                              ad_reshape(g, h, AD_TYPE(w->c->real, heads, N, P)), false, false);
+    ad_value skip = ad_reshape(g, w->w[SKIP], AD_TYPE(w->c->real, 1, J, each, 1, 1));
+    y = ad_add(g, ad_reshape(g, y, row), ad_mul_repeat(g, x, skip));
     return ad_reshape(g, y, AD_TYPE(w->c->real, items, w->s.E));
 }
 
@@ -291,18 +288,20 @@ static ad_value build(const infer_context *c, int block, infer_memory *memory, a
     ad_value all = infer_linear(c, u, w.w[W_IN]); /* z | x | B | C | dt, or z | x | dt */
     ad_value xBC = columns(&w, all, E, E + (shared ? 0 : 2 * JN));
     if (shared) xBC = beside(&w, 2, xBC, infer_linear(c, u, w.shared));
-    xBC = infer_conv(c, xBC, w.w[CONV], memory->before[TAIL], &memory->after[TAIL]);
-    xBC = ad_silu(g, add_row(&w, xBC, in_rows(&w, CONV_BIAS)));
+    xBC = infer_conv(c, xBC, w.w[CONV], w.w[CONV_BIAS], memory->before[TAIL], &memory->after[TAIL]);
     ad_value dt = columns(&w, all, 2 * E + (shared ? 0 : 2 * JN), w.s.M);
     dt = infer_mask(c, ad_softplus(g, add_row(&w, dt, in_rows(&w, DT_BIAS))));
     memory->after[STATE] = memory->before[STATE];
     ad_value y =
         (c->rows == 1 ? step : scan)(&w, columns(&w, xBC, 0, E), columns(&w, xBC, E, JN),
                                      columns(&w, xBC, E + JN, JN), dt, &memory->after[STATE]);
-    y = ad_mul(g, y, ad_silu(g, columns(&w, all, 0, E)));
-    y = ad_reshape(g, y, AD_TYPE(c->real, R, w.s.J, E / w.s.J));
+    ad_type by_group = AD_TYPE(c->real, R, w.s.J, E / w.s.J);
+    y = ad_mul(g, ad_reshape(g, y, by_group),
+               ad_silu(g, ad_reshape(g, columns(&w, all, 0, E), by_group)));
     y = ad_rms_norm_split(g, y, AD_NONE, shared ? c->ranks : 1, INFER_MIXER_EPS);
-    y = ad_mul_repeat(g, ad_reshape(g, y, AD_TYPE(c->real, R, E)), in_rows(&w, NORM));
+    by_group.dim[0] = 1;
+    y = ad_mul_repeat(g, y, ad_reshape(g, w.w[NORM], by_group));
+    y = ad_reshape(g, y, AD_TYPE(c->real, R, E));
     return infer_sum(c, infer_linear(c, y, w.w[W_OUT]));
 }
 

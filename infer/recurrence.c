@@ -51,26 +51,53 @@ static ad_value last_rows(const infer_context *c, int64_t before) {
     return chosen;
 }
 
-ad_value infer_conv(const infer_context *c, ad_value u, ad_value weight, ad_value tail,
-                    ad_value *next) {
+/* The last X-1 rows that are tokens of tail and u, which `all` has behind one another. */
+static ad_value next_tail(const infer_context *c, ad_value tail, ad_value u, ad_value all) {
+    int64_t before = ad_type_at(c->graph, tail).dim[1];
+    if (ad_is_value(c->valid)) return ad_matmul(c->graph, last_rows(c, before), all, false, false);
+    if (c->rows > 1) return ad_slice(c->graph, all, 1, c->rows, before);
+    if (before == 1) return u;
+    tail = ad_slice(c->graph, tail, 1, 1, before - 1);
+    return ad_concat(c->graph, 2, (ad_value[]){tail, u}, 1);
+}
+
+ad_value infer_conv(const infer_context *c, ad_value u, ad_value weight, ad_value bias,
+                    ad_value tail, ad_value *next) {
     ad_graph *g = c->graph;
     if (!ad_is_value(u) || !ad_is_value(weight)) return *next = AD_POISON;
     ad_type taps = ad_type_at(g, weight);
     int64_t before = taps.dim[0] - 1, width = taps.dim[1];
     ad_type rows = AD_TYPE(c->real, c->batch, c->rows, width), one = AD_TYPE(c->real, 1, 1, width);
-    ad_value all = ad_concat(g, 2, (ad_value[]){tail, ad_reshape(g, u, rows)}, 1), y = AD_NONE;
-    *next = ad_is_value(c->valid) ? ad_matmul(g, last_rows(c, before), all, false, false)
-                                  : ad_slice(g, all, 1, c->rows, before);
+    u = ad_reshape(g, u, rows);
+    ad_value all = ad_concat(g, 2, (ad_value[]){tail, u}, 1), y = AD_NONE;
+    *next = next_tail(c, tail, u, all);
     for (int64_t j = 0; j <= before; j++) {
+        /* of a single row each tap sees a row that lies somewhere already */
+        ad_value seen = c->rows > 1  ? ad_slice(g, all, 1, j, c->rows)
+                        : j < before ? ad_slice(g, tail, 1, j, 1)
+                                     : u;
         ad_value tap = ad_reshape(g, ad_slice(g, weight, 0, j, 1), one);
-        ad_value term = ad_mul(g, ad_slice(g, all, 1, j, c->rows), ad_broadcast(g, tap, rows));
+        ad_value term = ad_mul(g, seen, ad_broadcast(g, tap, rows));
         y = j ? ad_add(g, y, term) : term;
     }
-    return ad_reshape(g, y, AD_TYPE(c->real, c->batch * c->rows, width));
+    if (ad_is_value(bias)) y = ad_add(g, y, ad_broadcast(g, ad_reshape(g, bias, one), rows));
+    return ad_reshape(g, ad_silu(g, y), AD_TYPE(c->real, c->batch * c->rows, width));
 }
 
 ad_value infer_mask(const infer_context *c, ad_value x) {
-    return ad_is_value(c->valid) ? ad_mul_repeat(c->graph, x, infer_vary(c, c->valid)) : x;
+    if (!ad_is_value(c->valid) || !ad_is_value(x)) return x;
+    ad_type row = ad_type_at(c->graph, x);
+    for (int axis = 1; axis < row.rank; axis++) row.dim[axis] = 1;
+    return ad_mul_repeat(c->graph, x, ad_reshape(c->graph, infer_vary(c, c->valid), row));
+}
+
+ad_value infer_outer(const infer_context *c, ad_value a, ad_value b) {
+    if (!ad_is_value(a) || !ad_is_value(b)) return AD_POISON;
+    ad_type left = ad_type_at(c->graph, a), right = ad_type_at(c->graph, b);
+    if (left.dim[1] > 1) return infer_matmul(c, a, b, true, false);
+    ad_type all = AD_TYPE(c->real, left.dim[0], left.dim[2], right.dim[2]);
+    a = ad_reshape(c->graph, a, AD_TYPE(c->real, left.dim[0], left.dim[2], 1));
+    return ad_mul(c->graph, ad_broadcast(c->graph, a, all), ad_broadcast(c->graph, b, all));
 }
 
 ad_value infer_decay(const infer_context *c, ad_value sums) {

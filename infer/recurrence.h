@@ -25,12 +25,17 @@ ad_value infer_swap(const infer_context *context, ad_value x);
 ad_value infer_matmul(const infer_context *context, ad_value a, ad_value b, bool transpose_a,
                       bool transpose_b);
 
-/* y_t = sum of weight[j] u_{t-X+1+j} over j < X, rows before the first from the tail. u [B R, W],
- * weight [X, W], tail [B, X-1, W] -> [B R, W]; *next: the tail after the rows that are tokens. */
-ad_value infer_conv(const infer_context *context, ad_value u, ad_value weight, ad_value tail,
-                    ad_value *next);
+/* a^T b by item: a [I, R, m], b [I, R, n] -> [I, m, n]. Of a single row no product: what it is
+ * added to is then gone through once. */
+ad_value infer_outer(const infer_context *context, ad_value a, ad_value b);
 
-/* x [B R, W], 0 in rows that are no tokens. Like the convolution for what ranks have in parts. */
+/* y_t = silu(bias + sum of weight[j] u_{t-X+1+j} over j < X), rows before the first from the tail.
+ * u [B R, W], weight [X, W], bias [W] or AD_NONE, tail [B, X-1, W] -> [B R, W]; *next: the tail
+ * after the rows that are tokens. */
+ad_value infer_conv(const infer_context *context, ad_value u, ad_value weight, ad_value bias,
+                    ad_value tail, ad_value *next);
+
+/* x [B R, ...], 0 in rows that are no tokens. Like the convolution for what ranks have in parts. */
 ad_value infer_mask(const infer_context *context, ad_value x);
 
 /* e^(c_t - c_s) for s <= t, else 0: c [I, Q] -> [I, Q, Q]. */

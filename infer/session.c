@@ -59,8 +59,13 @@ static int add(outputs *list, ad_value value) {
 }
 
 static kern_status compile(infer_session *s, session_part *part, outputs *list) {
-    part->carried = list->count;
-    for (int c = part->body.fast; c < part->body.carries; c++) add(list, part->body.carry[c].out);
+    int fast = part->body.fast, carries = part->body.carries - fast;
+    const infer_carry *carry = part->body.carry + fast;
+    part->carried = kern_array(carries, sizeof *part->carried);
+    for (int c = 0; c < carries; c++) {
+        bool stays = carry[c].out.node == carry[c].in.node && carry[c].out.out == carry[c].in.out;
+        part->carried[c].output = stays ? -1 : add(list, carry[c].out);
+    }
     part->fresh = list->count;
     for (int i = 0; i < part->body.histories; i++) add(list, part->body.history[i].fresh);
     ad_value *past = kern_array(part->body.histories, sizeof *past);
@@ -78,6 +83,9 @@ static kern_status compile(infer_session *s, session_part *part, outputs *list) 
     kern_status status = ad_plan_compile(&part->plan, part->body.graph, &spec);
     free(past);
     if (status != KERN_OK) return status;
+    for (int c = 0; c < carries; c++)
+        part->carried[c].over = part->carried[c].output >= 0 &&
+                                ad_plan_over(part->plan, part->carried[c].output, carry[c].in);
     size_t bytes = ad_plan_arena_bytes(part->plan);
     if (bytes > s->arena_bytes) s->arena_bytes = bytes;
     return KERN_OK;
@@ -236,6 +244,7 @@ void infer_session_destroy(infer_session *s) {
     for (int i = 0; i < SESSION_PARTS; i++) {
         if (!s->part[i].body.graph) continue;
         ad_plan_destroy(s->part[i].plan);
+        free(s->part[i].carried);
         infer_part_clear(&s->part[i].body);
     }
     infer_parameters_destroy(s->parameters);
@@ -305,10 +314,9 @@ void infer_session_reset(infer_session *s) {
     }
     infer_session_round(s);
     infer_session_bind(s);
-    for (int i = 0; i < s->states; i++) s->state[i].used = 0;
+    for (int i = 0; i < s->states; i++) s->state[i].used = s->state[i].begin = s->state[i].now = 0;
     for (int suffix = 0; suffix < 2; suffix++) {
-        session_carries *c = &s->carries[suffix];
-        c->begin = c->now = 0;
+        const session_carries *c = &s->carries[suffix];
         if (c->bytes)
             s->spec.device->zero(s->spec.device->stream, c->copy[0], c->bytes, c->bytes, 1);
     }

@@ -98,12 +98,12 @@ static void add_carry(session_entries *list, const infer_session *s, const sessi
     const infer_mixer_state *about = &state->about;
     char before[NAME];
     if (position == 0) return; /* zeros */
-    add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : c->now] + state->at, about->dim[0],
-             about->rank - 1, about->dim + 1);
+    add_rows(list, name, s->real, c->copy[load ? LOADED_NOW : state->now] + state->at,
+             about->dim[0], about->rank - 1, about->dim + 1);
     divide(list, s, about->placing, &about->split, 0);
     if (!keeps_begin(s, state)) return;
     snprintf(before, NAME, "%.80s_before", name);
-    add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : c->begin] + state->at,
+    add_rows(list, before, s->real, c->copy[load ? LOADED_BEGIN : state->begin] + state->at,
              about->dim[0], about->rank - 1, about->dim + 1);
     divide(list, s, about->placing, &about->split, 0);
 }

@@ -238,12 +238,12 @@ kern_status infer_session_load(infer_session *s, const char *path, const char *i
     TRY(kern_comm_meet(s->spec.tensor ? s->spec.tensor : kern_comm_alone(), status));
     infer_session_reset(s);
     for (int i = 0; i < list.count; i++) infer_session_load_entry(s, &list.item[i], tensor[i]);
-    for (int i = 0; i < s->states; i++)
-        s->state[i].used = infer_session_kept_rows(s, &s->state[i], found.position, found.pending);
-    for (int suffix = 0; suffix < 2; suffix++) {
-        session_carries *c = &s->carries[suffix];
-        c->now = found.position ? LOADED_NOW : 0;
-        c->begin = suffix && infer_session_fast(s) ? LOADED_BEGIN : c->now;
+    for (int i = 0; i < s->states; i++) {
+        session_state *state = &s->state[i];
+        state->used = infer_session_kept_rows(s, state, found.position, found.pending);
+        state->begin = state->now = found.position ? LOADED_NOW : 0;
+        if (infer_session_fast(s) && conf_suffix_block(s->spec.conf, state->block))
+            state->begin = LOADED_BEGIN;
     }
     infer_session_round(s);
     TRY(kern_finish(s->spec.device->stream)); /* the file is closed */

@@ -83,22 +83,38 @@ static void bind_histories(infer_session *s, session_part *part, int64_t positio
     }
 }
 
+static bool is_carry_of(const session_state *state, const session_part *part) {
+    return !state->about.history && state->block >= part->first && state->block < part->last;
+}
+
 /* What mixers carry: a whole chunk, and all of the prefix, goes on from a chunk's beginning; a
- * piece from the last piece's end. Returns the copy that is written. */
-static int bind_carries(infer_session *s, session_part *part, bool piece) {
-    const infer_part *body = &part->body;
+ * piece from the last piece's end. A piece leaves a beginning alone from which a step will read. */
+static void bind_carries(infer_session *s, session_part *part, bool piece) {
     const session_carries *c = &s->carries[part->suffix];
-    int from = piece ? c->now : c->begin, to = 0, next = body->fast;
-    while (to == c->begin || to == c->now) to++;
+    const infer_carry *carry = part->body.carry + part->body.fast;
+    const session_carried *carried = part->carried;
     for (int i = 0; i < s->states; i++) {
-        const session_state *state = &s->state[i];
-        if (state->about.history || state->block < part->first || state->block >= part->last)
-            continue;
-        ad_plan_bind(part->plan, body->carry[next].in, c->copy[from] + state->at);
-        ad_plan_bind_output(part->plan, part->carried + next++ - body->fast,
-                            c->copy[to] + state->at);
+        session_state *state = &s->state[i];
+        if (!is_carry_of(state, part)) continue;
+        int from = state->next = piece ? state->now : state->begin;
+        bool kept = piece && infer_session_fast(s) && from == state->begin;
+        if (carried->output >= 0 && (!carried->over || kept))
+            for (state->next = 0; state->next == state->begin || state->next == state->now;)
+                state->next++;
+        ad_plan_bind(part->plan, carry++->in, c->copy[from] + state->at);
+        if (carried->output >= 0)
+            ad_plan_bind_output(part->plan, carried->output, c->copy[state->next] + state->at);
+        carried++;
     }
-    return to;
+}
+
+static void hand_on(infer_session *s, const session_part *part, bool piece) {
+    for (int i = 0; i < s->states; i++) {
+        session_state *state = &s->state[i];
+        if (!is_carry_of(state, part)) continue;
+        state->now = state->next;
+        if (!piece) state->begin = state->next;
+    }
 }
 
 /* Says which rows of a piece are tokens, where its mixers ask. */
@@ -145,12 +161,11 @@ static kern_status run(infer_session *s, session_part *part, int64_t position, i
     }
     bind_histories(s, part, position, back);
     bind_valid(s, part, tokens);
-    int written = bind_carries(s, part, piece);
+    bind_carries(s, part, piece);
     kern_status status = ad_plan_run(part->plan, s->arena);
     if (status != KERN_OK) return status;
     if (part->token) append(s, part);
-    s->carries[part->suffix].now = written;
-    if (!piece) s->carries[part->suffix].begin = written;
+    hand_on(s, part, piece);
     return KERN_OK;
 }
 
@@ -310,7 +325,7 @@ static kern_status finish_chunk(infer_session *s, int32_t next) {
         target[s->chunk - 1] = next;
         TRY(run_chunk(s, 0, target, s->position - s->chunk, s->chunk));
     }
-    s->carries[1].begin = s->carries[1].now;
+    for (int i = 0; i < s->states; i++) s->state[i].begin = s->state[i].now;
     s->pending = 0;
 done:
     return status;

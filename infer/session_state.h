@@ -6,6 +6,12 @@
 #include "infer/body.h"
 #include "infer/session.h"
 
+/* What a part makes of a mixer's carry. */
+typedef struct {
+    int output; /* -1: it leaves it as it was */
+    bool over;  /* may be written where it was read */
+} session_carried;
+
 /* A compiled piece of the model that reads `rows` rows. */
 typedef struct {
     infer_part body;
@@ -20,12 +26,14 @@ typedef struct {
     ad_value h, weight, rate;
     /* Its outputs: the main one (rows, logits or losses); with `nll` losses too; with fast weights
      * carried their gradient's norm and the next ones, and these rounded; then what mixers carry
-     * and the histories. */
-    int nll, loss, norm, next, next_rounded, carried, fresh;
+     * (below) and the histories. */
+    int nll, loss, norm, next, next_rounded, fresh;
+    session_carried *carried; /* [body.carries - body.fast] */
 } session_part;
 
 /* What a mixer hands on. A history: `used` rows of `capacity`, the newest last. A carry: its place
- * in each copy of those of its part. */
+ * in each copy of those of its part, and the copies that have it as it was at the chunk's beginning
+ * and as it is; with the next one while a part runs. */
 typedef struct {
     infer_mixer_state about;
     int block;
@@ -34,16 +42,17 @@ typedef struct {
     int64_t capacity, used;
     void *rows;
     size_t at;
+    int begin, now, next;
 } session_state;
 
 /* Copies of the carries of the prefix or the suffix. The step on a chunk reads it again, so they
  * stay as they were at its beginning until it has been taken; a piece of a chunk goes on from where
- * the last one ended. What is written is neither of both. In the prefix both are the same. */
+ * the last one ended. What is written is neither of both, or lies over what nobody reads again. In
+ * the prefix both are the same. */
 enum { COPIES = 3 };
 typedef struct {
     size_t bytes;
     char *copy[COPIES];
-    int begin, now;
 } session_carries;
 
 enum {

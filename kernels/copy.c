@@ -155,6 +155,18 @@ static void copy_transposed(const layout *l, char *dst, const char *src, size_t 
     }
 }
 
+/* The i-th of the pieces, each of RUN_BYTES at most, of which a run has so many. */
+static void copy_piece(const layout *l, char *dst, const char *src, size_t bytes, int64_t pieces,
+                       int64_t i) {
+    int last = l->axes - 1;
+    int64_t d, s, piece = RUN_BYTES / (int64_t)bytes, begin = i % pieces * piece;
+    find_offsets(l, last, i / pieces, &d, &s);
+    d += begin * l->dst[last];
+    s += begin * l->src[last];
+    copy_run(dst + d * (int64_t)bytes, l->dst[last], src + s * (int64_t)bytes, l->src[last],
+             kern_min(piece, l->shape[last] - begin), bytes);
+}
+
 void kern_copy_strided(void *dst, const int64_t *dst_stride, const void *src,
                        const int64_t *src_stride, const int64_t *shape, int rank, size_t bytes) {
     ASSERT(bytes == 2 || bytes == 4 || bytes == 8);
@@ -166,16 +178,12 @@ void kern_copy_strided(void *dst, const int64_t *dst_stride, const void *src,
         copy_transposed(&l, dst, src, bytes, parallel);
         return;
     }
-    int64_t extent = l.shape[last], piece = RUN_BYTES / (int64_t)bytes;
-    int64_t pieces = kern_divide_up(extent, piece), items = count_of(&l, last) * pieces;
-#pragma omp parallel for schedule(static) if (parallel)
-    for (int64_t i = 0; i < items; i++) {
-        int64_t d, s, begin = i % pieces * piece;
-        find_offsets(&l, last, i / pieces, &d, &s);
-        d += begin * l.dst[last];
-        s += begin * l.src[last];
-        copy_run((char *)dst + d * (int64_t)bytes, l.dst[last],
-                 (const char *)src + s * (int64_t)bytes, l.src[last],
-                 extent - begin < piece ? extent - begin : piece, bytes);
+    int64_t pieces = kern_divide_up(l.shape[last], RUN_BYTES / (int64_t)bytes);
+    int64_t items = count_of(&l, last) * pieces;
+    if (!parallel) {
+        for (int64_t i = 0; i < items; i++) copy_piece(&l, dst, src, bytes, pieces, i);
+        return;
     }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < items; i++) copy_piece(&l, dst, src, bytes, pieces, i);
 }

@@ -119,20 +119,20 @@ static kern_few_task task_of(const kern_matmul_shape *s, const kern_few_cut *cut
 
 static void add_f32(float *c, const float *sums, int64_t parts, int64_t stride, int64_t n,
                     bool accumulate) {
-    for (int64_t j = 0; j < n; j++) {
-        float sum = sums[j];
-        for (int64_t part = 1; part < parts; part++) sum += sums[part * stride + j];
-        c[j] = accumulate ? c[j] + sum : sum;
-    }
+    float sum[ADDED];
+    for (int64_t j = 0; j < n; j++) sum[j] = sums[j];
+    for (int64_t part = 1; part < parts; part++)
+        for (int64_t j = 0; j < n; j++) sum[j] += sums[part * stride + j];
+    for (int64_t j = 0; j < n; j++) c[j] = accumulate ? c[j] + sum[j] : sum[j];
 }
 
 static void add_f64(double *c, const double *sums, int64_t parts, int64_t stride, int64_t n,
                     bool accumulate) {
-    for (int64_t j = 0; j < n; j++) {
-        double sum = sums[j];
-        for (int64_t part = 1; part < parts; part++) sum += sums[part * stride + j];
-        c[j] = accumulate ? c[j] + sum : sum;
-    }
+    double sum[ADDED];
+    for (int64_t j = 0; j < n; j++) sum[j] = sums[j];
+    for (int64_t part = 1; part < parts; part++)
+        for (int64_t j = 0; j < n; j++) sum[j] += sums[part * stride + j];
+    for (int64_t j = 0; j < n; j++) c[j] = accumulate ? c[j] + sum[j] : sum[j];
 }
 
 /* A run of one row of c from the sums of its parts. */

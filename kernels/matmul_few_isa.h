@@ -98,9 +98,41 @@ INLINE void add_groups(const kern_few_task *t, bool bf16, int depth, int64_t p) 
         }
 }
 
+/* At most a vector of columns from j on, of rows i, i + 1, .. of a: the sums stay in registers
+ * while all of b goes by. Lanes beyond the columns take what lies there. */
+INLINE void add_narrow(const kern_few_task *t, bool bf16, int m, int64_t i, int64_t j) {
+    int64_t count = t->n - j < LANES ? t->n - j : LANES, end = (t->k - 1) * t->b_row + t->n;
+    real *c = (real *)t->c + i * t->c_row + j;
+    vec sum[GROUP];
+#pragma GCC unroll 4
+    for (int g = 0; g < m; g++)
+        sum[g] = t->accumulate ? vec_load_some(c + g * t->c_row, 0, count, false) : (vec){0};
+    for (int64_t p = 0, at = j; p < t->k; p++, at += t->b_row) {
+        vec w = vec_load_some(t->b, at, at + LANES <= end ? LANES : count, bf16);
+#pragma GCC unroll 4
+        for (int g = 0; g < m; g++)
+            sum[g] = vec_fused(vec_splat(element(t->a, (i + g) * t->a_row + p, bf16)), w, sum[g]);
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < m; g++) vec_store_some(c + g * t->c_row, sum[g], count);
+}
+
+INLINE void add_narrow_groups(const kern_few_task *t, bool bf16, int64_t j) {
+    for (int64_t i = 0; i < t->m; i += GROUP) switch (t->m - i) {
+        case 1: add_narrow(t, bf16, 1, i, j); break;
+        case 2: add_narrow(t, bf16, 2, i, j); break;
+        case 3: add_narrow(t, bf16, 3, i, j); break;
+        default: add_narrow(t, bf16, GROUP, i, j);
+        }
+}
+
 INLINE void add_rows(const kern_few_task *t, bool bf16) {
     real *c = t->c;
     int64_t p = 0;
+    if (t->n < 2 * LANES) {
+        for (int64_t j = 0; j < t->n; j += LANES) add_narrow_groups(t, bf16, j);
+        return;
+    }
     for (int64_t i = 0; !t->accumulate && i < t->m; i++)
         memset(c + i * t->c_row, 0, (size_t)t->n * sizeof *c);
     if (t->m <= 2 || VEC_BYTES == 64) /* or registers do not hold as much of a */

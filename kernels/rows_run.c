@@ -237,27 +237,30 @@ static bool has_alias(const kern_rows *rows, void *const *operand) {
     return false;
 }
 
-static bool is_variant(const variant *v, const int *same, int operands) {
-    return !memcmp(v->same, same, (size_t)operands * sizeof *same);
+static int first_same(void *const *operand, int i) {
+    int first = 0;
+    while (operand[first] != operand[i]) first++;
+    return first;
+}
+
+static bool is_variant(const variant *v, void *const *operand, int operands) {
+    for (int i = 0; i < operands; i++)
+        if (v->same[i] != first_same(operand, i)) return false;
+    return true;
 }
 
 /* The plan for operands that share memory as these do. Results do not depend on the plan. */
 static const kern_row_plan *plan_for(const kern_rows *rows, void *const *operand) {
     if (!has_alias(rows, operand)) return &rows->plan;
     int operands = rows->shaped.program.operands;
-    int *same = kern_array(operands, sizeof *same);
-    for (int i = 0; i < operands; i++)
-        while (operand[same[i]] != operand[i]) same[i]++;
     variant **list = (variant **)&rows->variants, *head = __atomic_load_n(list, __ATOMIC_ACQUIRE);
     variant *found = head;
-    while (found && !is_variant(found, same, operands)) found = found->next;
-    if (found) {
-        free(same);
-        return found->best;
-    }
+    while (found && !is_variant(found, operand, operands)) found = found->next;
+    if (found) return found->best;
     variant *made = kern_array(1, sizeof *made);
-    made->same = same;
-    kern_row_plan_make(&made->plan, &rows->shaped.shape, &rows->shaped.program, same);
+    made->same = kern_array(operands, sizeof *made->same);
+    for (int i = 0; i < operands; i++) made->same[i] = first_same(operand, i);
+    kern_row_plan_make(&made->plan, &rows->shaped.shape, &rows->shaped.program, made->same);
     bool fits = made->plan.thread_bytes <= rows->thread_bytes;
     made->best = fits ? &made->plan : &rows->safe;
     do made->next = head;
@@ -276,13 +279,18 @@ static void run_share(const kern_rows *rows, const kern_row_plan *plan, void *co
 }
 
 /* The team has all threads also where there are fewer shares: for a smaller one OpenMP would end
- * threads, and start them again for the next. */
+ * threads, and start them again for the next. A team of one it would make anew each time, which
+ * takes as long as a short program. */
 void kern_rows_run(const kern_rows *rows, void *const *operand, void *workspace) {
     const kern_row_plan *plan = plan_for(rows, operand);
     int shares = threads_for(rows, omp_get_max_threads());
-#pragma omp parallel for schedule(static) if (shares > 1)
-    for (int share = 0; share < shares; share++)
-        run_share(rows, plan, operand, workspace, share, shares);
+    if (shares == 1) {
+        run_share(rows, plan, operand, workspace, 0, 1);
+    } else {
+#pragma omp parallel for schedule(static)
+        for (int share = 0; share < shares; share++)
+            run_share(rows, plan, operand, workspace, share, shares);
+    }
     for (int i = 0; i < plan->sums; i++)
         if (!plan->sum[i].direct) combine_sum(rows, &plan->sum[i], operand, workspace);
 }

@@ -238,6 +238,49 @@ static void test_update_in_place(void **state) {
     world_end(&w);
 }
 
+/* Which outputs may lie where an input does; those that may are the same there. */
+static void test_output_over_an_input(void **state) {
+    (void)state;
+    enum { N = 40, CASES = 7, SIZE = N * N };
+    world w;
+    world_begin(&w, KERN_F64, SEED);
+    ad_graph *g = w.graph;
+    ad_type all = AD_TYPE(KERN_F64, N, N);
+    ad_value h = matrix(&w, N, N), a = matrix(&w, N, N), row = matrix(&w, 1, N);
+    ad_value seen = ad_matmul(g, a, h, false, false);
+    ad_value first = ad_broadcast(g, ad_slice(g, h, 0, 0, 1), all);
+    ad_value twice = ad_scale(g, h, 2);
+    const struct {
+        ad_value out;
+        bool over;
+    } cases[CASES] = {
+        {ad_add(g, ad_mul_repeat(g, h, row), seen), true}, /* a program that reads it last */
+        {ad_matmul(g, seen, a, false, false), true},       /* nobody reads it any more */
+        {seen, false},                                     /* a product reads it meanwhile */
+        {ad_transpose(g, h, (int[]){1, 0}), false},        /* so does a copy, elsewhere */
+        {ad_add(g, h, first), false},                      /* a program, elsewhere, too */
+        {ad_add(g, ad_scale(g, first, 3), a), false},      /* or only there */
+        {ad_concat(g, 2, (ad_value[]){h, h}, 0), false}};  /* it is larger */
+    runner *r = malloc(sizeof *r);
+    for (int i = 0; i < CASES; i++) {
+        ad_plan_output output = {cases[i].out, AD_WRITE};
+        runner_begin(r, &w, (ad_plan_spec){.outputs = 1, .output = &output});
+        assert_int_equal(ad_plan_over(r->plan, 0, h), cases[i].over);
+        double *apart = cases[i].over ? runner_run(r) : NULL;
+        ad_plan_bind_output(r->plan, 0, r->in[0]);
+        if (apart) assert_int_equal(runner_try(r), KERN_OK);
+        if (apart) assert_memory_equal(apart, r->in[0], SIZE * sizeof *apart);
+        free(apart);
+        runner_end(r);
+    }
+    ad_plan_output both[2] = {{twice, AD_WRITE}, {ad_matmul(g, twice, h, false, false), AD_WRITE}};
+    runner_begin(r, &w, (ad_plan_spec){.outputs = 2, .output = both});
+    assert_false(ad_plan_over(r->plan, 0, h)); /* it is read once more */
+    runner_end(r);
+    free(r);
+    world_end(&w);
+}
+
 /* ---- errors ---- */
 
 static void test_debug_names_the_first_bad_value(void **state) {
@@ -421,6 +464,7 @@ int main(void) {
         cmocka_unit_test(test_cut_of_one_result_of_two),
         cmocka_unit_test(test_bound_views),
         cmocka_unit_test(test_update_in_place),
+        cmocka_unit_test(test_output_over_an_input),
         cmocka_unit_test(test_debug_names_the_first_bad_value),
         cmocka_unit_test(test_more_threads_than_planned),
         cmocka_unit_test(test_refused_views),
