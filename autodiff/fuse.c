@@ -89,11 +89,7 @@ static bool detour(fuser *f, int a, int b) {
 }
 
 void ad_add_member(ad_unit *unit, int node) {
-    if (unit->nodes == unit->capacity) {
-        unit->capacity = unit->capacity ? 2 * unit->capacity : 4;
-        unit->node = realloc(unit->node, (size_t)unit->capacity * sizeof *unit->node);
-        ASSERT(unit->node);
-    }
+    unit->node = kern_grow(unit->node, &unit->capacity, unit->nodes + 1, sizeof *unit->node);
     int m = unit->nodes++;
     for (; m > 0 && unit->node[m - 1] > node; m--) unit->node[m] = unit->node[m - 1];
     unit->node[m] = node;

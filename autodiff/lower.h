@@ -32,7 +32,8 @@ typedef struct {
     /* Members, ascending: nodes that it makes for itself or for others. Those that it stores are
      * its own, by unit_of; others make them too. */
     int *node;
-    int nodes, capacity;
+    int nodes;
+    int64_t capacity;
     bool rows;    /* a row program */
     int instrs;   /* the most instructions that it can come to, whatever it joins */
     int add_from; /* >= 0: the step adds this value into output `add_output` */

@@ -27,8 +27,7 @@ int64_t ad_scan_row_elements(const ad_scan *scan, ad_value value, int64_t rows) 
 /* Appends an output to a growing list; its position, or -1 where there is no value. */
 static int add_output(scan_outputs *list, ad_value value, ad_output_mode mode) {
     if (!ad_is_value(value)) return -1;
-    list->item = realloc(list->item, (size_t)(list->count + 1) * sizeof *list->item);
-    ASSERT(list->item);
+    list->item = kern_grow(list->item, &list->capacity, list->count + 1, sizeof *list->item);
     list->item[list->count] = (ad_plan_output){value, mode};
     return list->count++;
 }

@@ -26,6 +26,7 @@ typedef struct {
 typedef struct {
     ad_plan_output *item;
     int count;
+    int64_t capacity;
 } scan_outputs;
 
 typedef struct {

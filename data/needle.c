@@ -14,8 +14,7 @@ void data_needle_clear(data_needle *sample) {
 
 char *data_needle_prompt(const data_needle *sample) {
     size_t input = strlen(sample->input), prefix = strlen(sample->prefix);
-    char *prompt = malloc(input + prefix + 1);
-    ASSERT(prompt);
+    char *prompt = kern_array((int64_t)(input + prefix + 1), 1);
     memcpy(prompt, sample->input, input);
     memcpy(prompt + input, sample->prefix, prefix + 1);
     return prompt;

@@ -295,8 +295,8 @@ kern_status data_needle_make(data_needle *sample, data_needle_maker *maker,
     maker->built_bytes = 0;
     put_prefix(maker, &d);
     sample->prefix = strdup(maker->built);
-    sample->outputs = calloc(1, sizeof *sample->outputs);
-    ASSERT(sample->input && sample->prefix && sample->outputs);
+    sample->outputs = kern_array(1, sizeof *sample->outputs);
+    ASSERT(sample->input && sample->prefix);
     sample->outputs[sample->output_count++] = strdup(d.value);
     TRY(count_tokens(&sample->position, maker, sample->input,
                      strstr(sample->input, d.needle) + strlen(d.needle) - 1 - strlen(d.value) -

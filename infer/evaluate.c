@@ -21,6 +21,15 @@ infer_bins infer_bins_create(int64_t tokens, int64_t chunk) {
     return bins;
 }
 
+void infer_bins_split(infer_bins *bins, int64_t at) {
+    int bin = 0;
+    while (bins->edge[bin] < at) bin++;
+    ASSERT(bin > 0 && bin <= bins->count && bins->count < INFER_MOST_BINS);
+    if (bins->edge[bin] == at) return;
+    for (int i = ++bins->count; i > bin; i--) bins->edge[i] = bins->edge[i - 1];
+    bins->edge[bin] = at;
+}
+
 /* Of a window: one mean per bin, then that of all positions, then that of the last ones. */
 enum { COLUMNS = 2 };
 

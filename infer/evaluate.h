@@ -23,6 +23,9 @@ typedef struct {
  * apart). C is `chunk`; 1 where there are no chunks. */
 infer_bins infer_bins_create(int64_t tokens, int64_t chunk);
 
+/* Position `at`, 1 .. T-1, begins a bin: the one that held it and others becomes two. */
+void infer_bins_split(infer_bins *bins, int64_t at);
+
 /* A bin for each position: T of them, at most INFER_MOST_BINS. */
 infer_bins infer_bins_by_token(int64_t tokens);
 
@@ -42,6 +45,7 @@ typedef struct {
     const kern_comm *data; /* ranks that divide the windows; NULL: one */
 } infer_evaluation;
 
+/* Arrays are kern_alloc's or kern_array's. */
 typedef struct {
     infer_bins bins;
     int64_t windows, tokens; /* tokens: predictions that count */

@@ -45,8 +45,7 @@ kern_status infer_sampler_create(infer_sampler **result, const infer_sampling *s
     *result = NULL;
     kern_status status = check(sampling);
     if (status != KERN_OK) return status;
-    infer_sampler *s = calloc(1, sizeof *s);
-    ASSERT(s);
+    infer_sampler *s = kern_array(1, sizeof *s);
     s->how = *sampling;
     s->tokens = tokens;
     s->score = calloc((size_t)tokens, sizeof *s->score);

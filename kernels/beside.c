@@ -60,8 +60,7 @@ static void begin(void) {
 
 void kern_beside(kern_stream *stream, void (*run_call)(kern_stream *stream, void *arguments),
                  const void *arguments, size_t bytes) {
-    call *made = malloc(sizeof *made + bytes);
-    ASSERT(made);
+    call *made = kern_array(1, sizeof *made + bytes);
     *made = (call){.stream = stream, .run = run_call};
     memcpy(made->arguments, arguments, bytes);
     if (!queue.there) begin();

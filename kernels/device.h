@@ -134,6 +134,8 @@ const kern_device *kern_device_check(void);
  * operands to 10 bits behind the point), "+cudnn" (attention by cuDNN where it can), from the
  * plug-in libttt_cuda.so; KERN_ERR_CONFIG says what is missing. */
 kern_status kern_device_cuda(const kern_device **device, const char *name);
+/* Whether a device's name asks for cuDNN; the same error for what "cuda" does not take. */
+kern_status kern_device_cuda_cudnn(bool *cudnn, const char *name);
 /* "cuda" is one of several ranks' on this machine from here on: each has the next GPU. */
 void kern_device_cuda_share(int local);
 

@@ -38,6 +38,13 @@ static kern_status parse(kern_cuda_wish *wish, const char *name) {
                      name);
 }
 
+kern_status kern_device_cuda_cudnn(bool *cudnn, const char *name) {
+    kern_cuda_wish wish = {.cudnn = false};
+    kern_status status = strncmp(name, "cuda", 4) ? KERN_OK : parse(&wish, name);
+    *cudnn = wish.cudnn;
+    return status;
+}
+
 kern_status kern_device_cuda(const kern_device **device, const char *name) {
     static const kern_plugin plugin = {"libttt_cuda.so", "TTT_CUDA_PLUGIN", "kern_cuda_open",
                                        "device cuda",

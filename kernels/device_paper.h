@@ -6,8 +6,9 @@
 #include "kernels/device.h"
 #include "kernels/machine.h"
 
-/* Asking for its memory is KERN_ERR_CONFIG. `machine` is borrowed. */
-kern_device *kern_device_paper_create(const kern_machine *machine);
+/* Asking for its memory is KERN_ERR_CONFIG. cudnn: attention is as "cuda+cudnn" has it. `machine`
+ * is borrowed. */
+kern_device *kern_device_paper_create(const kern_machine *machine, bool cudnn);
 void kern_device_paper_destroy(kern_device *device);
 
 #endif

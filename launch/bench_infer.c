@@ -124,8 +124,7 @@ static kern_status read_singly(const bench *b, infer_session *session, const ttt
                                bool inner, const int32_t *token, point *to) {
     kern_status status = KERN_OK;
     int64_t tokens = b->given->tokens, plain = 0, stepped = 0;
-    double *seconds = calloc((size_t)tokens, sizeof *seconds);
-    ASSERT(seconds);
+    double *seconds = kern_array(tokens, sizeof *seconds);
     for (int64_t i = 0; i < tokens; i++) {
         bool step = inner && infer_session_position(session) % conf->inner.chunk == 0;
         double start = kern_seconds();
@@ -224,8 +223,7 @@ static kern_status compare_with_training(bench *b, const ttt_conf *conf, const i
     /* The last chunk's step, too, as a session takes it. */
     TRY(kern_buffer_create(&fast, spec.device, (size_t)layout->elements * kern_dtype_bytes(real),
                            "fast weights"));
-    places = calloc((size_t)parts.fast + 1, sizeof *places);
-    ASSERT(places);
+    places = kern_array(parts.fast + 1, sizeof *places);
     for (int f = 0; f < parts.fast; f++)
         places[f] = (char *)fast.data +
                     (size_t)layout->item[parts.fast_parameter[f]].offset * kern_dtype_bytes(real);
@@ -421,8 +419,7 @@ kern_status launch_bench_reading(const launch_bench_infer *given) {
     TRY(check_place(given));
     if (given->png) TRY(launch_gnuplot_check("pngcairo"));
     TRY(launch_ranks_open(&b.ranks, given->device, launch_ranks_count()));
-    b.point = calloc((size_t)(VARIANTS * b.lengths), sizeof *b.point);
-    ASSERT(b.point);
+    b.point = kern_array(VARIANTS * b.lengths, sizeof *b.point);
     for (int v = 0; v < VARIANTS; v++) TRY(run_variant(&b, v));
     print_table(&b);
     if (given->json) TRY(print_json(&b));

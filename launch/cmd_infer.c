@@ -217,17 +217,16 @@ static kern_status print_json(const inference *all) {
     static const char *const ends[] = {"tokens", "stop", "end_of_text", "interrupted"};
     size_t i;
     json_t *piece, *object = json_object();
-    size_t length = 0;
+    int64_t length = 0, capacity = 0;
     char *text = NULL;
     json_array_foreach(all->text, i, piece) {
-        size_t more = json_string_length(piece);
-        text = realloc(text, length + more + 1);
-        ASSERT(text);
-        memcpy(text + length, json_string_value(piece), more);
+        int64_t more = (int64_t)json_string_length(piece);
+        text = kern_grow(text, &capacity, length + more, 1);
+        memcpy(text + length, json_string_value(piece), (size_t)more);
         length += more;
     }
     infer_session_progress seen = infer_session_seen(all->session);
-    launch_json_set(object, "text", json_stringn(text ? text : "", length));
+    launch_json_set(object, "text", json_stringn(text ? text : "", (size_t)length));
     launch_json_set(object, "end", json_string(ends[all->end]));
     launch_json_set(object, "tokens_read", json_integer(all->read));
     launch_json_set(object, "tokens_written", json_integer(all->written));

@@ -146,10 +146,9 @@ static kern_status ask_run(launch_niah_report *report, launch_niah_samples *samp
     kern_status status = KERN_OK;
     infer_session *session = NULL;
     launch_niah_column *column = &report->column[report->columns++];
-    size_t cells = (size_t)(launch_niah_groups(samples) * (report->plan->depths + 1));
+    int64_t cells = launch_niah_groups(samples) * (report->plan->depths + 1);
     *column = (launch_niah_column){.label = label, .step = run->step, .inner = inner};
-    column->scores = calloc(cells, sizeof *column->scores);
-    ASSERT(column->scores);
+    column->scores = kern_array(cells, sizeof *column->scores);
     TRY(make_session(&session, run, inner, samples));
     infer_needle_model model = {.session = session,
                                 .vocabulary = run->conf->model.vocab,
@@ -219,8 +218,7 @@ static kern_status ask_or_write(launch_niah_samples *samples, const launch_niah_
     if (chosen->write)
         return launch_ranks_rank() ? KERN_OK : launch_niah_write(samples, chosen->write);
     launch_niah_report report = {.samples = samples, .plan = plan, .spec = spec};
-    report.column = calloc((size_t)count * 2, sizeof *report.column);
-    ASSERT(report.column);
+    report.column = kern_array(count * 2, sizeof *report.column);
     status = ask_runs(&report, samples, runs, words, count, chosen);
     if (status == KERN_ERR_INTERRUPTED) launch_niah_print(&report);
     if (status != KERN_OK) goto done;
@@ -274,8 +272,7 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     launch_niah_samples *samples = NULL;
     infer_needle_spec spec = {.answer_tokens = chosen->answer_tokens};
     int64_t *tasks = NULL, *lengths = NULL;
-    launch_trained *runs = calloc((size_t)count, sizeof *runs);
-    ASSERT(runs);
+    launch_trained *runs = kern_array(count, sizeof *runs);
     TRY(check_places(chosen));
     for (int64_t i = 0; i < count; i++)
         TRY(launch_trained_open(&runs[i], words[i], chosen->device, 0));

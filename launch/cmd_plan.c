@@ -362,15 +362,18 @@ static kern_status print_plan_json(const plan *of) {
     return launch_print_json(object);
 }
 
-/* The device that train.device names, or the one on paper that --device does. */
+/* The device that train.device names; or the one on paper that --device does, of which train.device
+ * says whether it attends by cuDNN. */
 static kern_status open_device(plan *to, kern_device **paper, kern_machine *machine,
                                const char *name) {
     kern_status status = KERN_OK;
+    bool cudnn;
     *paper = NULL;
     if (name) {
         TRY(launch_machine_open(machine, name));
+        TRY(kern_device_cuda_cudnn(&cudnn, to->conf->train.device));
         to->paper = true;
-        to->device = *paper = kern_device_paper_create(machine);
+        to->device = *paper = kern_device_paper_create(machine, cudnn);
     } else {
         TRY(kern_device_open(&to->device, to->conf->train.device));
     }

@@ -38,8 +38,7 @@ infer_mean launch_eval_difference(const launch_eval_report *report, int64_t a, i
 }
 
 launch_eval_pair *launch_eval_pairs(int64_t *count, const launch_eval_report *report) {
-    launch_eval_pair *pairs = calloc((size_t)(3 * report->columns), sizeof *pairs);
-    ASSERT(pairs);
+    launch_eval_pair *pairs = kern_array(3 * report->columns, sizeof *pairs);
     *count = 0;
     for (int64_t i = 1; i < report->columns; i++) pairs[(*count)++] = (launch_eval_pair){0, i};
     for (int64_t i = 1; i + 1 < report->columns; i++)

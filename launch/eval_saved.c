@@ -63,10 +63,8 @@ static infer_losses *read_losses(const json_t *object) {
     size_t columns = (size_t)losses->bins.count + 2;
     for (size_t e = 0; e < count; e++)
         losses->bins.edge[e] = json_integer_value(json_array_get(edges, e));
-    ASSERT(kern_alloc((void **)&losses->document, windows * sizeof *losses->document,
-                      "documents") == KERN_OK &&
-           kern_alloc((void **)&losses->loss, windows * columns * sizeof *losses->loss, "losses") ==
-               KERN_OK);
+    losses->document = kern_array(losses->windows, sizeof *losses->document);
+    losses->loss = kern_array((int64_t)(windows * columns), sizeof *losses->loss);
     for (size_t w = 0; w < windows; w++) {
         const json_t *row = json_array_get(rows, w);
         losses->document[w] = json_integer_value(json_array_get(documents, w));

@@ -357,8 +357,7 @@ static kern_status open_runs(evaluation *e, char *const *words) {
         TRY(launch_trained_open(&e->runs[i], words[i], e->chosen->device, e->chosen->tensor));
     tell_apart(e->runs, words, e->count);
     if (e->report.lengths == 0) {
-        e->lengths = calloc(1, sizeof *e->lengths);
-        ASSERT(e->lengths);
+        e->lengths = kern_array(1, sizeof *e->lengths);
         e->lengths[e->report.lengths++] = e->runs[0].conf->train.context;
     }
 done:
@@ -382,9 +381,8 @@ kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *w
                                int64_t count) {
     kern_status status = KERN_OK;
     evaluation e = {.chosen = chosen, .count = count};
-    e.runs = calloc((size_t)count, sizeof *e.runs);
-    e.report.column = calloc((size_t)count * 2, sizeof *e.report.column);
-    ASSERT(e.runs && e.report.column);
+    e.runs = kern_array(count, sizeof *e.runs);
+    e.report.column = kern_array(count * 2, sizeof *e.report.column);
     list_files(&e.outputs, chosen);
     TRY(launch_outputs_check(&e.outputs, chosen->force));
     TRY(open_runs(&e, words));

@@ -31,8 +31,7 @@ static void add_bytes(json_t *line, const char *key, const char *other_key, cons
         launch_json_set(line, key, json_stringn(bytes, (size_t)count));
         return;
     }
-    char *digits = malloc((size_t)(2 * count + 1));
-    ASSERT(digits);
+    char *digits = kern_array(2 * count + 1, 1);
     for (int64_t i = 0; i < count; i++)
         snprintf(digits + 2 * i, 3, "%02x", (unsigned)(unsigned char)bytes[i]);
     launch_json_set(line, other_key, json_string(digits));

@@ -4,7 +4,7 @@
 # exit code is 0 where all passed. Run again, a build that was cut off goes on.
 #   --report FILE  the report (out/gpu_check.txt); its JSON lines go to FILE.jsonl
 #   --parts LIST   only these, with commas between: build, device, kernels, golden, quickstart, ranks,
-#                  bench, sanitizer
+#                  bench, cudnn, sanitizer
 #   --figures NAME what ttt plan --device foretells by; by itself, as the GPU is called
 #   --plugin PATH  another plug-in than the build's libttt_cuda.so, which is not built then
 #   --small        tiny sizes, for a plug-in that only acts as a GPU
@@ -12,9 +12,9 @@
 set -euo pipefail
 
 # The parts and the seconds that each may take, 475 in all; what one leaves is the next one's.
-declare -A limit=([build]=160 [device]=10 [kernels]=55 [golden]=45 [quickstart]=50 [ranks]=45 [bench]=80
-    [sanitizer]=30)
-parts=build,device,kernels,golden,quickstart,ranks,bench,sanitizer
+declare -A limit=([build]=150 [device]=10 [kernels]=50 [golden]=40 [quickstart]=45 [ranks]=40 [bench]=75
+    [cudnn]=40 [sanitizer]=25)
+parts=build,device,kernels,golden,quickstart,ranks,bench,cudnn,sanitizer
 report=out/gpu_check.txt
 figures='' plugin='' small=no
 
@@ -55,7 +55,7 @@ child=
 failed=()
 checks=0
 trap 'rm -rf "$scratch"' EXIT
-trap '[ -z "$child" ] || kill "$child" 2>/dev/null; exit 130' INT TERM
+trap '[ -z "$child" ] || kill "$child" 2>/dev/null; say "\ngpu_check: stopped\n"; exit 130' INT TERM HUP
 
 # shellcheck disable=SC2059  # a format
 say() { printf "$@" | tee -a "$report"; }
@@ -73,24 +73,30 @@ record() {
     [ "$1" != FAILED ] || failed+=("$part: $2")
 }
 
-# attempt WHAT COMMAND...: a check, in what is left of the part's time. What the command prints is in
-# $log, its last lines in the report where it fails; a line "detail: TEXT" of it always is.
+# attempt WHAT COMMAND...: a check, in what is left of the part's time; or in half of it, where another
+# check of the part waits for nothing that this one does (halves=yes), so that one that hangs leaves
+# time for the next. What the command prints is in $log, its last lines in the report where it fails; a
+# line "detail: TEXT" of it always is.
 attempt() {
     local what=$1 start=$SECONDS code=0 left=$((deadline - SECONDS)) why
     shift
-    if [ $left -lt 1 ]; then
+    [ "${halves-}" != yes ] || left=$(((left + 1) / 2))
+    if [ "$left" -lt 1 ]; then
         record FAILED "$what" 0 "no time is left of this part's"
         return 1
     fi
     # In the background, so that Ctrl-C is heard.
-    timeout -k 2 $left "$@" >"$log" 2>&1 </dev/null &
+    timeout -k 2 "$left" "$@" >"$log" 2>&1 </dev/null &
     child=$!
     wait $child || code=$?
     child=
     why=$(sed -n 's/^detail: //p' "$log" | tail -n 1)
     case $code in
         0) record passed "$what" $((SECONDS - start)) "$why"; return ;;
-        124 | 137) why="not done in the $left s that were left" ;;
+        124 | 137)
+            why="not done in the $left s that were left"
+            [ $((SECONDS - start)) -ge "$left" ] || why="ended by a signal, of the system where memory ran out"
+            ;;
         *) why="exit code $code${why:+: $why}" ;;
     esac
     record FAILED "$what" $((SECONDS - start)) "$why"
@@ -110,7 +116,7 @@ tests_of() { # kernels | models
 part_build() {
     local cuda=(-DTTT_CUDA=ON) targets=(ttt json_get ttt_cuda) own
     # For this GPU alone, which takes a fifth of the time.
-    own=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n '1s/[^0-9]//gp') || true
+    own=$(timeout 10 nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n '1s/[^0-9]//gp') || true
     [ -z "$own" ] || cuda+=("-DTTT_CUDA_ARCHITECTURES=$own")
     [ -z "$plugin" ] || { cuda=(); targets=(ttt json_get); }
     attempt "packages" bash launch/install.sh || true
@@ -122,7 +128,7 @@ part_build() {
 
 # The GPU's name, and the figures to foretell by.
 part_device() {
-    local gpu
+    local gpu by
     attempt "the GPU is opened" $ttt plan bench-small train.device=cuda train.memory_limit=0 || return 0
     gpu=$(sed -n 's/^cuda is //p' "$log")
     if [ -z "$figures" ]; then
@@ -134,7 +140,9 @@ part_device() {
             *a100*80gb*) figures=a100-80 ;;
         esac
     fi
-    record passed "it is $gpu" 0 "${figures:+foretold by the figures of $figures}"
+    by="no figures of it are known, so nothing is foretold: --figures"
+    [ -z "$figures" ] || by="foretold by the figures of $figures"
+    record passed "it is $gpu" 0 "$by"
     if command -v nvidia-smi >/dev/null; then
         attempt "driver" bash -o pipefail -c 'nvidia-smi --format=csv,noheader \
             --query-gpu=name,compute_cap,memory.total,driver_version | sed "s/^/detail: /"' || true
@@ -142,7 +150,7 @@ part_device() {
 }
 
 part_kernels() {
-    local name names
+    local name names halves=yes
     names=$(tests_of kernels)
     [ $small = no ] || names=$(grep -xE 'test_device_(move|stream)' <<<"$names" || true)
     [ -n "$names" ] || record FAILED "CTest's entries" 0 "there is none for the device"
@@ -156,10 +164,27 @@ part_golden() {
         attempt "test_golden, two files" build/tests/test_golden "$scratch/golden" || true
         return
     fi
-    local name names
+    local name names halves=yes
     names=$(tests_of models)
     [ -n "$names" ] || record FAILED "CTest's entries" 0 "there is none for the device"
     for name in $names; do attempt "$name" "build/tests/$name" || true; done
+}
+
+# pack_texts: the project's own source, as what the quick start trains on.
+pack_texts() {
+    [ ! -e "$scratch/valid.h5" ] || return 0
+    cat kernels/*.[ch] >"$scratch/train.txt"
+    cat autodiff/*.[ch] >"$scratch/valid.txt"
+    attempt "texts" $ttt pack --out "$scratch/train.h5" "$scratch/train.txt" &&
+        attempt "texts to validate by" $ttt pack --out "$scratch/valid.h5" --split validation \
+            "$scratch/valid.txt"
+}
+
+# four_steps PRECISION DEVICE: of the quick start, whose losses go to PRECISION-DEVICE.losses.
+four_steps() {
+    attempt "4 steps in $1 on $2" $ttt train quickstart "run.dir=$scratch/$1-$2" "${words[@]}" \
+        train.precision="$1" train.device="$2" || return 1
+    losses "$scratch/$1-$2"
 }
 
 # How far losses of the quick start may be apart, of which the devices compute all but the order of sums
@@ -195,22 +220,13 @@ alike() {
         }' "$scratch/losses" || true
 }
 
-# A few steps of the quick start on the project's own source, by both devices.
+# A few steps of the quick start by both devices.
 part_quickstart() {
-    local precision device words
+    local precision words
     words_of_steps
-    cat kernels/*.[ch] >"$scratch/train.txt"
-    cat autodiff/*.[ch] >"$scratch/valid.txt"
-    attempt "texts" $ttt pack --out "$scratch/train.h5" "$scratch/train.txt" &&
-        attempt "texts to validate by" $ttt pack --out "$scratch/valid.h5" --split validation \
-            "$scratch/valid.txt" || return 0
+    pack_texts || return 0
     for precision in f64 f32 bf16; do
-        for device in cpu cuda; do
-            attempt "4 steps in $precision on $device" $ttt train quickstart \
-                "run.dir=$scratch/$precision-$device" "${words[@]}" train.precision=$precision \
-                train.device=$device || continue 2
-            losses "$scratch/$precision-$device"
-        done
+        four_steps $precision cpu && four_steps $precision cuda || continue
         alike "their losses in $precision" "$scratch/$precision-cpu" "$scratch/$precision-cuda" \
             "$(bound_of $precision)"
     done
@@ -219,7 +235,7 @@ part_quickstart() {
 # Two GPUs by NCCL: what ranks do together, and the steps of the part before on either axis.
 part_ranks() {
     local gpus words tensor
-    $ttt plan bench-small train.device=cuda:1023 >"$log" 2>&1 || true
+    timeout 10 $ttt plan bench-small train.device=cuda:1023 >"$log" 2>&1 || true
     gpus=$(sed -n 's/.*there [a-z]* \([0-9]*\) GPU.*/\1/p' "$log")
     if [ $small = no ] && [ "${gpus:-0}" -lt 2 ]; then
         record "left out" "several GPUs" 0 "there is ${gpus:-none}"
@@ -250,14 +266,15 @@ rows() {
     build/tests/json_get . peak_fraction <"$1" | sed 's/^/of the peak\t/'
 }
 
-# step NAME CONFIG [KEY=VALUE...]: foretells and times a training step. Leaves NAME.measured and, where
+# step NAME CONFIG [KEY=VALUE...]: foretells and times a training step on $device (cuda). Leaves NAME.measured and, where
 # there are figures, NAME.foretold, each one JSON object.
 step() {
     local name=$1 foretold=null measured label=("${@:2}")
     shift
     set -- "$@" ${tiny[@]+"${tiny[@]}"}
     if [ -n "$figures" ]; then
-        attempt "foretold: ${label[*]}" $ttt plan "$@" --device "$figures" --json || return 0
+        attempt "foretold: ${label[*]}" $ttt plan "$@" train.device="${device:-cuda}" --device "$figures" \
+            --json || return 0
         foretold=$(tail -n 1 "$log")
         if [[ $foretold == *'"fits":false'* ]]; then
             record "left out" "${label[*]}" 0 "it does not fit $figures"
@@ -265,7 +282,7 @@ step() {
         fi
         echo "$foretold" >"$scratch/$name.foretold"
     fi
-    attempt "${label[*]}" $ttt bench step "$@" --device cuda --steps "$steps" --json || return 0
+    attempt "${label[*]}${device:+ on $device}" $ttt bench step "$@" --device "${device:-cuda}" --steps "$steps" --json || return 0
     measured=$(tail -n 1 "$log")
     echo "$measured" >"$scratch/$name.measured"
     printf '{"part":"bench","words":%s,"measured":%s,"foretold":%s}\n' "$(json_text "$*")" \
@@ -284,33 +301,68 @@ step() {
         "$scratch/foretold" "$scratch/measured" | tee -a "$report"
 }
 
-# twins NAME: how much longer its step is than that with full attention, measured and foretold.
+# twins WHAT NAME OTHER: how much longer the first one's step is, measured and foretold.
 twins() {
     local kind ratio texts=()
     for kind in measured foretold; do
-        [ -s "$scratch/$1.$kind" ] && [ -s "$scratch/$1-full.$kind" ] || continue
-        ratio=$(cat "$scratch/$1.$kind" "$scratch/$1-full.$kind" |
+        [ -s "$scratch/$2.$kind" ] && [ -s "$scratch/$3.$kind" ] || continue
+        ratio=$(cat "$scratch/$2.$kind" "$scratch/$3.$kind" |
             build/tests/json_get --numbers . seconds_per_step | paste -s | awk '{ printf "%.2f", $1 / $2 }')
         texts+=("$kind $ratio")
-        printf '{"part":"bench","twins":"%s","kind":"%s","ratio":%s}\n' "$1" $kind "$ratio" >>"$report.jsonl"
+        printf '{"part":"%s","twins":"%s","kind":"%s","ratio":%s}\n' "$part" "$2" $kind "$ratio" \
+            >>"$report.jsonl"
     done
-    [ ${#texts[@]} = 0 ] || say '           %s against full attention: %s\n' "$1" "${texts[*]}"
+    [ ${#texts[@]} = 0 ] || say '           %s: %s\n' "$1" "${texts[*]}"
 }
 
-part_bench() {
-    local steps=3 tiny=() # what --small adds to each
+# How steps are timed: how many, and what --small adds to each.
+size_of_steps() {
+    steps=3 tiny=()
     [ $small = no ] || steps=2 tiny=(model.vocab=260 model.bos=256 model.blocks=2 model.dim=32
         model.heads=2 model.mlp=48 model.window=32 inner.chunk=16 inner.suffix=1 train.context=64
         train.batch=2)
+}
+
+part_bench() {
+    local steps tiny
+    size_of_steps
     step bench-small bench-small train.memory_limit=0
     step bench-small-full bench-small train.memory_limit=0 model.attention=full inner.mode=off
-    twins bench-small
+    twins 'bench-small against full attention' bench-small bench-small-full
     step 125m 125m-e2e-8k train.batch=16
     step 125m-full 125m-full-8k train.batch=16
-    twins 125m
+    twins '125m against full attention' 125m 125m-full
     step 760m 760m-e2e-8k train.batch=8
     step 760m-full 760m-full-8k train.batch=8
-    twins 760m
+    twins '760m against full attention' 760m 760m-full
+}
+
+# How far losses by our attention and by cuDNN's may be apart. Each rounds what a row gives to a key to
+# bf16, in a scale of its own: means over 64 keys are then d = 2^-9 / 8 apart, and of products' operands,
+# which have 2^-8, a part is rounded apart, sqrt(d 2^-8) = 2^-10; 4 standard deviations of 4 blocks.
+cudnn_bound=7.9e-3
+
+# Attention by cuDNN: the kernel's test, steps beside those of our kernels, and their time where cuDNN
+# attends to all rows: in one sequence at a time, which the prefix reads in one piece.
+part_cudnn() {
+    local words steps tiny device
+    words_of_steps
+    size_of_steps
+    if ! timeout 10 $ttt plan bench-small ${tiny[@]+"${tiny[@]}"} train.device=cuda+cudnn >"$log" 2>&1 &&
+        grep -q 'needs cuDNN' "$log"; then
+        record "left out" "cuDNN" 0 "it is not there: libcudnn9-cuda-12 or -13, or TTT_CUDNN=PATH"
+        return
+    fi
+    TTT_TEST_DEVICE=cuda+cudnn halves=yes attempt "test_device_attention" build/tests/test_device_attention \
+        ${tiny[@]+test_no_past} || true
+    pack_texts || return 0
+    [ -s "$scratch/bf16-cuda.losses" ] || four_steps bf16 cuda || return 0
+    four_steps bf16 cuda+cudnn || return 0
+    alike "their losses" "$scratch/bf16-cuda" "$scratch/bf16-cuda+cudnn" $cudnn_bound
+    step 125m-ours 125m-full-8k train.batch=4 train.micro_batch=1
+    device='cuda+cudnn'
+    step 125m-cudnn 125m-full-8k train.batch=4 train.micro_batch=1
+    twins "125m by cuDNN's attention against ours" 125m-cudnn 125m-ours
 }
 
 part_sanitizer() {

@@ -83,12 +83,10 @@ static infer_losses *copy_of(const infer_losses *from) {
     infer_losses *to = kern_array(1, sizeof *to);
     *to = *from;
     to->bytes = NULL;
-    size_t documents = (size_t)from->windows * sizeof *to->document;
-    size_t losses = (size_t)(from->windows * columns) * sizeof *to->loss;
-    ASSERT(kern_alloc((void **)&to->document, documents, "documents") == KERN_OK &&
-           kern_alloc((void **)&to->loss, losses, "losses") == KERN_OK);
-    memcpy(to->document, from->document, documents);
-    memcpy(to->loss, from->loss, losses);
+    to->document = kern_array(from->windows, sizeof *to->document);
+    to->loss = kern_array(from->windows * columns, sizeof *to->loss);
+    memcpy(to->document, from->document, (size_t)from->windows * sizeof *to->document);
+    memcpy(to->loss, from->loss, (size_t)(from->windows * columns) * sizeof *to->loss);
     return to;
 }
 

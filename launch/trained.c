@@ -68,8 +68,7 @@ static kern_status load(void *context, const char *checkpoint) {
     uint32_t crc;
     data_safetensors *file;
     if (!run->layout) run->layout = infer_parameters_create(run->conf);
-    train_tensor *items = calloc((size_t)run->layout->count, sizeof *items);
-    ASSERT(items);
+    train_tensor *items = kern_array(run->layout->count, sizeof *items);
     for (int i = 0; i < run->layout->count; i++) {
         const infer_parameter *p = &run->layout->item[i];
         items[i] = (train_tensor){.name = p->name,

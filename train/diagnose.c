@@ -42,6 +42,22 @@ static kern_status enough_memory(const infer_model *model, const train_gradient 
     return kern_fail(KERN_ERR_MEMORY, "that takes %s, and %s are free", needs, has);
 }
 
+/* Both of these are local: what fails on one tensor rank is met before the others call it. */
+static kern_status create(infer_model **model, train_gradient **gradient,
+                          const infer_model_spec *spec) {
+    kern_status status = KERN_OK;
+    TRY(infer_model_create(model, spec));
+    TRY(train_gradient_create(gradient, *model));
+    TRY(enough_memory(*model, *gradient));
+done:
+    return status;
+}
+
+static kern_status allocate(infer_model *model, train_gradient *gradient) {
+    kern_status status = infer_model_allocate(model);
+    return status == KERN_OK ? train_gradient_allocate(gradient) : status;
+}
+
 /* Of the own sequences. */
 static kern_status diagnose(const ttt_conf *conf, int threads, const train_step_buffers *buffers,
                             const kern_ranks *ranks, const int32_t *tokens, int64_t number) {
@@ -60,11 +76,8 @@ static kern_status diagnose(const ttt_conf *conf, int threads, const train_step_
                              .tensor = ranks->tensor,
                              .threads = threads,
                              .debug = true};
-    TRY(infer_model_create(&model, &spec));
-    TRY(train_gradient_create(&gradient, model));
-    TRY(kern_comm_meet(ranks->tensor, enough_memory(model, gradient)));
-    TRY(infer_model_allocate(model));
-    TRY(train_gradient_allocate(gradient));
+    TRY(kern_comm_meet(ranks->tensor, create(&model, &gradient, &spec)));
+    TRY(kern_comm_meet(ranks->tensor, allocate(model, gradient)));
     status = check_sequences(conf, model, gradient, buffers, tokens, number,
                              ranks->data->rank * buffers->sequences);
 done:

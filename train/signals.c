@@ -67,8 +67,7 @@ static void mask_workers(int how) {
  * on the interrupted stack would write over the heap below it. So the handler gets a stack of its
  * own, and as that belongs to one thread, the others do not take the signals. */
 static void separate_stack(train_signals *saved) {
-    saved->memory = malloc(STACK_BYTES);
-    ASSERT(saved->memory);
+    saved->memory = kern_array(STACK_BYTES, 1);
     stack_t stack = {.ss_sp = saved->memory, .ss_size = STACK_BYTES};
     ASSERT(!sigaltstack(&stack, &saved->stack));
     mask_workers(SIG_BLOCK);

@@ -82,31 +82,9 @@ typedef struct {
     const prepared *plan; /* NULL: cuDNN has none for the shape */
 } attention;
 
-/* Bytes of [B, C, heads] elements of so many bytes. */
-static size_t bytes_of(const kern_attention_shape *s, int64_t heads, int64_t element) {
-    return kern_align((size_t)(s->batch * s->rows * heads * element));
-}
-
-/* Scratch, piece by piece: o, the statistic, in stage 1 delta and the three cotangents, cuDNN's. */
-typedef struct {
-    size_t o, statistic, delta, ct_q, ct_k, ct_v, theirs, bytes;
-} scratch;
-
-static scratch scratch_of(const prepared *p) {
-    const kern_attention_shape *s = &p->shape;
-    scratch at = {.o = 0};
-    size_t rows = bytes_of(s, s->heads, 2 * s->head_size);
-    size_t keys = bytes_of(s, s->groups, 2 * s->head_size), numbers = bytes_of(s, s->heads, 4);
-    at.statistic = at.o + rows;
-    at.delta = at.theirs = at.statistic + numbers;
-    if (p->stage) {
-        at.ct_q = at.delta + numbers;
-        at.ct_k = at.ct_q + rows;
-        at.ct_v = at.ct_k + keys;
-        at.theirs = at.ct_v + keys;
-    }
-    at.bytes = at.theirs + kern_align(p->graph.workspace);
-    return at;
+/* Of ours, and of the plan that there is. */
+static size_t scratch_bytes(const prepared *p) {
+    return kern_cudnn_scratch_of(&p->shape, p->stage).theirs + kern_align(p->graph.workspace);
 }
 
 static void destroy(void *state) {
@@ -126,7 +104,7 @@ static kern_status create(void **state, const kern_attention_shape *shape, int s
     TRY(kern_cuda_attention.create(&at->own, shape, stage, past, threads, workspace));
     if (!kern_cudnn_attends(shape, stage, past)) goto done;
     TRY(plan_of(&at->plan, &cut, stage));
-    *workspace = kern_max_bytes(*workspace, scratch_of(at->plan).bytes);
+    *workspace = kern_max_bytes(*workspace, scratch_bytes(at->plan));
 done:
     return status;
 }
@@ -149,7 +127,7 @@ static bool is_aligned(const kern_attention_arguments *c) {
 
 static void run_plan(kern_stream *stream, const prepared *p, const kern_attention_arguments *call) {
     const kern_attention_shape *s = &p->shape;
-    const scratch at = scratch_of(p);
+    const kern_cudnn_scratch at = kern_cudnn_scratch_of(s, p->stage);
     char *memory = call->workspace;
     int64_t rows = s->batch * s->rows * s->heads * s->head_size;
     int64_t keys = s->batch * s->rows * s->groups * s->head_size;

@@ -1,10 +1,6 @@
 /* The operations of attention in cuDNN's words. */
 #include "kernels/cuda/attention_cudnn.h"
 
-#include "kernels/cuda/attention.h"
-
-static const int64_t most_scratch = (int64_t)4 << 30;
-
 static kern_cudnn_shape dense(int64_t a, int64_t b, int64_t c, int64_t d) {
     return (kern_cudnn_shape){{a, b, c, d}, {b * c * d, c * d, d, 1}};
 }
@@ -143,13 +139,6 @@ static void build_vjp(kern_cudnn_graph *g, const kern_attention_shape *s) {
     void *back = kern_cudnn_within(g, KERN_CUDNN_BF16, keys);
     kern_cudnn_reshape(g, back, k);
     kern_cudnn_multiply(g, ct_q, ds, back);
-}
-
-bool kern_cudnn_attends(const kern_attention_shape *shape, int stage, int64_t past) {
-    const kern_attention_shape *s = shape;
-    return stage < 2 && !past && s->dtype == KERN_BF16 && s->head_size % 8 == 0 &&
-           s->head_size <= 128 && s->rows > ATTENTION_FEW &&
-           (!stage || s->batch * s->heads * s->rows <= most_scratch / 2 / s->rows);
 }
 
 void kern_cudnn_attention_graph(kern_cudnn_graph *graph, const kern_attention_shape *shape,

@@ -15,7 +15,7 @@ static ad_plan *compiled(const world *w, ad_plan_output *output, const kern_devi
  */
 static void expect_passes(const world *w, ad_value value, int here, int there) {
     const kern_machine *machine = kern_machine_named("h200");
-    kern_device *paper = kern_device_paper_create(machine);
+    kern_device *paper = kern_device_paper_create(machine, false);
     ad_plan_output output = {value, AD_WRITE};
     ad_plan *plan = compiled(w, &output, NULL), *other = compiled(w, &output, paper);
     double pass = M * N * sizeof(double);

@@ -291,6 +291,14 @@ static void test_bins_cover_all_positions_once(void **state) {
     static const int64_t expected[] = {0, 64, 128, 192, 256, 384, 512, 768, 1024};
     assert_int_equal(bins.count, 8);
     assert_memory_equal(bins.edge, expected, sizeof expected);
+    static const int64_t split[] = {0, 20, 64, 128, 192, 256, 384, 512, 768, 1000, 1024};
+    for (int twice = 0; twice < 2; twice++) {
+        infer_bins_split(&bins, 1000);
+        infer_bins_split(&bins, 20);
+        infer_bins_split(&bins, 256); /* which is one already */
+        assert_int_equal(bins.count, 10);
+        assert_memory_equal(bins.edge, split, sizeof split);
+    }
     bins = infer_bins_by_token(INFER_MOST_BINS);
     assert_int_equal(bins.count, INFER_MOST_BINS);
     for (int b = 0; b <= bins.count; b++) assert_int_equal(bins.edge[b], b);

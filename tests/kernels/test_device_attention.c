@@ -1,5 +1,7 @@
 /* A device's attention against the CPU's in f64, within what rounding allows: edges of tiles,
  * windows, pasts, grouped heads, any subset of results and of what is given. */
+#include "kernels/cuda/attention_cudnn_scratch.h"
+#include "kernels/device_paper.h"
 #include "tests/device.h"
 #include "tests/kernels/attention_bounds.h"
 
@@ -38,6 +40,20 @@ static void *address(const problem *p, const placed *at, int t, unsigned bits) {
     return (char *)at->tensor[t].data + (size_t)skip * kern_dtype_bytes(tensor_dtype(p, t));
 }
 
+/* What cuDNN wants is no more than what is planned with where it is not, which is of whole tiles.
+ */
+static void check_planned(const problem *p, int stage, size_t workspace) {
+    if (!strstr(test_device_name(), "+cudnn") || !kern_cudnn_attends(&p->shape, stage, p->past))
+        return;
+    kern_device *paper = kern_device_paper_create(kern_machine_named("h200"), true);
+    void *state;
+    size_t planned;
+    assert_int_equal(paper->attention->create(&state, &p->shape, stage, 0, 1, &planned), KERN_OK);
+    assert_in_range(workspace, p->shape.rows < 64 ? 1 : planned / 4, planned);
+    paper->attention->destroy(state);
+    kern_device_paper_destroy(paper);
+}
+
 /* As run() of the CPU, on the test's device. */
 static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given) {
     const kern_device *device = test_device();
@@ -53,6 +69,7 @@ static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given
     assert_int_equal(device->attention->create(&state, &p->shape, stage, room ? p->past + spare : 0,
                                                2, &workspace),
                      KERN_OK);
+    check_planned(p, stage, workspace);
     assert_int_equal(kern_buffer_create(&at.workspace, device, workspace, "test"), KERN_OK);
     at.past_rows = test_on_device(&past_rows, sizeof past_rows);
     for (int t = 0; t < TENSORS; t++) at.tensor[t] = test_on_device(p->data[t], tensor_bytes(p, t));

@@ -61,13 +61,17 @@ if command -v mpirun >/dev/null && [ -e "${ttt%/*}/libttt_mpi.so" ]; then
 fi
 says 'passed +760m-full-8k train.batch=8'
 says '760m against full attention: measured [0-9.]+ foretold [0-9.]+'
+says 'passed +test_device_attention '
+says 'passed +their losses  .*4 losses, at most'
+says 'passed +125m-full-8k train.batch=4 train.micro_batch=1 on cuda.cudnn'
+says "125m by cuDNN's attention against ours: measured [0-9.]+ foretold [0-9.]+"
 says 'passed +memcheck of test_device_move'
 says '^gpu_check: passed'
-[ "$(grep -c ' suffix backward .* [0-9.]*$' report)" = 6 ] || fault "six tables by phase are missing"
+[ "$(grep -c ' suffix backward .* [0-9.]*$' report)" = 8 ] || fault "eight tables by phase are missing"
 json_get . part <report.jsonl | sort -u | tr '\n' ' ' >names
-[ "$(cat names)" = "bench build device golden kernels quickstart ranks sanitizer " ] || fault "parts: $(cat names)"
+[ "$(cat names)" = "bench build cudnn device golden kernels quickstart ranks sanitizer " ] || fault "parts: $(cat names)"
 json_get --numbers --has words . measured/seconds_per_step foretold/seconds_per_step <report.jsonl |
-    check 'END { demand(NR == 6, NR " steps were timed") } { demand($1 > 0 && $2 > 0, "no time") }'
+    check 'END { demand(NR == 8, NR " steps were timed") } { demand($1 > 0 && $2 > 0, "no time") }'
 
 # What fails is said, and the rest goes on: a library's call; losses that differ, of another seed.
 TTT_BENCH_FAIL=cublasLtCreate:1 gpu_check 1 --parts device,bench,sanitizer
@@ -79,14 +83,16 @@ rm build
 mkdir build
 ln -s "${ttt%/*}"/* build/
 rm build/ttt
-printf '%s\n' '#!/bin/bash' 'case "$*" in' '*device=cuda*) exec "'"$ttt"'" "$@" train.seed=7 ;;' \
+printf '%s\n' '#!/bin/bash' 'case "$*" in' \
+    '*plan*+cudnn*) echo "device cuda+cudnn needs cuDNN: none"; exit 1 ;;' '*device=cuda*) exec "'"$ttt"'" "$@" train.seed=7 ;;' \
     '*step*m-*) exit 3 ;;' '*) exec "'"$ttt"'" "$@" ;; esac' >build/ttt
 chmod +x build/ttt
-gpu_check 1 --parts quickstart,bench,sanitizer
+gpu_check 1 --parts quickstart,bench,cudnn,sanitizer
 says 'FAILED +their losses in f32 .*exit code 1: 4 losses, at most'
 says 'FAILED +125m-e2e-8k train.batch=16 .*exit code 3'
 says ' suffix backward +[0-9.]+ +-$' # nothing is foretold without figures
 says 'bench-small against full attention: measured [0-9.]+$'
+says 'left out +cuDNN .*it is not there'
 says 'passed +racecheck of'
 
 # What does not end in time, and what comes after.

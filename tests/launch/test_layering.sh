@@ -109,6 +109,9 @@ check_style() {
         sources "$room" | xargs -r grep -nE '(^|[^_a-z])(exit|abort)\(' |
             grep -vE '^(launch/main\.c|kernels/base\.c):' | grep -vE ':[0-9]+: \*|/\*.*(exit|abort)\(' |
             sed 's/$/   <- only main ends the program/' || true
+        sources "$room" | xargs -r grep -nE '(ASSERT\(.*kern_alloc|= (malloc|calloc|realloc)\(.*\);$)' -A1 |
+            grep -E '[:-][0-9]+[:-] *ASSERT\(' |
+            sed 's/$/   <- no memory is no bug of ours: kern_alloc, kern_array, kern_grow say so/' || true
         sources "$room" | xargs -r grep -nE '^ *(//.*[;{}] *|/\*.*[;{}] *\*/)$' |
             sed 's/$/   <- code in a comment/' || true
         sources "$room" | xargs -r grep -nE '^ *(//|/\*|\*)? *[-=*#/]{8,}' |
@@ -179,6 +182,8 @@ make_faulty_tree() {
     printf '/* %0100d */\n' 0 >train/wide.c
     echo "/* TO""DO */" >train/word.c
     echo '    exit(1);' >train/exit.c
+    printf '    a = malloc(7);\n    ASSERT(a);\n' >train/memory.c
+    echo '    ASSERT(kern_alloc(&a, 7, "a") == KERN_OK);' >train/alloc.c
     echo '// f(x);' >train/comment.c
     echo '/* ======== */' >train/banner.c
     printf 'typedef struct {\n} thing_t;\n' >train/type.c
@@ -198,7 +203,8 @@ for expected in "data/a.c: data may not include kernels/rows.h" \
     "infer/a.c: infer may not include train/loop.h" "infer/b.c: \"model.h\" must be written" \
     "infer/c.c: includes autodiff/gone.h" "train/a.c: train may not include <hdf5.h>" \
     "train/long.c: 501 lines" "train/tall.c:1: a function of 72" "train/wide.c:1: wider" \
-    "train/word.c:1: a word" "train/exit.c:1:" "train/comment.c:1:" "train/banner.c:1:" \
+    "train/word.c:1: a word" "train/exit.c:1:" "train/memory.c-2-" \
+    "train/alloc.c:1:" "train/comment.c:1:" "train/banner.c:1:" \
     "train/type.c:2:" "train/stray.c: no test names it" "libttt_train.a: loose does not begin with train_" \
     "libttt_train.a: train_stray is in no header"; do
     grep -qF "$expected" "$scratch/found" || {

@@ -64,6 +64,13 @@ holds "$(number seconds_per_step) > 1.999 * $fast && $(number seconds_per_step) 
     fault "half as fast: $(number seconds_per_step) s, $fast on an h200"
 grep -q '"device":"mine.yaml"' out || fault "the file's name is not said"
 
+# What cuDNN takes while it attends to all rows at once: 2 bytes of each pair of them and a head.
+"$ttt" plan 125m-e2e-8k --device h200 train.micro_batch=1 --json >out
+holds "$(number workspace) < 2 * 12 * 8192 ^ 2" || fault "$(number workspace) bytes of workspace"
+"$ttt" plan 125m-e2e-8k --device h200 train.micro_batch=1 train.device=cuda+cudnn --json >out
+holds "$(number workspace) > 2 * 12 * 8192 ^ 2" || fault "cuDNN's scratch is not in $(number workspace) bytes"
+refused 1 "there is no device 'cuda+cuddn'" plan quickstart --device h200 train.device=cuda+cuddn
+
 # A job of ranks: less memory and less time each, and what they send; the same as printed.
 "$ttt" plan 125m-e2e-8k --device h200 --ranks 16 --tensor 2 --network 400Gb --json >out
 ranked=$(number seconds_per_step)

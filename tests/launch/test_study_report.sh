@@ -116,6 +116,10 @@ PATH=$PWD/bin:$PATH report_refused 1 'gnuplot has no SVG' study --out x.html
 cmp out.txt again.txt || fault "decoding twice differs"
 tail -n 1 out.txt | json_get --numbers "positions/*" windows >counts
 [ "$(sort -u counts)" = 2 ] || fault "windows of positions: $(cat counts)"
+# A bin begins where the prompt ends: what was written is the last one.
+tail -n 1 out.txt | json_get --numbers "positions/*" begin mean | tail -n 1 >last
+tail -n 1 out.txt | json_get --numbers . written_mean | paste last - >both
+check '{ demand($1 == 128 && near($2, $3, 1e-12), "from " $1 " on " $2 ", written " $3) }' both
 read_mean=$(tail -n 1 out.txt | json_get --numbers . read_mean)
 "$ttt" eval study/window-16_seed-1 --windows 2 --context 128 --json 2>/dev/null | tail -n 1 |
     json_get --numbers "contexts/*/models/*" mean | sed -n 1p >whole

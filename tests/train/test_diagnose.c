@@ -1,6 +1,7 @@
 /* A step whose values are not finite: it changes nothing, and the diagnosis names step, sequence,
  * op, scope and shapes of the first bad value. */
 #include "tests/infer/tiny.h"
+#include "tests/ranks.h"
 #include "train/diagnose.h"
 #include "train/tensors.h"
 
@@ -123,6 +124,74 @@ static void a_sum_that_overflows_is_told_apart(void **state) {
     end(&w);
 }
 
+/* ---- a rank whose memory is not enough to look for it ---- */
+
+typedef enum { NOTHING, PLANS, MEMORY } refusal;
+
+typedef struct {
+    world *w;
+    refusal refused; /* by the rank's device */
+    kern_status status;
+    char text[1024];
+} rank_run;
+
+static kern_status no_product(void **state, const kern_matmul_shape *shape, int threads,
+                              size_t *workspace) {
+    (void)shape, (void)threads;
+    *state = NULL, *workspace = 0;
+    return kern_fail(KERN_ERR_MEMORY, "no room for a plan");
+}
+
+static kern_status no_memory(void **memory, size_t bytes, const char *what) {
+    *memory = NULL;
+    return kern_fail(KERN_ERR_MEMORY, "no room for %zu bytes of %s", bytes, what);
+}
+
+static void look_for_it(const kern_ranks *ranks, const kern_device *device, void *context) {
+    rank_run *r = context;
+    kern_device mine = *device;
+    kern_matmul_ops products = *device->matmul;
+    train_step *step;
+    train_step_spec spec = {.conf = r->w->model.conf,
+                            .micro_batch = 2,
+                            .budget = 1e9,
+                            .device = &mine,
+                            .ranks = ranks,
+                            .threads = 1};
+    ASSERT(train_step_create(&step, &spec) == KERN_OK);
+    ASSERT(train_step_allocate(step) == KERN_OK);
+    train_step_start(step);
+    train_step_buffers buffers = train_step_memory_of(step);
+    mine.matmul = &products;
+    if (r->refused == PLANS) products.create = no_product;
+    if (r->refused == MEMORY) mine.alloc = no_memory;
+    r->status = train_diagnose(r->w->model.conf, 1, &buffers, ranks, r->w->tokens, 41);
+    snprintf(r->text, sizeof r->text, "%s", kern_error());
+    train_step_destroy(step);
+}
+
+/* The other tensor rank does not wait for it, and both say the same. */
+static void all_ranks_end_where_one_lacks_memory(void **state) {
+    (void)state;
+    static const char *const says[] = {"their sum overflowed", "no room for a plan", "no room for"};
+    world w;
+    begin(&w, "model.vocab=20 model.tied=false");
+    for (int refused = NOTHING; refused <= MEMORY; refused++)
+        for (int rank = 0; rank < 2; rank++) {
+            rank_run run[2] = {{.w = &w}, {.w = &w}};
+            run[rank].refused = (refusal)refused;
+            ranks_run_mesh(2, 2, look_for_it, run, sizeof *run);
+            for (int r = 0; r < 2; r++) {
+                bool fine = run[r].status == KERN_ERR_NUMERIC && strstr(run[r].text, says[refused]);
+                if (refused != NOTHING)
+                    fine = fine && strstr(run[r].text, rank ? "no memory to find the op: rank 1: "
+                                                            : "no memory to find the op: rank 0: ");
+                if (!fine) fail_msg("rank %d, %d refused on %d: %s", r, refused, rank, run[r].text);
+            }
+        }
+    end(&w);
+}
+
 static void tensors_that_are_not_finite_are_named(void **state) {
     (void)state;
     world w;
@@ -149,6 +218,7 @@ int main(void) {
         cmocka_unit_test(a_bad_weight_is_found_in_its_scope),
         cmocka_unit_test(the_sequence_is_named),
         cmocka_unit_test(a_sum_that_overflows_is_told_apart),
+        cmocka_unit_test(all_ranks_end_where_one_lacks_memory),
         cmocka_unit_test(tensors_that_are_not_finite_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -239,7 +239,7 @@ static void ranks_of_a_machine_share_what_is_free(void **state) {
     ttt_conf *given = conf_of("train.memory_limit=8e9", NULL);
     const kern_device *cpu = kern_device_cpu();
     kern_machine machine = kern_machine_like("H100", 64e9);
-    kern_device *gpu = kern_device_paper_create(&machine);
+    kern_device *gpu = kern_device_paper_create(&machine, false);
     kern_ranks four = *kern_ranks_alone();
     four.on_machine = 4;
     double all = train_rank_limit(free_memory, cpu, kern_ranks_alone());

@@ -113,7 +113,7 @@ static void test_a_step(void **state) {
     ttt_conf *conf;
     const char *word[] = {"train.precision=bf16", "train.batch=4"};
     if (conf_load(&conf, "quickstart", 2, word) != KERN_OK) fail_msg("%s", kern_error());
-    kern_device *paper = kern_device_paper_create(&machine);
+    kern_device *paper = kern_device_paper_create(&machine, false);
     train_step *step;
     train_fit fit;
     assert_int_equal(train_fit_find(&step, &fit, conf, paper, 1e12, kern_ranks_alone(), 1, false),

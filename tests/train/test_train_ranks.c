@@ -6,6 +6,7 @@
 #include "tests/sanitized.h"
 #include "train/fit.h"
 #include "train/optimizer.h"
+#include "train/sums.h"
 
 /* ---- the norm ---- */
 
@@ -211,6 +212,49 @@ static void divided_weights_are_the_same(void **state) {
     assert_true(divided->parameters < none->parameters * 3 / 4);
 }
 
+/* ---- pieces ---- */
+
+typedef struct {
+    train_shard shard;
+    int64_t micro_batch, micro_batches;
+    kern_status status;
+    char text[512];
+} same_run;
+
+static void compare_pieces(const kern_comm *comm, const kern_device *device, void *context) {
+    same_run *r = context;
+    const train_sums sums = {.device = device, .data = comm, .shard = &r->shard};
+    r->status = train_sums_same(&sums, r->micro_batch, r->micro_batches);
+    snprintf(r->text, sizeof r->text, "%s", r->status ? kern_error() : "");
+}
+
+/* Ranks that would add up other pieces, or more often, are refused, on all of them. */
+static void pieces_that_differ_are_refused(void **state) {
+    (void)state;
+    static const char *const says[] = {"", "elements of piece 1: 128 on rank 2 (",
+                                       "sequences at once: 2 on rank 2 (", "turns: 5 on rank 2 (",
+                                       "elements of piece 2: 64 on rank 2 ("};
+    for (int differs = 0; differs < 5; differs++) {
+        same_run run[3];
+        for (int r = 0; r < 3; r++)
+            run[r] = (same_run){.shard = {.ranks = 3,
+                                          .rank = r,
+                                          .pieces = 2,
+                                          .piece = {{.share = 64}, {.share = 64}, {.share = 64}}},
+                                .micro_batch = 1,
+                                .micro_batches = 4};
+        if (differs == 1) run[2].shard.piece[1].share = 128;
+        if (differs == 2) run[2].micro_batch = 2;
+        if (differs == 3) run[2].micro_batches = 5;
+        if (differs == 4) run[2].shard.pieces = 3;
+        ranks_run(3, compare_pieces, run, sizeof *run);
+        for (int r = 0; r < 3; r++)
+            if (run[r].status != (differs ? KERN_ERR_RANKS : KERN_OK) ||
+                !strstr(run[r].text, says[differs]))
+                fail_msg("rank %d, difference %d: %s", r, differs, run[r].text);
+    }
+}
+
 /* ---- what fits ---- */
 
 typedef struct {
@@ -281,6 +325,7 @@ int main(void) {
         cmocka_unit_test(the_norm_is_of_the_whole),
         cmocka_unit_test(losses_do_not_depend_on_ranks),
         cmocka_unit_test(divided_weights_are_the_same),
+        cmocka_unit_test(pieces_that_differ_are_refused),
         cmocka_unit_test(the_least_memory_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,12 +21,13 @@ static int64_t count_of(const bench_cudnn_tensor *t) {
     return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
 }
 
+/* Room for the largest tensor that lies in another order for a while. */
 size_t bench_cudnn_scratch(const bench_cudnn_graph *g) {
-    size_t bytes = 256;
+    int64_t most = 0;
     for (int i = 0; i < g->operations; i++)
         if (g->operation[i].kind == KERN_CUDNN_OPERATION_RESHAPE)
-            bytes += 2 * (size_t)count_of(&g->tensor[g->operation[i].y]);
-    return bytes;
+            most = kern_max(most, count_of(&g->tensor[g->operation[i].y]));
+    return 256 + 2 * (size_t)most;
 }
 
 /* ---- checks ---- */
