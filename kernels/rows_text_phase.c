@@ -272,8 +272,10 @@ static void begin_reductions(const phase_writer *w) {
         if (instr->op == KERN_ROW_PICK) {
             kern_text_add(w->text, "        const int64_t index%d = ", instr->d);
             kern_text_index(w->text, plan, instr->operand);
+            /* also where there is no row, or what was never written would be read */
             kern_text_add(w->text,
-                          ";\n        if (member == 0 && (index%d < 0 || index%d >= %lldll)) ",
+                          ";\n        if (member == 0 && (!active || index%d < 0 || index%d >= "
+                          "%lldll)) ",
                           instr->d, instr->d, (long long)plan->shape->n);
             add_picked(w->text, plan, i);
             kern_text_add(w->text, " = NAN;\n");

@@ -190,6 +190,15 @@ static void test_forward(void **state) {
     check_cases(cases, STAGE_CASES, 0);
 }
 
+/* All stages of one shape, for where each takes long (test_cuda_ptx). */
+static void test_tiles(void **state) {
+    (void)state;
+    static const int64_t shapes[2][8] = {{1, 70, 2, 1, 40, 50, 33, 1},
+                                         {1, 4, 1, 1, 24, 700, 600, 0}};
+    for (int stage = 0; stage < 3; stage++) check_cases(shapes, 1, stage);
+    check_cases(shapes + 1, 1, 0);
+}
+
 static void test_few_rows(void **state) {
     (void)state;
     static const int64_t long_heads[1][8] = {{1, 4, 1, 1, 2112, 3, 1, 0}};
@@ -305,6 +314,7 @@ int main(int count, char **words) {
         cmocka_unit_test(test_vjp2),     cmocka_unit_test(test_subsets),
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_nan_is_seen),
         cmocka_unit_test(test_no_past),  cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_tiles),
     };
     if (count > 1) cmocka_set_test_filter(words[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_cuda_faults
 export TTT_CUDA_PLUGIN=${ttt%/*}/tests/libttt_cuda_bench.so
-export TTT_BENCH_ROWS=cpu TTT_CACHE=/dev/null
+export TTT_BENCH_ROWS=${TTT_BENCH_ROWS-cpu} TTT_CACHE=/dev/null
 
 sed -i 's/dim: 32, heads: 2, mlp: 48, window: 32/dim: 16, heads: 1, mlp: 16, window: 8/; s/chunk: 16/chunk: 8/; s/context: 64, batch: 4, micro_batch: 2, steps: 30/context: 16, batch: 2, micro_batch: 1, steps: 4, total_steps: 30, device: cuda/; s/save_every: 5/save_every: 2, keep_last: 0/' tiny.yaml
 TTT_BENCH_CALLS=calls train whole

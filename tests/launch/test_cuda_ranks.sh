@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_cuda_ranks
 export TTT_CUDA_PLUGIN=${ttt%/*}/tests/libttt_cuda_bench.so
-export TTT_BENCH_ROWS=cpu TTT_CACHE=/dev/null TTT_TEST_DEVICE=cuda
+export TTT_BENCH_ROWS=${TTT_BENCH_ROWS-cpu} TTT_CACHE=/dev/null TTT_TEST_DEVICE=cuda
 
 for count in 2 3; do
     ranks $count "$tests_folder/test_comm" >log 2>&1 || fault "test_comm of $count: $(cat log)"

@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=tests/launch/train_common.sh
 . "$(dirname "$0")/train_common.sh" "$1" test_cuda_same
 export TTT_CUDA_PLUGIN=${ttt%/*}/tests/libttt_cuda_bench.so
-export TTT_BENCH_ROWS=cpu TTT_CACHE=/dev/null
+export TTT_BENCH_ROWS=${TTT_BENCH_ROWS-cpu} TTT_CACHE=/dev/null
 
 # close RUN OTHER BOUND: the losses of their steps differ by at most so much of themselves.
 close() {

@@ -12,7 +12,7 @@ source=$(realpath "$2")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
-export TTT_BENCH_ROWS=cpu TTT_CACHE=/dev/null OMP_WAIT_POLICY=passive
+export TTT_BENCH_ROWS=${TTT_BENCH_ROWS-cpu} TTT_CACHE=/dev/null OMP_WAIT_POLICY=passive
 
 fault() {
     echo "test_gpu_check: $*"
