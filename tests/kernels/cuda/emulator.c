@@ -275,7 +275,7 @@ void kern_copy_async_wait(int last) {
             t->copy[kept++] = c;
             continue;
         }
-        WATCH(access(c.to, 16, true, __builtin_return_address(0)));
+        WATCH(end_copy(c.to, 16, __builtin_return_address(0)));
         if (c.valid)
             memcpy(c.to, c.from, 16);
         else

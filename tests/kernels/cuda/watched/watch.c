@@ -18,7 +18,7 @@ typedef struct {
 /* Of a byte. */
 typedef struct {
     visit write, read;
-    bool there;
+    bool there, coming;
 } shadow;
 
 typedef struct {
@@ -135,6 +135,7 @@ static void look_at(shadow *s, const char *at, const visit *is, bool writes, boo
     if (is_unordered(&s->write, is)) complain(writes ? "writes" : "reads", at, &s->write);
     if (writes && is_unordered(&s->read, is)) complain("writes", at, &s->read);
     if (!writes && of_shared && !s->there) complain("reads what is not there", at, NULL);
+    if (writes && s->coming) complain("writes what is being copied to", at, NULL);
     if (writes) {
         s->write = *is;
         s->there = true;
@@ -163,7 +164,15 @@ void watch_begin_copy(const void *at, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) {
         look_at(s + i, (const char *)at + i, &is, true, true);
         s[i].there = false;
+        s[i].coming = true;
     }
+}
+
+void watch_end_copy(const void *at, size_t bytes, const void *place) {
+    shadow *s = shadow_of(&shared, at, bytes);
+    ASSERT(s);
+    for (size_t i = 0; i < bytes; i++) s[i].coming = false;
+    watch_access(at, bytes, true, place);
 }
 
 int watch_count(const watch_counts **counts) {

@@ -3,7 +3,8 @@
  *
  *   two threads at one byte, one of them writing, with no barrier of theirs in between;
  *   two blocks of a launch at one byte, one of them writing;
- *   shared memory that is read before it is written, or while a copy into it is under way;
+ *   shared memory that is read before it is written, or read or written while a copy into it is
+ *   under way;
  *   what lies right behind the end of memory.
  *
  * Calls are counted by kernel: how many turns shared memory needs for what a warp asks of it at
@@ -30,8 +31,9 @@ void watch_launch(const char *kernel, int threads, size_t shared_bytes);
 void watch_block(const void *shared, size_t bytes, int threads);
 void watch_barrier(int warp); /* -1: the block's */
 void watch_access(const void *at, size_t bytes, bool writes, const void *place);
-/* The bytes are being copied to: until they are written they are not there. */
+/* The bytes are being copied to: until that ends they are not there, and nobody may write them. */
 void watch_begin_copy(const void *at, size_t bytes);
+void watch_end_copy(const void *at, size_t bytes, const void *place);
 void watch_end_block(void);
 
 /* ---- requests.c: what warps ask for at once ---- */
