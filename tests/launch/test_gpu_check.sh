@@ -102,6 +102,20 @@ gpu_check 1 --parts sanitizer
 says "FAILED +memcheck of .*not done in the 1 s that were left"
 says "FAILED +racecheck of .*no time is left of this part's"
 
+# One that hangs leaves time for those that do not wait for it.
+real=$(realpath build/tests)
+rm build/tests
+mkdir build/tests
+ln -s "$real"/* build/tests/
+rm build/tests/test_device_{move,stream}
+printf '%s\n' '#!/bin/bash' 'sleep 20' >build/tests/test_device_move
+printf '%s\n' '#!/bin/bash' >build/tests/test_device_stream
+chmod +x build/tests/test_device_{move,stream}
+sed -i 's/\[kernels\]=[0-9]*/[kernels]=4/' launch/gpu_check.sh
+gpu_check 1 --parts kernels
+says "FAILED +test_device_move .*not done in the 2 s that were left"
+says 'passed +test_device_stream '
+
 # A GPU too small for a model does not time it.
 cat >small.yaml <<'YAML'
 {memory: 1e5, f32_flops: 1e12, bf16_flops: 1e12, f64_flops: 1e12, bandwidth: 1e12, processors: 8,
