@@ -458,25 +458,19 @@ typedef struct {
 
 static void launch_late(void *arguments) {
     const launch *l = arguments;
-    const ptx_kernel *ptx = bench_ptx(l->kernel);
-    if (!l->kernel->thread) {
-        const text_kernel *text = (const text_kernel *)l->kernel;
-        ptx = text->ptx;
-        if (text->marked >= 0) {
-            bench_run_marked(text->marked, (void *const *)(const void *)l->args);
-            return;
-        }
-    }
+    const text_kernel *text = l->kernel->thread ? NULL : (const text_kernel *)l->kernel;
+    const ptx_kernel *ptx = text ? text->ptx : bench_ptx(l->kernel);
     if (ptx) {
         ptx_run(ptx, l->args, l->grid, (int)l->threads, l->shared_bytes,
                 bench_number("TTT_BENCH_SEED", 0));
-    } else if (!l->kernel->thread) {
-        const text_kernel *text = (const text_kernel *)l->kernel;
+    } else if (!text) {
+        emulator_run(l->kernel, l->args, l->grid, (int)l->threads, l->shared_bytes);
+    } else if (text->marked >= 0) {
+        bench_run_marked(text->marked, (void *const *)(const void *)l->args);
+    } else {
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = 0; i < (int64_t)l->grid[0]; i++)
             text->block((void *const *)(const void *)l->args, i);
-    } else {
-        emulator_run(l->kernel, l->args, l->grid, (int)l->threads, l->shared_bytes);
     }
 }
 
