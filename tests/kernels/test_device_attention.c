@@ -259,11 +259,12 @@ static void test_batch(void **state) {
 /* Scores so large that those of hidden keys would make nothing of the others. */
 static void test_extremes(void **state) {
     (void)state;
-    static const int64_t shapes[][2] = {{70, 50}, {3, 2}}; /* rows, window */
+    /* rows, window, past; the last in parts, whose largest scores lie far apart */
+    static const int64_t shapes[][3] = {{70, 50, 40}, {3, 2, 40}, {3, 1000, 600}};
     random_state = 26;
-    for (int i = 0; i < 6; i++) {
-        problem p =
-            problem_create(shape_of(1, shapes[i / 3][0], 1, 1, 16, shapes[i / 3][1]), 40, 0);
+    for (int i = 0; i < 9; i++) {
+        const int64_t *c = shapes[i / 3];
+        problem p = problem_create(shape_of(1, c[0], 1, 1, 16, c[1]), c[2], 0);
         p.shape.scale = 300;
         problem rough = converted(&p, dtypes[i % 3]);
         for (int stage = 0; stage <= 2; stage++) run_on_device(&rough, stage, ALL, GIVEN);
