@@ -15,12 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "kernels/attention.h"
-#include "kernels/isa.h"
-#include "tests/sanitized.h"
+#include "tests/kernels/rerun.h"
 
 enum { GUARD = 64 };
 
@@ -54,7 +51,6 @@ typedef struct {
     void *data[TENSORS];
 } problem;
 
-static const char *program; /* argv[0] */
 static uint64_t random_state;
 static int current; /* case, for messages */
 
@@ -249,28 +245,10 @@ static inline kern_attention_shape case_shape(size_t i) {
     return shape_of(c[0], c[1], c[2], c[3], c[4], c[5]);
 }
 
-static inline void rerun_with_isa(const char *isa) {
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        setenv("TTT_ISA", isa, 1);
-        setenv("TEST_ATTENTION_CHILD", "1", 1);
-        execl(program, program, (char *)NULL);
-        _exit(127);
-    }
-    int result;
-    assert_int_equal(waitpid(child, &result, 0), child);
-    assert_true(WIFEXITED(result));
-    assert_int_equal(WEXITSTATUS(result), 0);
-}
-
-/* Those that this machine has beside its best, which alone a sanitizer watches. */
 static inline void test_other_instruction_sets(void **state) {
     (void)state;
-    if (SANITIZED || getenv("TEST_ATTENTION_CHILD") || getenv("TTT_ISA")) skip();
-    if (kern_isa() > KERN_ISA_V2) rerun_with_isa("v2");
-    if (kern_isa() > KERN_ISA_V3) rerun_with_isa("v3");
+    if (rerun_is_over()) skip();
+    rerun_with_others();
 }
 
 #endif

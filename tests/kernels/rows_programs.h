@@ -243,4 +243,18 @@ static inline void program_fill(random_program *g, int operand, void *memory) {
     }
 }
 
+/* The same bits; of NaN there are many. */
+static inline void program_compare(const random_program *g, uint64_t seed, int operand,
+                                   const char *got, const char *want) {
+    kern_dtype dtype = g->operand[operand].dtype;
+    size_t each = kern_dtype_bytes(dtype);
+    for (int64_t i = 0; i < naive_extent(&g->p, operand); i++) {
+        if (!memcmp(got + (size_t)i * each, want + (size_t)i * each, each)) continue;
+        double x = naive_read(dtype, got, i), y = naive_read(dtype, want, i);
+        if (!isnan(x) || !isnan(y))
+            fail_msg("seed %llu: n %lld operand %d element %lld is %.17g, not %.17g",
+                     (unsigned long long)seed, (long long)g->p.n, operand, (long long)i, x, y);
+    }
+}
+
 #endif

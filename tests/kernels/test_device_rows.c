@@ -28,20 +28,6 @@ static void run_on(const kern_device *device, const random_program *g, void *con
     device->rows->destroy(state);
 }
 
-/* The same bits; of NaN there are many. */
-static void compare(const random_program *g, uint64_t seed, int operand, const char *got,
-                    const char *want) {
-    kern_dtype dtype = g->operand[operand].dtype;
-    size_t each = kern_dtype_bytes(dtype);
-    for (int64_t i = 0; i < naive_extent(&g->p, operand); i++) {
-        if (!memcmp(got + (size_t)i * each, want + (size_t)i * each, each)) continue;
-        double x = naive_read(dtype, got, i), y = naive_read(dtype, want, i);
-        if (!isnan(x) || !isnan(y))
-            fail_msg("seed %llu: n %lld operand %d element %lld is %.17g, not %.17g",
-                     (unsigned long long)seed, (long long)g->p.n, operand, (long long)i, x, y);
-    }
-}
-
 static void check(uint64_t seed, int64_t n) {
     random_program g;
     void *input[NAIVE_OPERANDS] = {0}, *want[NAIVE_OPERANDS] = {0}, *got[NAIVE_OPERANDS] = {0};
@@ -59,7 +45,7 @@ static void check(uint64_t seed, int64_t n) {
     for (int again = 0; again < 2; again++) {
         run_on(test_device(), &g, input, got);
         for (int i = 0; i < g.p.operands; i++)
-            if (g.is_output[i]) compare(&g, seed, i, got[i], want[i]);
+            if (g.is_output[i]) program_compare(&g, seed, i, got[i], want[i]);
     }
     for (int i = 0; i < g.p.operands; i++) {
         size_t bytes = naive_bytes(&g.p, i);

@@ -12,16 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
-#include "tests/sanitized.h"
+#include "tests/kernels/rerun.h"
 
 enum { GUARD = 64 }; /* bytes beyond a buffer that must survive */
 
-static const char *program; /* argv[0] */
 static uint64_t random_state;
 
 static double uniform(void) {
@@ -272,31 +269,12 @@ static void test_rows_alone(void **state) {
         }
 }
 
-/* The other code paths of this program, in a process of their own: processors without bf16 products
- * and with narrower vectors, where this one has what they lack. Sanitizers do not watch those. */
-static void rerun_with(const char *name, const char *value, const char *more) {
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        setenv(name, value, 1);
-        setenv(more, value, 1);
-        setenv("TEST_MATMUL_CHILD", "1", 1);
-        execl(program, program, (char *)NULL);
-        _exit(127);
-    }
-    int result;
-    assert_int_equal(waitpid(child, &result, 0), child);
-    assert_true(WIFEXITED(result));
-    assert_int_equal(WEXITSTATUS(result), 0);
-}
-
+/* Without bf16 products and with narrower vectors, where this machine has what others lack. */
 static void test_other_processors(void **state) {
     (void)state;
-    if (SANITIZED || getenv("TEST_MATMUL_CHILD") || getenv("TTT_ISA")) skip();
+    if (rerun_is_over()) skip();
     if (kern_isa() == KERN_ISA_V4) rerun_with("ONEDNN_MAX_CPU_ISA", "AVX2", "DNNL_MAX_CPU_ISA");
-    if (kern_isa() > KERN_ISA_V2) rerun_with("TTT_ISA", "v2", "TTT_ISA");
-    if (kern_isa() > KERN_ISA_V3) rerun_with("TTT_ISA", "v3", "TTT_ISA");
+    rerun_with_others();
 }
 
 static void test_inside_a_parallel_region(void **state) {

@@ -121,20 +121,6 @@ static void run_text(void *library, random_program *g, uint64_t seed, const kern
     for (int i = 0; i < g->p.operands; i++) fenced_free(&memory[i]);
 }
 
-/* The same bits; of NaN there are many. */
-static void compare(const random_program *g, uint64_t seed, int operand, const char *got,
-                    const char *want) {
-    kern_dtype dtype = g->operand[operand].dtype;
-    size_t each = kern_dtype_bytes(dtype);
-    for (int64_t i = 0; i < naive_extent(&g->p, operand); i++) {
-        if (!memcmp(got + (size_t)i * each, want + (size_t)i * each, each)) continue;
-        double x = naive_read(dtype, got, i), y = naive_read(dtype, want, i);
-        if (!isnan(x) || !isnan(y))
-            fail_msg("seed %llu: n %lld operand %d element %lld is %.17g, not %.17g",
-                     (unsigned long long)seed, (long long)g->p.n, operand, (long long)i, x, y);
-    }
-}
-
 static void check_seed(void *library, uint64_t seed, const kern_row_launch *launch) {
     random_program g;
     void *input[NAIVE_OPERANDS], *want[NAIVE_OPERANDS] = {0}, *got[NAIVE_OPERANDS] = {0};
@@ -151,7 +137,7 @@ static void check_seed(void *library, uint64_t seed, const kern_row_launch *laun
     for (int backwards = 0; backwards < 2; backwards++) {
         run_text(library, &g, seed, launch, input, got, backwards);
         for (int i = 0; i < g.p.operands; i++)
-            if (g.is_output[i]) compare(&g, seed, i, got[i], want[i]);
+            if (g.is_output[i]) program_compare(&g, seed, i, got[i], want[i]);
     }
     for (int i = 0; i < g.p.operands; i++) {
         size_t bytes = naive_bytes(&g.p, i);
