@@ -12,6 +12,7 @@
 
 enum { PARALLEL_FLOPS = 1 << 20 }; /* less is done before another thread has woken */
 enum { CONVERT_DEPTH = 1024 };     /* bf16 without native support: k columns converted at a time */
+enum { PACKED = 1 << 18 };         /* floats of a transposed a's tile that are worth a copy */
 
 struct kern_matmul {
     kern_matmul_shape shape;
@@ -142,6 +143,9 @@ kern_status kern_matmul_create(kern_matmul **matmul, const kern_matmul_shape *sh
         made->cut = kern_few_cut_of(&made->shape);
     } else if (shape->dtype == KERN_F64) {
         made->scratch = KERN_F64_WORKSPACE * sizeof(double);
+    } else if (shape->dtype == KERN_F32) {
+        bool packs = shape->transpose_a && made->parts_m > 1 && made->tile_m * shape->k <= PACKED;
+        made->scratch = packs ? (size_t)(made->tile_m * shape->k) * sizeof(float) : 0;
     } else if (shape->dtype == KERN_BF16 && kern_matmul_native_bf16()) {
         TRY(create_products(made));
     } else if (shape->dtype == KERN_BF16) {
@@ -190,10 +194,20 @@ static void sgemm(const kern_matmul_shape *s, const tile_task *t, int64_t k, boo
     ASSERT(status == dnnl_success);
 }
 
-static void run_f32(const kern_matmul_shape *s, const tile_task *t) {
+/* A tile of a transposed a has a short run in each of a's rows, which may lie pages apart: oneDNN
+ * would go over them again and again, so they are put together first. The same bits. */
+static void run_f32(const kern_matmul *matmul, const tile_task *t) {
+    const kern_matmul_shape *s = &matmul->shape;
     kern_bf16_rows rows = rows_of(s);
     const float *a = (const float *)t->a + (s->transpose_a ? t->i : t->i * rows.a);
     const float *b = (const float *)t->b + (s->transpose_b ? t->j * rows.b : t->j);
+    if (matmul->scratch) {
+        float *packed = t->scratch;
+        for (int64_t p = 0; p < s->k; p++)
+            memcpy(packed + p * t->m, a + p * rows.a, (size_t)t->m * sizeof *a);
+        a = packed;
+        rows.a = t->m;
+    }
     sgemm(s, t, s->k, s->accumulate, a, rows.a, b, rows.b);
 }
 
@@ -260,7 +274,7 @@ static void run_bf16(const kern_matmul *matmul, const tile_task *t) {
 
 static void run_tile(const kern_matmul *matmul, const tile_task *task) {
     switch (matmul->shape.dtype) {
-    case KERN_F32: run_f32(&matmul->shape, task); break;
+    case KERN_F32: run_f32(matmul, task); break;
     case KERN_F64: run_f64(&matmul->shape, task); break;
     default: run_bf16(matmul, task);
     }
