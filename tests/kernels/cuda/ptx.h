@@ -27,8 +27,8 @@ const ptx_kernel *ptx_find(const ptx_kernel *first, const char *name);
 /* Bytes of what it is handed. */
 size_t ptx_argument_bytes(const ptx_kernel *kernel);
 
-/* Blocks run on OpenMP's threads, those of a grid that reach the same bytes of global memory
- * unordered. `seed` as emulator_seed's, for warps. Global memory is the bench's. */
+/* One launch. Blocks run on OpenMP's threads, in no order; warps of a block as `seed` says
+ * (emulator_seed). Global memory is the bench's. */
 void ptx_run(const ptx_kernel *kernel, const void *args, const unsigned grid[3], int threads,
              size_t shared_bytes, uint64_t seed);
 

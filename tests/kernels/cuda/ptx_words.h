@@ -51,9 +51,9 @@ void ptx_forget(ptx_reader *reader, const ptx_name *until);
 /* The slot of a value: one for each. */
 int ptx_constant_slot(ptx_reader *reader, uint64_t value);
 
-/* What stands next, behind blanks and comments: a name, with its points, or one other character;
- * (of at most PTX_NAME - 1); this character, if it does; this character, or it is a fault; a
- * number. */
+/* What stands next, behind blanks and comments. A word: a name, with its points, of less than
+ * PTX_NAME characters, or one other character. take: this character, if it stands there. want: it
+ * is a fault if it does not. */
 void ptx_skip(ptx_reader *reader);
 bool ptx_is_name(char c);
 const char *ptx_word(ptx_reader *reader, char *text);
