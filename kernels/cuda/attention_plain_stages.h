@@ -202,10 +202,9 @@ KERNEL(NAME(attention_rows), attention_args, ATTENTION_PLAIN_THREADS) {
         if (keys.with_c) NAME(dots)(u, areas, ct_o, keys.c, size);
         EACH(m) {
             NAME(row_statistics) row = {lse[m], delta[m], tau[m], h[m]};
-            EACH(n) {
-                int of_tile = ACROSS + 16 * n;
-                bool is_seen = of_tile < count &&
-                               sees(past + place.first + DOWN + 16 * m, key + of_tile, args.window);
+            EACH(n) { /* weights of keys from the count-th on go into no product */
+                bool is_seen =
+                    sees(past + place.first + DOWN + 16 * m, key + ACROSS + 16 * n, args.window);
                 NAME(weigh)(&s[m][n], &t[m][n], &dp[m][n], u[m][n], row, &args, is_seen);
             }
         }
