@@ -221,7 +221,7 @@ static kern_status print_json(const inference *all) {
     char *text = NULL;
     json_array_foreach(all->text, i, piece) {
         int64_t more = (int64_t)json_string_length(piece);
-        text = kern_grow(text, &capacity, length + more, 1);
+        text = kern_grow(text, &capacity, length + more + 1, 1);
         memcpy(text + length, json_string_value(piece), (size_t)more);
         length += more;
     }
