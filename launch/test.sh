@@ -17,7 +17,7 @@ targets=()
 # what they choose themselves, or for an instruction set of their own.
 engine() {
     ctest_options+=(--label-regex '^(kernels|autodiff)$'
-        --exclude-regex '^(test_(add_op|cuda_code|instructions)|cuda_kernels_.*)$')
+        --exclude-regex '^(test_(add_op|cuda_code|cuda_ptx|instructions)|cuda_kernels_.*)$')
     targets=(ttt tests_kernels tests_autodiff)
 }
 while [ $# -gt 0 ]; do
