@@ -37,6 +37,8 @@ done
 "$ttt" plan 1b-e2e-8k --device a100-40 train.memory_limit=9e9 train.micro_batch=1 --json >out
 grep -q '"fits":false' out || fault "1b-e2e-8k fits 9 GB: $(tail -n 1 out)"
 ! grep -q tokens_per_second out || fault "a time is foretold of what does not fit"
+grep -qE '^parameters +1\.[0-9]+ G: embedding' out || fault "no parameters of what does not fit: $(cat out)"
+holds "$(number checkpoint_bytes) > 12e9" || fault "no checkpoint of what does not fit: $(cat out)"
 "$ttt" plan 125m-e2e-8k --device h100 --json >out
 all=$(number tokens_per_second)
 "$ttt" plan 125m-e2e-8k --device h100 train.memory_limit=14e9 train.micro_batch=2 --json >out
