@@ -99,6 +99,8 @@ sed '/bandwidth/d' mine.yaml >less.yaml
 refused 1 'less.yaml: bandwidth is missing' plan quickstart --device less.yaml
 sed 's/1.7e12/fast/' mine.yaml >word.yaml
 refused 1 "word.yaml:5: bandwidth: 'fast' is not a number above 0" plan quickstart --device word.yaml
+sed 's/processors: .*/processors: 0.5/' mine.yaml >half.yaml
+refused 1 'half.yaml: processors: there must be one or more' plan quickstart --device half.yaml
 echo 'cores: 3' >>mine.yaml
 refused 1 'mine.yaml:12: there is no cores; the file must give numbers to memory, f32_flops' \
     plan quickstart --device mine.yaml
