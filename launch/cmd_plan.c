@@ -1,5 +1,6 @@
 /* ttt plan: what a configuration needs, without running it and without its memory. */
 #include "configs/conf.h"
+#include "infer/context.h"
 #include "infer/mixer.h"
 #include "kernels/device_paper.h"
 #include "launch/arguments.h"
@@ -67,20 +68,24 @@ static int kind_of(const infer_parameter *p) {
     return kind;
 }
 
-static void count_parameters(plan *to, const infer_parameters *parameters) {
+static const kern_ranks *ranks_where(const plan *of) {
+    return of->job ? &of->job->ranks : kern_ranks_alone();
+}
+
+/* A rank's, whether or not they fit, and a run's disk. */
+static void count_parameters(plan *to) {
+    infer_parameters *parameters = infer_parameters_of_rank(to->conf, ranks_where(to)->tensor);
     for (int i = 0; i < parameters->count; i++) {
         const infer_parameter *p = &parameters->item[i];
         to->kind[kind_of(p)] += (double)p->elements;
         to->parameters += (double)p->elements;
         if (p->fast) to->fast_parameters += (double)p->elements;
     }
-}
-
-static train_disk find_disk(const plan *of, const infer_model *model) {
     struct stat about;
-    const char *tokenizer = of->conf->data.tokenizer;
+    const char *tokenizer = to->conf->data.tokenizer;
     int64_t bytes = *tokenizer && !stat(tokenizer, &about) ? about.st_size : 0;
-    return train_disk_plan(of->conf, infer_model_parameters(model), infer_model_real(model), bytes);
+    to->disk = train_disk_plan(to->conf, parameters, infer_real(to->conf), bytes);
+    infer_parameters_destroy(parameters);
 }
 
 /* One way, found within a limit; unknown where nothing fits unless the least was asked for. */
@@ -88,15 +93,11 @@ static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
     way *found = &to->way[which];
-    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit,
-                       to->job ? &to->job->ranks : kern_ranks_alone(), to->threads, false));
+    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit, ranks_where(to),
+                       to->threads, false));
     found->known = step || which == WAY_LEAST;
     found->timed = step && train_can_predict(to->device->machine);
     if (found->timed) found->time = train_predict(step);
-    if (step && to->parameters == 0) {
-        count_parameters(to, infer_model_parameters(train_step_model(step)));
-        to->disk = find_disk(to, train_step_model(step));
-    }
     if (to->job && which == WAY_HERE) {
         to->ranked = step;
         step = NULL;
@@ -155,6 +156,7 @@ static kern_status make_plan(plan *to) {
     double start = kern_seconds();
     kern_status status = to->paper ? find_way_there(to) : find_ways(to);
     to->compile_seconds = kern_seconds() - start;
+    if (status == KERN_OK) count_parameters(to);
     return status;
 }
 

@@ -32,5 +32,8 @@ kern_status launch_machine_open(kern_machine *machine, const char *what) {
                                   {"piece_rows", &machine->piece_rows},
                                   {"product_rows", &machine->product_rows},
                                   {"slice_elements", &machine->slice_elements}};
-    return conf_figures_load(what, sizeof figure / sizeof *figure, figure);
+    kern_status status = conf_figures_load(what, sizeof figure / sizeof *figure, figure);
+    if (status == KERN_OK && machine->processors < 1)
+        return kern_fail(KERN_ERR_CONFIG, "%s: processors: there must be one or more", what);
+    return status;
 }

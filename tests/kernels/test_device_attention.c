@@ -6,7 +6,8 @@
 #include "tests/kernels/attention_bounds.h"
 
 enum { STAGE_CASES = 10 };
-static int64_t spare = 3; /* rows that the past might have and has not */
+static int64_t spare = 3;   /* rows that the past might have and has not */
+static int misaligned = -1; /* a tensor that begins one element behind an aligned address */
 
 /* {batch, rows, heads, groups, head size, window, past, lead}: edges of tiles of 16, 32 and 64;
  * tiles that all rows but one see, and one that is not full; a past of which nothing is there. */
@@ -33,11 +34,24 @@ static size_t tensor_bytes(const problem *p, int t) {
     return (size_t)p->size[t] * kern_dtype_bytes(tensor_dtype(p, t));
 }
 
+static size_t lead_bytes(const problem *p, int t) {
+    return t == misaligned ? kern_dtype_bytes(tensor_dtype(p, t)) : 0;
+}
+
+static kern_buffer place(const problem *p, int t) {
+    kern_buffer made = {0};
+    size_t lead = lead_bytes(p, t), bytes = tensor_bytes(p, t);
+    assert_int_equal(kern_buffer_create(&made, test_device(), lead + bytes, "test"), KERN_OK);
+    kern_upload(made.device, (char *)made.data + lead, p->data[t], bytes);
+    return made;
+}
+
 static void *address(const problem *p, const placed *at, int t, unsigned bits) {
     if (!(bits >> t & 1)) return NULL;
     bool of_past = t == PAST_K || t == PAST_V || t == OUT_PAST_K || t == OUT_PAST_V;
     int64_t skip = of_past ? p->lead * p->shape.groups * p->shape.head_size : 0;
-    return (char *)at->tensor[t].data + (size_t)skip * kern_dtype_bytes(tensor_dtype(p, t));
+    return (char *)at->tensor[t].data + lead_bytes(p, t) +
+           (size_t)skip * kern_dtype_bytes(tensor_dtype(p, t));
 }
 
 /* What cuDNN wants is no more than what is planned with where it is not, which is of whole tiles.
@@ -72,7 +86,7 @@ static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given
     check_planned(p, stage, workspace);
     assert_int_equal(kern_buffer_create(&at.workspace, device, workspace, "test"), KERN_OK);
     at.past_rows = test_on_device(&past_rows, sizeof past_rows);
-    for (int t = 0; t < TENSORS; t++) at.tensor[t] = test_on_device(p->data[t], tensor_bytes(p, t));
+    for (int t = 0; t < TENSORS; t++) at.tensor[t] = place(p, t);
     kern_attention_arguments call = {.q = address(p, &at, Q, bits),
                                      .k = address(p, &at, K, bits),
                                      .v = address(p, &at, V, bits),
@@ -96,7 +110,8 @@ static void run_on_device(problem *p, int stage, unsigned wanted, unsigned given
                                      .workspace = at.workspace.data};
     device->attention->run(device->stream, state, &call);
     for (int t = 0; t < TENSORS; t++) {
-        test_from_device(p->data[t], at.tensor[t].data, tensor_bytes(p, t));
+        test_from_device(p->data[t], (char *)at.tensor[t].data + lead_bytes(p, t),
+                         tensor_bytes(p, t));
         kern_buffer_destroy(&at.tensor[t]);
     }
     kern_buffer_destroy(&at.past_rows);
@@ -256,6 +271,19 @@ static void test_batch(void **state) {
         for (int d = 0; d < 2; d++) check_case(many, dtypes[d], stage, ALL, GIVEN);
 }
 
+/* Each tensor in turn begins where nothing of 16 bytes can be loaded or stored. */
+static void test_misaligned(void **state) {
+    (void)state;
+    static const int64_t small[8] = {1, 18, 2, 1, 16, 9, 12, 1};
+    random_state = 30;
+    for (misaligned = 0; misaligned < TENSORS; misaligned++)
+        for (int stage = 0; stage <= 2; stage++) {
+            current = misaligned * 10 + stage;
+            check_case(small, KERN_BF16, stage, ALL, GIVEN);
+        }
+    misaligned = -1;
+}
+
 /* Scores so large that those of hidden keys would make nothing of the others. */
 static void test_extremes(void **state) {
     (void)state;
@@ -305,6 +333,9 @@ static void test_no_past(void **state) {
         for (int stage = 0; stage < 2; stage++)
             check_case(shapes[current], KERN_BF16, stage, ALL, 0);
     for (unsigned bits = 0; bits < 8; bits++) check_case(shapes[2], KERN_BF16, 1, bits << OUT_Q, 0);
+    for (misaligned = 0; misaligned < TENSORS; misaligned++)
+        for (int stage = 0; stage < 2; stage++) check_case(shapes[2], KERN_BF16, stage, ALL, 0);
+    misaligned = -1;
 }
 
 /* [NAME]: all tests, or the one of that name. */
@@ -315,7 +346,7 @@ int main(int count, char **words) {
         cmocka_unit_test(test_vjp2),     cmocka_unit_test(test_subsets),
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_nan_is_seen),
         cmocka_unit_test(test_no_past),  cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_tiles),    cmocka_unit_test(test_misaligned),
     };
     if (count > 1) cmocka_set_test_filter(words[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,18 +149,24 @@ static void test_shared_b(void **state) {
     static const kern_dtype dtypes[] = {KERN_F32, KERN_BF16, KERN_F64};
     for (int d = 0; d < 3; d++)
         for (int bits = 0; bits < 8; bits++)
-            for (int64_t m = 1; m <= 3; m++)
-                check((kern_matmul_shape){.dtype = dtypes[d],
-                                          .transpose_a = bits & 1,
-                                          .transpose_b = bits & 2,
-                                          .accumulate = bits & 4,
-                                          .batch = 4,
-                                          .m = m,
-                                          .n = 72,
-                                          .k = 520,
-                                          .stride_a = m * 520,
-                                          .stride_c = m * 72},
-                      0);
+            for (int64_t m = 1; m <= 3; m++) {
+                kern_matmul_shape s = {.dtype = dtypes[d],
+                                       .transpose_a = bits & 1,
+                                       .transpose_b = bits & 2,
+                                       .accumulate = bits & 4,
+                                       .batch = 4,
+                                       .m = m,
+                                       .n = 72,
+                                       .k = 520,
+                                       .stride_a = m * 520,
+                                       .stride_c = m * 72};
+                check(s, 0);
+                s.stride_a += 8; /* not one matrix of more rows */
+                if (m == 2) check(s, 0);
+                s.stride_a -= 8;
+                s.stride_c += 8;
+                if (m == 2) check(s, 0);
+            }
 }
 
 /* With a word, only those tests whose names are like it. */

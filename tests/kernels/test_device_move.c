@@ -214,24 +214,27 @@ static void test_round(void **unused) {
 }
 
 /* Runs of bytes, pitches apart, and zeros over them. */
+static void check_runs(size_t width, int64_t rows, size_t pitch, size_t to_pitch, size_t lead) {
+    pair from = pair_of((size_t)rows * pitch + width, 0);
+    pair to = pair_of((size_t)rows * to_pitch + width, lead);
+    kern_stream *stream = test_device()->stream;
+    stream->device->copy(stream, at(&to), to_pitch, at(&from), pitch, width, rows);
+    cpu()->copy(cpu()->stream, to.here + to.lead, to_pitch, from.here, pitch, width, rows);
+    stream->device->zero(stream, at(&from), pitch, width - 1, rows);
+    cpu()->zero(cpu()->stream, from.here, pitch, width - 1, rows);
+    compare(&to, "runs");
+    compare(&from, "zeros");
+}
+
 static void test_runs(void **unused) {
     (void)unused;
     static const size_t widths[] = {1, 4, 12, 16, 100, 4096, 5000};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
         for (int64_t rows = 0; rows < 4; rows++)
-            for (size_t apart = 0; apart < 48; apart += 12) {
-                size_t width = widths[w], pitch = width + apart;
-                pair from = pair_of((size_t)rows * pitch + width, 0);
-                pair to = pair_of((size_t)rows * (pitch + 4) + width, 4);
-                kern_stream *stream = test_device()->stream;
-                stream->device->copy(stream, at(&to), pitch + 4, at(&from), pitch, width, rows);
-                cpu()->copy(cpu()->stream, to.here + to.lead, pitch + 4, from.here, pitch, width,
-                            rows);
-                stream->device->zero(stream, at(&from), pitch, width - 1, rows);
-                cpu()->zero(cpu()->stream, from.here, pitch, width - 1, rows);
-                compare(&to, "runs");
-                compare(&from, "zeros");
-            }
+            for (size_t pitch = widths[w]; pitch < widths[w] + 48; pitch += 12)
+                check_runs(widths[w], rows, pitch, pitch + 4, 4);
+    check_runs(32, 3, 32, 36, 0); /* all is aligned but one pitch */
+    check_runs(32, 3, 36, 48, 0);
 }
 
 int main(void) {

@@ -37,6 +37,8 @@ done
 "$ttt" plan 1b-e2e-8k --device a100-40 train.memory_limit=9e9 train.micro_batch=1 --json >out
 grep -q '"fits":false' out || fault "1b-e2e-8k fits 9 GB: $(tail -n 1 out)"
 ! grep -q tokens_per_second out || fault "a time is foretold of what does not fit"
+grep -qE '^parameters +1\.[0-9]+ G: embedding' out || fault "no parameters of what does not fit: $(cat out)"
+holds "$(number checkpoint_bytes) > 12e9" || fault "no checkpoint of what does not fit: $(cat out)"
 "$ttt" plan 125m-e2e-8k --device h100 --json >out
 all=$(number tokens_per_second)
 "$ttt" plan 125m-e2e-8k --device h100 train.memory_limit=14e9 train.micro_batch=2 --json >out
@@ -97,6 +99,8 @@ sed '/bandwidth/d' mine.yaml >less.yaml
 refused 1 'less.yaml: bandwidth is missing' plan quickstart --device less.yaml
 sed 's/1.7e12/fast/' mine.yaml >word.yaml
 refused 1 "word.yaml:5: bandwidth: 'fast' is not a number above 0" plan quickstart --device word.yaml
+sed 's/processors: .*/processors: 0.5/' mine.yaml >half.yaml
+refused 1 'half.yaml: processors: there must be one or more' plan quickstart --device half.yaml
 echo 'cores: 3' >>mine.yaml
 refused 1 'mine.yaml:12: there is no cores; the file must give numbers to memory, f32_flops' \
     plan quickstart --device mine.yaml

@@ -330,6 +330,7 @@ static int bench_EventElapsedTime(float *milliseconds, void *from, void *to) {
     MAY_FAIL(EventElapsedTime);
     const event *a = from, *b = to;
     if (!a->ran || a->ran < a->recorded || !b->ran || b->ran < b->recorded) return NOT_READY;
+    if (b->time < a->time) complain("cudaEventElapsedTime", "the second event came first");
     *milliseconds = (float)((b->time - a->time) * 1000);
     return 0;
 }

@@ -2,7 +2,7 @@
 # Which lines and branches of the CUDA kernels the tests of the device's tables never come to. By hand,
 # where kernels have changed:
 #   bash tests/kernels/cuda/coverage.sh BUILD     BUILD: a folder built with the tests
-# Prints each, and exits 1 where there are any.
+# Prints each, and exits 1 where there are any; what runs is told on stderr.
 set -euo pipefail
 build=$(realpath "$1")
 cd "$(dirname "$0")/../../.."
@@ -19,6 +19,7 @@ done
 cc -shared -fopenmp --coverage -o bench.so ./*.o \
     $(find "$build/tests/CMakeFiles/ttt_cuda_bench.dir" -name '*.o' ! -name '*.cu.o') -lm
 run() { # device, family, words
+    echo "coverage.sh: $*" >&2
     TTT_TEST_DEVICE=$1 TTT_CUDA_PLUGIN=$work/bench.so TTT_CACHE=/dev/null \
         "$build/tests/test_device_$2" "${@:3}" >log 2>&1 || { cat log >&2; exit 1; }
 }
