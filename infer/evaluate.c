@@ -23,8 +23,8 @@ infer_bins infer_bins_create(int64_t tokens, int64_t chunk) {
 
 void infer_bins_split(infer_bins *bins, int64_t at) {
     int bin = 0;
+    ASSERT(at > 0 && at < bins->edge[bins->count] && bins->count < INFER_MOST_BINS);
     while (bins->edge[bin] < at) bin++;
-    ASSERT(bin > 0 && bin <= bins->count && bins->count < INFER_MOST_BINS);
     if (bins->edge[bin] == at) return;
     for (int i = ++bins->count; i > bin; i--) bins->edge[i] = bins->edge[i - 1];
     bins->edge[bin] = at;

@@ -117,8 +117,8 @@ static kern_status allocate(decoding *d) {
     d->samples = json_array();
     d->losses.windows = d->windows;
     d->losses.bins = infer_bins_create(d->length, d->prompt);
-    infer_bins_split(&d->losses.bins,
-                     d->prompt); /* none holds what was read and what was written */
+    /* none holds what was read and what was written */
+    infer_bins_split(&d->losses.bins, d->prompt);
     int64_t columns = d->losses.bins.count + 2;
     TRY(kern_alloc((void **)&d->losses.document, (size_t)d->windows * sizeof *d->losses.document,
                    "documents"));

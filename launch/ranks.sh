@@ -65,7 +65,7 @@ reap() {
         if [ -n "$(pgrep -P "$mpirun")" ]; then alone=0; elif [ $alone -ge 0 ]; then alone=$((alone + 1)); fi
         sleep 1
     done
-    kill -9 "$mpirun" 2>/dev/null || true
+    [ $alone -lt 10 ] || kill -9 "$mpirun" 2>/dev/null || true # else it has ended
 }
 reap >/dev/null 2>&1 &
 code=0

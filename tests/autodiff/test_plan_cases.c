@@ -241,7 +241,7 @@ static void test_update_in_place(void **state) {
 /* Which outputs may lie where an input does; those that may are the same there. */
 static void test_output_over_an_input(void **state) {
     (void)state;
-    enum { N = 40, CASES = 7, SIZE = N * N };
+    enum { N = 40, CASES = 9, SIZE = N * N };
     world w;
     world_begin(&w, KERN_F64, SEED);
     ad_graph *g = w.graph;
@@ -249,18 +249,20 @@ static void test_output_over_an_input(void **state) {
     ad_value h = matrix(&w, N, N), a = matrix(&w, N, N), row = matrix(&w, 1, N);
     ad_value seen = ad_matmul(g, a, h, false, false);
     ad_value first = ad_broadcast(g, ad_slice(g, h, 0, 0, 1), all);
-    ad_value twice = ad_scale(g, h, 2);
+    ad_value twice = ad_scale(g, h, 2), late = ad_matmul(g, seen, a, false, false);
     const struct {
         ad_value out;
         bool over;
     } cases[CASES] = {
-        {ad_add(g, ad_mul_repeat(g, h, row), seen), true}, /* a program that reads it last */
-        {ad_matmul(g, seen, a, false, false), true},       /* nobody reads it any more */
-        {seen, false},                                     /* a product reads it meanwhile */
-        {ad_transpose(g, h, (int[]){1, 0}), false},        /* so does a copy, elsewhere */
-        {ad_add(g, h, first), false},                      /* a program, elsewhere, too */
-        {ad_add(g, ad_scale(g, first, 3), a), false},      /* or only there */
-        {ad_concat(g, 2, (ad_value[]){h, h}, 0), false}};  /* it is larger */
+        {ad_add(g, ad_mul_repeat(g, h, row), seen), true},   /* a program that reads it last */
+        {late, true},                                        /* nobody reads it any more */
+        {seen, false},                                       /* a product reads it meanwhile */
+        {ad_transpose(g, h, (int[]){1, 0}), false},          /* so does a copy, elsewhere */
+        {ad_add(g, h, first), false},                        /* a program, elsewhere, too */
+        {ad_add(g, ad_scale(g, first, 3), a), false},        /* or only there */
+        {ad_sub(g, first, h), false},                        /* both, the other way round */
+        {ad_concat(g, 2, (ad_value[]){h, h}, 0), false},     /* it is larger */
+        {ad_concat(g, 2, (ad_value[]){late, a}, 0), false}}; /* and made when nobody reads it */
     runner *r = malloc(sizeof *r);
     for (int i = 0; i < CASES; i++) {
         ad_plan_output output = {cases[i].out, AD_WRITE};

@@ -19,7 +19,7 @@ reap() {
         [ -z "$(pgrep -P "$1")" ] || alone=0
         sleep 1
     done
-    kill -9 "$1" 2>/dev/null || true
+    [ $alone -lt 10 ] || kill -9 "$1" 2>/dev/null || true # else it has ended
 }
 
 ranks() { # COUNT COMMAND...

@@ -284,14 +284,15 @@ static void begin_warp(ptx_block *b, ptx_warp *w, int which) {
 
 /* All warps have come to the same barrier, or have ended. */
 static bool pass_barrier(ptx_block *b) {
-    int waiting = 0;
-    for (int i = 0; i < b->warps; i++) waiting += b->warp[i].at_barrier;
-    if (!waiting) return false;
+    int first = 0;
+    while (first < b->warps && !b->warp[first].at_barrier) first++;
+    if (first == b->warps) return false;
+    int64_t next = b->warp[first].pc[0];
     for (int i = 0; i < b->warps; i++) {
         b->which = i;
-        b->at = b->warp[0].pc[0] - 1;
+        b->at = next - 1;
         if (!b->warp[i].at_barrier) ptx_fault(b, 0, "has ended, others wait at a barrier");
-        if (b->warp[i].pc[0] != b->warp[0].pc[0]) ptx_fault(b, 0, "is at another barrier");
+        if (b->warp[i].pc[0] != next) ptx_fault(b, 0, "is at another barrier");
         b->warp[i].at_barrier = false;
     }
     b->time++;
