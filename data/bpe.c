@@ -21,7 +21,10 @@ static int64_t decode(const char **text, const data_vocabulary *vocabulary, int3
 static void destroy(const data_vocabulary *vocabulary) {
     data_bpe *bpe = (data_bpe *)(uintptr_t)vocabulary;
     for (int i = 0; i < bpe->stage_count; i++) data_bpe_pattern_destroy(bpe->stages[i].pattern);
-    for (int64_t i = 0; i < bpe->literal_count; i++) free((char *)(uintptr_t)bpe->literals[i].text);
+    for (int64_t i = 0; i < bpe->literal_count; i++) {
+        free((char *)(uintptr_t)bpe->literals[i].text);
+        free((char *)(uintptr_t)bpe->literals[i].name);
+    }
     free(bpe->literals);
     free(bpe->pool);
     free(bpe->tokens);
@@ -77,11 +80,11 @@ static kern_status named_encoding(const data_bpe_encoding **encoding, const char
 static void put_specials(data_bpe *bpe, const data_bpe_encoding *encoding) {
     char name[64];
     if (!encoding || encoding->tokens != bpe->token_count || bpe->has_empty) {
-        data_bpe_put_literal(bpe, "<|endoftext|>", (int32_t)bpe->ids, true, false);
+        data_bpe_put_literal(bpe, "<|endoftext|>", "<|endoftext|>", (int32_t)bpe->ids, true, false);
         return;
     }
     for (const data_special *row = encoding->specials; row->name; row++)
-        data_bpe_put_literal(bpe, row->name, row->id, true, false);
+        data_bpe_put_literal(bpe, row->name, row->name, row->id, true, false);
     bpe->vocabulary.size = encoding->size;
     if (strcmp(encoding->name, "llama3")) return;
     const data_special *row = encoding->specials;
@@ -91,7 +94,7 @@ static void put_specials(data_bpe *bpe, const data_bpe_encoding *encoding) {
             continue;
         }
         snprintf(name, sizeof name, "<|reserved_special_token_%d|>", reserved++);
-        data_bpe_put_literal(bpe, name, id, true, false);
+        data_bpe_put_literal(bpe, name, name, id, true, false);
     }
 }
 

@@ -1,7 +1,11 @@
 /* tokenizer.json of Hugging Face, as far as it is byte-level BPE; what is not is refused by name.
  */
 #include "data/bpe_json.h"
+#include "data/bpe_normalize.h"
 #include "data/json_fault.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     data_bpe *bpe;
@@ -46,12 +50,31 @@ static int64_t id_of(const json_t *value) {
     return id >= 0 && id < DATA_BPE_MOST_IDS ? id : -1;
 }
 
+/* The id of an added token, or -1. One that the model has keeps its id, whatever is said here. */
+static int64_t id_of_added(const reading *r, const json_t *token, const char *content) {
+    const json_t *known =
+        content ? json_object_get(json_object_get(r->model, "vocab"), content) : NULL;
+    return id_of(known ? known : json_object_get(token, "id"));
+}
+
+/* It is looked for in the normal form of texts, where it stands in its own. */
+static void put_normalized(const reading *r, const char *content, int64_t id, bool special) {
+    data_bpe_normal normal = {0};
+    data_bpe_normalize(&normal, content, (int64_t)strlen(content));
+    char *text = kern_array(normal.bytes + 1, 1);
+    memcpy(text, normal.text, (size_t)normal.bytes);
+    text[normal.bytes] = 0;
+    data_bpe_put_literal(r->bpe, text, content, (int32_t)id, special, true);
+    free(text);
+    data_bpe_normal_free(&normal);
+}
+
 static kern_status read_added(const reading *r) {
     const json_t *added = json_object_get(r->root, "added_tokens");
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *token = json_array_get(added, i);
         const char *content = data_bpe_text_of(token, "content");
-        int64_t id = id_of(json_object_get(token, "id"));
+        int64_t id = id_of_added(r, token, content);
         bool special = json_is_true(json_object_get(token, "special"));
         if (!content || !*content || id < 0 || strlen(content) > DATA_BPE_LONGEST)
             return wrong(r, "an added token has no content or no id, or one too large");
@@ -61,9 +84,12 @@ static kern_status read_added(const reading *r) {
                              "%s: the added token %.200s asks for single_word, lstrip or rstrip, "
                              "which is not supported",
                              r->called, content);
-        const json_t *normalized = json_object_get(token, "normalized");
-        data_bpe_put_literal(r->bpe, content, (int32_t)id, special,
-                             normalized ? json_is_true(normalized) : !special);
+        const json_t *says = json_object_get(token, "normalized");
+        bool normalized = says ? json_is_true(says) : !special;
+        if (normalized && r->bpe->normal)
+            put_normalized(r, content, id, special);
+        else
+            data_bpe_put_literal(r->bpe, content, content, (int32_t)id, special, normalized);
         r->special[id] = r->special[id] || special;
     }
     return KERN_OK;
@@ -136,7 +162,7 @@ static kern_status put_added_text(const reading *r) {
         const data_bpe_literal *literal = &bpe->literals[i];
         bool there = literal->id < bpe->ids && bpe->tokens[literal->id].length;
         if (literal->special || there || r->special[literal->id]) continue;
-        if (!data_bpe_put_token(bpe, literal->id, literal->text, literal->length))
+        if (!data_bpe_put_token(bpe, literal->id, literal->name, (int64_t)strlen(literal->name)))
             return wrong(r, "the id of an added token is too large");
     }
     return KERN_OK;

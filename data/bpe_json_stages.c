@@ -2,6 +2,7 @@
 #include "data/bpe_json.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MOST_DEPTH = 8 }; /* of sequences of sequences */
 
@@ -68,19 +69,55 @@ static char *escape(const char *text) {
     return regex;
 }
 
+/* Where outside of classes `wanted` begins something, or NULL. */
+static const char *find_outside(const char *regex, const char *wanted) {
+    bool in_class = false;
+    for (const char *at = regex; *at; at++) {
+        if (!in_class && !strncmp(at, wanted, strlen(wanted))) return at;
+        if (*at == '\\' && at[1]) {
+            at++;
+        } else if (in_class) {
+            in_class = *at != ']';
+        } else if (*at == '[') {
+            in_class = true;
+            if (at[1] == '^') at++;
+            if (at[1] == ']') at++;
+        }
+    }
+    return NULL;
+}
+
+/* In Oniguruma's words ^ and $ are always of lines, and (?m) lets a dot match the end of one. *own:
+ * what PCRE2 calls the same, free() it; NULL where it is as `regex` has it. */
+static kern_status read_lines(char **own, const stages *s, const char *regex) {
+    *own = NULL;
+    for (const char *at = regex; (at = find_outside(at, "(?")); at += 2) {
+        size_t flags = strspn(at + 2, "imx-");
+        if (flags && memchr(at + 2, 'm', flags))
+            return data_bpe_unsupported(s->called, "pre_tokenizer's option m of", regex);
+    }
+    if (!find_outside(regex, "^") && !find_outside(regex, "$")) return KERN_OK;
+    *own = kern_array((int64_t)strlen(regex) + 5, 1);
+    strcat(strcpy(*own, "(?m)"), regex);
+    return KERN_OK;
+}
+
 static kern_status put_split(stages *s, const json_t *part) {
     kern_status status = KERN_OK;
     const json_t *pattern = json_object_get(part, "pattern");
     const char *regex = data_bpe_text_of(pattern, "Regex");
     const char *text = data_bpe_text_of(pattern, "String");
-    char *escaped = text ? escape(text) : NULL;
+    char *escaped = text ? escape(text) : NULL, *lines = NULL;
     data_bpe_stage stage = {.regex = escaped ? escaped : regex, .empty = true, .hashed = escaped};
     stage.inverted = json_is_true(json_object_get(part, "invert"));
     if (!stage.regex)
         TRY(data_bpe_unsupported(s->called, "pre_tokenizer Split without", "Regex or String"));
     TRY(read_behavior(&stage.matched, s, part, NULL));
+    if (!escaped) TRY(read_lines(&lines, s, regex));
+    if (lines) stage.regex = lines;
     TRY(put(s, stage));
 done:
+    free(lines);
     free(escaped);
     return status;
 }

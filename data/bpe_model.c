@@ -122,14 +122,19 @@ void data_bpe_pair_by_rank(data_bpe *bpe) {
     }
 }
 
-void data_bpe_put_literal(data_bpe *bpe, const char *text, int32_t id, bool special,
-                          bool normalized) {
+void data_bpe_put_literal(data_bpe *bpe, const char *text, const char *name, int32_t id,
+                          bool special, bool normalized) {
     int64_t at = bpe->literal_count++;
     bpe->literals = kern_grow(bpe->literals, &bpe->literals_capacity, bpe->literal_count,
                               sizeof *bpe->literals);
-    char *copy = strdup(text);
-    ASSERT(copy && *copy);
-    bpe->literals[at] = (data_bpe_literal){copy, (int32_t)strlen(copy), id, special, normalized};
+    char *copy = strdup(text), *name_copy = strdup(name);
+    ASSERT(copy && *copy && name_copy);
+    bpe->literals[at] = (data_bpe_literal){.text = copy,
+                                           .name = name_copy,
+                                           .length = (int32_t)strlen(copy),
+                                           .id = id,
+                                           .special = special,
+                                           .normalized = normalized};
 }
 
 /* Patterns of known vocabularies leave nothing between their matches to remove. */
@@ -187,10 +192,10 @@ static kern_status finish_literals(data_bpe *bpe, const char *called) {
     for (size_t i = 0; i < count; i++) {
         const data_bpe_literal *literal = &bpe->literals[i];
         if (i && !strcmp(literal->text, literal[-1].text))
-            TRY(kern_fail(KERN_ERR_DATA, "%s: two added tokens are %.200s", called, literal->text));
+            TRY(kern_fail(KERN_ERR_DATA, "%s: two added tokens are %.200s", called, literal->name));
         bpe->exact_count += !literal->normalized;
         if (literal->special)
-            bpe->specials[vocabulary->special_count++] = (data_special){literal->id, literal->text};
+            bpe->specials[vocabulary->special_count++] = (data_special){literal->id, literal->name};
         if (literal->id >= vocabulary->size) vocabulary->size = literal->id + 1;
     }
     qsort(bpe->specials, (size_t)vocabulary->special_count, sizeof *bpe->specials, by_id);

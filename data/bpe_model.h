@@ -36,7 +36,7 @@ typedef struct {
 
 /* A text that is a token as it stands, before any pattern. */
 typedef struct {
-    const char *text;
+    const char *text, *name; /* what is looked for; the token as its file writes it */
     int32_t length, id;
     bool special;    /* only where asked for */
     bool normalized; /* looked for after the others, in what they leave, in its normal form */
@@ -164,8 +164,9 @@ kern_status data_bpe_index_tokens(data_bpe *bpe, const char *called);
 void data_bpe_put_pair(data_bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t id);
 /* Ranks are ids: every two tokens whose concatenation is a token merge into it. */
 void data_bpe_pair_by_rank(data_bpe *bpe);
-void data_bpe_put_literal(data_bpe *bpe, const char *text, int32_t id, bool special,
-                          bool normalized);
+/* Copies both. */
+void data_bpe_put_literal(data_bpe *bpe, const char *text, const char *name, int32_t id,
+                          bool special, bool normalized);
 /* Adds a stage. */
 kern_status data_bpe_put_stage(data_bpe *bpe, const data_bpe_stage *stage, const char *called);
 /* Completes the tables; where tokens are not found whole first, those that merging does not reach

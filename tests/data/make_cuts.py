@@ -32,7 +32,8 @@ TEXTS = ["Hello world, it's 2024! a1b2c3",
          "",
          "abc\U000105d2\u0307 a\u08d3\u0323\u0301 \U00011935\U00011930",
          "eeee e,e;e 99 999 9999 x",
-         "\U0001d15e\U0001d1bc\U0001d1bb \ufb2c \u0f71\u0f72\u0f73 \u1e9b\u0323"]
+         "\U0001d15e\U0001d1bc\U0001d1bb \ufb2c \u0f71\u0f72\u0f73 \u1e9b\u0323",
+         "ab\nab\r\nb\n\na", "\u2126x \u03a9x \u0141\u0141"]
 CHARACTERS = ([chr(c) for c in list(range(9, 14)) + list(range(32, 127))]
               + list("aabbee  ..,,11223344\n") * 6
               + list("\u0301\u0323\u0307\u0308\u0345\u0334\u1100\u1161\u11a8\uac00\uac01\u212b\u00e9"
@@ -40,7 +41,8 @@ CHARACTERS = ([chr(c) for c in list(range(9, 14)) + list(range(32, 127))]
                      "\u05bc\u05b8\U000105d2\u08d3\U00016d63\U00016d67\U0001d15e\u0f71\u0f72\u0f73"
                      "\u0344\u1abf\u20d0\u3002\u061d\u00a0\u3000\u2028")
               + ["<s>", "<y>", "<Z>", "y>e"])
-ADDED = [("<s>", True, False), ("<y>", False, False), ("y>e", False, True), ("<Z>", True, True)]
+ADDED = [("<s>", True, False), ("<y>", False, False), ("y>e", False, True), ("<Z>", True, True),
+         ("\u2126x", False, True), ("\u0141", False, False)]  # the last is in the model, too
 BEHAVIORS = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 WORDS = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -85,6 +87,8 @@ def cases():
         yield f"Digits {e} spaced", None, row(digits(e), byte_level(True, True))
     yield "thousands", None, row(split(r"\p{N}+"), split(r"(?=(\d{3})+(?!\d))"),
                                  byte_level(False, True))
+    yield "lines", NFC, row(split("$|^a", "MergedWithNext"), byte_level(False, True))
+    yield "ends of lines", None, row(split(r"b$|[$^]", "Isolated"), byte_level())
     yield "spaced", None, byte_level(True, True)
     yield "spaced whole", None, byte_level(True)
     yield "whole", None, byte_level()
