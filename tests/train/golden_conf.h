@@ -74,28 +74,53 @@ done:
 }
 
 /* The mixers that have options of their own. */
-static inline kern_status set_mixer(ttt_conf *conf, const char *kind, const json_t *mixer) {
-    static const char *const sections[][2] = {{"mamba2", "mamba"}, {"gdn", "gdn"}, {"kvb", "kvb"}};
+static const struct {
+    const char *kind, *section;
+    char letter;
+} golden_mixers[] = {{"mamba2", "mamba", 'm'}, {"gdn", "gdn", 'g'}, {"kvb", "kvb", 'k'}};
+
+static inline kern_status set_options(ttt_conf *conf, const char *section, const json_t *mixer) {
     kern_status status = KERN_OK;
-    const char *key, *section = NULL;
+    const char *key;
     json_t *value;
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
-        if (!strcmp(kind, sections[i][0])) section = sections[i][1];
     json_object_foreach((json_t *)mixer, key, value) {
         char option[64];
-        snprintf(option, sizeof option, "%s.%s", section ? section : "?", key);
+        snprintf(option, sizeof option, "%s.%s", section, key);
         if (strcmp(key, "norm_eps") != 0) TRY(set(conf, option, mixer, key));
     }
 done:
     return status;
 }
 
-static inline kern_status set_kind(ttt_conf *conf, const char *kind, bool *inner_loop) {
-    *inner_loop = kind && !strcmp(kind, "ttt-e2e");
+/* The options are those of the kind's mixer, or of the pattern's; where it has several, each has an
+ * object under its section's name. */
+static inline kern_status set_mixer(ttt_conf *conf, const char *kind, const json_t *mixer) {
+    kern_status status = KERN_OK;
+    const char *section = "?";
+    bool several = false;
+    for (size_t i = 0; i < sizeof golden_mixers / sizeof *golden_mixers; i++) {
+        const json_t *own = json_object_get(mixer, golden_mixers[i].section);
+        if (own) TRY(set_options(conf, golden_mixers[i].section, own));
+        several = several || own;
+        if (!strcmp(kind, golden_mixers[i].kind) ||
+            strchr(conf->model.pattern, golden_mixers[i].letter))
+            section = golden_mixers[i].section;
+    }
+    if (!several) status = set_options(conf, section, mixer);
+done:
+    return status;
+}
+
+/* What has another mixer may have fast MLPs on it. */
+static inline kern_status set_kind(ttt_conf *conf, const json_t *json, bool *inner_loop) {
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+    bool mixer = false;
+    for (size_t i = 0; kind && i < sizeof golden_mixers / sizeof *golden_mixers; i++)
+        mixer = mixer || !strcmp(kind, golden_mixers[i].kind);
+    *inner_loop = kind && (!strcmp(kind, "ttt-e2e") ||
+                           (mixer && json_is_object(json_object_get(json, "inner"))));
     if (kind && !strcmp(kind, "full attention")) return conf_set(conf, "model.attention=full");
-    if (*inner_loop ||
-        (kind && (!strcmp(kind, "sliding-window attention") || !strcmp(kind, "mamba2") ||
-                  !strcmp(kind, "gdn") || !strcmp(kind, "kvb"))))
+    if (*inner_loop || mixer || (kind && !strcmp(kind, "sliding-window attention")))
         return conf_set(conf, "model.attention=window");
     return kern_fail(KERN_ERR_DATA,
                      "the configuration's kind '%s' is none of 'ttt-e2e', 'full attention', "
@@ -129,7 +154,7 @@ static inline kern_status golden_conf(ttt_conf *conf, const json_t *json, bool f
                                        {"inner.fast_blocks", "fast_blocks"},
                                        {"model.rope_theta_full", "rope_theta_full"},
                                        {"inner.mode", "mode"}};
-    TRY(set_kind(conf, json_string_value(json_object_get(json, "kind")), &inner_loop));
+    TRY(set_kind(conf, json, &inner_loop));
     TRY(SET_EACH(conf, json, model, false));
     TRY(conf_set(conf, f64 ? "train.precision=f64" : "train.precision=f32"));
     TRY(set_loops(conf, json, inner_loop));

@@ -1,0 +1,87 @@
+/* A text of any mixers, cut at random places, the pieces read by two sessions in turn, each of
+ * which goes on from the other's file: the numbers of one pass of the model that training
+ * differentiates.
+ */
+#include "tests/infer/session_fixture.h"
+#include "tests/sanitized.h"
+
+enum { MOST = 96, PIECES = 20 };
+
+#define GDN " gdn.heads=2 gdn.key_size=3 gdn.value_size=5"
+#define MAMBA " mamba.head_size=6 mamba.state=5"
+#define KVB " kvb.heads=2 kvb.inner=5 kvb.rank=2"
+#define OFF " inner.mode=off inner.suffix=0"
+#define CALM " model.init_std=0.2 inner.lr=0.05"
+
+/* Few chunks where Newton-Schulz steps blow rounding up 500 times each. Texts shorter than
+ * convolution and chunk, chunks of one token and of more than the text, steps whose chunk is unlike
+ * the mixer's. */
+static const char *const texts[] = {
+    "model.pattern=g gdn.chunk=8 gdn.conv=6 train.context=2" GDN OFF,
+    "model.pattern=gs gdn.chunk=8 train.context=96" GDN OFF,
+    "model.pattern=g gdn.chunk=64 gdn.neg_eigval=true gdn.gate=false inner.chunk=6 "
+    "train.context=90" GDN CALM,
+    "model.pattern=gf gdn.chunk=1 inner.chunk=16 inner.suffix=3 train.context=96" GDN CALM,
+    "model.pattern=m mamba.chunk=8 mamba.conv=5 train.context=3" MAMBA OFF,
+    "model.pattern=ms mamba.chunk=8 mamba.groups=4 train.context=96" MAMBA OFF,
+    "model.pattern=m mamba.chunk=64 mamba.conv=2 inner.chunk=6 train.context=90" MAMBA CALM,
+    "model.pattern=mf mamba.chunk=5 inner.chunk=16 inner.suffix=3 train.context=96" MAMBA CALM,
+    "model.pattern=k kvb.chunk=64 train.context=9" KVB OFF,
+    "model.pattern=k kvb.chunk=8 train.context=29" KVB " kvb.muon=true kvb.rank=0" OFF,
+    "model.pattern=k kvb.chunk=6 inner.chunk=6 kvb.output=k train.context=90" KVB CALM,
+    "model.pattern=ks kvb.chunk=4 kvb.loss=l2 inner.chunk=16 inner.suffix=3 "
+    "train.context=96" KVB CALM,
+    "model.pattern=kgm kvb.chunk=1 inner.chunk=4 inner.separate_mlp=false "
+    "train.context=64" GDN MAMBA KVB CALM,
+};
+
+/* Where a text of `count` tokens is cut: anywhere, in one chunk, or where chunks of eight end. */
+static int64_t piece(int way, double random, int64_t at, int64_t count) {
+    int64_t most = way == 0 ? 2 * count / PIECES + 2 : way == 1 ? 3 : 33;
+    int64_t n = 1 + (int64_t)((random + 1) / 2 * (double)most);
+    if (way == 2) n = (n + 7) / 8 * 8 - at % 8;
+    return n < count - at ? n : count - at;
+}
+
+static void read_through_files(infer_session *const *session, const int32_t *tokens, int64_t count,
+                               double *nll, int way) {
+    char path[64];
+    uint64_t random = 17 + (uint64_t)way;
+    state_path(path);
+    int now = 0;
+    infer_session_reset(session[now]);
+    for (int64_t at = 0, n; at < count; at += n, now = !now) {
+        n = piece(way, tiny_random(&random), at, count);
+        assert_ok(infer_session_read(session[now], tokens + at, n, nll + at));
+        assert_ok(infer_session_save(session[now], path, "a"));
+        assert_ok(infer_session_load(session[!now], path, "a"));
+    }
+    unlink(path);
+}
+
+static void test_cut_anywhere_through_files(void **state) {
+    (void)state;
+    static int32_t tokens[MOST + 1];
+    static double expected[MOST], nll[MOST + 1];
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        tiny m;
+        tiny_begin(&m, texts[i]);
+        int64_t T = m.conf->train.context;
+        tiny_tokens(&m, tokens, T + 1, 5 + i);
+        tiny_reading how = {.off = !tiny_has_inner(&m), .rate = m.conf->inner.lr, .nll = expected};
+        tiny_read(&m, &how, tokens, 1);
+        infer_session *session[2];
+        for (int s = 0; s < 2; s++) session[s] = begin_session(&m, tiny_has_inner(&m), T + 1);
+        for (int way = 0; way < (watched() ? 1 : 3); way++) {
+            read_through_files(session, tokens, T + 1, nll, way);
+            tiny_assert_close(nll + 1, expected, T, 1e-12, texts[i]);
+        }
+        for (int s = 0; s < 2; s++) infer_session_destroy(session[s]);
+        tiny_end(&m);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_anywhere_through_files)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
