@@ -131,10 +131,14 @@ static size_t extent(size_t pitch, size_t width, int64_t count) {
     return count ? (size_t)(count - 1) * pitch + width : 0;
 }
 
+/* Whether a row goes onto one that is read, as far as rows are equally far apart. */
 static bool overlap(const copy_call *c) {
-    const char *to = c->to, *from = c->from;
-    return to < from + extent(c->from_pitch, c->width, c->count) &&
-           from < to + extent(c->to_pitch, c->width, c->count);
+    int64_t apart = (const char *)c->to - (const char *)c->from, width = (int64_t)c->width;
+    int64_t pitch = c->count > 1 ? (int64_t)c->to_pitch : 0;
+    if (c->count > 1 && c->to_pitch != c->from_pitch) return false;
+    for (int64_t rows = 1 - c->count; rows < c->count; rows++)
+        if (llabs(apart + rows * pitch) < width) return true;
+    return false;
 }
 
 static void copy(kern_stream *stream, void *to, size_t to_pitch, const void *from,
@@ -147,7 +151,7 @@ static void copy(kern_stream *stream, void *to, size_t to_pitch, const void *fro
                      from_pitch,
                      width,
                      count};
-    if (width && overlap(c) && count == 1) complain("a copy onto itself", to);
+    if (overlap(c)) complain("a copy onto itself", to);
 }
 
 static void zero(kern_stream *stream, void *to, size_t pitch, size_t width, int64_t count) {
