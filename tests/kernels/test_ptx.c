@@ -187,6 +187,11 @@ static const struct {
     {"xor.b32 %r8, %r1, 1;\nshfl.sync.idx.b32 %r7, %r1, %r8, 31, 0xffffffff;\n" OUT, 1},
     /* within halves of a warp */
     {"xor.b32 %r8, %r1, 16;\nshfl.sync.idx.b32 %r7, %r1, %r8, 0x101f, 0xffffffff;\n" OUT, 0},
+    /* from a lane beyond the last one: its own */
+    {"shfl.sync.idx.b32 %r7, %r1, 31, 15, 0xffffffff;\n" OUT, 0},
+    {"not.b32 %r8, %r1;\nst.shared.u32 [%r4], %r8;\nld.shared.s8 %r7, [%r4];\n"
+     "not.b32 %r7, %r7;\n" OUT,
+     0},
     {"and.b32 %r8, %r1, 1;\nsetp.eq.u32 %p1, %r8, 0;\n@%p1 bra EVEN;\nadd.s32 %r7, %r1, -1;\n"
      "bra BOTH;\nEVEN:\nadd.s32 %r7, %r1, 1;\nBOTH:\n" WARP OUT,
      1},
