@@ -51,6 +51,21 @@ bool conf_axis_has(const conf_reader *reader, int axis, const char *value) {
     return !strchr(value, '/') && locate(path, reader->folder, conf_axis_folders[axis], value);
 }
 
+/* Whoever names a run, or a checkpoint, means what stands in it. */
+static bool is_run(const char *name) {
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/config.yaml", name) < PATH_MAX && is_file(path);
+}
+
+static kern_status name_of_run(const char *name) {
+    size_t length = strlen(name);
+    const char *slash = length && name[length - 1] == '/' ? "" : "/";
+    return kern_fail(KERN_ERR_CONFIG,
+                     "%.200s is a run or a checkpoint; its configuration is %.200s%sconfig.yaml "
+                     "(to go on with a run: ttt train --resume)",
+                     name, name, slash);
+}
+
 static kern_status read_path(const conf_reader *reader, const char *path) {
     kern_status status = KERN_OK;
     char *text;
@@ -58,6 +73,7 @@ static kern_status read_path(const conf_reader *reader, const char *path) {
     if (reader->depth > MOST_DEPTH)
         return kern_fail(KERN_ERR_CONFIG, "%s: includes are %d deep; does a file include itself?",
                          path, MOST_DEPTH);
+    if (is_run(path)) return name_of_run(path);
     TRY(conf_document_load(&text, &bytes, path));
     TRY(conf_read_text(reader, text, bytes, path));
 done:
@@ -95,6 +111,7 @@ done:
 }
 
 static kern_status unknown_name(const char *name) {
+    if (is_run(name)) return name_of_run(name);
     char **names = NULL;
     int64_t count = 0;
     kern_status status = conf_list(&names, &count);

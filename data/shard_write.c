@@ -105,11 +105,15 @@ static kern_status spool_bytes(data_shard_writer *writer, void *memory, int64_t 
         ssize_t moved = write ? pwrite(writer->spool, next, bytes, place)
                               : pread(writer->spool, next, bytes, place);
         if (moved < 0 && errno == EINTR) continue;
-        if (moved <= 0)
+        if (moved <= 0) {
+            int error = moved ? errno : EIO;
+            const char *hint = error == EFBIG ? "; the limit on file sizes (ulimit -f) is too low"
+                               : write        ? "; is there room on its disk?"
+                                              : "";
             return kern_fail(KERN_ERR_FILE, "%s: the file of its tokens cannot be %s: %s%s",
                              data_aside_path(writer->file), write ? "written" : "read back",
-                             strerror(moved ? errno : EIO),
-                             write ? "; is there room on its disk?" : "");
+                             strerror(error), hint);
+        }
         next += moved;
         place += moved;
         bytes -= (size_t)moved;

@@ -185,6 +185,8 @@ static kern_status open_file(data_stream *stream) {
     if (stream->descriptor < 0 || fstat(stream->descriptor, &about))
         return kern_fail(KERN_ERR_FILE, "%s: cannot be opened: %s", name_of(stream),
                          strerror(errno));
+    if (S_ISDIR(about.st_mode) && standard)
+        return kern_fail(KERN_ERR_USAGE, "%s: is a folder; name its files", name_of(stream));
     if (S_ISDIR(about.st_mode))
         return kern_fail(KERN_ERR_USAGE, "%s is a folder; name its files: '%s/*.txt'",
                          name_of(stream), path);

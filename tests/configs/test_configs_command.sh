@@ -53,6 +53,9 @@ grep -qF '"name":"inner.chunk"' json ||
     fault "--options --json lacks inner.chunk"
 
 refused 1 "did you mean quickstart?" quikstart
+mkdir run && touch run/config.yaml
+refused 1 "its configuration is run/config.yaml" run
+refused 1 "its configuration is ./run/config.yaml" ./run/
 refused 1 "did you mean train.steps?" quickstart train.stpes=3
 refused 1 "did you mean model.heads?" quickstart model.head=3
 refused 1 "not a multiple of inner.chunk" quickstart train.context=1000

@@ -256,6 +256,10 @@ static void test_refuses_by_name(void **state) {
                       "Isolated"),
             "parenthesis");
     refused(base, "pre_tokenizer",
+            json_pack("{s:s,s:{s:s},s:s}", "type", "Split", "pattern", "Regex", "a(?im-x:.)",
+                      "behavior", "Isolated"),
+            "option m of a(?im-x:.)");
+    refused(base, "pre_tokenizer",
             json_pack("{s:s,s:{s:s},s:s}", "type", "Split", "pattern", "Regex", "a", "behavior",
                       "MergedWithAll"),
             "MergedWithAll");
