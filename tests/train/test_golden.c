@@ -192,6 +192,13 @@ static void load_parameters(const golden *g, const train_step_buffers *b) {
     }
 }
 
+/* What inner steps are multiplied by in outer step 0. */
+static double first_warmup(const conf_inner_loop *inner) {
+    return inner->warmup_steps
+               ? inner->warmup_from + (1 - inner->warmup_from) / (double)inner->warmup_steps
+               : 1;
+}
+
 /* theta_n of each sequence, by a model that only reads. */
 static kern_status compare_fast(golden *g, const train_step_buffers *b, const int32_t *tokens,
                                 double *worst) {
@@ -225,12 +232,8 @@ static kern_status compare_fast(golden *g, const train_step_buffers *b, const in
         theta[f] = buffer[f].data;
     }
     for (int64_t s = g->first; s < g->first + g->sequences; s++) {
-        const conf_inner_loop *inner = &g->conf->inner;
-        double m = inner->warmup_steps
-                       ? inner->warmup_from + (1 - inner->warmup_from) / (double)inner->warmup_steps
-                       : 1;
         infer_batch batch = {.tokens = tokens + s * (T + 1),
-                             .rate = inner->lr * m,
+                             .rate = g->conf->inner.lr * first_warmup(&g->conf->inner),
                              .token_nll = nll,
                              .chunk_loss = loss,
                              .gradient_norm = norm,
@@ -276,7 +279,8 @@ static double worst_state(golden *g, const data_safetensors *saved, int64_t s) {
     return worst;
 }
 
-/* What mixers keep after each sequence, read in pieces; it is all in one rank's file. */
+/* What mixers keep after each sequence, read in pieces; it is all in one rank's file. A session
+ * that reads knows no warm-up of the inner steps. */
 static kern_status compare_states(golden *g, const train_step_buffers *b, const int32_t *tokens,
                                   double *worst) {
     kern_status status = KERN_OK;
@@ -285,12 +289,15 @@ static kern_status compare_states(golden *g, const train_step_buffers *b, const 
     infer_session *session = NULL;
     data_safetensors *saved = NULL;
     const kern_comm *tensor = g->ranks->tensor;
+    conf_inner_loop *inner = &g->conf->inner, as_given = *inner;
     infer_session_spec spec = {.conf = g->conf, .limit = g->tokens, .device = b->device};
+    spec.inner = inner->mode != CONF_INNER_OFF;
     spec.tensor = tensor;
     spec.threads = omp_get_max_threads();
     snprintf(path, sizeof path, "/tmp/test_golden.%ld.%d", (long)getpid(), g->ranks->job->rank);
     *worst = 0;
     TRY(infer_values_view(&values, g->conf, tensor, b->device, b->parameters));
+    inner->lr *= first_warmup(inner);
     TRY(infer_session_create(&session, &spec));
     for (int64_t s = g->first; s < g->first + g->sequences; s++) {
         infer_session_set_values(session, values);
@@ -306,6 +313,7 @@ static kern_status compare_states(golden *g, const train_step_buffers *b, const 
         saved = NULL;
     }
 done:
+    *inner = as_given;
     unlink(path);
     data_safetensors_destroy(saved);
     infer_session_destroy(session);
