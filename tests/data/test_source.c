@@ -58,6 +58,10 @@ static void test_order_mixes(void **state) {
     assert_true(fixed < 12 && same_seed < 12 && same_epoch < 12); /* 1 is expected */
     assert_in_range(rising, 4850, 5150);                          /* 5000 +- 29 */
     assert_true(product * 12 / N < 0.05 && product * 12 / N > -0.05);
+    /* What runs that are there go on with. */
+    assert_int_equal(data_order(5, N, 7, 0), 8502);
+    assert_int_equal(data_order(5, N, 7, 3), 5520);
+    assert_int_equal(data_order(N - 1, N, UINT64_MAX, 1), 8192);
 }
 
 /* The order must never change: runs would not resume. Values computed once by another program. */

@@ -177,6 +177,11 @@ static void test_two_outputs(void **state) {
         assert_failure(launch_outputs_check(&outputs, true), KERN_ERR_USAGE, "are one file", NULL);
         launch_outputs_clear(&outputs);
     }
+    launch_outputs apart = {0};
+    launch_outputs_write(&apart, LAUNCH_EVAL_CSV, in_folder("one.csv"));
+    launch_outputs_write(&apart, LAUNCH_PICTURE, in_folder("other.png"));
+    assert_ok(launch_outputs_check(&apart, false));
+    launch_outputs_clear(&apart);
     fflush(stdout);
     int kept = dup(1), opened = open(in_folder("said"), O_WRONLY | O_CREAT, 0600);
     assert_true(dup2(opened, 1) == 1);
