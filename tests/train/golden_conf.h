@@ -167,4 +167,11 @@ done:
     return status;
 }
 
+/* What inner steps are multiplied by in outer step 0; a session that reads knows no warm-up. */
+static inline double first_warmup(const conf_inner_loop *inner) {
+    return inner->warmup_steps
+               ? inner->warmup_from + (1 - inner->warmup_from) / (double)inner->warmup_steps
+               : 1;
+}
+
 #endif

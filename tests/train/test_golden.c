@@ -192,13 +192,6 @@ static void load_parameters(const golden *g, const train_step_buffers *b) {
     }
 }
 
-/* What inner steps are multiplied by in outer step 0. */
-static double first_warmup(const conf_inner_loop *inner) {
-    return inner->warmup_steps
-               ? inner->warmup_from + (1 - inner->warmup_from) / (double)inner->warmup_steps
-               : 1;
-}
-
 /* theta_n of each sequence, by a model that only reads. */
 static kern_status compare_fast(golden *g, const train_step_buffers *b, const int32_t *tokens,
                                 double *worst) {
@@ -279,8 +272,7 @@ static double worst_state(golden *g, const data_safetensors *saved, int64_t s) {
     return worst;
 }
 
-/* What mixers keep after each sequence, read in pieces; it is all in one rank's file. A session
- * that reads knows no warm-up of the inner steps. */
+/* What mixers keep after each sequence, read in pieces; it is all in one rank's file. */
 static kern_status compare_states(golden *g, const train_step_buffers *b, const int32_t *tokens,
                                   double *worst) {
     kern_status status = KERN_OK;
