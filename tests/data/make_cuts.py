@@ -88,7 +88,7 @@ def cases():
     yield "thousands", None, row(split(r"\p{N}+"), split(r"(?=(\d{3})+(?!\d))"),
                                  byte_level(False, True))
     yield "lines", NFC, row(split("$|^a", "MergedWithNext"), byte_level(False, True))
-    yield "ends of lines", None, row(split(r"b$|[$^]", "Isolated"), byte_level())
+    yield "ends of lines", None, row(split(r"b$|[$^]", "Removed"), byte_level())
     yield "spaced", None, byte_level(True, True)
     yield "spaced whole", None, byte_level(True)
     yield "whole", None, byte_level()
