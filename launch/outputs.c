@@ -230,6 +230,7 @@ static kern_status check_output(const launch_outputs *outputs, int64_t i, bool f
     kern_status status = KERN_OK;
     const struct launch_output *output = &outputs->item[i];
     char *name[2] = {NULL};
+    if (!*output->path) TRY(kern_fail(KERN_ERR_USAGE, "a file to be written has an empty name"));
     if (!strcmp(output->path, "-"))
         TRY(kern_fail(KERN_ERR_USAGE, "-: this goes to a file, which appears when it is whole, and "
                                       "not to the standard output; name one"));

@@ -35,6 +35,7 @@ static void assert_refused(const char *path, kern_status wanted, const char *wor
 static void test_places(void **state) {
     (void)state;
     assert_ok(check(NULL, LAUNCH_EVAL_CSV, NULL, false));
+    assert_failure(check("", LAUNCH_EVAL_CSV, NULL, false), KERN_ERR_USAGE, "empty name", NULL);
     assert_refused("/dev/null", KERN_ERR_FILE, "is a device");
     assert_refused(folder, KERN_ERR_FILE, "is a folder");
     assert_refused(in_folder("none/x.csv"), KERN_ERR_FILE, "cannot be written: No such file");

@@ -18,7 +18,7 @@ common=$(realpath "$(dirname "$0")")
 trap 'slurm_end; cleanup' EXIT
 slurm_begin
 
-words=(train.steps=120 train.batch=4 train.micro_batch=1 run.save_every=60)
+words=(train.steps=300 train.batch=4 train.micro_batch=1 run.save_every=150)
 ranks 2 "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
 
 submit() { # RUN WORDS...
@@ -29,10 +29,23 @@ is_over() {
 }
 job=$(submit torn ./tiny.yaml "${words[@]}")
 await "the first steps of the job" grep -qs '"step": 3,' torn/metrics.jsonl
+# Slurm takes longer for a signal than these steps take, where others use the machine: they stand still
+# until it is there.
+mapfile -t ranks < <(pgrep -f "^$ttt train ./tiny.yaml run.dir=torn")
+[ ${#ranks[@]} = 2 ] || fault "two ranks are not there: ${ranks[*]} $(cat job.log)"
+kill -STOP "${ranks[@]}"
 scancel --signal=USR1 "$job"
-await "the job to have saved" grep -qs 'queues again' job.log
+are_told() {
+    local rank
+    for rank in "${ranks[@]}"; do grep -qE '^(Sig|Shd)Pnd:.*[2367abef]..$' "/proc/$rank/status" || return 1; done
+}
+await "the signal" are_told
+kill -CONT "${ranks[@]}"
+has_ended() { grep -qs 'queues again' job.log || is_over; }
+await "the job to have saved" has_ended
+grep -qs 'queues again' job.log || fault "it was over before it was told to stop: $(cat job.log)"
 saved=$(basename "$(newest torn)")
-[ "$saved" != step-00000120 ] || fault "the job was at its end before it was told to stop"
+[ "$saved" != step-00000300 ] || fault "the job was at its end before it was told to stop"
 queues() { scontrol show job "$job" | grep -q JobState=PENDING; }
 await "the job to queue again" queues
 # Slurm lets two minutes pass before it begins the job again. With TTT_SLURM_WAIT=1 that is seen; else

@@ -16,8 +16,7 @@
 #define MARGIN 0
 #endif
 
-/* A stack is no power of two long: the tops of all would have one place in the cache. */
-enum { LANES = 32, MOST = 1024, STACK = 65536 + 9 * 64, COPIES = 64 };
+enum { LANES = 32, MOST = 1024, STACK = 65536, COPIES = 64 };
 
 typedef enum { READY, AT_WARP, AT_BLOCK, ENDED } waiting;
 
@@ -34,7 +33,7 @@ typedef struct {
     const char *file; /* of the collective that it waits at, or has left */
     int line;
     void *operand;
-    async_copy *copy; /* COPIES, apart: the order of threads looks at all threads' states */
+    async_copy copy[COPIES];
     int copies, group;
 } thread;
 
@@ -365,11 +364,8 @@ static block *block_of_thread(const kern_block_kernel *kernel, int threads) {
         the_block->here = fiber_here();
     }
     block *b = the_block;
-    for (int i = 0; i < threads; i++) {
-        if (b->thread[i].fiber) continue;
-        b->thread[i].fiber = fiber_create(STACK);
-        b->thread[i].copy = kern_array(COPIES, sizeof *b->thread[i].copy);
-    }
+    for (int i = 0; i < threads; i++)
+        if (!b->thread[i].fiber) b->thread[i].fiber = fiber_create(STACK);
     b->kernel = kernel;
     b->threads = threads;
     return b;
