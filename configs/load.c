@@ -57,7 +57,7 @@ static bool is_run(const char *name) {
     return snprintf(path, sizeof path, "%s/config.yaml", name) < PATH_MAX && is_file(path);
 }
 
-static kern_status name_of_run(const char *name) {
+static kern_status refuse_run(const char *name) {
     size_t length = strlen(name);
     const char *slash = length && name[length - 1] == '/' ? "" : "/";
     return kern_fail(KERN_ERR_CONFIG,
@@ -73,7 +73,7 @@ static kern_status read_path(const conf_reader *reader, const char *path) {
     if (reader->depth > MOST_DEPTH)
         return kern_fail(KERN_ERR_CONFIG, "%s: includes are %d deep; does a file include itself?",
                          path, MOST_DEPTH);
-    if (is_run(path)) return name_of_run(path);
+    if (is_run(path)) return refuse_run(path);
     TRY(conf_document_load(&text, &bytes, path));
     TRY(conf_read_text(reader, text, bytes, path));
 done:
@@ -111,7 +111,7 @@ done:
 }
 
 static kern_status unknown_name(const char *name) {
-    if (is_run(name)) return name_of_run(name);
+    if (is_run(name)) return refuse_run(name);
     char **names = NULL;
     int64_t count = 0;
     kern_status status = conf_list(&names, &count);
