@@ -4,6 +4,7 @@
 #include "data/bpe_normalize.h"
 #include "data/json_fault.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,11 +51,23 @@ static int64_t id_of(const json_t *value) {
     return id >= 0 && id < DATA_BPE_MOST_IDS ? id : -1;
 }
 
-/* The id of an added token, or -1. One that the model has keeps its id, whatever is said here. */
-static int64_t id_of_added(const reading *r, const json_t *token, const char *content) {
-    const json_t *known =
-        content ? json_object_get(json_object_get(r->model, "vocab"), content) : NULL;
-    return id_of(known ? known : json_object_get(token, "id"));
+/* The id of an added token, or -1: the model's, where it has that token, else the next one that
+ * none has, whatever is declared. So does tokenizers' own library, and warns where that is not the
+ * same. */
+static int64_t id_of_added(const reading *r, const json_t *token, const char *content,
+                           int64_t *next) {
+    const json_t *vocabulary = json_object_get(r->model, "vocab");
+    const json_t *known = content ? json_object_get(vocabulary, content) : NULL;
+    int64_t declared = id_of(json_object_get(token, "id")),
+            size = (int64_t)json_object_size(vocabulary);
+    int64_t id = known ? id_of(known) : declared < 0 ? -1 : kern_max(*next, size);
+    *next = kern_max(*next, id + 1);
+    if (id >= 0 && id != declared)
+        fprintf(stderr,
+                "warning: %s: the added token %.200s has the id %lld, not %lld as declared: ids of "
+                "added tokens that the model does not have are numbered on from its own\n",
+                r->called, content, (long long)id, (long long)declared);
+    return id;
 }
 
 /* It is looked for in the normal form of texts, where it stands in its own. */
@@ -71,10 +84,11 @@ static void put_normalized(const reading *r, const char *content, int64_t id, bo
 
 static kern_status read_added(const reading *r) {
     const json_t *added = json_object_get(r->root, "added_tokens");
+    int64_t next = 0;
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *token = json_array_get(added, i);
         const char *content = data_bpe_text_of(token, "content");
-        int64_t id = id_of_added(r, token, content);
+        int64_t id = id_of_added(r, token, content, &next);
         bool special = json_is_true(json_object_get(token, "special"));
         if (!content || !*content || id < 0 || strlen(content) > DATA_BPE_LONGEST)
             return wrong(r, "an added token has no content or no id, or one too large");

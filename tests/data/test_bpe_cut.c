@@ -127,11 +127,31 @@ static void test_hashes(void **state) {
     json_decref(file);
 }
 
+/* Added tokens are numbered on from the model's, as the package does it, whatever ids they declare
+ * (of its 0.23: with 300, 256 and 5 declared behind 256 tokens they are 256, 257 and 258). */
+static void test_declared_ids(void **state) {
+    (void)state;
+    json_t *file = load_json("cuts.json"), *made = json_object_get(file, "tokenizer"), *token;
+    data_vocabulary *vocabulary;
+    char hash[9];
+    size_t i;
+    cut_with(&vocabulary, made, "null", "{\"type\":\"ByteLevel\"}");
+    memcpy(hash, vocabulary->hash, 9);
+    data_vocabulary_destroy(vocabulary);
+    json_array_foreach(json_object_get(made, "added_tokens"), i, token)
+        json_object_set_new(token, "id", json_integer(i == 1 ? 5 : 500 - (json_int_t)i));
+    cut_with(&vocabulary, made, "null", "{\"type\":\"ByteLevel\"}");
+    assert_string_equal(vocabulary->hash, hash);
+    data_vocabulary_destroy(vocabulary);
+    json_decref(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ways_to_cut),
         cmocka_unit_test(test_texts_that_change),
         cmocka_unit_test(test_hashes),
+        cmocka_unit_test(test_declared_ids),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
