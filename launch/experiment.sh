@@ -60,6 +60,10 @@ train() {
     if ls -d "$dir"/checkpoints/step-???????? >/dev/null 2>&1; then
         $ttt train --resume "$dir"
     else
+        if [ -e "$dir/lock" ] && ! flock -n "$dir/lock" true; then
+            echo "$experiment: $dir is being trained by $(cat "$dir/lock")" >&2
+            exit 1
+        fi
         rm -rf "$dir" # stopped before its first checkpoint
         $ttt train "$2" "run.dir=$dir" "${@:3}"
     fi

@@ -39,6 +39,7 @@ static kern_status save(train_loop *l) {
     char *reason = NULL;
     if (l->saved_step == l->state.step) return status;
     TRY(kern_comm_meet(l->ranks->job, check_finite(l)));
+    TRY(kern_comm_meet(l->ranks->job, l->first ? train_run_check_ours(l->run) : KERN_OK));
     kern_status synced = l->first ? train_metrics_sync(l->metrics) : KERN_OK;
     if (synced != KERN_OK) reason = train_text("%s", kern_error());
     l->unsaved = true;

@@ -125,6 +125,20 @@ static kern_status take_lock(train_run *run) {
     return status;
 }
 
+kern_status train_run_check_ours(const train_run *run) {
+    struct stat ours, there;
+    char *path = train_text("%s/lock", run->dir);
+    bool other = !fstat(run->lock, &ours) && !stat(path, &there) &&
+                 (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino);
+    free(path);
+    if (!other) return KERN_OK;
+    return kern_fail(
+        KERN_ERR_FILE,
+        "%s was removed while it was trained, and another run has that name now; it is "
+        "left as it is",
+        run->dir);
+}
+
 train_run *train_run_join(const char *dir) {
     train_run *run = kern_array(1, sizeof *run);
     *run = (train_run){.dir = train_text("%s", dir),

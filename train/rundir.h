@@ -27,6 +27,12 @@ typedef struct {
 kern_status train_run_open(train_run **run, const char *dir, bool resume);
 void train_run_close(train_run *run);
 
+/* Before something is saved in it: that the directory is still the one that was opened.
+ * KERN_ERR_FILE where it was removed and another process trains a run of that name, which would be
+ * written over.
+ */
+kern_status train_run_check_ours(const train_run *run);
+
 /* The same run for the ranks of a job whose first rank has opened it: its names alone. */
 train_run *train_run_join(const char *dir);
 

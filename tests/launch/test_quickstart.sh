@@ -48,6 +48,16 @@ called() { # number of calls that match
 [ "$(called '^ttt eval|gnuplot')" = 0 ] || fault "nothing may follow what failed"
 grep -q "run it again" output || fault "it must say how to go on"
 
+# What has no checkpoint may be a run that is being trained: the lock tells.
+mkdir -p out/quickstart/swa
+exec 7>out/quickstart/swa/lock
+flock 7
+echo "process 1 on here" >&7
+! quickstart never none || fault "a run that is being trained must stop it"
+grep -q "out/quickstart/swa is being trained by process 1 on here" output || fault "it must name the run"
+[ -e out/quickstart/swa/lock ] || fault "a run that is being trained must stay"
+exec 7>&-
+
 ! quickstart quickstart-swa step-00000100 || fault "a failing training must stop it"
 [ "$(called '^ttt pack')" = 0 ] || fault "shards must not be packed again"
 [ "$(called '^ttt train quickstart run')" = 0 ] || fault "TTT-E2E must not be trained again"

@@ -156,7 +156,11 @@ files=$(sed -n 's/^Max open files *//p' /proc/$pid/limits)
 refused 1 "busy is being trained by another process \(process $pid on .*kill -INT" --resume busy \
     train.steps=1 train.total_steps=100000
 refused 2 'busy holds a run already; go on with it by .ttt train --resume busy.' ./tiny.yaml run.dir=busy
+rm busy/lock # with its whole directory, and another process begins one of that name
+touch busy/lock
 kill -INT $pid
 ended
-[ $code = 130 ] || fault "exit code $code: $(cat busy.log)"
+[ $code = 1 ] || fault "exit code $code: $(cat busy.log)"
+grep -q 'busy was removed while it was trained, and another run has that name' busy.log || fault "$(cat busy.log)"
+[ -z "$(newest busy)" ] || fault "it saved into another's run"
 echo "test_train_kill: $kills kills, $finished of these runs done; stopped, deaf and busy runs behave"

@@ -134,12 +134,33 @@ static void remains_of_a_killed_writer_go(void **state) {
     free(dir);
 }
 
+/* One whose directory was removed does not write into the next one of that name. */
+static void run_of_another_is_left(void **state) {
+    (void)state;
+    train_run *first, *second;
+    char *dir = run_dir(), *lock = train_text("%s/lock", dir);
+    assert_ok(train_run_open(&first, dir, false));
+    assert_ok(train_run_check_ours(first));
+    assert_false(remove(lock));
+    assert_ok(train_run_check_ours(first));
+    assert_ok(train_run_open(&second, dir, false));
+    assert_ok(train_run_check_ours(second));
+    assert_int_equal(train_run_check_ours(first), KERN_ERR_FILE);
+    assert_says("another run has that name");
+    assert_says(dir);
+    train_run_close(first);
+    train_run_close(second);
+    free(lock);
+    free(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(new_run_has_its_places),
         SCRATCH_TEST(existing_run_needs_resume),
         SCRATCH_TEST(foreign_directory_is_refused_untouched),
         SCRATCH_TEST(one_process_trains_a_run),
+        SCRATCH_TEST(run_of_another_is_left),
         SCRATCH_TEST(remains_of_a_killed_writer_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
