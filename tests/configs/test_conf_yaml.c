@@ -120,6 +120,7 @@ static void mistakes_are_placed(void **state) {
     refused("train:\n  lr: !!float 1\n", "bad.yaml:2", "train.lr", "a tag", NULL);
     refused("train: &a\n  lr: 1\ninner: *a\n", "bad.yaml:3", "inner", NULL);
     refused("train:\n  lr: &a 1\n  eps: *a\n", "bad.yaml:3", "train.eps", "alias", NULL);
+    refused("model:\n  <<: {dim: 64}\n", "bad.yaml:2", "merge keys", "include: FILE", NULL);
     refused("data:\n  train: \"a\\0b\"\n", "bad.yaml:2", "data.train", "zero byte", NULL);
     refused("train: 3\n", "bad.yaml:1", "section train", NULL);
     refused("train: !x null\n", "bad.yaml:1", "section train", NULL);
