@@ -109,6 +109,7 @@ static void mistakes_are_placed(void **state) {
     refused("model:\n  dim: 64\n  haeds: 4\n", "bad.yaml:3", "model.haeds", "model.heads?", NULL);
     refused("\n\ntrian: {steps: 3}\n", "bad.yaml:3", "trian", "did you mean train?", NULL);
     refused("steps: 3\n", "bad.yaml:1", "did you mean train: {steps: ...}?", NULL);
+    refused("train.steps: 3\n", "bad.yaml:1", "did you mean train: {steps: ...}?", NULL);
     refused("model:\n  steps: 3\n", "bad.yaml:2", "no option model.steps", "train.steps?", NULL);
     refused("train:\n\n  steps: -3\n", "bad.yaml:3", "train.steps", "'-3'", "1 to 1000000000",
             NULL);
