@@ -87,10 +87,9 @@ kern_status train_run_check_new(const char *dir) {
     struct stat info;
     if (stat(dir, &info)) return KERN_OK;
     if (!S_ISDIR(info.st_mode)) return train_make_directory(dir); /* says so */
-    train_run run = {.dir = train_text("%s", dir), .config = train_text("%s/config.yaml", dir)};
-    kern_status status = check_content(&run, false);
-    free(run.dir);
-    free(run.config);
+    train_run *run = train_run_join(dir);
+    kern_status status = check_content(run, false);
+    train_run_close(run);
     return status;
 }
 
