@@ -89,6 +89,11 @@ kern_status conf_node_next(conf_entry *next, const char *file, struct fy_node *m
     if (!text) return kern_fail_context(KERN_ERR_CONFIG, "%s:%d: a key", file, next->line);
     snprintf(next->key, sizeof next->key, "%s", *text ? text : "''");
     free(text);
+    if (!strcmp(next->key, "<<"))
+        return kern_fail(KERN_ERR_CONFIG,
+                         "%s:%d: YAML 1.2 has no merge keys (<<); put what is shared into a file "
+                         "and name it: include: FILE",
+                         file, next->line);
     return KERN_OK;
 }
 

@@ -138,7 +138,7 @@ static kern_status unknown_top_key(const source *from, const conf_entry *at, boo
     const char *nearest = conf_nearest(at->key, name, (int64_t)names);
     const char *option = conf_option_nearest(at->key);
     char section[CONF_KEY_BYTES];
-    if (!nearest && option) { /* a key that belongs into a section */
+    if (option && (!nearest || strchr(at->key, '.'))) { /* a key that belongs into a section */
         const char *dot = strchr(option, '.');
         snprintf(section, sizeof section, "%.*s", (int)(dot - option), option);
         kern_fail(KERN_ERR_CONFIG, "no section %s; did you mean %s: {%s: ...}?", at->key, section,

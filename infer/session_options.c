@@ -109,6 +109,12 @@ static bool has(const char *text, const char *word, size_t length) {
     return false;
 }
 
+static bool has_all(const char *text, const char *words) {
+    for (const char *at = words; *at; at += strcspn(at, " "), at += *at == ' ')
+        if (!has(text, at, strcspn(at, " "))) return false;
+    return true;
+}
+
 /* What `text` says otherwise than `other`: its words that the other does not have, and the
  * fallbacks of what only the other says. */
 static void print_differences(FILE *to, const char *text, const char *other) {
@@ -153,7 +159,9 @@ kern_status infer_session_check_options(const infer_session *s, const char *path
     char of_first[TEXT], *ours = infer_session_options(s);
     describe_first(of_first, s);
     const char *here = first ? of_first : ours;
-    if (strcmp(theirs, here)) TRY(refuse_options(path, theirs, here));
+    /* Of the first, some say less: their weights and the run's course vouch for the rest. */
+    if (first ? !has_all(here, theirs) : strcmp(theirs, here) != 0)
+        TRY(refuse_options(path, theirs, here));
     if (first) TRY(check_later(s, path));
 done:
     free(ours);

@@ -91,9 +91,11 @@ void kern_free(void *memory) {
 
 static void *need(void *memory, int64_t count, size_t item) {
     if (memory) return memory;
-    dprintf(STDERR_FILENO, "ttt: out of memory (%lld items of %zu bytes)\n", (long long)count,
-            item);
-    exit(1);
+    fflush(NULL);
+    dprintf(STDERR_FILENO,
+            "ttt: out of memory (%lld items of %zu bytes); is there a limit (ulimit -v, -d)?\n",
+            (long long)count, item);
+    _exit(1); /* what libraries do at an exit needs memory, too: HDF5 crashed */
 }
 
 void *kern_array(int64_t count, size_t item) {

@@ -12,6 +12,7 @@
 
 #include "launch/ranks.h"
 #include "launch/watch.h"
+#include "train/terminal.h"
 
 enum { NAME_BYTES = 64, MOST_OPTIONS = 32 };
 
@@ -19,8 +20,10 @@ int launch_report(const char *command, kern_status status) {
     if (status == KERN_OK) return 0;
     bool stopped = status == KERN_ERR_INTERRUPTED;
     fflush(stdout); /* what was said before the fault comes before it */
-    if (stopped ? launch_ranks_rank() == 0 : launch_watch_failed(status, kern_error()))
-        dprintf(STDERR_FILENO, "ttt %s: %s\n", command, kern_error());
+    char *text = train_terminal_plain(kern_error()); /* names may have anything in them */
+    if (stopped ? launch_ranks_rank() == 0 : launch_watch_failed(status, text))
+        dprintf(STDERR_FILENO, "ttt %s: %s\n", command, text);
+    free(text);
     if (stopped) return 130; /* as the shell has it for SIGINT */
     return status == KERN_ERR_USAGE ? 2 : 1;
 }

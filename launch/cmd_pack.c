@@ -7,6 +7,7 @@
 #include "launch/outputs.h"
 #include "launch/progress_line.h"
 #include "launch/report.h"
+#include "train/terminal.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -92,8 +93,8 @@ static void list_bad_lines(void *context, const data_bad_lines *lines, char *con
     for (int64_t i = 0; i < lines->count && i < DATA_BAD_LINES_KEPT; i++) {
         const data_line_fault *fault = &lines->first[i].fault;
         const char *name = data_stream_name(path[lines->first[i].file]);
-        printf("  %s: line %lld, byte %lld: %s\n", name, (long long)lines->first[i].line,
-               (long long)fault->byte, fault->reason);
+        train_terminal_say(stdout, "  %s: line %lld, byte %lld: %s", name,
+                           (long long)lines->first[i].line, (long long)fault->byte, fault->reason);
         launch_json_add(told->bad,
                         launch_json("{s:o, s:I, s:I, s:o}", "file", launch_json_text(name), "line",
                                     (json_int_t)lines->first[i].line, "byte",
@@ -182,13 +183,14 @@ static kern_status pack(const choices *chosen, const char *const *files, int64_t
     status = data_pack(&report, &options);
     launch_progress_clear(&told.line);
     TRY(status);
-    printf("%s: split %s, %lld documents, %lld tokens of %lld bytes, %lld shard%s", chosen->out,
-           chosen->split, (long long)report.documents, (long long)report.tokens,
-           (long long)report.bytes, (long long)report.shards, report.shards == 1 ? "" : "s");
+    char left_out[96] = "";
     if (report.left_out)
-        printf("; left out, shorter than %lld tokens: %lld", (long long)chosen->min_tokens,
-               (long long)report.left_out);
-    printf("\n");
+        snprintf(left_out, sizeof left_out, "; left out, shorter than %lld tokens: %lld",
+                 (long long)chosen->min_tokens, (long long)report.left_out);
+    train_terminal_say(
+        stdout, "%s: split %s, %lld documents, %lld tokens of %lld bytes, %lld shard%s%s",
+        chosen->out, chosen->split, (long long)report.documents, (long long)report.tokens,
+        (long long)report.bytes, (long long)report.shards, report.shards == 1 ? "" : "s", left_out);
     if (!chosen->json) goto done;
     TRY(launch_print_json(launch_json(
         "{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "out", launch_json_text(chosen->out),
@@ -222,14 +224,21 @@ static kern_status check(const choices *chosen, const char *path) {
     TRY(data_pack_check(&found, shard));
     const data_shard_about *about = data_shard_describe(shard);
     documents = list_shard(shard);
-    printf("%s: sound; split %s, %lld documents of %lld to %lld tokens, %lld tokens\n", path,
-           about->split, (long long)about->documents, (long long)found.shortest,
-           (long long)found.longest, (long long)about->tokens);
-    printf("vocabulary %s (%s), %lld of %lld ids occur; source: %s\n", about->tokenizer,
-           about->tokenizer_hash, (long long)found.distinct, (long long)about->vocabulary,
-           *about->source ? about->source : "not named");
-    if (about->bad_lines)
-        printf("lines left out: %lld\n%s", (long long)about->bad_lines, about->bad_lines_told);
+    train_terminal_say(stdout,
+                       "%s: sound; split %s, %lld documents of %lld to %lld tokens, %lld tokens",
+                       path, about->split, (long long)about->documents, (long long)found.shortest,
+                       (long long)found.longest, (long long)about->tokens);
+    train_terminal_say(stdout, "vocabulary %s (%s), %lld of %lld ids occur; source: %s",
+                       about->tokenizer, about->tokenizer_hash, (long long)found.distinct,
+                       (long long)about->vocabulary, *about->source ? about->source : "not named");
+    if (about->bad_lines) {
+        printf("lines left out: %lld\n", (long long)about->bad_lines);
+        for (const char *line = about->bad_lines_told; *line; line += *line == '\n') {
+            int bytes = (int)strcspn(line, "\n");
+            train_terminal_say(stdout, "%.*s", bytes, line);
+            line += bytes;
+        }
+    }
     if (!chosen->json) goto done;
     TRY(launch_print_json(launch_json(
         "{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "shard",

@@ -10,6 +10,7 @@
 #include "launch/page.h"
 #include "launch/report.h"
 #include "train/files.h"
+#include "train/terminal.h"
 
 static const char about_report[] =
     "Makes one self-contained page of the figures that there are runs for: loss by window,\n"
@@ -71,7 +72,7 @@ static kern_status run(char *const *words, int64_t count, const char *html, bool
     }
     for (int64_t s = 0; s < sections; s++) TRY(launch_page_settle(&section[s]));
     TRY(launch_page_write(section, sections, command, html, csv));
-    printf("%s and %s\n", html, csv);
+    train_terminal_say(stdout, "%s and %s", html, csv);
 done:
     for (int64_t s = 0; s < sections; s++) launch_page_clear(&section[s]);
     free(section);

@@ -6,6 +6,7 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/report.h"
+#include "train/terminal.h"
 
 static const char about_state[] =
     "Shows a state that ttt infer --save-state wrote: what was read, the loss of its first\n"
@@ -16,7 +17,7 @@ static const char about_state[] =
 
 static void print_state(const char *path, const infer_state *state) {
     const infer_session_progress *seen = &state->seen;
-    printf("%s\n", path);
+    train_terminal_say(stdout, "%s", path);
     printf("weights       %s\n", state->weights);
     printf("options       %s\n", state->options);
     printf("tokens        %lld", (long long)state->position);

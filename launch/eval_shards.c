@@ -19,6 +19,7 @@
 #include "train/files.h"
 #include "train/fit.h"
 #include "train/signals.h"
+#include "train/terminal.h"
 #include "train/vocabulary.h"
 
 kern_status launch_eval_lengths(int64_t **lengths, int64_t *count, const char *text) {
@@ -315,7 +316,7 @@ static kern_status open_test(evaluation *e, int64_t length) {
     kern_status status =
         train_dataset_open(&e->source, first->conf, "data.test", paths, length, false);
     if (status != KERN_OK) return kern_fail_context(status, "%s/config.yaml", first->dir);
-    fprintf(stderr, "reading data.test: %s\n", paths);
+    train_terminal_say(stderr, "reading data.test: %s", paths);
     return KERN_OK;
 }
 

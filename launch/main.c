@@ -4,12 +4,14 @@
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/ranks.h"
+#include "train/terminal.h"
 
 #include <fcntl.h>
 #include <malloc.h>
 #include <omp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/resource.h>
@@ -70,7 +72,9 @@ static int unknown_command(const char *name) {
     names[count++] = "help";
     names[count++] = version;
     const char *nearest = strcasecmp(word, "v") ? conf_nearest(word, names, count) : version;
-    fprintf(stderr, "ttt: no command '%s'; ", name);
+    char *plain = train_terminal_plain(name);
+    fprintf(stderr, "ttt: no command '%s'; ", plain);
+    free(plain);
     if (nearest == version)
         fprintf(stderr, "did you mean 'ttt --version'?\n");
     else if (nearest)

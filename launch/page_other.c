@@ -2,6 +2,7 @@
 #include "launch/page.h"
 
 #include "train/files.h"
+#include "train/terminal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,9 +59,11 @@ static kern_status training(const launch_page_section *section, launch_page_take
         figure.note = train_text("One curve a run, seeds of a point in one colour; of more than %d "
                                  "steps the least and the greatest loss of each stretch.",
                                  LAUNCH_CURVE_POINTS);
+        char *word = train_terminal_word(figure.series[0].run);
         figure.command = train_text("ttt train --resume %s   # and likewise of the others; "
                                     "metrics.jsonl",
-                                    figure.series[0].run);
+                                    word);
+        free(word);
         status = take(context, &figure, NULL);
     }
     launch_figure_clear(&figure);

@@ -85,12 +85,6 @@ void launch_print_name(const char *name, int width) {
     free(plain);
 }
 
-static bool is_plain(const char *word) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-./=,:+@%";
-    return *word && !word[strspn(word, plain)];
-}
-
 char *launch_command_text(int argc, char *const *argv) {
     char *text = NULL;
     size_t bytes = 0;
@@ -98,14 +92,9 @@ char *launch_command_text(int argc, char *const *argv) {
     ASSERT(to);
     fputs("ttt", to);
     for (int i = 0; i < argc; i++) {
-        bool plain = is_plain(argv[i]);
-        fputs(plain ? " " : " '", to);
-        for (const char *c = argv[i]; *c; c++)
-            if (*c == '\'')
-                fputs("'\\''", to);
-            else
-                fputc(*c, to);
-        if (!plain) fputc('\'', to);
+        char *word = train_terminal_word(argv[i]);
+        fprintf(to, " %s", word);
+        free(word);
     }
     ASSERT(!fclose(to));
     return text;

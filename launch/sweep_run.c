@@ -110,7 +110,7 @@ static void release(job *j, job_state state) {
 static kern_status fail(job *j, const char *error) {
     kern_status status = KERN_OK;
     char *said = train_text("%s", error);
-    fprintf(stderr, "%s failed: %s\n", j->point->name, said);
+    train_terminal_say(stderr, "%s failed: %s", j->point->name, said);
     status = launch_point_fail(j->point, said);
     free(said);
     release(j, FAILED);

@@ -6,6 +6,7 @@
 
 #include "configs/options.h"
 #include "train/files.h"
+#include "train/terminal.h"
 
 /* Of FNV-1a (64 bit), and its inverse: their product is 1 (mod 2^64). */
 static const uint64_t PRIME = UINT64_C(0x100000001b3), INVERSE = UINT64_C(0xce965057aff6957b);
@@ -83,21 +84,30 @@ kern_status train_course_hash(uint64_t *hash, const ttt_conf *conf, uint32_t dat
     return status;
 }
 
-/* Sets *hash to that of the options by the rules that made state->config_hash; *possible: whether
- * there were any such options then. */
-static kern_status hash_as_in(uint64_t *hash, bool *possible, const ttt_conf *conf,
-                              const train_state *state) {
+/* Whether the hash is that of these options, by their hash `options`; then *data is of the data. */
+static bool is_of(uint32_t *data, uint64_t hash, uint64_t options) {
+    uint64_t rest = (hash * INVERSE) ^ options;
+    *data = (uint32_t)rest;
+    return rest <= UINT32_MAX;
+}
+
+/* The same for an early hash, of whichever text. Options that came later have to be as they were
+ * when there were none. */
+static kern_status is_of_early(bool *is, uint32_t *data, uint64_t hash, const ttt_conf *conf) {
     kern_status status = KERN_OK;
     ttt_conf *fallback = NULL;
     int64_t count;
     const conf_option *options = conf_options(&count);
-    *possible = true;
-    if (!state->early_hash) return hash_options(hash, conf);
+    *is = false;
     TRY(conf_create(&fallback));
-    for (int64_t i = 0; i < count; i++)
-        if (is_course(options[i].name) && !train_course_early_has(options[i].name))
-            *possible = *possible && conf_option_equal(conf, fallback, &options[i]);
-    TRY(train_course_early(hash, conf));
+    for (int text = 0; text < TRAIN_COURSE_EARLY_TEXTS && !*is; text++) {
+        uint64_t early;
+        TRY(train_course_early(&early, conf, text));
+        *is = is_of(data, hash, early);
+        for (int64_t i = 0; i < count; i++)
+            if (is_course(options[i].name) && !train_course_early_has(options[i].name, text))
+                *is = *is && conf_option_equal(conf, fallback, &options[i]);
+    }
 done:
     conf_destroy(fallback);
     return status;
@@ -106,11 +116,16 @@ done:
 kern_status train_course_compare(train_course_relation *relation, const train_state *state,
                                  const ttt_conf *conf, const uint32_t *data_fingerprint) {
     kern_status status = KERN_OK;
-    uint64_t options, data;
-    bool possible;
-    TRY(hash_as_in(&options, &possible, conf, state));
-    data = (state->config_hash * INVERSE) ^ options;
-    if (!possible || data > UINT32_MAX)
+    uint64_t options;
+    uint32_t data;
+    bool same;
+    if (state->early_hash) {
+        TRY(is_of_early(&same, &data, state->config_hash, conf));
+    } else {
+        TRY(hash_options(&options, conf));
+        same = is_of(&data, state->config_hash, options);
+    }
+    if (!same)
         *relation = TRAIN_COURSE_OTHER_OPTIONS;
     else if (data_fingerprint && data != *data_fingerprint)
         *relation = TRAIN_COURSE_OTHER_DATA;
@@ -149,12 +164,15 @@ static kern_status refuse_options(const ttt_conf *conf, const char *config,
                                   const char *checkpoint) {
     char *own = train_text("%s/config.yaml", checkpoint), *differs = difference(conf, own);
     bool copy = *differs && strcmp(own, config) != 0;
-    char *advice = copy ? train_text("to put it back: cp %s %s", own, config)
+    char *from = train_terminal_word(own), *to = train_terminal_word(config);
+    char *advice = copy ? train_text("to put it back: cp %s %s", from, to)
                         : train_text("undo the change, or put the config.yaml of its run there");
     kern_fail(KERN_ERR_CONFIG,
               "%s was trained with other options than %s says%s; %s (to go on with other options, "
               "begin a new run with train.init_from=%s)",
               checkpoint, config, differs, advice, checkpoint);
+    free(from);
+    free(to);
     free(advice);
     free(differs);
     free(own);

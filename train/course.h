@@ -39,9 +39,11 @@ kern_status train_course_check(const train_state *state, const ttt_conf *conf,
 kern_status train_course_keep(const ttt_conf *run, const ttt_conf *changed);
 
 /* Within train/course*.c: FNV-1a (64 bit); the options of states whose hash is an early one
- * (train/state.h), hashed as then; and whether there was an option of that name. */
+ * (train/state.h), hashed as then; and whether there was an option of that name. There were several
+ * texts of the options, and a state does not say of which its hash is. */
+enum { TRAIN_COURSE_EARLY_TEXTS = 3 };
 uint64_t train_course_fnv(const char *text);
-kern_status train_course_early(uint64_t *hash, const ttt_conf *conf);
-bool train_course_early_has(const char *name);
+kern_status train_course_early(uint64_t *hash, const ttt_conf *conf, int text);
+bool train_course_early_has(const char *name, int text);
 
 #endif

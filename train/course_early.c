@@ -93,9 +93,19 @@ static const row rows[] = {
 
 enum { ROWS = sizeof rows / sizeof *rows };
 
-bool train_course_early_has(const char *name) {
+/* What a text says of an option, NULL: nothing. 0 is the last text; the one before it said less of
+ * data.test, and the first of all was of bytes alone. */
+static const char *comment_of(const row *r, int text) {
+    static const char *const later[] = {"data.tokenizer", "data.pattern", "data.begin"};
+    for (int i = 0; text == 2 && i < 3; i++)
+        if (!strcmp(r->name, later[i])) return NULL;
+    bool test = text && !strcmp(r->name, "data.test");
+    return test ? "shards held out until the end; empty: none" : r->comment;
+}
+
+bool train_course_early_has(const char *name, int text) {
     for (int i = 0; i < ROWS; i++)
-        if (!strcmp(rows[i].name, name)) return true;
+        if (!strcmp(rows[i].name, name)) return comment_of(&rows[i], text) != NULL;
     return false;
 }
 
@@ -119,16 +129,18 @@ static void print_value(FILE *to, const ttt_conf *conf, const row *r) {
         conf_option_print(to, conf, option);
 }
 
-kern_status train_course_early(uint64_t *hash, const ttt_conf *conf) {
+kern_status train_course_early(uint64_t *hash, const ttt_conf *conf, int which) {
     char *text = NULL;
     size_t bytes;
     FILE *to = open_memstream(&text, &bytes);
     for (int i = 0; to && i < ROWS; i++) {
+        const char *comment = comment_of(&rows[i], which);
+        if (!comment) continue;
         int length = section_length(rows[i].name);
         if (i == 0)
             fprintf(to, "# Every option of this configuration, resolved.\nname: %s\n", conf->name);
         if (begins_section(i)) fprintf(to, "\n%.*s:\n", length, rows[i].name);
-        fprintf(to, "  # %s\n  %s: ", rows[i].comment, rows[i].name + length + 1);
+        fprintf(to, "  # %s\n  %s: ", comment, rows[i].name + length + 1);
         print_value(to, conf, &rows[i]);
         putc('\n', to);
     }

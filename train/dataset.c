@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "train/terminal.h"
+
 static kern_status check(const data_source *source, const conf_model *model, const char *paths) {
     int64_t vocabulary = data_source_vocabulary(source);
     if (vocabulary > model->vocab)
@@ -36,10 +38,11 @@ static void warn_of_split(const data_source *source, const char *option) {
         data_document document = data_source_document(source, i);
         bool held_out = !strcmp(document.split, "validation") || !strcmp(document.split, "test");
         if (training ? !held_out : strcmp(document.split, "train") != 0) continue;
-        fprintf(stderr, "warning: %s: %s is of the split %s%s\n", option, document.path,
-                document.split,
-                training ? "; the model will know what it is evaluated on"
-                         : "; losses on texts that the model learns say nothing of others");
+        train_terminal_say(stderr, "warning: %s: %s is of the split %s%s", option, document.path,
+                           document.split,
+                           training ? "; the model will know what it is evaluated on"
+                                    : "; losses on texts that the model learns say nothing of "
+                                      "others");
         return;
     }
 }

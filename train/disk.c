@@ -9,6 +9,7 @@
 
 #include "train/files.h"
 #include "train/fit.h"
+#include "train/terminal.h"
 
 enum { BLOCK = 4096, LINE_BYTES = 380, EVENT_BYTES = 260, SMALL_FILES = 2 };
 
@@ -90,21 +91,24 @@ kern_status train_disk_check(const train_disk *disk, const char *dir, int64_t th
     train_bytes_text(one, disk->checkpoint);
     train_bytes_text(all, (double)more * disk->checkpoint + disk->logs);
     train_bytes_text(left, free_now);
-    if (disk->checkpoint > free_now)
-        return kern_fail(KERN_ERR_FILE,
-                         "%s for a checkpoint: one takes %s, and %s are free where %s is; make "
-                         "room%s%s",
-                         strerror(ENOSPC), one, left, dir,
-                         resumed ? ", then go on: ttt train --resume "
-                                 : " or choose another run.dir",
-                         resumed ? dir : "");
+    if (disk->checkpoint > free_now) {
+        char *word = resumed ? train_terminal_word(dir) : train_text("%s", "");
+        kern_fail(KERN_ERR_FILE,
+                  "%s for a checkpoint: one takes %s, and %s are free where %s is; make room%s%s",
+                  strerror(ENOSPC), one, left, dir,
+                  resumed ? ", then go on: ttt train --resume " : " or choose another run.dir",
+                  word);
+        free(word);
+        return KERN_ERR_FILE;
+    }
     if ((double)more * disk->checkpoint + disk->logs > free_now)
-        fprintf(stderr,
-                "warning: the run may not fit on its disk: %lld more checkpoint%s of %s at a time, "
-                "%s with its metrics, and %s are free where %s is; %s\n",
-                (long long)more, more == 1 ? "" : "s", one, all, left, dir,
-                more == 1 ? "make room"
-                          : "a smaller run.keep_last or a larger run.save_every "
-                            "needs less");
+        train_terminal_say(
+            stderr,
+            "warning: the run may not fit on its disk: %lld more checkpoint%s of %s at a time, "
+            "%s with its metrics, and %s are free where %s is; %s",
+            (long long)more, more == 1 ? "" : "s", one, all, left, dir,
+            more == 1 ? "make room"
+                      : "a smaller run.keep_last or a larger run.save_every "
+                        "needs less");
     return KERN_OK;
 }

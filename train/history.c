@@ -8,6 +8,7 @@
 
 #include "train/checkpoint.h"
 #include "train/files.h"
+#include "train/terminal.h"
 
 static const char PREFIX[] = "step-";
 /* Whoever trains has made a newer one before it deletes one: so many times it does not outrun us.
@@ -73,11 +74,12 @@ static kern_status refuse(const char *directory, const int64_t *steps, int64_t c
     }
     char *newest = step_path(directory, steps[0]);
     kern_status status;
+    char *word = older ? train_terminal_word(older) : NULL;
     if (older)
         status = kern_fail(KERN_ERR_DATA,
                            "the newest checkpoint %s is damaged: %s; the newest intact one is of "
                            "step %lld, to go on from there: ttt train --resume %s",
-                           newest, reason, (long long)state.step, older);
+                           newest, reason, (long long)state.step, word);
     else
         status = kern_fail(KERN_ERR_DATA,
                            "the newest checkpoint %s is damaged: %s; there is no older one that is "
@@ -86,6 +88,7 @@ static kern_status refuse(const char *directory, const int64_t *steps, int64_t c
     free(newest);
     free(older);
     free(reason);
+    free(word);
     return status;
 }
 

@@ -10,6 +10,7 @@
 #include "train/history.h"
 #include "train/loop_state.h"
 #include "train/resume.h"
+#include "train/terminal.h"
 
 /* ---- a step ---- */
 
@@ -197,7 +198,7 @@ static kern_status stop(train_loop *l) {
     status = kern_fail(KERN_ERR_INTERRUPTED,
                        "stopped and saved at step %lld of %lld%s; to go on: ttt train --resume %s",
                        (long long)l->state.step, (long long)l->conf->train.steps,
-                       complete ? ", in the last evaluation" : "", l->run->dir);
+                       complete ? ", in the last evaluation" : "", l->run->word);
 done:
     return status;
 }
@@ -223,7 +224,7 @@ static kern_status failed(const train_loop *l, kern_status status) {
                   reason, dir, (long long)l->saved_step, dir);
     else
         kern_fail(status, "%s; to go on from step %lld: ttt train --resume %s", reason,
-                  (long long)l->saved_step, dir);
+                  (long long)l->saved_step, l->run->word);
     free(reason);
     return status;
 }
@@ -254,8 +255,8 @@ static kern_status run_steps(train_loop *l) {
     TRY(kern_comm_meet(l->ranks->job, prune(l)));
     train_progress_destroy(l->progress); /* ends its line */
     l->progress = NULL;
-    fprintf(stderr, "%s: %lld steps, %.3g tokens in %.0f s\n", l->run->dir,
-            (long long)l->state.step, (double)l->state.tokens, l->state.seconds);
+    train_terminal_say(stderr, "%s: %lld steps, %.3g tokens in %.0f s", l->run->dir,
+                       (long long)l->state.step, (double)l->state.tokens, l->state.seconds);
 done:
     return status == KERN_OK || status == KERN_ERR_INTERRUPTED ? status : failed(l, status);
 }

@@ -15,6 +15,7 @@
 #include "train/fit.h"
 #include "train/history.h"
 #include "train/loop_state.h"
+#include "train/terminal.h"
 #include "train/vocabulary.h"
 
 static kern_status open_data(train_loop *l) {
@@ -115,7 +116,7 @@ kern_status train_loop_start_weights(train_loop *l) {
                                                   : train_history_use(source, load_origin, l);
     if (status != KERN_OK)
         return kern_fail_context(status, "train.init_from=%s", l->conf->train.init_from);
-    fprintf(stderr, "starting from the weights of %s\n", l->origin);
+    train_terminal_say(stderr, "starting from the weights of %s", l->origin);
     return KERN_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "train/course.h"
 #include "train/files.h"
 #include "train/history.h"
+#include "train/terminal.h"
 
 static kern_status load_configuration(train_resume *resume, int overrides,
                                       const char *const *override) {
@@ -69,22 +70,23 @@ done:
 }
 
 bool train_resume_done(const train_resume *resume, int64_t step) {
-    const char *dir = resume->run->dir;
+    const char *word = resume->run->word;
     long long steps = resume->conf->train.steps;
     if (step < steps) return false;
-    fprintf(stderr,
-            "%s has done %lld of %lld steps: nothing is left; for more: ttt train --resume %s "
-            "train.steps=MORE train.total_steps=%lld\n",
-            dir, (long long)step, steps, dir, (long long)conf_total_steps(resume->conf));
+    train_terminal_say(
+        stderr,
+        "%s has done %lld of %lld steps: nothing is left; for more: ttt train --resume %s "
+        "train.steps=MORE train.total_steps=%lld",
+        resume->run->dir, (long long)step, steps, word, (long long)conf_total_steps(resume->conf));
     return true;
 }
 
 kern_status train_resume_begin(const train_resume *resume, const ttt_conf *conf, int64_t step) {
     kern_status status = KERN_OK;
     if (resume->checkpoint)
-        fprintf(stderr, "going on from %s\n", resume->checkpoint);
+        train_terminal_say(stderr, "going on from %s", resume->checkpoint);
     else
-        fprintf(stderr, "%s has no checkpoint: beginning at step 0\n", resume->run->dir);
+        train_terminal_say(stderr, "%s has no checkpoint: beginning at step 0", resume->run->dir);
     TRY(train_history_supersede(resume->run->checkpoints, step));
     if (resume->overridden) TRY(conf_write(conf, resume->run->config));
 done:

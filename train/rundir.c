@@ -11,6 +11,7 @@
 
 #include "train/files.h"
 #include "train/history.h"
+#include "train/terminal.h"
 
 static bool is_empty_directory(const char *path) {
     struct stat info;
@@ -58,7 +59,7 @@ static kern_status check_content(const train_run *run, bool resume) {
         return kern_fail(KERN_ERR_USAGE,
                          "%s is not a run that can be resumed: it has no config.yaml; start one "
                          "with `ttt train CONFIG run.dir=%s`",
-                         run->dir, run->dir);
+                         run->dir, run->word);
     }
     char *found;
     kern_status status = find_content(&found, run->dir);
@@ -72,7 +73,7 @@ static kern_status check_content(const train_run *run, bool resume) {
         status = kern_fail(KERN_ERR_USAGE,
                            "%s holds a run already; go on with it by `ttt train --resume %s`, or "
                            "choose another run.dir",
-                           run->dir, run->dir);
+                           run->dir, run->word);
     else
         status = kern_fail(KERN_ERR_USAGE,
                            "%s is not empty (it holds %s) and is not a run; choose another run.dir "
@@ -86,10 +87,9 @@ kern_status train_run_check_new(const char *dir) {
     struct stat info;
     if (stat(dir, &info)) return KERN_OK;
     if (!S_ISDIR(info.st_mode)) return train_make_directory(dir); /* says so */
-    train_run run = {.dir = train_text("%s", dir), .config = train_text("%s/config.yaml", dir)};
-    kern_status status = check_content(&run, false);
-    free(run.dir);
-    free(run.config);
+    train_run *run = train_run_join(dir);
+    kern_status status = check_content(run, false);
+    train_run_close(run);
     return status;
 }
 
@@ -142,6 +142,7 @@ kern_status train_run_check_ours(const train_run *run) {
 train_run *train_run_join(const char *dir) {
     train_run *run = kern_array(1, sizeof *run);
     *run = (train_run){.dir = train_text("%s", dir),
+                       .word = train_terminal_word(dir),
                        .config = train_text("%s/config.yaml", dir),
                        .metrics = train_text("%s/metrics.jsonl", dir),
                        .events = train_text("%s/events", dir),
@@ -163,7 +164,7 @@ kern_status train_run_open(train_run **run, const char *dir, bool resume) {
     else if (resume)
         TRY(kern_fail(KERN_ERR_USAGE,
                       "there is no run %s to resume; start one with `ttt train CONFIG run.dir=%s`",
-                      dir, dir));
+                      dir, made->word));
     TRY(train_make_directory(dir));
     TRY(take_lock(made));
     TRY(check_content(made, resume)); /* again: another process may have been faster */
@@ -183,6 +184,7 @@ void train_run_close(train_run *run) {
     if (!run) return;
     if (run->lock >= 0) close(run->lock);
     free(run->dir);
+    free(run->word);
     free(run->config);
     free(run->metrics);
     free(run->events);

@@ -8,6 +8,7 @@
 /* All paths begin with `dir` and belong to the struct. */
 typedef struct {
     char *dir;
+    char *word;        /* dir, as a command line has it (train/terminal.h) */
     char *config;      /* config.yaml: the resolved configuration */
     char *metrics;     /* metrics.jsonl */
     char *events;      /* events/, TensorBoard files */

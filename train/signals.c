@@ -45,7 +45,7 @@ static void on_demand(int number) {
     int saved_errno = errno;
     received = demanded = number;
     say(message);
-    say("; the same again ends at once\n");
+    say("; a second Ctrl-C, SIGTERM or SIGQUIT ends at once\n");
     errno = saved_errno;
 }
 

@@ -1,6 +1,7 @@
 #include "train/terminal.h"
 
 #include <limits.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -63,6 +64,40 @@ char *train_terminal_plain(const char *text) {
             for (int i = 0; i < bytes; i++) fprintf(to, "\\x%02x", (unsigned char)text[i]);
     }
     ASSERT(!fclose(to));
+    return plain;
+}
+
+void train_terminal_say(FILE *out, const char *format, ...) {
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    ASSERT(vasprintf(&text, format, arguments) >= 0);
+    va_end(arguments);
+    char *plain = train_terminal_plain(text);
+    fprintf(out, "%s\n", plain);
+    free(plain);
+    free(text);
+}
+
+char *train_terminal_word(const char *text) {
+    static const char usual[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-./=,:+@%";
+    char *plain = train_terminal_plain(text), *word = NULL;
+    size_t size = 0;
+    bool quoted = !*text || text[strspn(text, usual)], escaped = strcmp(plain, text) != 0;
+    FILE *to = open_memstream(&word, &size);
+    ASSERT(to);
+    fputs(escaped ? "$'" : quoted ? "'" : "", to);
+    for (const char *c = text; *c; c++)
+        if (escaped && (*c == '\'' || *c == '\\'))
+            fprintf(to, "\\%c", *c);
+        else
+            fputs(*c == '\'' ? "'\\''" : (const char[]){*c, 0}, to);
+    if (quoted) fputc('\'', to);
+    ASSERT(!fclose(to));
+    free(plain);
+    plain = train_terminal_plain(word);
+    free(word);
     return plain;
 }
 

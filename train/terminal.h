@@ -17,6 +17,13 @@ int train_terminal_room(FILE *out);
  */
 char *train_terminal_plain(const char *text);
 
+/* Writes a plain line: what is told of files that may have any name. */
+void train_terminal_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A word of a command line as a shell reads it: in quotes where it has to be, in those of bash
+ * ($'a\n') where it would not be one plain line. free(). */
+char *train_terminal_word(const char *text);
+
 /* Columns of a plain text: two for the wide characters of East Asia, else one. */
 int train_terminal_columns(const char *text);
 

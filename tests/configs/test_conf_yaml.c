@@ -109,6 +109,7 @@ static void mistakes_are_placed(void **state) {
     refused("model:\n  dim: 64\n  haeds: 4\n", "bad.yaml:3", "model.haeds", "model.heads?", NULL);
     refused("\n\ntrian: {steps: 3}\n", "bad.yaml:3", "trian", "did you mean train?", NULL);
     refused("steps: 3\n", "bad.yaml:1", "did you mean train: {steps: ...}?", NULL);
+    refused("train.steps: 3\n", "bad.yaml:1", "did you mean train: {steps: ...}?", NULL);
     refused("model:\n  steps: 3\n", "bad.yaml:2", "no option model.steps", "train.steps?", NULL);
     refused("train:\n\n  steps: -3\n", "bad.yaml:3", "train.steps", "'-3'", "1 to 1000000000",
             NULL);
@@ -120,6 +121,7 @@ static void mistakes_are_placed(void **state) {
     refused("train:\n  lr: !!float 1\n", "bad.yaml:2", "train.lr", "a tag", NULL);
     refused("train: &a\n  lr: 1\ninner: *a\n", "bad.yaml:3", "inner", NULL);
     refused("train:\n  lr: &a 1\n  eps: *a\n", "bad.yaml:3", "train.eps", "alias", NULL);
+    refused("model:\n  <<: {dim: 64}\n", "bad.yaml:2", "merge keys", "include: FILE", NULL);
     refused("data:\n  train: \"a\\0b\"\n", "bad.yaml:2", "data.train", "zero byte", NULL);
     refused("train: 3\n", "bad.yaml:1", "section train", NULL);
     refused("train: !x null\n", "bad.yaml:1", "section train", NULL);

@@ -136,6 +136,8 @@ static void test_kinds(void **state) {
         {"]\0\0\x80\0\xFF\xFF\xFF\xFF", 9, "an lzma file"},
         {"PK\x03\x04zzzz", 8, "a zip archive"},
         {"PAR1\x15\x04", 6, "a Parquet file"},
+        {"\xFF\xFF\xFF\xFF\x58\1\0\0", 8, "an Arrow file"},
+        {"Obj\x01\x04\x14", 6, "an Avro file"},
         {"%PDF-1.7\n", 9, "a PDF file"},
         {"\xFF\xFEh\0i\0", 6, "UTF-16"},
         {"\xFE\xFF\0h\0i", 6, "UTF-16"},

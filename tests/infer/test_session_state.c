@@ -98,6 +98,19 @@ static void test_options_of_states(void **state) {
         assert_ok(infer_session_load(session, early, "a"));
         assert_ok(infer_session_read(session, tokens + 30, 10, nll));
         assert_memory_equal(nll, expected, sizeof nll);
+        if (w == 0) { /* as one wrote it that said less */
+            const forgery less = {.format = "ttt-state-1",
+                                  .options =
+                                      "inner=on chunk=4 lr=0.69999999999999996 clip=0.5 window=6 "
+                                      "attention=0 rope=100 precision=2",
+                                  .token = -1};
+            const forgery other = {
+                .format = "ttt-state-1", .options = "inner=on chunk=4 lr=0.5", .token = -1};
+            forge(early, path, &less);
+            assert_ok(infer_session_load(session, early, "a"));
+            forge(early, path, &other);
+            refused(session, early, "a", KERN_ERR_CONFIG, "was read with lr=0.5");
+        }
         const forgery mixed = {.format = "ttt-state-2", .options = ways[w].first, .token = -1};
         forge(early, path, &mixed);
         refused(session, early, "a", KERN_ERR_CONFIG, "was read with");

@@ -46,6 +46,12 @@ for word in version versoin -v -V --verison; do
     says err "did you mean 'ttt --version'?"
 done
 
+# A name in a message is one line, and moves no cursor.
+expect 1 pack --out x.h5 $'no\nsuch\e[2Jfile'
+says err 'ttt pack: no\nsuch\x1b[2Jfile: cannot be opened'
+expect 2 $'tra\nin'
+says err "no command 'tra\nin'"
+
 # The commit that a build names: only that of a checkout of its own, and whether it was changed.
 named() {
     cmake -DSOURCE="$scratch/tree" -DOUT="$scratch/commit.h" -P "$source/launch/commit.cmake"

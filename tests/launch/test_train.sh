@@ -82,6 +82,10 @@ refused 0 'a has done 150 of 150 steps: nothing is left' --resume a
 [ "$(contents a)" = "$before" ] || fault "nothing was left but files changed"
 refused 0 'step 152/152' --resume a train.steps=152 train.total_steps=150
 refused 0 'a has done 152 of 152 steps: nothing is left' --resume a
+cp -r a $'it\'s\na'
+refused 0 "^it's.na has done 152 of 152" --resume $'it\'s\na'
+command=$(sed -n 's/.*; for more: ttt \(.*\) train.steps=MORE.*/\1/p' log)
+eval "\"$ttt\" $command" >log 2>&1 || fault "the advice '$command' fails: $(cat log)"
 
 # Logging: steps 7, 14, ... and the last.
 train b run.log_every=7 train.steps=20

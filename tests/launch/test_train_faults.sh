@@ -206,6 +206,15 @@ if ! (
 ) >log 2>&1; then fault "40 shards of 24 files: $(cat log)"; fi
 [ "$(grep -c ': sound; ' log)" = 40 ] || fault "of 40 shards are sound: $(cat log)"
 
+# ---- next to no memory is said, and ends no run by a signal; a sanitizer needs more by itself ----
+for limit in 8500 9000 9500 10000 12000; do
+    ! grep -q __asan_init "$ttt" || break
+    code=0
+    rm -rf poor
+    (ulimit -d $limit && exec "$ttt" train ./tiny.yaml run.dir=poor train.memory_limit=0) >log 2>&1 || code=$?
+    [ $code -lt 128 ] || fault "ulimit -d $limit: exit code $code: $(cat log)"
+done
+
 # ---- options ----
 refused 1 'train.steps' ./tiny.yaml run.dir=new train.steps=0
 refused 1 'did you mean train.steps' ./tiny.yaml run.dir=new train.stepps=3

@@ -85,7 +85,7 @@ for signal in $signals; do
     kill -$signal $pid
     ended
     [ $code = 130 ] || fault "SIG$signal: exit code $code: $(cat $run.log)"
-    again='; the same again ends at once'
+    again='; a second Ctrl-C, SIGTERM or SIGQUIT ends at once'
     case $signal in HUP | USR1) again= ;; esac
     says $run.log "finishing this step, then saving$again\$"
     says $run.log "stopped and saved at step [0-9]+ of $steps; to go on: ttt train --resume $run$"

@@ -170,6 +170,22 @@ static void hashes_stay(void **state) {
     }
 }
 
+/* Those of the texts before the last early one, of the first of the configurations. */
+static void hashes_of_older_texts_stay(void **state) {
+    (void)state;
+    static const uint64_t older[] = {UINT64_C(0x2a2057d1145fc9ee), UINT64_C(0x6c0b1be44dfdbb6b)};
+    ttt_conf *run = old_conf(0), *changed = old_conf(0);
+    assert_ok(conf_set(changed, "data.begin=<s>"));
+    for (int i = 0; i < 2; i++) {
+        const uint32_t other = old_data + 1;
+        assert_int_equal(relation_of(run, older[i], true, &old_data), TRAIN_COURSE_SAME);
+        assert_int_equal(relation_of(run, older[i], true, &other), TRAIN_COURSE_OTHER_DATA);
+        assert_int_equal(relation_of(changed, older[i], true, NULL), TRAIN_COURSE_OTHER_OPTIONS);
+    }
+    conf_destroy(changed);
+    conf_destroy(run);
+}
+
 /* Of either form, for every option, where the data is not at hand. */
 static void changed_options_are_seen(void **state) {
     (void)state;
@@ -223,6 +239,7 @@ int main(void) {
         cmocka_unit_test(the_schedule_keeps_its_length),
         cmocka_unit_test(other_data_is_another_course),
         cmocka_unit_test(hashes_stay),
+        cmocka_unit_test(hashes_of_older_texts_stay),
         cmocka_unit_test(changed_options_are_seen),
         SCRATCH_TEST(a_refusal_says_what_differs),
     };

@@ -150,6 +150,23 @@ static void width_of_the_terminal(void **state) {
     fclose(file);
 }
 
+/* Names in one line, as a shell reads them: bash gives them back. */
+static void words_of_commands(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"runs/a-1", "runs/a-1"},
+                                           {"", "''"},
+                                           {"my run", "'my run'"},
+                                           {"it's $x", "'it'\\''s $x'"},
+                                           {"L\303\244ufe", "'L\303\244ufe'"},
+                                           {"a\n'\\b\033", "$'a\\n\\'\\\\b\\x1b'"},
+                                           {"\xff", "$'\\xff'"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *word = train_terminal_word(cases[i][0]);
+        assert_string_equal(word, cases[i][1]);
+        free(word);
+    }
+}
+
 /* Names in one line, and how wide they are. */
 static void plain_text(void **state) {
     (void)state;
@@ -186,6 +203,7 @@ int main(void) {
         cmocka_unit_test(terminal_gets_one_line),
         cmocka_unit_test(shortened),
         cmocka_unit_test(width_of_the_terminal),
+        cmocka_unit_test(words_of_commands),
         cmocka_unit_test(plain_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

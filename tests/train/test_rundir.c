@@ -43,8 +43,10 @@ static void existing_run_needs_resume(void **state) {
     assert_ok(train_run_open(&run, dir, false));
     spill(run->config, "a: 1\n", 5);
     train_run_close(run);
+    char *advice = train_text("ttt train --resume %s`", dir);
     assert_int_equal(train_run_check_new(dir), KERN_ERR_USAGE);
-    assert_says("--resume");
+    assert_says(advice);
+    free(advice);
     assert_int_equal(train_run_open(&run, dir, false), KERN_ERR_USAGE);
     assert_null(run);
     assert_says("--resume");

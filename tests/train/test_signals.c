@@ -56,10 +56,11 @@ static void assert_said(const int *numbers, int count, const char *expected) {
 /* Of notices the second says nothing and ends nothing; a demand after them is a first one. */
 static void its_message_is_said_once(void **state) {
     (void)state;
-    assert_said((int[]){SIGINT}, 1, "stopping; the same again ends at once\n");
+    assert_said((int[]){SIGINT}, 1, "stopping; a second Ctrl-C, SIGTERM or SIGQUIT ends at once\n");
     assert_said((int[]){SIGUSR1, SIGUSR1, SIGUSR1}, 3, "stopping\n");
     assert_said((int[]){SIGUSR2, SIGHUP, SIGXCPU, SIGUSR2}, 4, "stopping\n");
-    assert_said((int[]){SIGUSR1, SIGTERM}, 2, "stopping\nstopping; the same again ends at once\n");
+    assert_said((int[]){SIGUSR1, SIGTERM}, 2,
+                "stopping\nstopping; a second Ctrl-C, SIGTERM or SIGQUIT ends at once\n");
 }
 
 static int own_calls;
