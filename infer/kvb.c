@@ -96,12 +96,15 @@ static kern_status check(const ttt_conf *conf) {
                          "model.dim %lld is too small for kvb.inner to be a quarter of it; give "
                          "kvb.inner",
                          D);
-    if (conf->inner.mode != CONF_INNER_OFF && inner % chunk)
+    if (conf->inner.mode != CONF_INNER_OFF && inner % chunk) {
+        long long fits = chunk < inner ? chunk : inner;
+        while (inner % fits) fits--;
         return kern_fail(
             KERN_ERR_CONFIG,
             "inner.chunk %lld is not a multiple of kvb.chunk %lld, but a step's tokens "
-            "must be whole chunks of the memory; %lld is one",
-            inner, chunk, (inner / chunk + 1) * chunk);
+            "must be whole chunks of the memory; kvb.chunk=%lld would do",
+            inner, chunk, fits);
+    }
     return KERN_OK;
 }
 

@@ -45,13 +45,13 @@ for name in "${names[@]}"; do
 done
 
 say "5/5 loss by position and by context length, on books that none has seen"
-table=$runs/losses
-if changed "$table-$windows.txt" "${names[@]}"; then
+table=$runs/losses-$windows-windows
+if changed "$table.txt" "${names[@]}"; then
     $ttt eval "${names[@]/#/$runs/}" --data $books/valid.h5,$books/test.h5 --windows "$windows" \
         --context 512,1024,2048,4096,8192 --by-position --csv "$table.csv" --png "$table.png" \
         --force >"$table.new"
-    mv "$table.new" "$table-$windows.txt"
+    mv "$table.new" "$table.txt"
 fi
-cat "$table-$windows.txt"
+cat "$table.txt"
 echo
 echo "picture: $table.png   numbers: $table.csv   all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -87,7 +87,9 @@ static void test_refusals(void **state) {
     refused_with("k", "model.head_size=32", "leave model.kv_heads and model.head_size at 0");
     refused_with("k", "model.kv_heads=3", "leave model.kv_heads and model.head_size at 0");
     refused_with("sk", "model.heads=7", "not a multiple of model.heads");
-    refused_beside_steps("k", "kvb.chunk=100", "is not a multiple of kvb.chunk 100");
+    refused_beside_steps("k", "kvb.chunk=100",
+                         "of kvb.chunk 100, but a step's tokens must be whole chunks of the "
+                         "memory; kvb.chunk=64 would do");
     ttt_conf *conf;
     static const char *const unknown[] = {"model.pattern=sq"};
     assert_int_equal(infer_load(&conf, "quickstart", 1, unknown), KERN_ERR_CONFIG);

@@ -39,7 +39,7 @@ says out '^as given +32 .*%'
 "$ttt" niah whole --lengths 300 --depths 2 --samples 1 --answer-tokens 8 --csv one.csv >log 2>&1 || fault "$(cat log)"
 
 # What cannot be is refused with what can.
-refused 1 'inner.chunk 12 is not a multiple of kvb.chunk 8, .* 16 is one' ./tiny.yaml run.dir=x inner.chunk=12 train.context=48
+refused 1 'inner.chunk 12 is not a multiple of kvb.chunk 8, .* kvb.chunk=6 would do' ./tiny.yaml run.dir=x inner.chunk=12 train.context=48
 refused 1 'kvb.heads 3 does not divide model.dim 32; choose a divisor' ./tiny.yaml run.dir=x kvb.heads=3
 refused 1 'mamba.head_size 24 does not divide the inner width 64' ./tiny.yaml run.dir=x mamba.head_size=24
 refused 1 'mamba.groups 3 does not divide the 4 heads' ./tiny.yaml run.dir=x mamba.groups=3
