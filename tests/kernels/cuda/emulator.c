@@ -44,6 +44,7 @@ typedef struct {
     fiber *here;
     thread thread[MOST];
     int threads, running, at_block, at_warp[MOST / LANES], ended;
+    int warp, turn, looked_at; /* the warp under way, where its pass began, lanes seen since */
     char *shared;
     size_t shared_bytes;
     uint64_t random;
@@ -86,6 +87,27 @@ _Noreturn static void complain(const char *what, int a, int b) {
     kern_assert_failed(text, __FILE__, __LINE__);
 }
 
+/* ---- the next thread ---- */
+
+/* The next lane that can run in this pass over the warp under way; NULL at the pass's end. */
+static fiber *next_lane(block *b) {
+    while (b->looked_at < LANES) {
+        int i = b->looked_at++, of_warp = seed == 1 ? LANES - 1 - i : (i + b->turn) % LANES;
+        int which = b->warp * LANES + of_warp;
+        if (b->thread[which].state != READY) continue;
+        b->running = which;
+        kern_place.thread = which;
+        return b->thread[which].fiber;
+    }
+    return NULL;
+}
+
+/* The thread that runs waits or has ended: straight on to the next one. */
+static void leave(block *b) {
+    fiber *from = running()->fiber, *next = next_lane(b);
+    fiber_change(from, next ? next : b->here);
+}
+
 /* ---- collectives ---- */
 
 static void wait_as(waiting state, const char *file, int line, void *operand) {
@@ -112,7 +134,7 @@ static void meet_warp(const char *file, int line, void *operand, void (*act)(thr
     int warp = b->running / LANES;
     wait_as(AT_WARP, file, line, operand);
     if (++b->at_warp[warp] < LANES) {
-        fiber_change(running()->fiber, b->here);
+        leave(b);
         return;
     }
     b->at_warp[warp] = 0;
@@ -124,7 +146,7 @@ void kern_sync_block(const char *file, int line) {
     block *b = the_block;
     wait_as(AT_BLOCK, file, line, NULL);
     if (++b->at_block < b->threads) {
-        fiber_change(running()->fiber, b->here);
+        leave(b);
     } else {
         b->at_block = 0;
         WATCH(barrier(-1));
@@ -186,11 +208,14 @@ static float half_of(uint32_t pair, int which) {
     return which ? bf16_high(pair) : bf16_low(pair);
 }
 
+typedef float eight __attribute__((vector_size(32)));
+
 /* Lane i holds, with row = i / 4 and column = i % 4: of a, rows row and row + 8, columns 2 column
  * and 2 column + 8, two each; of b, rows 2 column and 2 column + 8, two each, in column row; of d,
- * rows row and row + 8, columns 2 column, two each. */
+ * rows row and row + 8, columns 2 column, two each. Each element is summed in the order of k. */
 static void act_product(thread *lanes) {
-    float a[16][16], b[16][8];
+    float a[16][16];
+    eight b[16], sum[16];
     for (int i = 0; i < LANES; i++) {
         const product *p = lanes[i].operand;
         for (int j = 0; j < 8; j++)
@@ -198,14 +223,13 @@ static void act_product(thread *lanes) {
         for (int j = 0; j < 4; j++)
             b[i % 4 * 2 + j / 2 * 8 + j % 2][i / 4] = half_of(p->b[j / 2], j % 2);
     }
+    for (int row = 0; row < 16; row++) {
+        sum[row] = (eight){0};
+        for (int k = 0; k < 16; k++) sum[row] += a[row][k] * b[k];
+    }
     for (int i = 0; i < LANES; i++) {
         float *d = ((product *)lanes[i].operand)->d;
-        for (int j = 0; j < 4; j++) {
-            int row = i / 4 + j / 2 * 8, column = i % 4 * 2 + j % 2;
-            float sum = 0;
-            for (int k = 0; k < 16; k++) sum += a[row][k] * b[k][column];
-            d[j] += sum;
-        }
+        for (int j = 0; j < 4; j++) d[j] += sum[i / 4 + j / 2 * 8][i % 4 * 2 + j % 2];
     }
 }
 
@@ -293,29 +317,20 @@ static void thread_main(void *unused) {
     if (running()->copies) complain("a copy that nobody waited for", b->running, b->running);
     running()->state = ENDED;
     b->ended++;
-    fiber_change(running()->fiber, b->here);
-}
-
-static void run_thread(block *b, int which) {
-    b->running = which;
-    kern_place.thread = which;
-    fiber_change(b->here, b->thread[which].fiber);
+    leave(b);
 }
 
 /* Runs those lanes of a warp that can; again and again if `far`. */
 static bool run_warp(block *b, int warp, bool far) {
     bool ran = false, again = true;
+    b->warp = warp;
     while (again) {
-        again = false;
-        int turn = seed > 1 ? below(b, LANES) : 0;
-        for (int i = 0; i < LANES; i++) {
-            int of_warp = seed == 1 ? LANES - 1 - i : (i + turn) % LANES;
-            int which = warp * LANES + of_warp;
-            if (b->thread[which].state != READY) continue;
-            run_thread(b, which);
-            ran = true;
-            again = far;
-        }
+        b->turn = seed > 1 ? below(b, LANES) : 0;
+        b->looked_at = 0;
+        fiber *first = next_lane(b);
+        if (first) fiber_change(b->here, first); /* until no lane is left of this pass */
+        ran = ran || first;
+        again = far && first;
     }
     return ran;
 }
