@@ -269,10 +269,10 @@ static kern_status check_output(const launch_outputs *outputs, int64_t i, bool f
         TRY(kern_fail(KERN_ERR_USAGE, "-: this goes to a file, which appears when it is whole, and "
                                       "not to the standard output; name one"));
     TRY(find_names(name, output->path));
-    for (int n = 0; n < 2; n++) TRY(compare(outputs, i, name[n]));
-    for (int64_t other = 0; other < i; other++) TRY(compare_outputs(outputs, other, i));
     if (output->kind != LAUNCH_SAVED && output->kind != LAUNCH_MEASURE)
         TRY(refuse_part_of_run(output->path, name[0]));
+    for (int n = 0; n < 2; n++) TRY(compare(outputs, i, name[n]));
+    for (int64_t other = 0; other < i; other++) TRY(compare_outputs(outputs, other, i));
     if (!force) TRY(refuse_other_kind(output, name[0]));
 done:
     free(name[0]);
