@@ -296,8 +296,9 @@ static void print_summary(const inference *all) {
     fputc('\n', stderr);
 }
 
-static kern_status check_outputs(const choices *chosen, bool keep_loaded) {
+static kern_status check_outputs(const choices *chosen, const char *word, bool keep_loaded) {
     launch_outputs outputs = {0};
+    launch_outputs_read_run(&outputs, word);
     if (keep_loaded) launch_outputs_read(&outputs, chosen->load_state);
     launch_outputs_read(&outputs, chosen->prompt_file);
     launch_outputs_write(&outputs, LAUNCH_STATE, chosen->save_state);
@@ -308,11 +309,11 @@ static kern_status check_outputs(const choices *chosen, bool keep_loaded) {
 
 /* A state is replaced when it has been read, so going on with it in its own file does no harm where
  * the user says so. */
-static kern_status check_place(const choices *chosen) {
-    kern_status status = check_outputs(chosen, !chosen->force);
+static kern_status check_place(const choices *chosen, const char *word) {
+    kern_status status = check_outputs(chosen, word, !chosen->force);
     if (status == KERN_OK || chosen->force) return status;
     char *error = train_text("%s", kern_error());
-    bool with_force = check_outputs(chosen, false) == KERN_OK;
+    bool with_force = check_outputs(chosen, word, false) == KERN_OK;
     kern_fail(status, "%s%s", error, with_force ? ", or go on in the same file with --force" : "");
     free(error);
     return status;
@@ -324,7 +325,7 @@ static kern_status run_all(const choices *chosen, const char *word) {
     inference all = {.chosen = chosen, .text = chosen->json ? json_array() : NULL};
     train_signals_install_saying(&signals, "stopping");
     TRY(check_choices(chosen));
-    TRY(check_place(chosen));
+    TRY(check_place(chosen, word));
     TRY(launch_trained_open(&all.run, word, chosen->device, 0));
     TRY(open_session(&all));
     int64_t began = infer_session_position(all.session);

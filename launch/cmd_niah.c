@@ -184,8 +184,9 @@ done:
 }
 
 /* Whether what is asked for can be written. */
-static kern_status check_places(const choices *chosen) {
+static kern_status check_places(const choices *chosen, char *const *words, int64_t count) {
     launch_outputs outputs = {0};
+    for (int64_t i = 0; i < count; i++) launch_outputs_read_run(&outputs, words[i]);
     launch_outputs_read(&outputs, chosen->text);
     for (int64_t i = 0; i < chosen->ruler.count; i++)
         launch_outputs_read(&outputs, chosen->ruler.item[i]);
@@ -273,7 +274,7 @@ static kern_status run_all(const choices *chosen, char *const *words, int64_t co
     infer_needle_spec spec = {.answer_tokens = chosen->answer_tokens};
     int64_t *tasks = NULL, *lengths = NULL;
     launch_trained *runs = kern_array(count, sizeof *runs);
-    TRY(check_places(chosen));
+    TRY(check_places(chosen, words, count));
     for (int64_t i = 0; i < count; i++)
         TRY(launch_trained_open(&runs[i], words[i], chosen->device, 0));
     TRY(check_vocabularies(runs, count));

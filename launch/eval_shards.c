@@ -257,7 +257,9 @@ done:
 }
 
 /* What the command line says that is read and written. */
-static void list_files(launch_outputs *outputs, const launch_eval_choices *chosen) {
+static void list_files(launch_outputs *outputs, const launch_eval_choices *chosen,
+                       char *const *words, int64_t count) {
+    for (int64_t i = 0; i < count; i++) launch_outputs_read_run(outputs, words[i]);
     if (chosen->data) launch_outputs_read_list(outputs, chosen->data);
     launch_outputs_write(outputs, LAUNCH_EVAL_CSV, chosen->csv);
     launch_outputs_write(outputs, LAUNCH_PICTURE, chosen->png);
@@ -384,7 +386,7 @@ kern_status launch_eval_shards(const launch_eval_choices *chosen, char *const *w
     evaluation e = {.chosen = chosen, .count = count};
     e.runs = kern_array(count, sizeof *e.runs);
     e.report.column = kern_array(count * 2, sizeof *e.report.column);
-    list_files(&e.outputs, chosen);
+    list_files(&e.outputs, chosen, words, count);
     TRY(launch_outputs_check(&e.outputs, chosen->force));
     TRY(open_runs(&e, words));
     TRY(open_source(&e));

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "launch/niah.h"
 #include "train/files.h"
@@ -25,6 +26,16 @@ static launch_niah_group *add_group(launch_niah_samples *samples) {
     return group;
 }
 
+/* Each run reads a file again, which what comes through a pipe cannot be. */
+static kern_status check_file(const char *path) {
+    struct stat about;
+    if (strcmp(path, "-") && (stat(path, &about) || !S_ISFIFO(about.st_mode))) return KERN_OK;
+    return kern_fail(KERN_ERR_USAGE,
+                     "--ruler %s: is read several times, which a pipe or the standard input cannot "
+                     "be; name a file",
+                     path);
+}
+
 /* A file's samples are counted, and their tokens in this vocabulary. */
 static kern_status survey(launch_niah_samples *samples, const char *path) {
     kern_status status = KERN_OK;
@@ -32,6 +43,7 @@ static kern_status survey(launch_niah_samples *samples, const char *path) {
     data_needle sample = {.index = 0};
     launch_niah_group *group = add_group(samples);
     group->label = train_text("%s", path);
+    TRY(check_file(path));
     TRY(data_needle_reader_open(&reader, path));
     for (;; group->samples++) {
         bool more;

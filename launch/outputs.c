@@ -46,6 +46,10 @@ static const struct {
     [LAUNCH_MEASURE] = {"a measure that was saved", "{\"command\":"},
 };
 
+enum { RUN_FILES = 4 };
+static const char *const run_files[RUN_FILES] = {"config.yaml", "metrics.jsonl", "lock",
+                                                 "algorithms"};
+
 void launch_outputs_clear(launch_outputs *outputs) {
     for (int64_t i = 0; i < outputs->count; i++) free(outputs->item[i].path);
     for (int64_t i = 0; i < outputs->reads; i++) free(outputs->read[i]);
@@ -122,13 +126,43 @@ static bool exists_in(const char *folder, const char *name) {
     return found;
 }
 
+static void read_folder(launch_outputs *outputs, const char *folder) {
+    char **names = NULL;
+    int64_t count = 0;
+    if (train_list(&names, &count, folder) != KERN_OK) return;
+    for (int64_t i = 0; i < count; i++) {
+        char *path = train_text("%s/%s", folder, names[i]);
+        launch_outputs_read(outputs, path);
+        free(path);
+    }
+    train_free_names(names, count);
+}
+
+void launch_outputs_read_run(launch_outputs *outputs, const char *word) {
+    char **names = NULL, *checkpoints = train_text("%s/checkpoints", word);
+    int64_t count = 0;
+    bool run = train_list(&names, &count, checkpoints) == KERN_OK;
+    for (int i = 0; run && i < RUN_FILES; i++) {
+        char *path = train_text("%s/%s", word, run_files[i]);
+        launch_outputs_read(outputs, path);
+        free(path);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        char *checkpoint = train_text("%s/%s", checkpoints, names[i]);
+        read_folder(outputs, checkpoint);
+        free(checkpoint);
+    }
+    if (exists_in(word, "state.json")) read_folder(outputs, word); /* a checkpoint */
+    train_free_names(names, count);
+    free(checkpoints);
+}
+
 /* Whether FOLDER/rest is, or would be, a part of the run or checkpoint in `folder`. */
 static bool is_part(const char *folder, const char *rest, bool is_there) {
-    static const char *const files[] = {"config.yaml", "metrics.jsonl", "lock"};
     if (exists_in(folder, "state.json") && exists_in(folder, "model.safetensors")) return true;
     if (!exists_in(folder, "config.yaml") || !exists_in(folder, "checkpoints")) return false;
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(rest, files[i])) return true;
+    for (int i = 0; i < RUN_FILES; i++)
+        if (!strcmp(rest, run_files[i])) return true;
     if (!strncmp(rest, "eval/", 5)) return is_there;
     return !strncmp(rest, "checkpoints/", 12) || !strncmp(rest, "events/", 7);
 }
@@ -235,10 +269,10 @@ static kern_status check_output(const launch_outputs *outputs, int64_t i, bool f
         TRY(kern_fail(KERN_ERR_USAGE, "-: this goes to a file, which appears when it is whole, and "
                                       "not to the standard output; name one"));
     TRY(find_names(name, output->path));
-    for (int n = 0; n < 2; n++) TRY(compare(outputs, i, name[n]));
-    for (int64_t other = 0; other < i; other++) TRY(compare_outputs(outputs, other, i));
     if (output->kind != LAUNCH_SAVED && output->kind != LAUNCH_MEASURE)
         TRY(refuse_part_of_run(output->path, name[0]));
+    for (int n = 0; n < 2; n++) TRY(compare(outputs, i, name[n]));
+    for (int64_t other = 0; other < i; other++) TRY(compare_outputs(outputs, other, i));
     if (!force) TRY(refuse_other_kind(output, name[0]));
 done:
     free(name[0]);

@@ -42,6 +42,9 @@ void launch_outputs_read(launch_outputs *outputs, const char *path);
 void launch_outputs_read_word(launch_outputs *outputs, const char *word);
 void launch_outputs_read_list(launch_outputs *outputs, const char *list);
 
+/* A run or a checkpoint that is read: what it consists of may have other names, too. */
+void launch_outputs_read_run(launch_outputs *outputs, const char *word);
+
 /* To be asked before anything is read, and again where more becomes known. Refuses
  *   - a file that is read, a part of a run or of a checkpoint, another output, the file that the
  *     standard output goes to: by device and inode, whatever it is called (KERN_ERR_USAGE);

@@ -4,7 +4,10 @@
 #include "infer/mixer.h"
 #include "infer/parameters.h"
 #include "launch/sweep.h"
+#include "train/checkpoint.h"
+#include "train/course.h"
 #include "train/files.h"
+#include "train/history.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,12 +67,34 @@ static void read_losses(launch_page_run *run) {
     free(path);
 }
 
+static kern_status check_course(void *context, const char *checkpoint) {
+    const launch_page_run *run = context;
+    train_state state;
+    const data_vocabulary *vocabulary = NULL;
+    char *config = train_text("%s/config.yaml", run->dir);
+    kern_status status = train_checkpoint_vocabulary(&vocabulary, &state, checkpoint);
+    data_vocabulary_destroy(vocabulary);
+    if (status == KERN_OK) status = train_course_check(&state, run->conf, NULL, config, checkpoint);
+    free(config);
+    return status;
+}
+
+/* Whether the run has a checkpoint that was trained with other options than its configuration says;
+ * one that cannot be read at all is the matter of who needs it. */
+static bool is_edited(launch_page_run *run) {
+    return train_history_use(run->dir, check_course, run) == KERN_ERR_CONFIG;
+}
+
 /* What a run's directory has. What is wrong with it is its problem, not an error. */
 static void read_run(launch_page_run *run) {
     char *path = train_text("%s/config.yaml", run->dir);
     char *metrics = train_text("%s/metrics.jsonl", run->dir);
     if (infer_load(&run->conf, path, 0, NULL) != KERN_OK) {
         problem(run, train_text("%s", kern_error()));
+    } else if (is_edited(run)) {
+        problem(run, train_text("%s", kern_error()));
+        conf_destroy(run->conf);
+        run->conf = NULL;
     } else {
         infer_parameters *layout = infer_parameters_create(run->conf);
         run->parameters = (double)layout->weights;

@@ -47,8 +47,8 @@ for word in version versoin -v -V --verison; do
 done
 
 # A name in a message is one line, and moves no cursor.
-expect 1 pack --out x.h5 $'no\nsuch\e[2Jfile'
-says err 'ttt pack: no\nsuch\x1b[2Jfile: cannot be opened'
+expect 1 pack --out x.h5 $'no\nsuch\efile'
+says err 'ttt pack: no\nsuch\x1bfile: cannot be opened'
 expect 2 $'tra\nin'
 says err "no command 'tra\nin'"
 

@@ -2,6 +2,7 @@
  * their copying 0, through the real command, with inner steps on and off. */
 #include <jansson.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "data/bpe.h"
@@ -201,6 +202,9 @@ static void test_ruler_files(void **state) {
     assert_refused(1, "bad.jsonl, line 2: no field \"outputs\"", "full --ruler bad.jsonl");
     spill(in_scratch("empty.jsonl"), "\n", 1);
     assert_refused(1, "empty.jsonl has no samples", "full --ruler empty.jsonl");
+    assert_refused(2, "is read several times", "full --ruler - <five.jsonl");
+    assert_int_equal(mkfifo(in_scratch("pipe"), 0600), 0);
+    assert_refused(2, "pipe: is read several times", "full --ruler pipe");
 }
 
 static void test_refused(void **state) {

@@ -100,6 +100,10 @@ for run in run on; do
     unread "$pattern" train run/config.yaml run.dir=never train.init_from=edited
     # The weights of a checkpoint that is named are taken, whatever its run says now.
     reads train run/config.yaml run.dir=weights-$run train.init_from="$(newest edited)" train.steps=1
+    if command -v gnuplot >gnuplot.path; then
+        reads report edited --out edited.html
+        says edited.html "$pattern"
+    fi
     unread "$pattern" train --resume edited
 done
 advice=$(sed -n 's/.*to put it back: \(cp [^ ]* [^ ]*\) (.*/\1/p' log)
@@ -108,6 +112,11 @@ $advice
 reads infer edited --prompt '1 2' --tokens 2
 refused 0 'nothing is left' --resume edited
 [ ! -e never ] || fault "a run that was refused left a directory"
+# What a run consists of is not written, whatever else it is called.
+ln "$(newest on)/model.safetensors" hard.state
+unread 'hard.state: writing it would destroy on/.*/model.safetensors' infer on --prompt 1 --save-state hard.state --force
+unread 'would destroy on/.*/model.safetensors' eval on --data train.h5 --by-position --csv hard.state --force
+unread 'would destroy on/.*/model.safetensors' niah "$(newest on)" --lengths 400 --write hard.state --force
 # What may change may be edited.
 sed -i 's/eval_every: 4$/eval_every: 0/; s/threads: 1$/threads: 2/' on/config.yaml
 reads eval on --data train.h5
