@@ -77,7 +77,7 @@ kern_status train_step_compile(train_step *step) {
 /* About what graphs, plans and libraries take; 0: not on this device. */
 static size_t program_bytes(const train_step *step) {
     size_t bytes = step->graphs + step->plans + LIBRARY_BYTES;
-    if (step->spec.device->machine->memory > 0 || !step->plans) return 0;
+    if (step->spec.device->machine->memory > 0) return 0;
     return (bytes + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
 }
 
@@ -170,19 +170,11 @@ static size_t result_bytes(const train_step *step) {
     return (size_t)(b->sequences * (context + 2 * b->chunks)) * kern_dtype_bytes(b->dtype);
 }
 
-static double row_bytes(const train_step *step) {
-    infer_model_parts parts = infer_model_internals(step->model);
-    ad_scan_memory prefix = ad_scan_plan(parts.prefix), suffix = ad_scan_plan(parts.suffix);
-    return prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
-}
-
-static double moved(const train_step *step) {
-    infer_model_parts parts = infer_model_internals(step->model);
-    return ad_scan_plan(parts.prefix).moved + ad_scan_plan(parts.suffix).moved;
-}
-
 train_step_memory train_step_plan(const train_step *step) {
     infer_model_memory model = infer_model_plan(step->model);
+    infer_model_parts parts = infer_model_internals(step->model);
+    ad_scan_memory prefix = ad_scan_plan(parts.prefix), suffix = ad_scan_plan(parts.suffix);
+    double row_bytes = prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
     size_t flat = (size_t)step->shard.flat * kern_dtype_bytes(step->buffers.dtype);
     double micro_batches = (double)(step->buffers.sequences / step->spec.micro_batch);
     double flops = model.prefix_flops + model.body_flops;
@@ -200,9 +192,9 @@ train_step_memory train_step_plan(const train_step *step) {
                      train_gradient_workspace(step->gradient),
         .program = program_bytes(step),
         .executed_flops = micro_batches * flops,
-        .row_bytes = micro_batches * row_bytes(step),
-        .moved = micro_batches * moved(step),
-        .kept_fraction = ad_scan_plan(infer_model_internals(step->model).suffix).kept_fraction,
+        .row_bytes = micro_batches * row_bytes,
+        .moved = micro_batches * (prefix.moved + suffix.moved),
+        .kept_fraction = suffix.kept_fraction,
         .every = model.every};
     memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +
                    memory.carries + memory.slots + memory.history + memory.activations +
