@@ -133,6 +133,28 @@ void ad_plan_destroy(ad_plan *plan) {
     free(plan);
 }
 
+/* Whatever is joined and repeated later, each live node is computed by some unit, which reads what
+ * is bound among its operands. */
+bool *ad_plan_would_read(const ad_graph *graph, const ad_plan_spec *spec) {
+    ad_plan *plan = kern_array(1, sizeof *plan);
+    ad_lowering *low = &plan->low;
+    begin(low, graph, spec);
+    ad_lower_resolve(low);
+    bool *reads = kern_array((int64_t)low->nodes * AD_OUTPUTS, sizeof *reads);
+    for (int i = 0; i < low->nodes; i++) {
+        const ad_node *node = ad_node_at(graph, i);
+        for (int in = 0; in < node->inputs && low->live[i]; in++)
+            if (ad_is_value(node->input[in]))
+                reads[ad_number(ad_root(low, node->input[in]))] = true;
+    }
+    for (int64_t u = 0; u < low->units; u++) /* into outputs */
+        reads[ad_number(ad_root(low, ad_numbered(low->unit[u].add_from)))] = true;
+    for (int i = 0; i < low->nodes * AD_OUTPUTS; i++)
+        reads[i] &= low->root[i] == i && ad_is_bound(low, ad_numbered(i));
+    ad_plan_destroy(plan);
+    return reads;
+}
+
 size_t ad_plan_arena_bytes(const ad_plan *plan) {
     return plan->low.arena_bytes;
 }

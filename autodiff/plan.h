@@ -59,6 +59,11 @@ typedef enum {
 kern_status ad_plan_compile(ad_plan **plan, const ad_graph *graph, const ad_plan_spec *spec);
 void ad_plan_destroy(ad_plan *plan);
 
+/* What ad_plan_reads() would say, of the graph's values by number (node * AD_OUTPUTS + output), of
+ * the plan that the spec describes; nothing is compiled. The array is the caller's to free. The
+ * graph is not poisoned. */
+bool *ad_plan_would_read(const ad_graph *graph, const ad_plan_spec *spec);
+
 size_t ad_plan_arena_bytes(const ad_plan *plan);
 /* Executed by one run, elementwise work not counted; `before`: rows of the sequence before this
  * chunk, INT64_MAX for as many as attention has room for. */

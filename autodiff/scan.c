@@ -142,9 +142,11 @@ static void differentiate(ad_scan *scan, int which) {
 
 /* ---- compiling ---- */
 
-/* With the histories' views, and the cotangents' in a plan that makes them. */
-static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outputs *outputs,
-                           const int *ct_past, ad_plan_spec spec) {
+/* With the histories' views, and the cotangents' in a plan that makes them. Where `reads` is not
+ * NULL, only what the plan would read. */
+static kern_status compile(ad_plan **plan, bool **reads, const ad_scan *scan,
+                           const scan_outputs *outputs, const int *ct_past, ad_plan_spec spec) {
+    kern_status status = KERN_OK;
     const ad_scan_spec *s = &scan->spec;
     ad_value *view = kern_array(2 * (int64_t)s->histories, sizeof *view);
     for (int h = 0; h < s->histories; h++) {
@@ -159,7 +161,10 @@ static kern_status compile(ad_plan **plan, const ad_scan *scan, const scan_outpu
     spec.threads = s->threads;
     spec.repeats = true;
     spec.debug = s->debug;
-    kern_status status = ad_plan_compile(plan, s->graph, &spec);
+    if (reads)
+        *reads = ad_plan_would_read(s->graph, &spec);
+    else
+        status = ad_plan_compile(plan, s->graph, &spec);
     free(view);
     return status;
 }
@@ -171,8 +176,9 @@ static int add_rounded(const ad_scan *scan, ad_value *given, int count) {
     return count;
 }
 
-kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
-                                int cuts, const ad_value *cut) {
+/* The vjp of the form, to which `cut` values are given. */
+static kern_status compile_vjp(ad_plan **plan, bool **reads, const ad_scan *scan,
+                               const scan_form *form, int cuts, const ad_value *cut) {
     ad_value *over = kern_array(form->ct_outputs.count, sizeof *over);
     for (int i = 0; i < form->ct_outputs.count; i++) over[i] = AD_NONE;
     for (int c = 0; c < scan->spec.carries && form == &scan->form[FORM_FULL]; c++)
@@ -183,10 +189,16 @@ kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_
                          .cut = given,
                          .over = over,
                          .lazy = scan->forward_nodes};
-    kern_status status = compile(plan, scan, &form->ct_outputs, form->ct_past, spec);
+    kern_status status = compile(plan, reads, scan, &form->ct_outputs, form->ct_past, spec);
     free(over);
     free(given);
     return status;
+}
+
+bool *ad_scan_vjp_reads(const ad_scan *scan, const scan_form *form, int cuts, const ad_value *cut) {
+    bool *reads;
+    compile_vjp(NULL, &reads, scan, form, cuts, cut);
+    return reads;
 }
 
 static kern_status compile_form(ad_scan *scan, int which) {
@@ -210,8 +222,9 @@ static kern_status compile_form(ad_scan *scan, int which) {
         add_output(&body, cut[i], AD_WRITE);
     }
     int given = add_rounded(scan, rounded, 0);
-    TRY(compile(&form->body, scan, &body, NULL, (ad_plan_spec){.cuts = given, .cut = rounded}));
-    if (s->backward) TRY(ad_scan_compile_vjp(&form->vjp, scan, form, form->keeps, cut));
+    ad_plan_spec spec = {.cuts = given, .cut = rounded};
+    TRY(compile(&form->body, NULL, scan, &body, NULL, spec));
+    if (s->backward) TRY(compile_vjp(&form->vjp, NULL, scan, form, form->keeps, cut));
 done:
     free(body.item);
     free(cut);
@@ -320,7 +333,7 @@ kern_status ad_scan_create(ad_scan **result, const ad_scan_spec *spec) {
         for (int f = ad_scan_first_form(scan); f < FORMS; f++) differentiate(scan, f);
         TRY(ad_graph_status(spec->graph));
         for (int f = ad_scan_first_form(scan); f < FORMS; f++)
-            TRY(ad_scan_find_kept(scan, &scan->form[f]));
+            ad_scan_find_kept(scan, &scan->form[f]);
     }
     *result = scan;
     scan = NULL;
@@ -329,13 +342,23 @@ done:
     return status;
 }
 
-kern_status ad_scan_compile(ad_scan *scan, double budget) {
-    kern_status status = KERN_OK;
-    ASSERT(!scan->form[FORM_LAST].body);
+static void drop_plans(scan_form *form) {
+    ad_plan_destroy(form->body);
+    ad_plan_destroy(form->vjp);
+    form->body = form->vjp = NULL;
+}
+
+void ad_scan_choose(ad_scan *scan, double budget) {
+    for (int f = 0; f < FORMS; f++) drop_plans(&scan->form[f]);
     scan->every = 1;
     if (scan->spec.backward) ad_scan_decide(scan, budget);
-    for (int f = ad_scan_first_form(scan); f < FORMS; f++) TRY(compile_form(scan, f));
     measure(scan);
+}
+
+kern_status ad_scan_compile(ad_scan *scan) {
+    kern_status status = KERN_OK;
+    ASSERT(scan->every && !scan->form[FORM_LAST].body);
+    for (int f = ad_scan_first_form(scan); f < FORMS; f++) TRY(compile_form(scan, f));
 done:
     return status;
 }
@@ -344,8 +367,7 @@ void ad_scan_destroy(ad_scan *scan) {
     if (!scan) return;
     for (int f = 0; f < FORMS; f++) {
         scan_form *form = &scan->form[f];
-        ad_plan_destroy(form->body);
-        ad_plan_destroy(form->vjp);
+        drop_plans(form);
         free(form->kept);
         free(form->ct_outputs.item);
         free(form->ct_carry);

@@ -66,8 +66,7 @@ typedef struct {
 typedef struct ad_scan ad_scan;
 
 /* Builds the vjp and finds what is worth keeping. The arrays of the spec are copied. Fails on a
- * poisoned graph, where body cannot be differentiated, or where a kernel refuses its shapes; *scan
- * is then NULL. */
+ * poisoned graph, or where body cannot be differentiated; *scan is then NULL. */
 kern_status ad_scan_create(ad_scan **scan, const ad_scan_spec *spec);
 void ad_scan_destroy(ad_scan *scan);
 
@@ -79,11 +78,16 @@ typedef struct {
 } ad_scan_offer;
 ad_scan_offer ad_scan_offered(const ad_scan *scan, double budget);
 
-/* Decides by the budget and compiles the plans; once, before all that follows. Allocates nothing
- * large. After a failure the scan can only be destroyed. */
-kern_status ad_scan_compile(ad_scan *scan, double budget);
+/* Decides by the budget what is kept. It may be decided anew until something is allocated; plans
+ * that were compiled are then dropped. */
+void ad_scan_choose(ad_scan *scan, double budget);
 
-/* Bytes by kind, known before anything is allocated. */
+/* Compiles the plans of what was chosen, before all that follows. Allocates nothing large. Fails
+ * where a kernel refuses its shapes; the scan can then only be destroyed. */
+kern_status ad_scan_compile(ad_scan *scan);
+
+/* Bytes by kind, known before anything is allocated; before the plans are compiled, what they take
+ * and do (arena, FLOPs and bytes) is 0. */
 typedef struct {
     size_t carries; /* saved ones, and the cotangents of one */
     size_t slots, history, arena;
@@ -125,8 +129,8 @@ kern_status ad_scan_backward_marked(ad_scan *scan, void *const *ct_carry, void *
                                     const ad_marks *marks);
 
 /* Tells of each run of a plan that a pass forwards and one backwards make, in their order: of which
- * plan, with how many rows of the sequence before the chunk, and whether it is the backward pass
- * that makes it (which runs bodies again for what was not kept). */
+ * plan, with how many rows before the chunk that attention sees, and whether it is the backward
+ * pass that makes it (which runs bodies again for what was not kept). */
 typedef void (*ad_scan_visit)(void *context, const ad_plan *plan, int64_t before, bool backward);
 void ad_scan_visit_runs(const ad_scan *scan, ad_scan_visit visit, void *context);
 

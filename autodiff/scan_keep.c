@@ -85,11 +85,13 @@ static void add_sums(double *flops, const ad_graph *graph, int nodes) {
     }
 }
 
+static bool is_read(const bool *reads, ad_value value) {
+    return reads[value.node * AD_OUTPUTS + value.out];
+}
+
 /* The products and sums of the forward pass that the vjp reads, densest in FLOPs per byte first. */
-kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
-    kern_status status = KERN_OK;
+void ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     const ad_graph *graph = scan->spec.graph;
-    ad_plan *probe = NULL;
     int cuts = 0;
     double *flops = product_flops(graph, scan->forward_nodes);
     ad_value *cut = kern_array((int64_t)scan->forward_nodes * AD_OUTPUTS, sizeof *cut);
@@ -98,31 +100,33 @@ kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form) {
     for (int i = 0; i < scan->forward_nodes; i++)
         for (int out = 0; flops[i] > 0 && out < ad_node_at(graph, i)->outputs; out++)
             if (!is_view_result(graph, i, out)) cut[cuts++] = (ad_value){i, out};
-    TRY(ad_scan_compile_vjp(&probe, scan, form, cuts, cut));
+    bool *reads = ad_scan_vjp_reads(scan, form, cuts, cut);
     form->kept = kern_array(cuts, sizeof *form->kept);
     for (int i = 0; i < cuts; i++)
-        if (ad_plan_reads(probe, cut[i]))
-            form->kept[form->keeps++] =
+        if (is_read(reads, cut[i]))
+            form->kept[form->worth++] =
                 (scan_kept){.value = cut[i],
                             .bytes = kern_align(ad_bytes(ad_type_at(graph, cut[i]))),
                             .flops = flops[cut[i].node]};
-    for (int i = 0, j; i < form->keeps; i = j) { /* results of one node share its cost */
-        for (j = i; j < form->keeps && form->kept[j].value.node == form->kept[i].value.node;) j++;
+    for (int i = 0, j; i < form->worth; i = j) { /* results of one node share its cost */
+        for (j = i; j < form->worth && form->kept[j].value.node == form->kept[i].value.node;) j++;
         for (int same = i; same < j; same++) form->kept[same].flops /= j - i;
     }
     for (int c = 0; c < scan->spec.carries; c++)
-        scan->reads_carries |= ad_plan_reads(probe, scan->spec.carry[c].in);
-    qsort(form->kept, (size_t)form->keeps, sizeof *form->kept, by_density);
-done:
-    ad_plan_destroy(probe);
+        scan->reads_carries |= is_read(reads, scan->spec.carry[c].in);
+    qsort(form->kept, (size_t)form->worth, sizeof *form->kept, by_density);
+    for (int i = 1; i < form->worth; i++) {
+        form->kept[i].offset = form->kept[i - 1].offset + form->kept[i - 1].bytes;
+        form->kept[i].before = form->kept[i - 1].before + form->kept[i - 1].flops;
+    }
+    free(reads);
     free(flops);
     free(cut);
-    return status;
 }
 
 /* ---- what a budget buys ---- */
 
-/* Carries are saved for every `every`-th chunk; each slot holds the `keeps` densest values. */
+/* Carries are saved for every `every`-th chunk; each slot holds some of the densest values. */
 typedef struct {
     int64_t every;
     size_t slot_bytes;
@@ -133,16 +137,20 @@ static const scan_form *common_form(const ad_scan *scan) {
     return &scan->form[ad_scan_first_form(scan)];
 }
 
-static size_t kept_bytes(const scan_form *form) {
-    size_t bytes = 0;
-    for (int i = 0; i < form->keeps; i++) bytes += form->kept[i].bytes;
-    return bytes;
+/* Of all that is worth keeping. */
+static size_t worth_bytes(const scan_form *form) {
+    if (!form->worth) return 0;
+    const scan_kept *last = &form->kept[form->worth - 1];
+    return last->offset + last->bytes;
+}
+
+static double flops_of(const scan_form *form, int keeps) {
+    if (!keeps) return 0;
+    return form->kept[keeps - 1].before + form->kept[keeps - 1].flops;
 }
 
 double ad_scan_kept_flops(const scan_form *form) {
-    double flops = 0;
-    for (int i = 0; i < form->keeps; i++) flops += form->kept[i].flops;
-    return flops;
+    return flops_of(form, form->keeps);
 }
 
 int64_t ad_scan_saved(const ad_scan *scan, int64_t every) {
@@ -182,15 +190,18 @@ bool ad_scan_replays(const ad_scan *scan, int64_t chunk) {
     return every > 1 && chunk < kept_from && (keeps || chunk % every != every - 1);
 }
 
-/* A choice with its bytes and repeated FLOPs, of which `again` are of values in no slot, a chunk.
- */
-static choice priced(const ad_scan *scan, int64_t every, size_t slot_bytes, double again) {
-    choice c = {.every = every, .slot_bytes = slot_bytes};
+/* The choice of so many values, with its bytes and the FLOPs that are repeated. */
+static choice priced(const ad_scan *scan, int64_t every, int keeps) {
+    const scan_form *form = common_form(scan);
+    choice c = {.every = every};
+    c.slot_bytes = keeps < form->worth ? form->kept[keeps].offset
+                                       : kern_max_bytes(worth_bytes(&scan->form[FORM_FULL]),
+                                                        worth_bytes(&scan->form[FORM_LAST]));
+    double again = flops_of(form, form->worth) - flops_of(form, keeps);
     c.bytes = (double)ad_scan_carry_bytes(scan, every) +
-              (double)ad_scan_slots(scan, every) * (double)slot_bytes;
-    c.repeated =
-        (double)scan->spec.chunks * again +
-        (double)replayed_chunks(scan, every, slot_bytes > 0) * common_form(scan)->forward_flops;
+              (double)ad_scan_slots(scan, every) * (double)c.slot_bytes;
+    c.repeated = (double)scan->spec.chunks * again +
+                 (double)replayed_chunks(scan, every, c.slot_bytes > 0) * form->forward_flops;
     return c;
 }
 
@@ -202,23 +213,32 @@ static bool better(const choice *a, const choice *b, double budget) {
     return a->bytes < b->bytes;
 }
 
+/* Of the choices that keep something the best that fits, or the first: the more is kept, the more
+ * bytes it takes and the less is repeated. */
+static int most_kept(const ad_scan *scan, int64_t every, double budget) {
+    int low = 1, high = common_form(scan)->worth;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (priced(scan, every, middle).bytes <= budget)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    double repeated = priced(scan, every, low).repeated;
+    while (low > 1 && priced(scan, every, low - 1).repeated == repeated) low--;
+    return low;
+}
+
 /* The best of all distances between saved carries and all numbers of kept values. */
 static choice choose(const ad_scan *scan, double budget) {
-    const scan_form *form = common_form(scan);
-    size_t all =
-        kern_max_bytes(kept_bytes(&scan->form[FORM_FULL]), kept_bytes(&scan->form[FORM_LAST]));
-    double worth = ad_scan_kept_flops(form);
-    choice best = priced(scan, 1, all, 0);
+    int worth = common_form(scan)->worth;
+    choice best = priced(scan, 1, worth);
     for (int64_t every = 1; every <= scan->spec.chunks; every++) {
-        size_t bytes = 0;
-        double kept = 0;
-        for (int keeps = 0; keeps <= form->keeps; keeps++) {
-            choice c = priced(scan, every, keeps < form->keeps ? bytes : all, worth - kept);
-            if (better(&c, &best, budget)) best = c;
-            if (keeps == form->keeps) break;
-            bytes += form->kept[keeps].bytes;
-            kept += form->kept[keeps].flops;
-        }
+        choice none = priced(scan, every, 0);
+        if (better(&none, &best, budget)) best = none;
+        if (!worth) continue;
+        choice some = priced(scan, every, most_kept(scan, every, budget));
+        if (better(&some, &best, budget)) best = some;
     }
     return best;
 }
@@ -234,13 +254,10 @@ void ad_scan_decide(ad_scan *scan, double budget) {
     scan->every = best.every;
     for (int f = 0; f < FORMS; f++) {
         scan_form *form = &scan->form[f];
-        int keeps = 0;
+        form->keeps = 0;
         form->slot_bytes = 0;
-        while (keeps < form->keeps &&
-               form->slot_bytes + form->kept[keeps].bytes <= best.slot_bytes) {
-            form->kept[keeps].offset = form->slot_bytes;
-            form->slot_bytes += form->kept[keeps++].bytes;
-        }
-        form->keeps = keeps;
+        while (form->keeps < form->worth &&
+               form->slot_bytes + form->kept[form->keeps].bytes <= best.slot_bytes)
+            form->slot_bytes += form->kept[form->keeps++].bytes;
     }
 }

@@ -19,7 +19,7 @@ enum { FORM_FULL, FORM_LAST, FORMS };
 typedef struct {
     ad_value value;
     size_t offset, bytes; /* in the slot */
-    double flops;
+    double flops, before; /* its own; of all that are worth more */
 } scan_kept;
 
 /* Outputs of a plan. */
@@ -32,8 +32,8 @@ typedef struct {
 typedef struct {
     ad_plan *body, *vjp;  /* NULL where no chunk has the form, or there is no backward pass */
     double forward_flops; /* of the products of one chunk */
-    scan_kept *kept;      /* densest first: all candidates, after ad_scan_decide the kept ones */
-    int keeps;
+    scan_kept *kept;      /* what is worth keeping, densest first: */
+    int worth, keeps;     /* so many; and so many of these are kept */
     size_t slot_bytes;
     scan_outputs ct_outputs; /* of the vjp plan; their positions, -1 where nothing flows: */
     int *ct_carry, *ct_constant, *ct_slice, *ct_past;
@@ -95,14 +95,14 @@ struct ad_scan {
 
 /* FORM_FULL where some chunk has it; forms from this one on are compiled. */
 int ad_scan_first_form(const ad_scan *scan);
-/* The plan of the form's vjp, to which `cut` values are given. */
-kern_status ad_scan_compile_vjp(ad_plan **plan, const ad_scan *scan, const scan_form *form,
-                                int cuts, const ad_value *cut);
+/* What the form's vjp would read if `cut` values were given to it (ad_plan_would_read); the
+ * caller's to free. */
+bool *ad_scan_vjp_reads(const ad_scan *scan, const scan_form *form, int cuts, const ad_value *cut);
 
-/* Fills the form's candidates for being kept: the products of the forward pass that its vjp reads,
- * and sums over whole tensors. */
-kern_status ad_scan_find_kept(ad_scan *scan, scan_form *form);
-/* Sets `every` and what each form keeps. */
+/* Finds what is worth keeping in the form: the products of the forward pass that its vjp reads, and
+ * sums over whole tensors. */
+void ad_scan_find_kept(ad_scan *scan, scan_form *form);
+/* Sets `every` and what each form keeps. Again, for another budget, too. */
 void ad_scan_decide(ad_scan *scan, double budget);
 double ad_scan_kept_flops(const scan_form *form); /* of one chunk */
 /* With a carry saved for every `every`-th chunk: carries in memory (those and a running segment's),

@@ -129,15 +129,15 @@ static kern_status create_suffix(infer_model *model, int first, int blocks) {
     return ad_scan_create(&part->scan, &spec);
 }
 
-/* Compiles both scans with shares of the budget that leave the least to compute again. A byte buys
- * more FLOPs in one scan than in the other, and the prefix keeps nothing but products, so neither
- * is simply first. */
-static kern_status compile_scans(infer_model *model) {
+/* Both scans get the shares of the budget that leave the least to compute again. A byte buys more
+ * FLOPs in one scan than in the other, and the prefix keeps nothing but products, so neither is
+ * simply first. */
+void infer_model_choose(infer_model *model, double budget) {
     enum { SHARES = 128 };
-    kern_status status = KERN_OK;
-    const ad_scan *prefix = model->prefix.scan, *suffix = model->suffix.scan;
-    double budget = fmin(model->spec.budget, ad_scan_offered(prefix, HUGE_VAL).bytes +
-                                                 ad_scan_offered(suffix, HUGE_VAL).bytes);
+    ad_scan *prefix = model->prefix.scan, *suffix = model->suffix.scan;
+    model->spec.budget = budget;
+    budget = fmin(budget, ad_scan_offered(prefix, HUGE_VAL).bytes +
+                              ad_scan_offered(suffix, HUGE_VAL).bytes);
     double for_suffix = budget, least = HUGE_VAL;
     for (int share = SHARES; share >= 0; share--) {
         double mine = budget * share / SHARES;
@@ -149,13 +149,31 @@ static kern_status compile_scans(infer_model *model) {
         for_suffix = mine;
     }
     double used = ad_scan_offered(suffix, for_suffix).bytes;
-    TRY(ad_scan_compile(model->suffix.scan, for_suffix));
-    TRY(ad_scan_compile(model->prefix.scan, fmax(budget - used, 0)));
+    ad_scan_choose(suffix, for_suffix);
+    ad_scan_choose(prefix, fmax(budget - used, 0));
+    model->arena_bytes = 0;
+}
+
+kern_status infer_model_compile(infer_model *model) {
+    kern_status status = KERN_OK;
+    TRY(ad_scan_compile(model->suffix.scan));
+    TRY(ad_scan_compile(model->prefix.scan));
+    model->arena_bytes = kern_max_bytes(ad_scan_plan(model->prefix.scan).arena,
+                                        ad_scan_plan(model->suffix.scan).arena);
 done:
     return status;
 }
 
-kern_status infer_model_create(infer_model **result, const infer_model_spec *spec) {
+kern_status infer_model_create(infer_model **model, const infer_model_spec *spec) {
+    kern_status status = infer_model_build(model, spec);
+    if (status == KERN_OK) status = infer_model_compile(*model);
+    if (status == KERN_OK) return status;
+    infer_model_destroy(*model);
+    *model = NULL;
+    return status;
+}
+
+kern_status infer_model_build(infer_model **result, const infer_model_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
     infer_model *model = kern_array(1, sizeof *model);
@@ -177,9 +195,7 @@ kern_status infer_model_create(infer_model **result, const infer_model_spec *spe
     for (int f = 0; f < model->suffix.body.fast; f++)
         model->fast_parameter[f] = model->suffix.body.carry[f].parameter;
     TRY(create_prefix(model, prefix));
-    TRY(compile_scans(model));
-    model->arena_bytes = kern_max_bytes(ad_scan_plan(model->prefix.scan).arena,
-                                        ad_scan_plan(model->suffix.scan).arena);
+    infer_model_choose(model, spec->budget);
     *result = model;
     model = NULL;
 done:

@@ -38,6 +38,14 @@ int64_t infer_chunk(const ttt_conf *conf, int64_t tokens);
 /* Compiles; allocates nothing large. KERN_ERR_GRAPH where a graph cannot be built or
  * differentiated, or the error of a kernel that refuses its shapes; *model is then NULL. */
 kern_status infer_model_create(infer_model **model, const infer_model_spec *spec);
+
+/* The same in parts, for whoever tries several budgets: all but plans, for spec->budget; then any
+ * number of times another budget, for which nothing is compiled yet, and the plans of the last one.
+ * Before they are compiled infer_model_plan() has no workspace and no FLOPs. After a failure the
+ * model can only be destroyed. */
+kern_status infer_model_build(infer_model **model, const infer_model_spec *spec);
+void infer_model_choose(infer_model *model, double budget);
+kern_status infer_model_compile(infer_model *model);
 void infer_model_destroy(infer_model *model);
 
 /* Bytes by kind. */

@@ -37,6 +37,7 @@ typedef struct {
     const kern_device *device;
     bool paper;                    /* the device is not here */
     const launch_paper_ranks *job; /* NULL: one rank */
+    train_search *search;          /* of steps */
     train_step *ranked;            /* of a job: the step that was planned */
     double alone;                  /* seconds of a step by one rank; 0: not known */
     double limit, compile_seconds;
@@ -88,15 +89,19 @@ static void count_parameters(plan *to) {
     infer_parameters_destroy(parameters);
 }
 
+static double total_of(const way *w) {
+    return (double)w->fit.memory.total;
+}
+
 /* One way, found within a limit; unknown where nothing fits unless the least was asked for. */
 static kern_status find_way(plan *to, int which, double limit) {
     kern_status status = KERN_OK;
     train_step *step = NULL;
     way *found = &to->way[which];
-    TRY(train_fit_find(&step, &found->fit, to->conf, to->device, limit, ranks_where(to),
-                       to->threads, false));
-    found->known = step || which == WAY_LEAST;
-    found->timed = step && train_can_predict(to->device->machine);
+    bool timed = train_can_predict(to->device->machine);
+    TRY(train_search_within(to->search, timed || to->job ? &step : NULL, &found->fit, limit));
+    found->known = total_of(found) <= found->fit.limit || which == WAY_LEAST;
+    found->timed = step && timed;
     if (found->timed) found->time = train_predict(step);
     if (to->job && which == WAY_HERE) {
         to->ranked = step;
@@ -119,10 +124,6 @@ static kern_status find_alone(plan *to) {
 done:
     train_step_destroy(step);
     return status;
-}
-
-static double total_of(const way *w) {
-    return (double)w->fit.memory.total;
 }
 
 /* Training chooses between the two ends only where the first does not fit and the second nearly
@@ -154,7 +155,9 @@ done:
 
 static kern_status make_plan(plan *to) {
     double start = kern_seconds();
+    to->search = train_search_create(to->conf, to->device, ranks_where(to), to->threads, false);
     kern_status status = to->paper ? find_way_there(to) : find_ways(to);
+    train_search_destroy(to->search);
     to->compile_seconds = kern_seconds() - start;
     if (status == KERN_OK) count_parameters(to);
     return status;

@@ -39,73 +39,162 @@ int64_t train_preferred_micro_batch(const ttt_conf *conf, int64_t sequences,
     return sequences;
 }
 
-/* ---- one choice of sequences at once ---- */
+/* ---- steps that may be taken ---- */
 
-typedef struct {
+/* So many sequences at once, and a budget of so many of the BUDGETS shares of what could be kept;
+ * all of them: no bound. What is known of the step stays when it is gone. */
+typedef struct candidate candidate;
+struct candidate {
+    int64_t micro_batch;
+    int share;
+    double budget;
+    train_step_memory memory; /* until it is compiled without what only plans say */
+    /* The most that a rank has, and so the same on all: bytes that no other sequences at once, nor
+     * another context, would alter; of all that is known before plans are compiled; */
+    double standing, least;
+    bool compiled;
+    double flops, cost; /* and then, of what it executes */
+    candidate *next;
+};
+
+struct train_search {
     const ttt_conf *conf;
-    double limit;
     const kern_device *device;
     const kern_ranks *ranks;
     int threads;
     bool debug;
-} fit_problem;
+    double limit;
+    candidate *known, *best;
+    train_step *step;    /* or NULL: the one that was looked at last, */
+    const candidate *at; /* which was this */
+    kern_status status;  /* the first failure, after which nothing more is done */
+};
 
-/* A step and how it was made. */
-typedef struct {
-    train_step *step;
-    train_fit fit;
-} candidate;
+train_search *train_search_create(const ttt_conf *conf, const kern_device *device,
+                                  const kern_ranks *ranks, int threads, bool debug) {
+    train_search *s = kern_array(1, sizeof *s);
+    *s = (train_search){
+        .conf = conf, .device = device, .ranks = ranks, .threads = threads, .debug = debug};
+    return s;
+}
+
+void train_search_destroy(train_search *s) {
+    if (!s) return;
+    for (candidate *c = s->known, *next; c; c = next) {
+        next = c->next;
+        free(c);
+    }
+    train_step_destroy(s->step);
+    free(s);
+    malloc_trim(0); /* what the steps that were not taken held counts no longer */
+}
+
+/* A failure of one rank is one of all. */
+static void meet(train_search *s, kern_status status) {
+    s->status = kern_comm_meet(s->ranks->job, status);
+    if (s->status == KERN_OK) return;
+    train_step_destroy(s->step);
+    s->step = NULL;
+    s->at = NULL;
+}
+
+/* Makes s->step the candidate's, without plans. */
+static void look_at(train_search *s, const candidate *c) {
+    train_step_spec spec = {.conf = s->conf,
+                            .micro_batch = c->micro_batch,
+                            .budget = c->budget,
+                            .device = s->device,
+                            .ranks = s->ranks,
+                            .threads = s->threads,
+                            .debug = s->debug};
+    if (s->at && s->at->micro_batch == c->micro_batch) {
+        train_step_choose(s->step, c->budget);
+    } else {
+        train_step_destroy(s->step);
+        s->step = NULL;
+        meet(s, train_step_build(&s->step, &spec));
+    }
+    if (s->status == KERN_OK) s->at = c;
+}
 
 /* All that is decided by is the same on all ranks: how much of it the largest takes. Then they look
  * at the same steps, one after the other. */
-static kern_status create(candidate *made, const fit_problem *problem, int64_t micro_batch,
-                          double budget) {
-    const kern_comm *job = problem->ranks->job;
-    train_step_spec spec = {.conf = problem->conf,
-                            .micro_batch = micro_batch,
-                            .budget = budget,
-                            .device = problem->device,
-                            .ranks = problem->ranks,
-                            .threads = problem->threads,
-                            .debug = problem->debug};
-    *made = (candidate){.fit = {problem->limit, micro_batch, budget, {0}}};
-    kern_status status = kern_comm_meet(job, train_step_create(&made->step, &spec));
-    if (status != KERN_OK) goto done;
-    made->fit.memory = train_step_plan(made->step);
-    int64_t total = (int64_t)made->fit.memory.total;
-    TRY(job->agree_i64(job, &total, 1, KERN_MAX));
-    made->fit.memory.total = (size_t)total;
-done:
-    if (status != KERN_OK) {
-        train_step_destroy(made->step);
-        made->step = NULL;
+static void measure(train_search *s, candidate *c) {
+    const kern_comm *job = s->ranks->job;
+    train_step_memory *m = &c->memory;
+    *m = train_step_plan(s->step);
+    size_t standing = m->parameters + m->product_weights + m->gradient + m->moments;
+    int64_t bytes[] = {(int64_t)m->total, (int64_t)standing};
+    s->status = job->agree_i64(job, bytes, 2, KERN_MAX);
+    m->total = (size_t)bytes[0];
+    c->standing = (double)bytes[1];
+}
+
+static candidate *know(train_search *s, int64_t micro_batch, int share) {
+    for (candidate *c = s->known; c; c = c->next)
+        if (c->micro_batch == micro_batch && c->share == share) return c;
+    double budget = HUGE_VAL;
+    if (share < BUDGETS) {
+        const train_step_memory *all = &know(s, micro_batch, BUDGETS)->memory;
+        budget = (double)(all->carries + all->slots) * share / BUDGETS;
     }
-    return status;
+    candidate *c = kern_array(1, sizeof *c);
+    *c =
+        (candidate){.micro_batch = micro_batch, .share = share, .budget = budget, .next = s->known};
+    s->known = c;
+    if (s->status == KERN_OK) look_at(s, c);
+    if (s->status == KERN_OK) measure(s, c);
+    c->least = (double)c->memory.total;
+    return c;
 }
 
-static bool fits(const candidate *made, const fit_problem *problem) {
-    return (double)made->fit.memory.total <= problem->limit;
+/* The time; where nothing is known of it executed work, which in products of few rows reaches less
+ * of the machine. */
+static double cost(const train_search *s, const candidate *c) {
+    if (train_can_predict(s->device->machine)) return train_predict(s->step).step.seconds;
+    double rows = (double)(c->micro_batch * infer_chunk(s->conf, s->conf->train.context));
+    return c->memory.executed_flops * (1 + 32 / rows);
 }
 
-static void replace(candidate *old, candidate *new) {
-    train_step_destroy(old->step);
-    *old = *new;
-    new->step = NULL;
+static void compile(train_search *s, candidate *c) {
+    if (s->status == KERN_OK && s->at != c) look_at(s, c);
+    if (s->status == KERN_OK) meet(s, train_step_compile(s->step));
+    if (s->status != KERN_OK || c->compiled) return;
+    measure(s, c);
+    double work[] = {c->memory.executed_flops, cost(s, c)};
+    if (s->status == KERN_OK)
+        s->status = s->ranks->job->agree_f64(s->ranks->job, work, 2, KERN_MAX);
+    c->flops = work[0];
+    c->cost = work[1];
+    c->compiled = true;
 }
 
-/* Tries one budget. A step that fits is taken if there is none yet or if it
- * executes less, one that does not if it is the smallest so far. */
-static kern_status try_budget(candidate *best, const fit_problem *problem, double budget) {
-    candidate next = {0};
-    kern_status status = create(&next, problem, best->fit.micro_batch, budget);
-    if (status != KERN_OK) return status;
-    const train_step_memory *a = &best->fit.memory, *b = &next.fit.memory;
-    bool fitted = fits(best, problem);
-    if (fitted ? fits(&next, problem) && b->executed_flops < a->executed_flops
-               : b->total < a->total)
-        replace(best, &next);
-    train_step_destroy(next.step);
-    return KERN_OK;
+static double total(train_search *s, candidate *c) {
+    if (!c->compiled) compile(s, c);
+    return (double)c->memory.total;
+}
+
+/* Whether the step takes more; it is compiled only where that decides. */
+static bool exceeds(train_search *s, candidate *c, double bytes) {
+    return c->least > bytes || total(s, c) > bytes;
+}
+
+static bool fits(train_search *s, candidate *c) {
+    return !exceeds(s, c, s->limit);
+}
+
+static bool is_smaller(train_search *s, candidate *a, candidate *b) {
+    if (b->compiled && a->least >= total(s, b)) return false;
+    return exceeds(s, b, total(s, a));
+}
+
+/* ---- the search ---- */
+
+/* A step that fits is taken if the best so far does not or executes more, one that does not if it
+ * is smaller. */
+static candidate *choose(train_search *s, candidate *best, candidate *next) {
+    if (!fits(s, best)) return is_smaller(s, next, best) ? next : best;
+    return fits(s, next) && next->flops < best->flops ? next : best;
 }
 
 /* The step with everything kept; or, where that does not fit, with the largest of some budgets that
@@ -113,38 +202,39 @@ static kern_status try_budget(candidate *best, const fit_problem *problem, doubl
  * workspace, which grows by that, in jumps: so the budget is found by trying. The smallest step is
  * one of the first few; where even nothing kept is far too much, the others need not be tried,
  * unless there is no smaller micro-batch: the least that is `last` does not depend on the limit. */
-static kern_status best_budget(candidate *best, const fit_problem *problem, int64_t micro_batch,
-                               bool last) {
-    kern_status status = KERN_OK;
-    TRY(create(best, problem, micro_batch, HUGE_VAL));
-    if (fits(best, problem)) return KERN_OK;
-    double kept = (double)(best->fit.memory.carries + best->fit.memory.slots);
+static candidate *best_budget(train_search *s, int64_t micro_batch, bool last) {
+    candidate *best = know(s, micro_batch, BUDGETS);
+    if (fits(s, best)) return best;
+    if (!last && know(s, micro_batch, 0)->least > s->limit) return best; /* no other has less */
+    for (int share = 1; share < BUDGETS; share++) know(s, micro_batch, share); /* keeps no plans */
     for (int share = 0; share < SMALL_BUDGETS; share++) {
-        TRY(try_budget(best, problem, kept * share / BUDGETS));
-        if (!last && (double)best->fit.memory.total > FAR_TOO_MUCH * problem->limit) break;
+        best = choose(s, best, know(s, micro_batch, share));
+        if (!last && exceeds(s, best, FAR_TOO_MUCH * s->limit)) break;
     }
-    for (int share = BUDGETS - 1; share >= SMALL_BUDGETS && fits(best, problem); share--) {
-        double budget = kept * share / BUDGETS;
-        TRY(try_budget(best, problem, budget));
-        if (best->fit.budget == budget) break;
+    for (int share = BUDGETS - 1; share >= SMALL_BUDGETS && fits(s, best); share--) {
+        best = choose(s, best, know(s, micro_batch, share));
+        if (best->share == share) break;
     }
-done:
-    return status;
+    return best;
 }
 
-/* The time; where nothing is known of it executed work, which in products of few rows reaches less
- * of the machine. */
-static double cost(const candidate *made, const fit_problem *problem) {
-    if (made->step && train_can_predict(problem->device->machine))
-        return train_predict(made->step).step.seconds;
-    double rows =
-        (double)(made->fit.micro_batch * infer_chunk(problem->conf, problem->conf->train.context));
-    return made->fit.memory.executed_flops * (1 + 32 / rows);
+/* Fewer sequences need less. */
+static candidate *better(train_search *s, candidate *best, candidate *fewer) {
+    if (!fits(s, best)) return fewer;
+    return fits(s, fewer) && fewer->cost < best->cost ? fewer : best;
 }
 
-static bool better(const candidate *a, const candidate *b, const fit_problem *problem) {
-    if (!fits(b, problem)) return true; /* fewer sequences need less */
-    return fits(a, problem) && cost(a, problem) < cost(b, problem);
+static candidate *best_of_all(train_search *s) {
+    const conf_train *train = &s->conf->train;
+    int64_t sequences = train_sequences(s->conf, s->ranks);
+    int64_t micro = train_preferred_micro_batch(s->conf, sequences, s->device->machine);
+    candidate *best = best_budget(s, micro, train->micro_batch || micro == 1);
+    while (!train->micro_batch && micro > 1 && s->status == KERN_OK &&
+           (best->share < BUDGETS || !fits(s, best))) {
+        micro = best->standing > s->limit ? 1 : divisor_below(sequences, micro - 1);
+        best = better(s, best, best_budget(s, micro, micro == 1));
+    }
+    return best;
 }
 
 /* ---- the refusal ---- */
@@ -187,63 +277,59 @@ static void say_kinds(message *to, const train_step_memory *m) {
 }
 
 /* Whether one changed value is enough, by compiling the changed configuration. */
-static bool enough(const fit_problem *problem, const char *assignment) {
+static bool enough(const train_search *s, const char *assignment) {
     ttt_conf *changed = NULL;
-    candidate made = {0};
     bool yes = false;
-    if (conf_copy(&changed, problem->conf) == KERN_OK && conf_set(changed, assignment) == KERN_OK &&
+    if (conf_copy(&changed, s->conf) == KERN_OK && conf_set(changed, assignment) == KERN_OK &&
         conf_check(changed) == KERN_OK) {
-        fit_problem smaller = *problem;
-        smaller.conf = changed;
+        train_search *smaller =
+            train_search_create(changed, s->device, s->ranks, s->threads, s->debug);
+        smaller->limit = s->limit;
         int64_t micro_batch = changed->train.micro_batch ? changed->train.micro_batch : 1;
-        yes = best_budget(&made, &smaller, micro_batch, false) == KERN_OK && fits(&made, &smaller);
+        yes = fits(smaller, best_budget(smaller, micro_batch, false)) && smaller->status == KERN_OK;
+        train_search_destroy(smaller);
     }
-    train_step_destroy(made.step);
     conf_destroy(changed);
     return yes;
 }
 
-static void say_if_enough(message *to, const fit_problem *problem, const char *assignment) {
-    if (enough(problem, assignment)) say(to, ", or %s", assignment);
+static void say_if_enough(message *to, const train_search *s, const char *assignment) {
+    if (enough(s, assignment)) say(to, ", or %s", assignment);
 }
 
-static void say_smaller_context(message *to, const fit_problem *problem) {
+static void say_smaller_context(message *to, const train_search *s) {
     char assignment[64];
-    int64_t chunk = problem->conf->inner.chunk;
-    for (int64_t context = problem->conf->train.context / 2; context >= 1; context /= 2) {
+    int64_t chunk = s->conf->inner.chunk;
+    for (int64_t context = s->conf->train.context / 2; context >= 1; context /= 2) {
         int64_t whole = context >= chunk ? context / chunk * chunk : context;
         snprintf(assignment, sizeof assignment, "train.context=%lld", (long long)whole);
-        if (!enough(problem, assignment)) continue;
+        if (!enough(s, assignment)) continue;
         say(to, ", or %s", assignment);
         return;
     }
 }
 
-/* What no change of train.context alters. */
-static double standing(const train_step_memory *m) {
-    return (double)(m->parameters + m->product_weights + m->gradient + m->moments);
-}
-
-/* `least` is the smallest that the configuration itself allows. */
-static kern_status refuse(const train_fit *least, const fit_problem *problem) {
+/* The best that was found is the smallest that the configuration itself allows. */
+static kern_status refuse(const train_search *s) {
     message to = {.used = 0};
-    const conf_train *train = &problem->conf->train;
-    double total = (double)least->memory.total;
+    const conf_train *train = &s->conf->train;
+    const train_step_memory *least = &s->best->memory;
+    double needs = (double)least->total;
     char needed[32], limit[32];
-    train_bytes_text(needed, total);
-    train_bytes_text(limit, problem->limit);
+    train_bytes_text(needed, needs);
+    train_bytes_text(limit, s->limit);
     say(&to, "training needs at least %s, and %s is %s: ", needed,
-        train->memory_limit > 0          ? "train.memory_limit"
-        : problem->ranks->job->ranks > 1 ? "the least that a rank has free"
-                                         : "what is free",
+        train->memory_limit > 0    ? "train.memory_limit"
+        : s->ranks->job->ranks > 1 ? "the least that a rank has free"
+                                   : "what is free",
         limit);
-    say_kinds(&to, &least->memory);
+    say_kinds(&to, least);
     say(&to, "; what would be enough: %s %.0f bytes",
-        train->memory_limit > 0 ? "train.memory_limit of" : "free memory of", total);
-    if (train->micro_batch > 1) say_if_enough(&to, problem, "train.micro_batch=1");
-    if (train->precision == CONF_F64) say_if_enough(&to, problem, "train.precision=f32");
-    if (train->precision != CONF_BF16) say_if_enough(&to, problem, "train.precision=bf16");
-    if (standing(&least->memory) < problem->limit) say_smaller_context(&to, problem);
+        train->memory_limit > 0 ? "train.memory_limit of" : "free memory of", needs);
+    if (train->micro_batch > 1) say_if_enough(&to, s, "train.micro_batch=1");
+    if (train->precision == CONF_F64) say_if_enough(&to, s, "train.precision=f32");
+    if (train->precision != CONF_BF16) say_if_enough(&to, s, "train.precision=bf16");
+    if (s->best->standing < s->limit) say_smaller_context(&to, s);
     return kern_fail(KERN_ERR_MEMORY, "%s", to.text);
 }
 
@@ -262,46 +348,43 @@ static kern_status check_share(const ttt_conf *conf, const kern_ranks *ranks) {
                      (long long)batch, (long long)many, numbers, (long long)many);
 }
 
+kern_status train_search_within(train_search *s, train_step **step, train_fit *fit, double limit) {
+    const kern_comm *job = s->ranks->job;
+    if (step) *step = NULL;
+    if (s->status != KERN_OK) return s->status;
+    kern_status status = check_share(s->conf, s->ranks);
+    s->limit = limit;
+    if (status == KERN_OK) status = job->agree_f64(job, &s->limit, 1, KERN_MIN);
+    if (status != KERN_OK) return status;
+    candidate *best = s->best = best_of_all(s);
+    *fit = (train_fit){s->limit, best->micro_batch, best->budget, best->memory};
+    if (step && fits(s, best)) {
+        if (s->at != best) compile(s, best); /* again */
+        *step = s->step;
+        s->step = NULL;
+        s->at = NULL;
+    }
+    return s->status;
+}
+
 kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *conf,
                            const kern_device *device, double limit, const kern_ranks *ranks,
                            int threads, bool debug) {
-    kern_status status = KERN_OK;
-    fit_problem problem = {conf, limit, device, ranks, threads, debug};
-    candidate best = {0}, next = {0};
-    *step = NULL;
-    TRY(check_share(conf, ranks));
-    TRY(ranks->job->agree_f64(ranks->job, &problem.limit, 1, KERN_MIN));
-    int64_t sequences = train_sequences(conf, ranks);
-    int64_t micro = train_preferred_micro_batch(conf, sequences, device->machine);
-    TRY(best_budget(&best, &problem, micro, conf->train.micro_batch || micro == 1));
-    while (!conf->train.micro_batch && micro > 1 &&
-           (best.fit.budget != HUGE_VAL || !fits(&best, &problem))) {
-        micro = divisor_below(sequences, micro - 1);
-        TRY(best_budget(&next, &problem, micro, micro == 1));
-        if (better(&next, &best, &problem)) replace(&best, &next);
-        train_step_destroy(next.step);
-        next.step = NULL;
-    }
-    *fit = best.fit;
-    if (fits(&best, &problem)) {
-        *step = best.step;
-        best.step = NULL;
-    }
-done:
-    train_step_destroy(best.step);
-    train_step_destroy(next.step);
-    malloc_trim(0); /* what the steps that were not taken held counts no longer */
+    train_search *s = train_search_create(conf, device, ranks, threads, debug);
+    kern_status status = train_search_within(s, step, fit, limit);
+    train_search_destroy(s);
     return status;
 }
 
 kern_status train_fit_create(train_step **step, train_fit *fit, const ttt_conf *conf, double limit,
                              const kern_ranks *ranks, int threads, bool debug) {
-    fit_problem problem = {conf, limit, NULL, ranks, threads, debug};
+    const kern_device *device;
     *step = NULL;
-    kern_status status = kern_device_open(&problem.device, conf->train.device);
-    if (status == KERN_OK)
-        status = train_fit_find(step, fit, conf, problem.device, limit, ranks, threads, debug);
-    if (status != KERN_OK || *step) return status;
-    problem.limit = fit->limit;
-    return refuse(fit, &problem);
+    kern_status status = kern_device_open(&device, conf->train.device);
+    if (status != KERN_OK) return status;
+    train_search *s = train_search_create(conf, device, ranks, threads, debug);
+    status = train_search_within(s, step, fit, limit);
+    if (status == KERN_OK && !*step) status = refuse(s);
+    train_search_destroy(s);
+    return status;
 }

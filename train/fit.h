@@ -51,6 +51,17 @@ kern_status train_fit_find(train_step **step, train_fit *fit, const ttt_conf *co
                            const kern_device *device, double limit, const kern_ranks *ranks,
                            int threads, bool debug);
 
+/* The same within several limits, one after the other: what is known of a step is kept, so that
+ * none is compiled twice but one that is taken. What is given to create is borrowed. `within` as
+ * train_fit_find; step NULL: nobody wants it, only *fit, which is within the limit if
+ * fit->memory.total is no more than fit->limit. */
+typedef struct train_search train_search;
+train_search *train_search_create(const ttt_conf *conf, const kern_device *device,
+                                  const kern_ranks *ranks, int threads, bool debug);
+kern_status train_search_within(train_search *search, train_step **step, train_fit *fit,
+                                double limit);
+void train_search_destroy(train_search *search);
+
 /* "1.21 GB": decimal, three digits. `text` has room for 32. */
 void train_bytes_text(char *text, double bytes);
 

@@ -1,6 +1,7 @@
 #include "train/predict.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 bool train_can_predict(const kern_machine *machine) {
     return machine->bandwidth > 0;
@@ -30,14 +31,24 @@ double train_call_seconds(const kern_machine *machine, const ad_plan_step_cost *
 }
 
 typedef struct {
+    ad_plan_step_cost cost;
+    double seconds;
+} timed_call;
+
+/* Runs of many chunks are alike: the calls of the last one are kept. */
+typedef struct {
     const kern_machine *machine;
     train_prediction *to;
+    const ad_plan *plan;
+    int64_t before;
+    timed_call *call;
+    int64_t capacity;
 } predictor;
 
-static void add_call(const predictor *p, train_time *to, const ad_plan_step_cost *call,
-                     double times) {
+static void add_call(const predictor *p, train_time *to, const timed_call *timed, double times) {
+    const ad_plan_step_cost *call = &timed->cost;
     double launching = times * call->launches * p->machine->launch_seconds;
-    double working = times * train_call_seconds(p->machine, call);
+    double working = times * timed->seconds;
     to->kind_seconds[call->kind] += working;
     to->launch_seconds += launching;
     to->seconds += working + launching;
@@ -46,18 +57,30 @@ static void add_call(const predictor *p, train_time *to, const ad_plan_step_cost
     if (call->kind == AD_CALL_ROWS) to->row_bytes += times * call->bytes;
 }
 
+static timed_call call_timed(const kern_machine *machine, ad_plan_step_cost cost) {
+    return (timed_call){cost, train_call_seconds(machine, &cost)};
+}
+
 static void add_run(void *context, int phase, const ad_plan *plan, int64_t before, double times) {
-    const predictor *p = context;
-    for (int i = 0, steps = ad_plan_steps(plan); i < steps; i++) {
-        ad_plan_step_cost call = ad_plan_step(plan, i, before);
-        add_call(p, &p->to->phase[phase], &call, times);
-        add_call(p, &p->to->step, &call, times);
+    predictor *p = context;
+    int steps = ad_plan_steps(plan);
+    if (plan != p->plan || before != p->before) {
+        p->call = kern_grow(p->call, &p->capacity, steps, sizeof *p->call);
+        for (int i = 0; i < steps; i++)
+            p->call[i] = call_timed(p->machine, ad_plan_step(plan, i, before));
+        p->plan = plan;
+        p->before = before;
+    }
+    for (int i = 0; i < steps; i++) {
+        add_call(p, &p->to->phase[phase], &p->call[i], times);
+        add_call(p, &p->to->step, &p->call[i], times);
     }
 }
 
-static void add_moves(const predictor *p, int phase, const ad_plan_step_cost *call) {
-    add_call(p, &p->to->phase[phase], call, 1);
-    add_call(p, &p->to->step, call, 1);
+static void add_moves(const predictor *p, int phase, const ad_plan_step_cost *cost) {
+    timed_call call = call_timed(p->machine, *cost);
+    add_call(p, &p->to->phase[phase], &call, 1);
+    add_call(p, &p->to->step, &call, 1);
 }
 
 /* What no plan does: the gradient is zeroed, weights are rounded, rows are copied between plans. */
@@ -76,9 +99,10 @@ static void add_rest(const predictor *p, const train_step *step) {
 
 train_prediction train_predict(const train_step *step) {
     train_prediction prediction = {0};
-    predictor p = {train_step_spec_of(step)->device->machine, &prediction};
+    predictor p = {.machine = train_step_spec_of(step)->device->machine, .to = &prediction};
     ASSERT(train_can_predict(p.machine));
     train_step_visit_runs(step, add_run, &p);
     add_rest(&p, step);
+    free(p.call);
     return prediction;
 }

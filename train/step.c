@@ -24,7 +24,7 @@ struct train_step {
     train_sums sums;
     train_weights *weights;
     kern_buffer memory[3]; /* gradient, moments */
-    size_t program;        /* bytes of graphs and plans */
+    size_t graphs, plans;  /* bytes of what was built and compiled */
     void (*work)(void *context);
     void *context;
     bool put; /* the first tokens of the next run are with the model */
@@ -47,7 +47,41 @@ int64_t train_sequences(const ttt_conf *conf, const kern_ranks *ranks) {
     return conf->train.batch / ranks->data->ranks;
 }
 
-kern_status train_step_create(train_step **result, const train_step_spec *spec) {
+kern_status train_step_create(train_step **step, const train_step_spec *spec) {
+    kern_status status = train_step_build(step, spec);
+    if (status == KERN_OK) status = train_step_compile(*step);
+    if (status == KERN_OK) return status;
+    train_step_destroy(*step);
+    *step = NULL;
+    return status;
+}
+
+void train_step_choose(train_step *step, double budget) {
+    step->spec.budget = budget;
+    step->plans = 0;
+    infer_model_choose(step->model, budget);
+}
+
+static size_t heap_since(size_t before) {
+    size_t now = heap_bytes();
+    return now > before ? now - before : 0;
+}
+
+kern_status train_step_compile(train_step *step) {
+    size_t before = heap_bytes();
+    kern_status status = infer_model_compile(step->model);
+    step->plans = heap_since(before);
+    return status;
+}
+
+/* About what graphs, plans and libraries take; 0: not on this device. */
+static size_t program_bytes(const train_step *step) {
+    size_t bytes = step->graphs + step->plans + LIBRARY_BYTES;
+    if (step->spec.device->machine->memory > 0) return 0;
+    return (bytes + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
+}
+
+kern_status train_step_build(train_step **result, const train_step_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
     size_t before = heap_bytes();
@@ -74,7 +108,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
                               .tensor = ranks->tensor,
                               .threads = spec->threads,
                               .debug = spec->debug};
-    TRY(infer_model_create(&step->model, &model));
+    TRY(infer_model_build(&step->model, &model));
     TRY(train_gradient_create(&step->gradient, step->model));
     step->buffers.dtype = infer_model_real(step->model);
     step->buffers.layout = infer_model_parameters(step->model);
@@ -92,9 +126,7 @@ kern_status train_step_create(train_step **result, const train_step_spec *spec) 
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
                                divided ? ranks->job : ranks->tensor, step->buffers.dtype,
                                &step->shard, spec->threads));
-    size_t after = heap_bytes();
-    size_t program = (after > before ? after - before : 0) + LIBRARY_BYTES;
-    step->program = (program + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
+    step->graphs = heap_since(before);
     *result = step;
     step = NULL;
 done:
@@ -138,19 +170,11 @@ static size_t result_bytes(const train_step *step) {
     return (size_t)(b->sequences * (context + 2 * b->chunks)) * kern_dtype_bytes(b->dtype);
 }
 
-static double row_bytes(const train_step *step) {
-    infer_model_parts parts = infer_model_internals(step->model);
-    ad_scan_memory prefix = ad_scan_plan(parts.prefix), suffix = ad_scan_plan(parts.suffix);
-    return prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
-}
-
-static double moved(const train_step *step) {
-    infer_model_parts parts = infer_model_internals(step->model);
-    return ad_scan_plan(parts.prefix).moved + ad_scan_plan(parts.suffix).moved;
-}
-
 train_step_memory train_step_plan(const train_step *step) {
     infer_model_memory model = infer_model_plan(step->model);
+    infer_model_parts parts = infer_model_internals(step->model);
+    ad_scan_memory prefix = ad_scan_plan(parts.prefix), suffix = ad_scan_plan(parts.suffix);
+    double row_bytes = prefix.bytes + prefix.vjp_bytes + suffix.bytes + suffix.vjp_bytes;
     size_t flat = (size_t)step->shard.flat * kern_dtype_bytes(step->buffers.dtype);
     double micro_batches = (double)(step->buffers.sequences / step->spec.micro_batch);
     double flops = model.prefix_flops + model.body_flops;
@@ -166,11 +190,11 @@ train_step_memory train_step_plan(const train_step *step) {
         .activations = model.activations + result_bytes(step),
         .workspace = model.workspace + train_optimizer_bytes(step->optimizer) +
                      train_gradient_workspace(step->gradient),
-        .program = step->spec.device->machine->memory > 0 ? 0 : step->program,
+        .program = program_bytes(step),
         .executed_flops = micro_batches * flops,
-        .row_bytes = micro_batches * row_bytes(step),
-        .moved = micro_batches * moved(step),
-        .kept_fraction = ad_scan_plan(infer_model_internals(step->model).suffix).kept_fraction,
+        .row_bytes = micro_batches * row_bytes,
+        .moved = micro_batches * (prefix.moved + suffix.moved),
+        .kept_fraction = suffix.kept_fraction,
         .every = model.every};
     memory.total = memory.parameters + memory.gradient + memory.moments + memory.product_weights +
                    memory.carries + memory.slots + memory.history + memory.activations +

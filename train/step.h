@@ -26,6 +26,12 @@ int64_t train_sequences(const ttt_conf *conf, const kern_ranks *ranks);
 
 /* Compiles the plans; allocates nothing large. */
 kern_status train_step_create(train_step **step, const train_step_spec *spec);
+
+/* The same in parts, for whoever tries several budgets, as infer_model_build and its like. Before
+ * plans are compiled train_step_plan() lacks what they take and execute. */
+kern_status train_step_build(train_step **step, const train_step_spec *spec);
+void train_step_choose(train_step *step, double budget);
+kern_status train_step_compile(train_step *step);
 void train_step_destroy(train_step *step);
 
 /* Bytes by kind, and what one step executes. */

@@ -124,7 +124,9 @@ static ad_scan *create(const split_place *p, const body *b, const kern_device *d
                          .threads = 1};
     ad_scan *scan;
     if (ad_scan_create(&scan, &spec) != KERN_OK) printf("%s\n", kern_error());
-    ASSERT(scan && ad_scan_compile(scan, budget) == KERN_OK);
+    ASSERT(scan);
+    ad_scan_choose(scan, budget);
+    ASSERT(ad_scan_compile(scan) == KERN_OK);
     ASSERT(ad_scan_allocate(scan) == KERN_OK);
     return scan;
 }

@@ -184,7 +184,8 @@ static void run_scan(size s, const numbers *n, double budget, bool debug, result
     ad_scan *scan;
     if (ad_scan_create(&scan, &spec) != KERN_OK) fail_msg("%s", kern_error());
     ad_scan_offer offer = ad_scan_offered(scan, budget);
-    if (ad_scan_compile(scan, budget) != KERN_OK) fail_msg("%s", kern_error());
+    ad_scan_choose(scan, budget);
+    if (ad_scan_compile(scan) != KERN_OK) fail_msg("%s", kern_error());
     *memory = ad_scan_plan(scan);
     size_t state_bytes = kern_align((size_t)(s.batch * D) * sizeof(double));
     size_t not_saved = (s.chunks > 1 ? 3 : 2) * state_bytes; /* zeros, unwanted, cotangent */

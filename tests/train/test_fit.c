@@ -176,6 +176,61 @@ static void work_is_weighed_against_rows(void **state) {
     assert_int_equal(fit_of(&fit, 0.65 * total, "train.batch=4", "train.micro_batch=4"), KERN_OK);
 }
 
+/* The CPU, which counts the row programs that it makes: those of plans that are compiled. */
+static int rows_made;
+
+static kern_status count_rows(void **state, const kern_row_program *program, int threads,
+                              size_t *workspace) {
+    rows_made++;
+    return kern_device_cpu()->rows->create(state, program, threads, workspace);
+}
+
+/* Row programs that a search makes within a limit. */
+static int made_within(train_search *search, train_fit *fit, double limit) {
+    int before = rows_made;
+    assert_int_equal(train_search_within(search, NULL, fit, limit), KERN_OK);
+    return rows_made - before;
+}
+
+/* What is known of a step is kept, and what cannot decide is not compiled. */
+static void no_step_is_compiled_twice(void **state) {
+    (void)state;
+    kern_rows_ops rows = *kern_device_cpu()->rows;
+    kern_device device = *kern_device_cpu();
+    rows.create = count_rows;
+    device.rows = &rows;
+    ttt_conf *conf = conf_of("train.batch=4", NULL);
+    train_search *search = train_search_create(conf, &device, kern_ranks_alone(), 1, false);
+    train_fit all, least, between, again;
+    int one = made_within(search, &all, HUGE_VAL);
+    assert_true(one > 0);
+    assert_int_equal(made_within(search, &again, HUGE_VAL), 0);
+    assert_memory_equal(&again, &all, sizeof all);
+    /* One sequence at once, and the three smallest budgets: each with more programs than `one`. */
+    int smallest = made_within(search, &least, 0);
+    if (!(smallest > one / 2 && smallest < 4 * one))
+        fail_msg("%d row programs are made for the least, %d for one step", smallest, one);
+    assert_int_equal(made_within(search, &again, 0), 0);
+    assert_memory_equal(&again, &least, sizeof least);
+    /* Two sequences at once are looked at, too; but for the update nothing is compiled. */
+    assert_true(made_within(search, &again, 0.5 * (double)least.memory.total) < one / 10);
+    assert_memory_equal(&again.memory, &least.memory, sizeof least.memory);
+    double middle = 0.8 * (double)all.memory.total;
+    assert_true(made_within(search, &between, middle) > 0);
+    assert_true(least.memory.total < between.memory.total);
+    assert_true((double)between.memory.total <= middle);
+    assert_int_equal(made_within(search, &again, middle), 0);
+    assert_memory_equal(&again, &between, sizeof between);
+    /* One that is taken is that which is known. */
+    train_step *step;
+    assert_int_equal(train_search_within(search, &step, &again, middle), KERN_OK);
+    assert_true(train_step_plan(step).executed_flops == between.memory.executed_flops);
+    assert_true(train_step_spec_of(step)->budget == between.budget);
+    train_step_destroy(step);
+    train_search_destroy(search);
+    conf_destroy(conf);
+}
+
 static void the_limit_is_the_configurations_or_the_machines(void **state) {
     (void)state;
     ttt_conf *conf = conf_of("train.memory_limit=3 GB", NULL);
@@ -281,6 +336,7 @@ int main(void) {
         cmocka_unit_test(nothing_useless_is_proposed),
         cmocka_unit_test(fewer_sequences_where_they_help),
         cmocka_unit_test(work_is_weighed_against_rows),
+        cmocka_unit_test(no_step_is_compiled_twice),
         cmocka_unit_test(the_limit_is_the_configurations_or_the_machines),
         cmocka_unit_test(own_limits_count),
         cmocka_unit_test(bytes_have_three_digits),
