@@ -40,11 +40,13 @@ static uint64_t hash_of(uint64_t hash, const void *data, size_t bytes) {
 }
 
 static kern_status key_of(uint64_t *key, const char *text) {
+    static uint64_t prelude; /* hashed once: it is long, and there are hundreds of texts */
     kern_status status = KERN_OK;
+    if (!prelude)
+        prelude = hash_of(0xcbf29ce484222325u, kern_row_prelude, strlen(kern_row_prelude));
     int of[4] = {0, 0, kern_cuda_gpu.major, kern_cuda_gpu.minor};
     TRY(NVRTC(Version, &of[0], &of[1]));
-    *key = hash_of(0xcbf29ce484222325u, of, sizeof of);
-    *key = hash_of(*key, kern_row_prelude, strlen(kern_row_prelude));
+    *key = hash_of(prelude, of, sizeof of);
     *key = hash_of(*key, text, strlen(text));
 done:
     return status;

@@ -1,8 +1,8 @@
 #!/bin/bash
-# launch/compare.sh, with the real program on small texts under the real books' names, two steps and a
-# small width: eight runs, their table, numbers and picture; run again, it does nothing again. The
-# installation, the build and the fetching of books are stand-ins. Arguments: the program, the source
-# directory.
+# launch/compare.sh, with the real program on small texts under the real books' names, two steps, two
+# blocks and a small width: eight runs, their table, numbers and picture; run again, it does nothing
+# again. The installation, the build and the fetching of books are stand-ins. Arguments: the program,
+# the source directory.
 # NOT_SANITIZED: the commands that the script calls are tests of their own.
 set -euo pipefail
 program=$(realpath "$1")
@@ -19,7 +19,8 @@ cat >build/ttt <<END
 #!/bin/bash
 echo "\$*" >>calls
 case "\$1 \$2" in
-    "train compare"* | "train quickstart"*) set -- "\$@" model.dim=32 model.heads=2 train.batch=1 ;;
+    "train compare"* | "train quickstart"*) set -- "\$@" \
+        model.{dim=32,heads=2,mlp=32,window=32,blocks=2,full_every=2} train.batch=1 ;;
 esac
 exec "$program" "\$@"
 END

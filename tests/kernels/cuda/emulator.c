@@ -33,8 +33,7 @@ typedef struct {
     const char *file; /* of the collective that it waits at, or has left */
     int line;
     void *operand;
-    async_copy copy[COPIES];
-    int copies, group;
+    int copies, group; /* copies under way; the one that is begun next is of this group */
 } thread;
 
 /* One block under way, on one of the program's threads. */
@@ -43,6 +42,7 @@ typedef struct {
     const void *args;
     fiber *here;
     thread thread[MOST];
+    async_copy copy[MOST][COPIES]; /* apart, so that threads lie close together */
     int threads, running, at_block, at_warp[MOST / LANES], ended;
     int warp, turn, looked_at; /* the warp under way, where its pass began, lanes seen since */
     char *shared;
@@ -283,7 +283,8 @@ void kern_copy_async(void *shared, const void *global, bool valid) {
     WATCH(begin_copy(shared, 16));
     if (valid) WATCH(access(global, 16, false, __builtin_return_address(0)));
     memset(shared, 0xff, 16);
-    t->copy[t->copies++] = (async_copy){shared, global, valid, t->group};
+    the_block->copy[the_block->running][t->copies++] =
+        (async_copy){shared, global, valid, t->group};
 }
 
 void kern_copy_async_commit(void) {
@@ -292,11 +293,12 @@ void kern_copy_async_commit(void) {
 
 void kern_copy_async_wait(int last) {
     thread *t = running();
+    async_copy *copy = the_block->copy[the_block->running];
     int kept = 0;
     for (int i = 0; i < t->copies; i++) {
-        async_copy c = t->copy[i];
+        async_copy c = copy[i];
         if (c.group >= t->group - last) {
-            t->copy[kept++] = c;
+            copy[kept++] = c;
             continue;
         }
         WATCH(end_copy(c.to, 16, __builtin_return_address(0)));
