@@ -94,6 +94,17 @@ static bool may_be_cut(const graph_case *at, int node) {
     return n->op != AD_OP_input && n->op != AD_OP_fill && n->outputs == 1;
 }
 
+/* What a plan reads is known without compiling it. */
+static void check_would_read(const graph_case *at, const ad_plan *plan, const ad_plan_spec *spec) {
+    bool *would = ad_plan_would_read(at->w.graph, spec);
+    for (int i = 0; i < ad_nodes(at->w.graph); i++)
+        for (int out = 0; out < ad_node_at(at->w.graph, i)->outputs; out++)
+            if (would[i * AD_OUTPUTS + out] != ad_plan_reads(plan, (ad_value){i, out}))
+                fail_msg("%s %d: value %d.%d is%s read", at->name, at->seed, i, out,
+                         would[i * AD_OUTPUTS + out] ? " not" : "");
+    free(would);
+}
+
 /* A first plan computes some values, the second gets them as cuts: together the whole. Values that
  * are rounded when they are stored are rounded anyway, so the bits are those of one plan, but for
  * products that no longer add up in place. */
@@ -113,9 +124,10 @@ static void check_cuts(graph_case *at) {
     runner *before = malloc(sizeof *before), *after = malloc(sizeof *after);
     runner_begin(before, &at->w, (ad_plan_spec){.outputs = cuts, .output = first});
     free(runner_run(before));
-    runner_begin(
-        after, &at->w,
-        (ad_plan_spec){.outputs = at->outputs, .output = at->output, .cuts = cuts, .cut = cut});
+    ad_plan_spec spec = {
+        .outputs = at->outputs, .output = at->output, .cuts = cuts, .cut = cut, .threads = 1};
+    runner_begin(after, &at->w, spec);
+    check_would_read(at, after->plan, &spec);
     for (int c = 0; c < cuts; c++) ad_plan_bind(after->plan, cut[c], before->out[c]);
     double *parts = runner_run(after), *whole = run(at, (ad_plan_spec){0});
     nearly(at, "cut in two", parts, whole);
