@@ -42,10 +42,6 @@ static const struct {
     {{0, "UTF-16", CONVERT("UTF-16"), true}, 0, 2, "\xFE\xFF"},
     {{0, "a Parquet file", "write its texts as lines of JSON first", false}, 0, 4, "PAR1"},
     {{0, "an Arrow file", "write its texts as lines of JSON first", false}, 0, 6, "ARROW1"},
-    {{0, "an Arrow file", "write its texts as lines of JSON first", false},
-     0,
-     4,
-     "\xFF\xFF\xFF\xFF"},
     {{0, "an Avro file", "write its texts as lines of JSON first", false}, 0, 4, "Obj\x01"},
     {{0, "a PDF file", "take its text out first: pdftotext FILE TEXT", false}, 0, 5, "%PDF-"},
     {{0, "a shard, whose text is tokens already", "name the text that it was packed from", false},
@@ -86,6 +82,14 @@ bool data_kind_is_safetensors(const char *head, int64_t bytes) {
     return length >= 2 && length < UINT64_C(1) << 32 && strchr("\"} \n", head[9]) != NULL;
 }
 
+static const data_kind arrow = {0, "an Arrow file", "write its texts as lines of JSON first",
+                                false};
+
+/* A stream, as the package datasets saves it: a mark, and how many bytes the schema has. */
+static bool is_arrow_stream(const char *head, int64_t bytes) {
+    return bytes >= 8 && !memcmp(head, "\xFF\xFF\xFF\xFF", 4) && head[4] % 8 == 0 && !head[7];
+}
+
 static const data_kind utf16[2] = {{0, "UTF-16 (without its mark)", CONVERT("UTF-16BE"), true},
                                    {0, "UTF-16 (without its mark)", CONVERT("UTF-16LE"), true}};
 
@@ -109,6 +113,7 @@ const data_kind *data_kind_of(const char *head, int64_t bytes) {
     if (bytes >= 4 && (head[0] & 0xF0) == 0x50 && !memcmp(head + 1, "\x2A\x4D\x18", 3))
         return &known[1].kind;
     if (data_kind_is_safetensors(head, bytes)) return &safetensors;
+    if (is_arrow_stream(head, bytes)) return &arrow;
     int zero = zero_byte(head, bytes);
     return zero < 0 ? NULL : &utf16[zero];
 }

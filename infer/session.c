@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "infer/session_state.h"
+#include "kernels/program.h"
 
 /* Rows of the widest piece, enough for fast products; and of a piece of a chunk. */
 enum { WIDE_ROWS = 512, NARROW_ROWS = 64 };
@@ -201,6 +202,7 @@ static kern_status check_limit(const infer_session *s) {
 static kern_status prepare(infer_session *s) {
     kern_status status = KERN_OK;
     const infer_session_spec *spec = &s->spec;
+    size_t before = kern_heap_bytes();
     s->real = infer_real(spec->conf);
     s->product = infer_product(spec->conf);
     if (spec->tensor) TRY(infer_check_ranks(spec->conf, spec->tensor->ranks));
@@ -216,6 +218,7 @@ static kern_status prepare(infer_session *s) {
     choose_rows(s);
     infer_session_plan_states(s);
     TRY(create_parts(s));
+    s->program = kern_program_bytes(kern_heap_since(before));
     TRY(infer_session_allocate(s));
 done:
     return status;

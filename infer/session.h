@@ -68,9 +68,10 @@ int32_t infer_session_bos(const infer_session *session); /* begin of document; -
 int64_t infer_session_stride(const infer_session *session);
 
 /* Bytes of memory by kind: weights as infer_values_open would hold them for this session alone; the
- * others all allocated at creation. History: keys, values, and what else mixers hand on. */
+ * others all allocated at creation. History: keys, values, and what else mixers hand on. Program:
+ * graphs and plans, about what libraries take; 0: not on this device. */
 typedef struct {
-    size_t weights, history, fast, workspace, rows;
+    size_t weights, history, fast, workspace, rows, program;
     /* What generating one token must read: every weight once; and keys and values once. */
     double weights_read, history_read;
 } infer_session_memory;

@@ -98,6 +98,7 @@ infer_session_memory infer_session_plan(const infer_session *s) {
         .history = s->history_bytes + fresh_bytes(s) + carried_bytes(s),
         .fast = 2 * s->fast_bytes + (s->product == KERN_BF16 ? s->fast_bytes / 2 : 0),
         .workspace = s->arena_bytes,
+        .program = s->spec.device->machine->memory > 0 ? 0 : s->program,
         .rows = rows * ((size_t)model->dim * real + 2 * real + 4 * sizeof(int32_t) +
                         (size_t)tables * table) +
                 (size_t)(s->narrow * s->columns + ranks * s->columns) * real +
@@ -109,14 +110,15 @@ infer_session_memory infer_session_plan(const infer_session *s) {
 
 static kern_status check_memory(const infer_session *s) {
     infer_session_memory m = infer_session_plan(s);
-    double total = (double)(m.weights + m.history + m.fast + m.workspace + m.rows), MB = 1e6;
+    double total = (double)(m.weights + m.history + m.fast + m.workspace + m.rows + m.program),
+           MB = 1e6;
     if (s->spec.memory <= 0 || total <= s->spec.memory) return KERN_OK;
     return kern_fail(KERN_ERR_MEMORY,
                      "reading takes %.0f MB (weights %.0f, keys and values %.0f, fast weights "
-                     "%.0f, workspace %.0f, rows %.0f), and %.0f MB are free%s",
+                     "%.0f, workspace %.0f, rows %.0f, program %.0f), and %.0f MB are free%s",
                      total / MB, (double)m.weights / MB, (double)m.history / MB,
                      (double)m.fast / MB, (double)m.workspace / MB, (double)m.rows / MB,
-                     s->spec.memory / MB,
+                     (double)m.program / MB, s->spec.memory / MB,
                      s->full ? "; a smaller --context takes less, where attention is full" : "");
 }
 

@@ -84,6 +84,7 @@ struct infer_session {
     int64_t own;                      /* the mixers' own chunk, within which pieces stay */
     bool full;                        /* some block attends to everything */
     size_t arena_bytes, history_bytes, fast_bytes /* of one copy */;
+    size_t program; /* bytes of graphs and plans */
     /* of the device */
     kern_buffer memory[SESSION_BUFFERS];
     int buffers;

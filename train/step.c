@@ -1,11 +1,11 @@
 #include "train/step.h"
 
-#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "infer/context.h"
+#include "kernels/program.h"
 #include "train/gradient.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
@@ -30,18 +30,6 @@ struct train_step {
     bool put; /* the first tokens of the next run are with the model */
 };
 
-/* Pages of the product library that running it touches, and code that it generates. */
-static const size_t LIBRARY_BYTES = 10 << 20;
-
-/* What the heap needs for the same objects differs by some kB with what it held before; so that the
- * least that is needed can be told, whole pieces are counted. */
-static const size_t PROGRAM_PIECE = 1 << 20;
-
-static size_t heap_bytes(void) {
-    struct mallinfo2 heap = mallinfo2();
-    return heap.uordblks + heap.hblkhd;
-}
-
 int64_t train_sequences(const ttt_conf *conf, const kern_ranks *ranks) {
     ASSERT(conf->train.batch % ranks->data->ranks == 0);
     return conf->train.batch / ranks->data->ranks;
@@ -62,29 +50,23 @@ void train_step_choose(train_step *step, double budget) {
     infer_model_choose(step->model, budget);
 }
 
-static size_t heap_since(size_t before) {
-    size_t now = heap_bytes();
-    return now > before ? now - before : 0;
-}
-
 kern_status train_step_compile(train_step *step) {
-    size_t before = heap_bytes();
+    size_t before = kern_heap_bytes();
     kern_status status = infer_model_compile(step->model);
-    step->plans = heap_since(before);
+    step->plans = kern_heap_since(before);
     return status;
 }
 
-/* About what graphs, plans and libraries take; 0: not on this device. */
+/* 0: not on this device. */
 static size_t program_bytes(const train_step *step) {
-    size_t bytes = step->graphs + step->plans + LIBRARY_BYTES;
     if (step->spec.device->machine->memory > 0) return 0;
-    return (bytes + PROGRAM_PIECE - 1) / PROGRAM_PIECE * PROGRAM_PIECE;
+    return kern_program_bytes(step->graphs + step->plans);
 }
 
 kern_status train_step_build(train_step **result, const train_step_spec *spec) {
     kern_status status = KERN_OK;
     const ttt_conf *conf = spec->conf;
-    size_t before = heap_bytes();
+    size_t before = kern_heap_bytes();
     train_step *step = kern_array(1, sizeof *step);
     *result = NULL;
     step->spec = *spec;
@@ -126,7 +108,7 @@ kern_status train_step_build(train_step **result, const train_step_spec *spec) {
     TRY(train_optimizer_create(&step->optimizer, &conf->train, step->spec.device,
                                divided ? ranks->job : ranks->tensor, step->buffers.dtype,
                                &step->shard, spec->threads));
-    step->graphs = heap_since(before);
+    step->graphs = kern_heap_since(before);
     *result = step;
     step = NULL;
 done:

@@ -1,5 +1,6 @@
-/* What the plan says against what is resident: each case trains two steps in a process of its own
- * and compares the highest resident size, less what the process began with, with the plan's total.
+/* What the plan says against what is resident: each case trains two steps, or reads a text, in a
+ * process of its own and compares the highest resident size, less what the process began with, with
+ * the plan's total.
  * RUN_SERIAL: memory pressure of others would show in it. */
 #include <math.h>
 #include <omp.h>
@@ -15,18 +16,28 @@
 
 #include <cmocka.h>
 
+#include "infer/mixer.h"
+#include "infer/session.h"
 #include "train/fit.h"
 
-enum { WORDS = 5, STEPS = 2 };
-
-typedef struct {
-    const char *source, *word[WORDS];
-} example;
+enum { WORDS = 5, STEPS = 2, READ = 1000 };
 
 typedef struct {
     double planned, resident;
     char fault[512];
 } outcome;
+
+typedef struct example {
+    kern_status (*run)(outcome *to, const struct example *of);
+    const char *source, *word[WORDS];
+} example;
+
+static kern_status load(ttt_conf **conf, const example *of) {
+    int words = 0;
+    while (words < WORDS && of->word[words]) words++;
+    omp_set_num_threads(2);
+    return infer_load(conf, of->source, words, of->word);
+}
 
 static kern_status train(outcome *to, const example *of) {
     kern_status status = KERN_OK;
@@ -36,10 +47,7 @@ static kern_status train(outcome *to, const example *of) {
     train_fit fit;
     train_step_result result;
     int32_t *tokens = NULL;
-    int words = 0;
-    while (words < WORDS && of->word[words]) words++;
-    omp_set_num_threads(2);
-    TRY(conf_load(&conf, of->source, words, of->word));
+    TRY(load(&conf, of));
     int64_t count = conf->train.batch * (conf->train.context + 1);
     TRY(train_fit_create(&step, &fit, conf, train_memory_limit(conf, kern_device_cpu()),
                          kern_ranks_alone(), 2, false));
@@ -59,6 +67,40 @@ done:
     return status;
 }
 
+/* Many tokens at once, and some one by one. */
+static kern_status read_text(outcome *to, const example *of) {
+    kern_status status = KERN_OK;
+    size_t start = kern_resident_bytes();
+    ttt_conf *conf = NULL;
+    infer_parameters *layout = NULL;
+    infer_values *values = NULL;
+    infer_session *session = NULL;
+    kern_buffer weights = {0};
+    int32_t tokens[READ];
+    TRY(load(&conf, of));
+    layout = infer_parameters_create(conf);
+    TRY(kern_buffer_create(&weights, kern_device_cpu(), (size_t)layout->elements * sizeof(float),
+                           "weights"));
+    infer_parameters_init(layout, conf, KERN_F32, kern_device_cpu(), weights.data);
+    TRY(infer_values_view(&values, conf, NULL, kern_device_cpu(), weights.data));
+    infer_session_spec spec = {.conf = conf, .limit = READ, .threads = 2};
+    TRY(infer_session_create(&session, &spec));
+    infer_session_set_values(session, values);
+    for (int i = 0; i < READ; i++) tokens[i] = i * i % 251;
+    TRY(infer_session_read(session, tokens, READ - 4, NULL));
+    for (int i = READ - 4; i < READ; i++) TRY(infer_session_read(session, tokens + i, 1, NULL));
+    infer_session_memory m = infer_session_plan(session);
+    to->planned = (double)(m.weights + m.history + m.fast + m.workspace + m.rows + m.program);
+    to->resident = (double)(kern_peak_resident_bytes() - start);
+done:
+    infer_session_destroy(session);
+    infer_values_destroy(values);
+    kern_buffer_destroy(&weights);
+    infer_parameters_destroy(layout);
+    conf_destroy(conf);
+    return status;
+}
+
 /* In a child, so that one case's memory is not another's start. */
 static outcome of_child(const example *of) {
     int ends[2];
@@ -68,7 +110,7 @@ static outcome of_child(const example *of) {
     pid_t child = fork();
     assert_true(child >= 0);
     if (!child) {
-        if (train(&result, of) != KERN_OK)
+        if (of->run(&result, of) != KERN_OK)
             snprintf(result.fault, sizeof result.fault, "%s", kern_error());
         _exit(write(ends[1], &result, sizeof result) != sizeof result);
     }
@@ -95,7 +137,8 @@ static void check(const example *of) {
     if (fabs(off) > 0.05) fail_msg("plan and reality differ by %.1f %%", 100 * off);
 }
 
-#define CASE(name, ...)                                                                            \
+#define CASE(name, ...) CASE_OF(name, train, __VA_ARGS__)
+#define CASE_OF(name, ...)                                                                         \
     static void name(void **state) {                                                               \
         (void)state;                                                                               \
         const example of = {__VA_ARGS__};                                                          \
@@ -107,6 +150,11 @@ CASE(quickstart_bf16, "quickstart", {"train.precision=bf16"})
 CASE(quickstart_without_inner_steps, "quickstart-swa", {NULL})
 CASE(little_memory, "quickstart", {"train.memory_limit=120e6"})
 CASE(one_sequence_at_once, "quickstart", {"train.micro_batch=1"})
+CASE(mamba2, "compare-mamba2", {NULL})
+CASE(gated_delta_below_fast_mlps, "compare-e2e-gdn", {"train.batch=2"})
+CASE(kvb, "compare-kvb", {"train.batch=2"})
+CASE_OF(reads_with_mamba2, read_text, "bench-mamba2", {NULL})
+CASE_OF(reads_with_kvb, read_text, "bench-kvb", {NULL})
 CASE(bench_small, "bench-small", {"train.context=512", "train.batch=1", "model.blocks=4"})
 CASE(bench_small_squeezed, "bench-small",
      {"train.memory_limit=470e6", "train.context=512", "train.batch=1", "model.blocks=4",
@@ -119,6 +167,11 @@ int main(void) {
         cmocka_unit_test(quickstart_without_inner_steps),
         cmocka_unit_test(little_memory),
         cmocka_unit_test(one_sequence_at_once),
+        cmocka_unit_test(mamba2),
+        cmocka_unit_test(gated_delta_below_fast_mlps),
+        cmocka_unit_test(kvb),
+        cmocka_unit_test(reads_with_mamba2),
+        cmocka_unit_test(reads_with_kvb),
         cmocka_unit_test(bench_small),
         cmocka_unit_test(bench_small_squeezed),
     };
