@@ -18,7 +18,7 @@ common=$(realpath "$(dirname "$0")")
 trap 'slurm_end; cleanup' EXIT
 slurm_begin
 
-words=(train.steps=900 train.batch=4 train.micro_batch=1 run.save_every=450)
+words=(train.steps=600 train.batch=4 train.micro_batch=1 run.save_every=300)
 ranks 2 "$ttt" train ./tiny.yaml run.dir=whole "${words[@]}" >log 2>&1 || fault "$(cat log)"
 
 submit() { # RUN WORDS...
@@ -45,7 +45,7 @@ has_ended() { grep -qs 'queues again' job.log || is_over; }
 await "the job to have saved" has_ended
 grep -qs 'queues again' job.log || fault "it was over before it was told to stop: $(cat job.log)"
 saved=$(basename "$(newest torn)")
-[ "$saved" != step-00000900 ] || fault "the job was at its end before it was told to stop"
+[ "$saved" != step-00000600 ] || fault "the job was at its end before it was told to stop"
 queues() { scontrol show job "$job" | grep -q JobState=PENDING; }
 await "the job to queue again" queues
 # Slurm lets two minutes pass before it begins the job again. With TTT_SLURM_WAIT=1 that is seen; else
