@@ -27,8 +27,8 @@ static const char *const texts[] = {
     "model.pattern=mf mamba.chunk=5 inner.chunk=16 inner.suffix=3 train.context=96" MAMBA CALM,
     "model.pattern=k kvb.chunk=64 train.context=9" KVB OFF,
     "model.pattern=k kvb.chunk=8 train.context=96" KVB OFF,
-    "model.pattern=k kvb.chunk=8 train.context=96" KVB " kvb.muon=true kvb.rank=0" OFF,
-    "model.pattern=k kvb.chunk=4 inner.chunk=8 train.context=64" KVB " kvb.muon=true" CALM,
+    "model.pattern=k kvb.chunk=8 inner.chunk=16 train.context=96" KVB
+    " kvb.muon=true kvb.rank=0" CALM,
     "model.pattern=k kvb.chunk=6 inner.chunk=6 kvb.output=k train.context=90" KVB CALM,
     "model.pattern=ks kvb.chunk=4 kvb.loss=l2 inner.chunk=16 inner.suffix=3 "
     "train.context=96" KVB CALM,
