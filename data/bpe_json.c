@@ -51,6 +51,18 @@ static int64_t id_of(const json_t *value) {
     return id >= 0 && id < DATA_BPE_MOST_IDS ? id : -1;
 }
 
+/* Names may have anything in them: one line, without controls. */
+static void warn_of_id(const char *called, const char *content, int64_t id, int64_t declared) {
+    char text[1024];
+    snprintf(text, sizeof text,
+             "warning: %.400s: the added token %.200s has the id %lld, not %lld as declared: ids "
+             "of added tokens that the model does not have are numbered on from its own",
+             called, content, (long long)id, (long long)declared);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7F) *c = '?';
+    fprintf(stderr, "%s\n", text);
+}
+
 /* The id of an added token, or -1: the model's, where it has that token, else the next one that
  * none has, whatever is declared. So does tokenizers' own library, and warns where that is not the
  * same. */
@@ -62,11 +74,7 @@ static int64_t id_of_added(const reading *r, const json_t *token, const char *co
             size = (int64_t)json_object_size(vocabulary);
     int64_t id = known ? id_of(known) : declared < 0 ? -1 : kern_max(*next, size);
     *next = kern_max(*next, id + 1);
-    if (id >= 0 && id != declared)
-        fprintf(stderr,
-                "warning: %s: the added token %.200s has the id %lld, not %lld as declared: ids of "
-                "added tokens that the model does not have are numbered on from its own\n",
-                r->called, content, (long long)id, (long long)declared);
+    if (id >= 0 && id != declared) warn_of_id(r->called, content, id, declared);
     return id;
 }
 
